@@ -1,0 +1,121 @@
+"""Where a language model starts executing a task, and where it breaks most easily.
+
+    >>> import layertracer as lt
+    >>> model = lt.load_model("smollm2")                        # doctest: +SKIP
+    >>> trace = lt.trace(model, lt.load_task("antonym"))        # doctest: +SKIP
+    >>> trace.task_particle.layer, trace.vulnerable_layer.layer  # doctest: +SKIP
+
+Importing this package imports nothing else: each name below is fetched from its own package when it is first used, so
+that a stored run can be read, compared and drawn without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from layertracer._errors import (
+        AnatomyError,
+        AnswerError,
+        DamagedRunError,
+        EmptyTaskError,
+        LayerTracerError,
+        ModelError,
+        ModelLoadError,
+        NonFiniteError,
+        OutOfMemoryError,
+        PromptTooLongError,
+        RemoteCodeError,
+        RunError,
+        RunFormatError,
+        SelfCheckError,
+        SiteError,
+        TaskError,
+        TaskFileError,
+        UnknownNameError,
+        UsageError,
+    )
+    from layertracer._types import Mask, Noise, Sample, SelfCheck, Skip, TaskParticle, VulnerableLayer
+    from layertracer.api import Trace, load_run, trace
+    from layertracer.measures import AbsRatio, ChangePoint, FirstTop1, HalfMax, Ratio, Rise
+    from layertracer.tasks import Task, list_tasks, load_task
+    from layertracer.tracing import Readout, TracedModel, js_divergence, load_model, read_layers, wrap_model
+
+    __version__: str
+
+__all__ = [
+    "AbsRatio",
+    "AnatomyError",
+    "AnswerError",
+    "ChangePoint",
+    "DamagedRunError",
+    "EmptyTaskError",
+    "FirstTop1",
+    "HalfMax",
+    "LayerTracerError",
+    "Mask",
+    "ModelError",
+    "ModelLoadError",
+    "Noise",
+    "NonFiniteError",
+    "OutOfMemoryError",
+    "PromptTooLongError",
+    "Ratio",
+    "Readout",
+    "RemoteCodeError",
+    "Rise",
+    "RunError",
+    "RunFormatError",
+    "Sample",
+    "SelfCheck",
+    "SelfCheckError",
+    "SiteError",
+    "Skip",
+    "Task",
+    "TaskError",
+    "TaskFileError",
+    "TaskParticle",
+    "Trace",
+    "TracedModel",
+    "UnknownNameError",
+    "UsageError",
+    "VulnerableLayer",
+    "__version__",
+    "js_divergence",
+    "list_tasks",
+    "load_model",
+    "load_run",
+    "load_task",
+    "read_layers",
+    "trace",
+    "wrap_model",
+]
+
+# Names that do not live in `_errors`, by the package that they live in.
+_HOMES = {
+    "_types": ("Mask", "Noise", "Sample", "SelfCheck", "Skip", "TaskParticle", "VulnerableLayer"),
+    "api": ("Trace", "load_run", "trace"),
+    "measures": ("AbsRatio", "ChangePoint", "FirstTop1", "HalfMax", "Ratio", "Rise"),
+    "tasks": ("Task", "list_tasks", "load_task"),
+    "tracing": ("Readout", "TracedModel", "js_divergence", "load_model", "read_layers", "wrap_model"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """The public name, imported now and kept (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object
+    if name == "__version__":
+        value = importlib.import_module("importlib.metadata").version("layertracer")
+    else:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF.get(name, '_errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return list(__all__)

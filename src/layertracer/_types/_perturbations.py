@@ -1,0 +1,300 @@
+"""What is perturbed, where inside the layer, and how often: pure specifications, no tensors of a model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from layertracer._errors import UnknownNameError, UsageError
+
+Site = Literal["block_output", "mixer_output", "mlp_output"]
+Scheme = Literal["partition", "random"]
+Fill = Literal["zero", "mean", "resample"]
+Positions = Literal["all", "last"]
+
+SITES: tuple[Site, ...] = ("block_output", "mixer_output", "mlp_output")
+
+
+@runtime_checkable
+class Perturbation(Protocol):
+    """Anything that can be done to a layer: `Mask`, `Noise` or `Skip`."""
+
+    @property
+    def site(self) -> Site:
+        """Where inside the layer."""
+
+    @property
+    def n_draws(self) -> int:
+        """Number of repetitions, the length of the `draw` axis."""
+
+    @property
+    def positions(self) -> Positions:
+        """Which positions of the prompt are perturbed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The specification as JSON values, with a "kind"."""
+
+
+def _check_choice(kind: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UnknownNameError.among(kind, value, choices)
+
+
+def _check_draws(draws: int) -> None:
+    if draws < 1:
+        raise UsageError(f"draws must be at least 1, got {draws}. Give the number of random repetitions, e.g. draws=5.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mask:
+    """Dimensions of a site replaced by zero, the mean, or values from elsewhere.
+
+    Laws: a partition masks each dimension exactly once in each group of `1 / fraction` draws;
+    a mask that keeps everything changes nothing; equal seeds give equal masks.
+
+    Attributes:
+        fraction: Share of the dimensions masked in one draw, in (0, 1].
+        site: "block_output", "mixer_output" or "mlp_output".
+        draws: Number of repetitions.
+        scheme: "partition" (the draws of a group split the dimensions into `1 / fraction` disjoint
+            sets) or "random" (each draw picks its own).
+        fill: "zero"; "mean" (over all prompts and positions of the trace); "resample" (the values
+            that the dimensions have at another position of the trace).
+        positions: "all", or "last" (only the last position of the prompt).
+        seed: Seed of the masks.
+        keep: Given masks, 0 or 1, shape [layer, draw, width]; see `Mask.explicit`.
+
+    Raises:
+        UsageError: If `fraction`, `draws` or `keep` is out of range.
+        UnknownNameError: If a name is not one of those listed.
+
+    Example:
+        >>> Mask(fraction=0.25, draws=4).keep_array(n_layers=2, width=8).sum(axis=1).tolist()
+        [[3, 3, 3, 3, 3, 3, 3, 3], [3, 3, 3, 3, 3, 3, 3, 3]]
+
+    Source:
+        arXiv 2604.20556 masks at random; the partition is LayerTracer's own.
+    """
+
+    fraction: float = 0.2
+    site: Site = "block_output"
+    draws: int = 5
+    scheme: Scheme = "partition"
+    fill: Fill = "zero"
+    positions: Positions = "all"
+    seed: int = 0
+    keep: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
+    kind: ClassVar[str] = "mask"
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        _check_choice("site", self.site, SITES)
+        _check_choice("scheme", self.scheme, ("partition", "random"))
+        _check_choice("fill", self.fill, ("zero", "mean", "resample"))
+        _check_choice("positions", self.positions, ("all", "last"))
+        _check_draws(self.draws)
+        if not 0.0 < self.fraction <= 1.0:
+            raise UsageError(
+                f"fraction must be in (0, 1], got {self.fraction}. It is the share of the dimensions "
+                "masked in one draw: fraction=0.2 masks a fifth."
+            )
+        n_sets = 1 / self.fraction
+        if self.keep is None and self.scheme == "partition" and abs(n_sets - round(n_sets)) > 1e-3:
+            raise UsageError(
+                f"scheme='partition' splits the dimensions into 1/fraction equal sets, got fraction={self.fraction}, "
+                f"which gives {1 / self.fraction:.4g} sets. Use a fraction such as 0.5, 0.25, 0.2 or 0.1, or "
+                "scheme='random'."
+            )
+
+    @classmethod
+    def explicit(
+        cls, keep: ArrayLike, site: Site = "block_output", *, fill: Fill = "zero", positions: Positions = "all"
+    ) -> Mask:
+        """A mask given dimension by dimension, without randomness.
+
+        Args:
+            keep: 1 keeps and 0 masks, shape [layer, draw, width].
+            site: Where inside the layer.
+            fill: What masked dimensions become.
+            positions: Which positions are masked.
+
+        Raises:
+            UsageError: If `keep` has not three axes, or holds anything but 0 and 1.
+        """
+        array = np.asarray(keep)
+        if array.ndim != 3 or 0 in array.shape:
+            raise UsageError(
+                f"Mask.explicit needs keep of shape [layer, draw, width], got shape {list(array.shape)}. "
+                "For one draw add an axis: keep[:, None, :]."
+            )
+        if not np.isin(array, (0, 1)).all():
+            raise UsageError(
+                "Mask.explicit needs keep of 0 and 1 only (1 keeps, 0 masks), got values from "
+                f"{array.min()} to {array.max()}. Threshold it first."
+            )
+        kept = array.astype(bool)
+        kept.setflags(write=False)
+        fraction = float(1.0 - kept.mean()) or 1.0
+        return cls(
+            fraction=fraction,
+            site=site,
+            draws=kept.shape[1],
+            scheme="random",
+            fill=fill,
+            positions=positions,
+            keep=kept,
+        )
+
+    @property
+    def n_draws(self) -> int:
+        """Number of repetitions."""
+        return self.draws
+
+    def keep_array(self, *, n_layers: int, width: int) -> NDArray[np.bool_]:
+        """Which dimensions stay, shape [layer, draw, width].
+
+        Raises:
+            UsageError: If an explicit mask has another shape, or `fraction` masks less than one dimension.
+        """
+        if self.keep is not None:
+            expected = (n_layers, self.draws, width)
+            if self.keep.shape != expected:
+                raise UsageError(
+                    f"The explicit mask has shape {list(self.keep.shape)}, this model needs {list(expected)} "
+                    "([layer, draw, width]). Take n_layers and d_model from model.anatomy."
+                )
+            return self.keep
+        if round(self.fraction * width) < 1:
+            raise UsageError(
+                f"fraction={self.fraction} of {width} dimensions masks none. Use at least {1 / width:.2g}."
+            )
+        layers = [self._keep_layer(layer, width) for layer in range(n_layers)]
+        return np.stack(layers)
+
+    def _keep_layer(self, layer: int, width: int) -> NDArray[np.bool_]:
+        """Masks of one layer; each layer has a stream of its own, so that they do not depend on `n_layers`."""
+        generator = np.random.default_rng([self.seed, layer])
+        keep = np.ones((self.draws, width), dtype=bool)
+        if self.scheme == "random":
+            n_masked = round(self.fraction * width)
+            for draw in range(self.draws):
+                keep[draw, generator.permutation(width)[:n_masked]] = False
+            return keep
+        n_parts = max(1, round(1 / self.fraction))
+        for first in range(0, self.draws, n_parts):
+            parts = np.array_split(generator.permutation(width), n_parts)
+            for draw, part in zip(range(first, min(first + n_parts, self.draws)), parts, strict=False):
+                keep[draw, part] = False
+        return keep
+
+    def to_dict(self) -> dict[str, Any]:
+        """The specification as JSON values; an explicit mask by its shape and hash."""
+        spec: dict[str, Any] = {"kind": self.kind, "site": self.site, "draws": self.draws, "fill": self.fill}
+        spec["positions"] = self.positions
+        if self.keep is not None:
+            digest = hashlib.sha256(np.packbits(self.keep).tobytes()).hexdigest()
+            return spec | {"scheme": "explicit", "shape": list(self.keep.shape), "sha256": digest}
+        return spec | {"scheme": self.scheme, "fraction": self.fraction, "seed": self.seed}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """Gaussian noise added to a site.
+
+    Attributes:
+        scale: Standard deviation relative to the root mean square of the stream, per position: of what
+            leaves the layer at "block_output", of what enters it at the other sites.
+        site: "block_output", "mixer_output" or "mlp_output".
+        draws: Number of repetitions.
+        positions: "all", or "last" (only the last position of the prompt).
+        seed: Seed of the noise.
+
+    Raises:
+        UsageError: If `scale` is negative or not finite, or `draws` is below 1.
+    """
+
+    scale: float = 0.1
+    site: Site = "block_output"
+    draws: int = 5
+    positions: Positions = "all"
+    seed: int = 0
+    kind: ClassVar[str] = "noise"
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        _check_choice("site", self.site, SITES)
+        _check_choice("positions", self.positions, ("all", "last"))
+        _check_draws(self.draws)
+        if not (np.isfinite(self.scale) and self.scale >= 0):
+            raise UsageError(
+                f"scale must be a finite number of at least 0, got {self.scale}. It is relative to the "
+                "stream's root mean square: 0.1 is a tenth."
+            )
+
+    @property
+    def n_draws(self) -> int:
+        """Number of repetitions."""
+        return self.draws
+
+    def to_dict(self) -> dict[str, Any]:
+        """The specification as JSON values."""
+        return {
+            "kind": self.kind,
+            "scale": self.scale,
+            "site": self.site,
+            "draws": self.draws,
+            "positions": self.positions,
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """The layer bypassed: what enters it leaves it.
+
+    Attributes:
+        positions: "all", or "last" (only the last position of the prompt skips the layer).
+    """
+
+    _: KW_ONLY
+    positions: Positions = "all"
+    kind: ClassVar[str] = "skip"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown positions."""
+        _check_choice("positions", self.positions, ("all", "last"))
+
+    @property
+    def site(self) -> Site:
+        """Always the whole block."""
+        return "block_output"
+
+    @property
+    def n_draws(self) -> int:
+        """Always one: there is nothing random."""
+        return 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """The specification as JSON values."""
+        return {"kind": self.kind, "site": self.site, "draws": 1, "positions": self.positions}
+
+
+def describe_perturbation(spec: Mapping[str, Any]) -> str:
+    """A perturbation's specification as a short phrase for people.
+
+    Example:
+        >>> describe_perturbation(Mask(fraction=0.2, site="mixer_output").to_dict())
+        'mask 20 % of mixer_output (partition, zero, 5 draws)'
+    """
+    where = f"{spec['site']}{' at the last position' if spec.get('positions') == 'last' else ''}"
+    if spec["kind"] == "skip":
+        return f"skip {where}"
+    if spec["kind"] == "noise":
+        return f"noise of {spec['scale']:g} RMS at {where} ({spec['draws']} draws)"
+    share = f"{100 * spec['fraction']:g} % of " if "fraction" in spec else ""
+    return f"mask {share}{where} ({spec['scheme']}, {spec['fill']}, {spec['draws']} draws)"

@@ -1,0 +1,144 @@
+"""What is found: intervals, layers, checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Method = Literal["ladder", "plain"]
+"""How the perturbed rows were computed: all in one pass, or one hooked forward at a time."""
+
+Status = Literal["complete", "interrupted", "failed"]
+"""How a run ended. An interrupted or failed run keeps the prompts that were finished."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A percentile bootstrap interval.
+
+    Attributes:
+        low: Lower end.
+        high: Upper end.
+        level: Coverage, e.g. 0.95.
+    """
+
+    low: float
+    high: float
+    level: float = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskParticle:
+    """The layer at which the probability of the target first rises significantly.
+
+    Attributes:
+        layer: Layer of the mean curve; None where the criterion finds none. None is an answer.
+        interval: Interval of that layer over resamples of the prompts; None where no resample finds one.
+        interval_share_found: Share of the resamples in which the criterion finds a layer.
+        per_prompt: Layer of every prompt, None where none is found.
+        share_found: Share of the prompts in which a layer is found.
+        criterion: Name and parameters of the criterion.
+    """
+
+    layer: int | None
+    interval: Interval | None
+    interval_share_found: float
+    per_prompt: tuple[int | None, ...]
+    share_found: float
+    criterion: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VulnerableLayer:
+    """The layer whose perturbation changes the output most: argmax of the mean JS divergence.
+
+    Attributes:
+        layer: The layer.
+        mean_js_bits: Its mean JS divergence over prompts and draws.
+        interval: Interval of the layer over resamples of prompts and draws.
+        stability: Share of the resamples in which `layer` stays the argmax.
+        per_prompt: The argmax of every prompt's own curve.
+        is_edge: Whether it is the first or the last layer, which are special in most models.
+    """
+
+    layer: int
+    mean_js_bits: float
+    interval: Interval
+    stability: float
+    per_prompt: tuple[int, ...]
+    is_edge: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRecord:
+    """One decoder layer, described without its module.
+
+    Attributes:
+        index: Position in the stack, from 0.
+        path: Name of the module inside the model, e.g. "model.layers.3".
+        mixer: Kind of the part that moves information between positions, e.g. "attention", "mamba", "none".
+        mlp: Kind of the other part: "dense", "experts" or "none".
+        n_parameters: Number of parameters of the layer.
+    """
+
+    index: int
+    path: str
+    mixer: str
+    mlp: str
+    n_parameters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing proved at load, with the error that was measured.
+
+    Attributes:
+        name: What was checked, e.g. "readout".
+        error: Largest deviation found.
+        tolerance: Largest deviation allowed.
+        unit: Unit of both: "nats" (log-probability), "bits" (JS divergence) or "relative".
+        passed: Whether the deviation is within the tolerance.
+        meaning: One sentence: what agrees with what.
+    """
+
+    name: str
+    error: float
+    tolerance: float
+    unit: str
+    passed: bool
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfCheck:
+    """The proof at load that the reading is right.
+
+    Attributes:
+        checks: Every check with its error.
+        method: The method that the checks allow: "ladder" or "plain".
+        row_by_row: Whether rows of a batch see one another, so that prompts must run one at a time.
+        notes: What a user should know, e.g. why a model fell back to the plain method.
+    """
+
+    checks: tuple[Check, ...]
+    method: Method
+    row_by_row: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """The measured error of every check, by name."""
+        return {check.name: check.error for check in self.checks}
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check is within its tolerance."""
+        return all(check.passed for check in self.checks)
+
+    def __getitem__(self, name: str) -> Check:
+        """The check called `name`; KeyError where there is none."""
+        for check in self.checks:
+            if check.name == name:
+                return check
+        raise KeyError(name)

@@ -1,0 +1,134 @@
+"""Bootstrap: how far a result moves when other prompts, or other draws, had been taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from layertracer._errors import UsageError
+from layertracer._types import Interval
+from layertracer.measures._divergences import check_finite
+
+_CHUNK_BYTES = 16 * 2**20
+"""Memory of one chunk of resamples: a few chunks at a time stay in tens of megabytes, whatever the trace."""
+
+
+class CurveBand(NamedTuple):
+    """An interval around a mean curve, layer by layer.
+
+    Attributes:
+        low: Lower end, shape [layer].
+        high: Upper end, shape [layer].
+    """
+
+    low: Float[np.ndarray, " layer"]
+    high: Float[np.ndarray, " layer"]
+
+
+def bootstrap_mean_curve(
+    values: Float[np.ndarray, "prompt layer"],
+    *,
+    n_resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> CurveBand:
+    """Percentile bootstrap interval of a mean curve, over prompts.
+
+    Prompts are drawn with replacement, `n_resamples` times; the band holds the middle `level` of the means of
+    each layer. It is a band of single layers: a whole curve leaves it somewhere more often than 1 - level.
+    One prompt gives a band without width: it cannot say how far another one lies.
+
+    Laws: equal seeds give equal bands; the band of a constant is that constant; it shrinks as 1/√n with the
+    number of prompts; adding a constant moves it by that constant.
+
+    Args:
+        values: One curve a prompt, e.g. target probabilities, or JS divergences averaged over draws.
+        n_resamples: Number of resamples.
+        level: Coverage, in (0, 1).
+        seed: Seed of the resamples.
+
+    Returns:
+        Lower and upper end, in the unit of `values`.
+
+    Raises:
+        UsageError: If there is no prompt, a value is not finite, or a number is out of range.
+
+    Example:
+        >>> band = bootstrap_mean_curve(np.array([[0.0, 0.5], [1.0, 0.5]]))
+        >>> band.low.tolist(), band.high.tolist()
+        ([0.0, 0.5], [1.0, 0.5])
+
+    Source:
+        Efron (1979), "Bootstrap methods: another look at the jackknife".
+    """
+    curves = check_finite(values, axes=("prompt", "layer"), caller="bootstrap_mean_curve")
+    check_resampling(n_resamples, level)
+    n_prompts, n_layers = curves.shape
+    generator = make_generator(seed)
+    # Around the first prompt: the mean of a constant is then that constant, to the last bit.
+    centred = curves - curves[0]
+    means = np.concatenate(
+        [
+            resample_counts(generator, size, n_prompts) @ centred / n_prompts
+            for size in chunk_sizes(n_resamples, floats_per_resample=4 * n_prompts + n_layers)
+        ]
+    )
+    low, high = np.quantile(means, _tails(level), axis=0) + curves[0]
+    return CurveBand(low=low, high=high)
+
+
+def check_resampling(n_resamples: int, level: float) -> None:
+    """Refuse a number of resamples or a coverage that makes no sense.
+
+    Raises:
+        UsageError: If `n_resamples` is below 1, or `level` is not between 0 and 1.
+    """
+    if n_resamples < 1:
+        raise UsageError(f"n_resamples must be at least 1, got {n_resamples}. The default is 10000.")
+    if not 0.0 < level < 1.0:
+        raise UsageError(f"level must be between 0 and 1, got {level}. It is a coverage: 0.95 for 95 %.")
+
+
+def make_generator(seed: int) -> np.random.Generator:
+    """A generator of its own: no global state is read or changed.
+
+    Raises:
+        UsageError: If the seed is negative.
+    """
+    if seed < 0:
+        raise UsageError(f"seed must be at least 0, got {seed}. Give any whole number from 0 on.")
+    return np.random.default_rng(seed)
+
+
+def chunk_sizes(n_resamples: int, *, floats_per_resample: int) -> Iterator[int]:
+    """Sizes of the chunks that together make `n_resamples`, each within the memory for one chunk."""
+    size = max(1, _CHUNK_BYTES // (8 * floats_per_resample))
+    for first in range(0, n_resamples, size):
+        yield min(size, n_resamples - first)
+
+
+def resample_counts(
+    generator: np.random.Generator, n_resamples: int, n_items: int
+) -> Float[np.ndarray, "resample item"]:
+    """How often each item is drawn when as many are drawn as there are, with replacement: a multinomial.
+
+    A matrix product with these counts replaces the indexing of every resample. Resamples asked for in several
+    calls are the same as in one.
+    """
+    drawn = generator.integers(n_items, size=(n_resamples, n_items))
+    drawn += n_items * np.arange(n_resamples)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=n_resamples * n_items)
+    return counts.reshape(n_resamples, n_items).astype(np.float64)
+
+
+def layer_interval(layers: Int[np.ndarray, " resample"], level: float) -> Interval:
+    """Percentile interval of a layer, whose ends are layers that occur among the resamples."""
+    low, high = np.quantile(layers, _tails(level), method="inverted_cdf")
+    return Interval(low=float(low), high=float(high), level=float(level))
+
+
+def _tails(level: float) -> tuple[float, float]:
+    return (1.0 - level) / 2.0, (1.0 + level) / 2.0

@@ -1,0 +1,19 @@
+"""Prompts: built-in tasks, loaders for files, few-shot prompts, and their tokens. No torch."""
+
+from layertracer.tasks._builtin import list_tasks
+from layertracer.tasks._encode import EncodedTask, encode_samples
+from layertracer.tasks._load import load_task
+from layertracer.tasks._show import show_tokens
+from layertracer.tasks._task import Task, TaskInfo
+from layertracer.tasks._tokenizer import Tokenizer
+
+__all__ = [
+    "EncodedTask",
+    "Task",
+    "TaskInfo",
+    "Tokenizer",
+    "encode_samples",
+    "list_tasks",
+    "load_task",
+    "show_tokens",
+]

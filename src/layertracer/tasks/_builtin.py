@@ -1,0 +1,54 @@
+"""The tasks that come with the package."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from layertracer.tasks._material import Material, Pair, hash_content
+from layertracer.tasks._task import TaskInfo
+
+_WORDNET = "WordNet 3.0, common words, read and selected (licence: WORDNET_LICENSE beside the data)"
+_OWN = "written for LayerTracer"
+
+_DESCRIPTIONS: dict[str, tuple[str, str]] = {
+    "antonym": ("the opposite of a word", _WORDNET),
+    "country-capital": ("the capital of a country", _OWN),
+    "present-past": ("the past tense of a verb, regular or irregular", _OWN),
+    "singular-plural": ("the plural of a noun, regular or irregular", _OWN),
+    "synonym": ("a word of the same meaning", _WORDNET),
+}
+
+BUILTIN_NAMES: tuple[str, ...] = tuple(_DESCRIPTIONS)
+
+
+def read_builtin(name: str) -> Material:
+    """The pairs of the built-in task called `name`, which must be one of `BUILTIN_NAMES`."""
+    content = (resources.files("layertracer.tasks") / "data" / f"{name}.tsv").read_bytes()
+    lines = content.decode("utf-8").splitlines()[1:]
+    cells = [line.split("\t") for line in lines]
+    return Material(
+        sha256=hash_content(content), pairs=tuple(Pair(input=before, output=after) for before, after in cells)
+    )
+
+
+def list_tasks() -> tuple[TaskInfo, ...]:
+    """The built-in tasks, by name.
+
+    Example:
+        >>> [info.name for info in list_tasks()]
+        ['antonym', 'country-capital', 'present-past', 'singular-plural', 'synonym']
+    """
+    return tuple(_describe(name) for name in BUILTIN_NAMES)
+
+
+def _describe(name: str) -> TaskInfo:
+    """One built-in task."""
+    pairs = read_builtin(name).pairs
+    description, source = _DESCRIPTIONS[name]
+    return TaskInfo(
+        name=name,
+        n_pairs=len(pairs),
+        description=description,
+        source=source,
+        example=(pairs[0].input, pairs[0].output),
+    )

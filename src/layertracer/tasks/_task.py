@@ -1,0 +1,67 @@
+"""A task: prompts, their answers, and the specification from which they can be made again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, overload
+
+from layertracer._types import Sample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Prompts with the answers that are followed.
+
+    A task is a sequence of samples: it has a length, an order, and `task[3]` is its fourth sample.
+
+    Attributes:
+        name: Name of the built-in task, of the file without its suffix, or of the dataset.
+        samples: The prompts in their order.
+        spec: What was asked for and what it was made from, as JSON values: "name", "kind" ("few-shot", "verbatim"
+            or "text"), "source", "sha256" (of the file's content), "n_shot", "limit", "seed", "template",
+            "demonstrations", "prompt_field", "answer_field", "answer_marker", "prompt_words", "n_samples" and
+            "n_left_out" (a count for each reason).
+
+    Example:
+        >>> from layertracer.tasks import load_task
+        >>> task = load_task("antonym", n_shot=1, limit=2)
+        >>> len(task), task.spec["seed"]
+        (2, 0)
+    """
+
+    name: str
+    samples: tuple[Sample, ...]
+    spec: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Sample, ...]: ...
+    def __getitem__(self, index: int | slice) -> Sample | tuple[Sample, ...]:
+        return self.samples[index]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskInfo:
+    """A built-in task, described without making its prompts.
+
+    Attributes:
+        name: Name that `load_task` takes.
+        n_pairs: Number of directed pairs.
+        description: What the answer is to the input.
+        source: Where the pairs are from, with the licence where there is one.
+        example: One pair, input and output.
+    """
+
+    name: str
+    n_pairs: int
+    description: str
+    source: str
+    example: tuple[str, str]

@@ -1,0 +1,60 @@
+"""What is asked of a tokenizer. Those of Hugging Face's `transformers` have it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Tokenizer(Protocol):
+    """A tokenizer, known by what it can do.
+
+    Where it has them, the attributes `bos_token_id`, `unk_token_id` and `chat_template` are read as well.
+    """
+
+    def __call__(
+        self,
+        text: list[str],
+        *,
+        add_special_tokens: bool = True,
+        return_attention_mask: bool | None = None,
+        return_token_type_ids: bool | None = None,
+        verbose: bool = True,
+    ) -> Any:
+        """A mapping in which "input_ids" are the token ids of every text."""
+
+    def decode(self, token_ids: list[int]) -> Any:
+        """The text of token ids."""
+
+    def convert_ids_to_tokens(self, ids: list[int]) -> Any:
+        """The tokens as the vocabulary spells them."""
+
+    def apply_chat_template(
+        self, conversation: list[dict[str, str]], *, add_generation_prompt: bool = False, tokenize: bool = True
+    ) -> Any:
+        """The conversation as the model expects it."""
+
+
+def tokenize_texts(tokenizer: Tokenizer, texts: list[str], *, add_special_tokens: bool) -> list[tuple[int, ...]]:
+    """Token ids of every text, in one call."""
+    if not texts:
+        return []
+    encoding = tokenizer(
+        texts,
+        add_special_tokens=add_special_tokens,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,  # the length is checked here, with a better message
+    )
+    return [tuple(int(token) for token in ids) for ids in encoding["input_ids"]]
+
+
+def find_added_tokens(tokenizer: Tokenizer, probe: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The tokens that the tokenizer puts before and behind a text of its own accord, learned from a probe text."""
+    plain = tokenize_texts(tokenizer, [probe], add_special_tokens=False)[0]
+    framed = tokenize_texts(tokenizer, [probe], add_special_tokens=True)[0]
+    if not plain:
+        return framed, ()
+    for start in range(len(framed) - len(plain) + 1):
+        if framed[start : start + len(plain)] == plain:
+            return framed[:start], framed[start + len(plain) :]
+    return (), ()
