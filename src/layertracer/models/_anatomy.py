@@ -1,0 +1,217 @@
+"""A model's decoder layers, found by execution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from layertracer._errors import AnatomyError
+from layertracer._types import LayerRecord
+from layertracer.models._call import ModelCall, find_logits
+from layertracer.models._exhaustion import is_out_of_memory
+from layertracer.models._kinds import mixer_kind, mlp_kind
+from layertracer.models._observe import CallRecord, observe_calls
+from layertracer.models._pytree import Leaves
+from layertracer.models._roles import Part, find_parts
+from layertracer.models._stack import Stack, find_stack
+from layertracer.models._wiring import PROBE_BATCHES, PROBE_LENGTHS, Wiring, wire_layers
+
+_FEW_TOKENS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One decoder layer.
+
+    Attributes:
+        index: Position in the stack, from 0.
+        path: Name of the module inside the model, e.g. "model.layers.3".
+        mixer: Kind of the part that moves information between positions, e.g. "attention", "mamba", "none".
+        mlp: Kind of the other part: "dense", "experts" or "none".
+        module: The layer itself.
+        parts: Its mixer and its MLP.
+        wiring: How it is called.
+        output: What it returned in a probe, without the stream.
+    """
+
+    index: int
+    path: str
+    mixer: str
+    mlp: str
+    module: nn.Module = field(repr=False)
+    parts: tuple[Part, ...] = field(repr=False)
+    wiring: Wiring = field(repr=False)
+    output: Leaves = field(repr=False)
+
+    def output_like(self, stream: Tensor) -> Any:
+        """What the layer would return, with `stream` as its stream."""
+        return self.output.replaced(self.wiring.stream_out, stream)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters of the layer."""
+        return sum(parameter.numel() for parameter in self.module.parameters())
+
+    def to_record(self) -> LayerRecord:
+        """The layer described without its module."""
+        return LayerRecord(
+            index=self.index, path=self.path, mixer=self.mixer, mlp=self.mlp, n_parameters=self.n_parameters
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anatomy:
+    """What was found in a model by running it.
+
+    Attributes:
+        layers: The decoder layers.
+        d_model: Width of the last axis of a layer's output.
+        d_vocab: Number of logits at a position.
+        n_input_tokens: Number of token ids that the model can read.
+        plain_tokens: Token ids without a special meaning, for probes.
+    """
+
+    layers: tuple[Layer, ...]
+    d_model: int
+    d_vocab: int
+    n_input_tokens: int
+    plain_tokens: Tensor = field(repr=False)
+
+    @property
+    def n_layers(self) -> int:
+        """Number of decoder layers."""
+        return len(self.layers)
+
+
+@torch.inference_mode()
+def find_anatomy(call: ModelCall, *, layers: str | None = None, device: torch.device) -> Anatomy:
+    """The decoder layers of a model, their wiring, and the kinds of their parts.
+
+    Args:
+        call: The model and how it is called.
+        layers: Name of the container of the layers, where several could be meant.
+        device: Where the token ids must lie.
+
+    Raises:
+        AnatomyError: If no stack is found, or more than one, or its layers cannot be read.
+    """
+    few = _plain_token_ids(call.module, _FEW_TOKENS)  # the size of the vocabulary is not known yet
+    first_ids = probe_ids(few, batch=PROBE_BATCHES[0], length=PROBE_LENGTHS[0], device=device)
+    d_vocab, n_input_tokens = _vocabulary(call, first_ids)
+    allowed = _plain_token_ids(call.module, min(d_vocab, n_input_tokens))
+    probes = [
+        probe_ids(allowed, batch=batch, length=length, device=device)
+        for batch, length in zip(PROBE_BATCHES, PROBE_LENGTHS, strict=True)
+    ]
+    smaller = observe_calls(call.module.modules(), lambda: call(probes[0]))
+    stack = find_stack(call.module, smaller, path=layers)
+    larger = observe_calls(call.module.modules(), lambda: call(probes[1]))
+    layer_calls = _layer_calls(stack, larger)
+    wirings = wire_layers(_layer_calls(stack, smaller), layer_calls)
+    parts = [
+        find_parts(layer_call, larger, stream=layer_call.inputs.values[wiring.stream_in])
+        for layer_call, wiring in zip(layer_calls, wirings, strict=True)
+    ]
+    return Anatomy(
+        layers=_describe_layers(stack, wirings, parts, layer_calls, config=text_config(call.module)),
+        d_model=layer_calls[0].inputs.values[wirings[0].stream_in].shape[-1],
+        d_vocab=d_vocab,
+        n_input_tokens=n_input_tokens,
+        plain_tokens=allowed,
+    )
+
+
+def _describe_layers(
+    stack: Stack,
+    wirings: Sequence[Wiring],
+    parts: Sequence[tuple[Part, ...]],
+    calls: Sequence[CallRecord],
+    *,
+    config: Any,
+) -> tuple[Layer, ...]:
+    n_layers = len(stack.layers)
+    return tuple(
+        Layer(
+            index=index,
+            path=path,
+            mixer=mixer_kind(own, index=index, n_layers=n_layers, config=config),
+            mlp=mlp_kind(own),
+            module=module,
+            parts=own,
+            wiring=wiring,
+            output=_without_stream(call, wiring),
+        )
+        for index, ((path, module), wiring, own, call) in enumerate(
+            zip(stack.layers, wirings, parts, calls, strict=True)
+        )
+    )
+
+
+def _without_stream(call: CallRecord, wiring: Wiring) -> Leaves:
+    """A layer's output with None in place of its stream, so that it can be kept."""
+    assert call.outputs is not None  # the probe has ended
+    values = list(call.outputs.values)
+    values[wiring.stream_out] = None
+    return Leaves(values, call.outputs.spec)
+
+
+def _layer_calls(stack: Stack, calls: Sequence[CallRecord]) -> list[CallRecord]:
+    wanted = {module for _, module in stack.layers}
+    found = [call for call in calls if call.module in wanted]
+    if [call.module for call in found] != [module for _, module in stack.layers]:
+        raise AnatomyError(
+            f"The layers of {stack.path!r} do not run once each and in the same order at every prompt length, so that "
+            "their outputs cannot be compared. Such a model cannot be traced."
+        )
+    return found
+
+
+def _vocabulary(call: ModelCall, ids: Tensor) -> tuple[int, int]:
+    """Number of logits, and number of token ids that the embedding knows."""
+    sizes: list[int] = []
+    output: list[Any] = []
+    embeddings = [module for module in call.module.modules() if isinstance(module, nn.Embedding)]
+    for record in _first_run(embeddings, lambda: output.append(call(ids))):
+        entering = [leaf for _, leaf in record.inputs.tensors()]
+        if any(leaf.shape == ids.shape and torch.equal(leaf, ids) for leaf in entering):
+            assert isinstance(record.module, nn.Embedding)  # only those were observed
+            sizes.append(record.module.num_embeddings)
+    d_vocab = find_logits(output[0], ids).shape[-1]
+    return d_vocab, max(sizes, default=d_vocab)
+
+
+def _first_run(modules: Sequence[nn.Module], run: Callable[[], object]) -> list[CallRecord]:
+    """The calls of the first run; whatever it raises says that this is no language model."""
+    try:
+        return observe_calls(modules, run)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise AnatomyError(
+            f"The module could not be run on token ids: {type(error).__name__}: {str(error).partition(chr(10))[0]}. "
+            "LayerTracer reads language models: forward takes token ids [batch, position] first (or as input_ids) and returns "
+            "next-token logits. Wrap your module so that its forward does."
+        ) from error
+
+
+def _plain_token_ids(module: nn.Module, n_tokens: int) -> Tensor:
+    """Token ids below `n_tokens` without a special meaning in the model's configuration."""
+    config = text_config(module)
+    special = {value for name, value in vars(config).items() if name.endswith("token_id")} if config else set()
+    return torch.tensor([token for token in range(n_tokens) if token not in special] or [0])
+
+
+def probe_ids(allowed: Tensor, *, batch: int, length: int, device: torch.device, seed: int = 0) -> Tensor:
+    """Random ids [batch, length] among the `allowed` ones."""
+    generator = torch.Generator().manual_seed(seed)
+    return allowed[torch.randint(0, len(allowed), (batch, length), generator=generator)].to(device)
+
+
+def text_config(module: nn.Module) -> Any:
+    """The configuration of the text model, inside a multimodal one's where there is one; None without any."""
+    config = getattr(module, "config", None)
+    return getattr(config, "text_config", None) or config

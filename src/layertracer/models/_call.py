@@ -1,0 +1,82 @@
+"""How a module is called: token ids in, logits out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from layertracer._errors import AnatomyError
+from layertracer.models._pytree import take_apart
+
+_QUIET_OPTIONS: Mapping[str, Any] = {
+    "use_cache": False,  # a cache is state between calls; it is used only where it is the point
+    "output_hidden_states": False,
+    "output_attentions": False,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCall:
+    """The way to run a module's own `forward` on token ids.
+
+    Attributes:
+        module: The module.
+        ids_name: Keyword of the token ids; None where they go first, by position.
+        options: Keywords that switch off what a single forward does not need, as far as `forward` knows them.
+    """
+
+    module: nn.Module
+    ids_name: str | None
+    options: Mapping[str, Any]
+
+    def __call__(self, ids: Tensor) -> Any:
+        """Whatever the module returns for `ids` [batch, position]."""
+        if self.ids_name is None:
+            return self.module(ids, **self.options)
+        return self.module(**{self.ids_name: ids}, **self.options)
+
+    def logits(self, ids: Tensor) -> Tensor:
+        """Logits [batch, position, d_vocab] for `ids` [batch, position]."""
+        return find_logits(self(ids), ids)
+
+
+def find_call(module: nn.Module) -> ModelCall:
+    """The calling convention of `module`, from the signature of its `forward`."""
+    parameters = inspect.signature(module.forward).parameters
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    known = {name: value for name, value in _QUIET_OPTIONS.items() if name in parameters}
+    if takes_any and hasattr(module, "config") and "input_ids" in parameters:
+        # Hugging Face forwards hand unknown keywords down to where they are understood.
+        known["use_cache"] = False
+    return ModelCall(module=module, ids_name="input_ids" if "input_ids" in parameters else None, options=known)
+
+
+def find_logits(output: Any, ids: Tensor) -> Tensor:
+    """The logits inside a model's output.
+
+    Args:
+        output: A tensor, or an object, tuple or dictionary that holds one.
+        ids: The token ids [batch, position] that were fed.
+
+    Returns:
+        Logits [batch, position, d_vocab].
+
+    Raises:
+        AnatomyError: If nothing in the output has that shape.
+    """
+    named = getattr(output, "logits", None)
+    candidates = [named] if isinstance(named, Tensor) else [leaf for _, leaf in take_apart(output).tensors()]
+    for leaf in candidates:
+        if leaf.ndim == 3 and leaf.shape[:2] == ids.shape and torch.is_floating_point(leaf):
+            return leaf
+    shapes = [list(leaf.shape) for leaf in candidates]
+    raise AnatomyError(
+        f"The model's output holds no logits: expected a tensor [batch, position, d_vocab] = [{ids.shape[0]}, "
+        f"{ids.shape[1]}, ...], got shapes {shapes}. LayerTracer reads language models (token ids in, next-token "
+        "logits out at every position); load the checkpoint with its language-model head."
+    )

@@ -1,0 +1,224 @@
+"""A model and its tokenizer out of a checkpoint in the Hugging Face format, on disk or in the hub's cache."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from layertracer._errors import ModelLoadError, RemoteCodeError
+from layertracer.models._loading_report import check_loading_report, explained_failures
+from layertracer.models._quiet import paused_collector, quiet_transformers
+from layertracer.models._weight_files import check_weight_files
+
+# Heads that predict something else than the next token. A model with such a head has no readout.
+_OTHER_HEADS = re.compile(
+    r"(Classification|QuestionAnswering|MultipleChoice|MaskedLM|PreTraining|NextSentencePrediction|Regression"
+    r"|ValueHead|RewardModel|ForReward|ForEmbedding)$"
+)
+_TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "*.model", "*.tiktoken", "*vocab*.txt", "*vocab*.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Where a checkpoint lies and how it may be read.
+
+    Attributes:
+        folder: Folder on disk that holds its files.
+        label: What the user calls it; stands in messages.
+        hub_id: Repository of the hub that `folder` is a snapshot of; None for a folder of the user's.
+        commit: Commit of that snapshot.
+        trust_remote_code: Whether code in the checkpoint may run.
+        allow_pickle: Whether pickled weights may be read where there are no others.
+    """
+
+    folder: Path
+    label: str
+    hub_id: str | None = None
+    commit: str | None = None
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments for `from_pretrained` that let it ask nothing of the hub.
+
+        A snapshot is named by its repository and commit, for transformers knows some repositories whose tokenizer
+        files need a correction by their name.
+        """
+        arguments: dict[str, Any] = {"trust_remote_code": self.trust_remote_code}
+        if self.hub_id is None:
+            return arguments | {"pretrained_model_name_or_path": str(self.folder), "local_files_only": True}
+        arguments |= {"pretrained_model_name_or_path": self.hub_id, "revision": self.commit}
+        # Code may live in a repository other than that of the weights, and come from the network.
+        return arguments | {"local_files_only": not self.trust_remote_code}
+
+
+def load_checkpoint(
+    checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype | None
+) -> tuple[nn.Module, Any | None]:
+    """The model, in evaluation mode on `device`, and its tokenizer if it has one.
+
+    Args:
+        checkpoint: What to load.
+        device: Where the model shall be.
+        dtype: Floating-point type of the weights; None for the checkpoint's own.
+
+    Raises:
+        ModelLoadError: If files are missing, damaged or refused, if it is not a language model, or if the model
+            needs weights that the checkpoint lacks.
+        RemoteCodeError: If the checkpoint needs code of its own and may not run it.
+        OutOfMemoryError: If the model does not fit on the device.
+    """
+    raw_config = read_config(checkpoint)
+    refuse_other_heads(raw_config, checkpoint.label)
+    is_pickled = check_weight_files(
+        checkpoint.folder, raw_config, checkpoint.label, allow_pickle=checkpoint.allow_pickle
+    )
+    with paused_collector(), quiet_transformers():
+        check_remote_code(raw_config, checkpoint)
+        module = _load_module(checkpoint, raw_config, device=device, dtype=dtype, is_pickled=is_pickled)
+        tokenizer = _load_tokenizer(checkpoint)
+    return module, tokenizer
+
+
+def read_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The checkpoint's config.json as it stands, before any code looks at it.
+
+    Raises:
+        ModelLoadError: If it is not a JSON object.
+    """
+    path = checkpoint.folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(
+            f"{checkpoint.label}: cannot read {path} ({error}). It should be the JSON file that "
+            "save_pretrained writes. Copy the checkpoint again."
+        ) from error
+    if not isinstance(config, dict):
+        raise ModelLoadError(
+            f"{checkpoint.label}: {path} holds a JSON {type(config).__name__}, expected an object with a "
+            "'model_type'. Copy the checkpoint again."
+        )
+    return config
+
+
+def refuse_other_heads(raw_config: Mapping[str, Any], label: str) -> None:
+    """Refuse a checkpoint that was trained to predict something else than the next token.
+
+    Raises:
+        ModelLoadError: If every architecture that it names is such a model.
+    """
+    architectures = _architectures(raw_config)
+    if architectures and all(_OTHER_HEADS.search(name) for name in architectures):
+        raise ModelLoadError(
+            f"{label} is {', '.join(architectures)}, which does not predict a next token, so there is nothing to read "
+            "after its layers. Expected a language model such as LlamaForCausalLM. Load the model that it was "
+            "fine-tuned from."
+        )
+
+
+def check_remote_code(raw_config: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint that transformers has no code for and that may not run its own.
+
+    A checkpoint that brings code for an architecture that transformers knows is read with transformers' code.
+
+    Raises:
+        RemoteCodeError: If it needs its own code.
+    """
+    from transformers import CONFIG_MAPPING
+
+    auto_map = raw_config.get("auto_map")
+    if not auto_map or checkpoint.trust_remote_code or raw_config.get("model_type") in CONFIG_MAPPING:
+        return
+    files = sorted({_file_of(reference) for reference in dict(auto_map).values()})
+    raise RemoteCodeError(
+        f"{checkpoint.label} brings its own code ({', '.join(files)}), which would run on this machine with your "
+        "rights; nobody has allowed that. Read the code, and if you trust it use trust_remote_code=True "
+        "(--trust-remote-code on the command line)."
+    )
+
+
+def _file_of(reference: object) -> str:
+    """The file of an entry of `auto_map` such as "modeling_x.XForCausalLM" or "owner/name--modeling_x.X"."""
+    name = str(reference[0] if isinstance(reference, list | tuple) and reference else reference)
+    return f"{name.rpartition('.')[0] or name}.py"
+
+
+def _architectures(raw_config: Mapping[str, Any]) -> list[str]:
+    return [str(name) for name in raw_config.get("architectures") or ()]
+
+
+def _load_module(
+    checkpoint: Checkpoint,
+    raw_config: Mapping[str, Any],
+    *,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    is_pickled: bool,
+) -> nn.Module:
+    import transformers
+
+    library: Any = transformers  # its loaders come without types
+    arguments = checkpoint.arguments()
+    with explained_failures(checkpoint.label, device):
+        config = library.AutoConfig.from_pretrained(**arguments)
+        auto_class = _choose_auto_class(config, raw_config, checkpoint)
+        # Straight onto a GPU, past the main memory; on the CPU there is nothing to place.
+        placement = {} if device.type == "cpu" else {"device_map": {"": device}}
+        module, report = auto_class.from_pretrained(
+            **arguments,
+            **placement,
+            config=config,
+            dtype="auto" if dtype is None else dtype,
+            use_safetensors=not is_pickled,
+            # Sizes that differ come back in the report, with names, instead of as an error without them.
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    check_loading_report(module, report, checkpoint.label)
+    model: nn.Module = module.eval().requires_grad_(False)
+    return model
+
+
+def _choose_auto_class(config: Any, raw_config: Mapping[str, Any], checkpoint: Checkpoint) -> Any:
+    """The class of transformers that builds this model with a head that predicts tokens."""
+    import transformers
+
+    library: Any = transformers
+    candidates = [
+        (library.AutoModelForCausalLM, library.MODEL_FOR_CAUSAL_LM_MAPPING),
+        (library.AutoModelForImageTextToText, library.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING),
+        (library.AutoModelForSeq2SeqLM, library.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING),
+    ]
+    is_decoder_only = any(name.endswith("ForCausalLM") for name in _architectures(raw_config))
+    if getattr(config, "is_encoder_decoder", False) and not is_decoder_only:
+        # BART's kind is in the causal list too, where only its decoder would be built.
+        candidates = candidates[::-1]
+    own_code = dict(getattr(config, "auto_map", None) or {}) if checkpoint.trust_remote_code else {}
+    for auto_class, known in candidates:
+        if auto_class.__name__ in own_code or type(config) in known:
+            return auto_class
+    architectures = ", ".join(_architectures(raw_config)) or "no architecture"
+    raise ModelLoadError(
+        f"{checkpoint.label}: model type {raw_config.get('model_type')!r} ({architectures}) is not a language model "
+        f"that transformers {library.__version__} can build. Upgrade transformers, or build the module yourself and "
+        "use wrap_model."
+    )
+
+
+def _load_tokenizer(checkpoint: Checkpoint) -> Any | None:
+    """The checkpoint's tokenizer; None where it has no file of one."""
+    import transformers
+
+    if not any(next(checkpoint.folder.glob(pattern), None) for pattern in _TOKENIZER_FILES):
+        return None
+    library: Any = transformers
+    with explained_failures(f"The tokenizer of {checkpoint.label}", torch.device("cpu")):
+        return library.AutoTokenizer.from_pretrained(**checkpoint.arguments())

@@ -1,0 +1,202 @@
+"""Models out of .gguf files, converted once into a copy that loads fast.
+
+transformers reads a .gguf file tensor by tensor in Python, which takes 20 s for a small model and minutes for a large
+one. The first load therefore leaves a float32 copy in the format of transformers in the user's cache.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from layertracer._errors import ModelLoadError
+from layertracer.models._cache import cache_folder, find_entry, locked, remembered_hash, remove_entry, write_entry
+from layertracer.models._checkpoint import Checkpoint, load_checkpoint
+from layertracer.models._loading_report import check_loading_report, explained_failures
+from layertracer.models._quiet import quiet_gguf_reader, quiet_transformers
+
+logger = logging.getLogger("layertracer")
+
+_CONVERTER_VERSION = 1
+"""Raise it when conversion changes: copies of an older converter are then not used any more."""
+
+_MAGIC = b"GGUF"
+_PART = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a file begins as .gguf files do, whatever it is called."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
+
+
+def load_gguf(
+    path: Path, *, label: str, device: torch.device, dtype: torch.dtype | None
+) -> tuple[nn.Module, Any | None, str]:
+    """The model of a .gguf file, its tokenizer, and the file's SHA-256.
+
+    The first load of a file converts it; later ones read the copy. Both give the same model to the last bit.
+
+    Args:
+        path: The file.
+        label: What the user calls it.
+        device: Where the model shall be.
+        dtype: Floating-point type; None for the copy's own, float32.
+
+    Raises:
+        ModelLoadError: If it is not a .gguf file, is damaged, is one of several parts, or is of an architecture that
+            transformers cannot read.
+        OutOfMemoryError: If the model does not fit.
+    """
+    _refuse_what_is_no_model(path, label)
+    digest = remembered_hash(path)
+    entry = _entry_for(digest)
+    if find_entry(entry):
+        try:
+            return *_load_copy(entry, label, device=device, dtype=dtype), digest
+        except ModelLoadError as error:
+            logger.warning("The converted copy of %s in %s cannot be read and is made again: %s", label, entry, error)
+            remove_entry(entry)
+    module, tokenizer = _convert_or_wait(path, entry, label)
+    if module is None:
+        return *_load_copy(entry, label, device=device, dtype=dtype), digest
+    return module.to(device=device, dtype=dtype or torch.float32), tokenizer, digest
+
+
+def _convert_or_wait(path: Path, entry: Path, label: str) -> tuple[nn.Module | None, Any]:
+    """Make the copy, or wait for the process that is making it; where no copy can be kept, the model itself."""
+    try:
+        with locked(entry):
+            if not find_entry(entry):
+                return _convert(path, entry, label)
+    except OSError as error:
+        _warn_of_no_copy(entry, error)
+        return _read(path, label)
+    return None, None
+
+
+def _convert(path: Path, entry: Path, label: str) -> tuple[nn.Module | None, Any]:
+    logger.info("Converting %s once; for a model of 135 million parameters that takes about 20 s.", label)
+    module, tokenizer = _read(path, label)
+    try:
+        _check_space(entry.parent, module)
+        write_entry(entry, lambda folder: _save(module, tokenizer, folder))
+    except (OSError, SafetensorError) as error:
+        _warn_of_no_copy(entry, error)
+        return module, tokenizer
+    logger.info("Kept the converted copy of %s in %s.", label, entry)
+    return None, None
+
+
+def _entry_for(digest: str) -> Path:
+    """Where the copy lies; another transformers may convert differently, hence its major version."""
+    import transformers
+
+    major = transformers.__version__.partition(".")[0]
+    return cache_folder() / "gguf" / f"{digest}-converter{_CONVERTER_VERSION}-transformers{major}"
+
+
+def _load_copy(
+    entry: Path, label: str, *, device: torch.device, dtype: torch.dtype | None
+) -> tuple[nn.Module, Any | None]:
+    return load_checkpoint(Checkpoint(folder=entry, label=label), device=device, dtype=dtype)
+
+
+def _read(path: Path, label: str) -> tuple[nn.Module, Any]:
+    """The model in float32 on the CPU and its tokenizer, straight out of the file."""
+    import transformers
+
+    library: Any = transformers  # its loaders come without types
+    source: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
+    weights = dict(source)
+    if hasattr(library, "GgufConfig"):  # from 5.20 on, which otherwise keeps some architectures in 4-bit blocks
+        weights["quantization_config"] = library.GgufConfig(dequantize=True)
+    folder = str(path.resolve().parent)
+    with explained_failures(label, torch.device("cpu")), quiet_transformers(), quiet_gguf_reader():
+        module, report = library.AutoModelForCausalLM.from_pretrained(
+            folder, **weights, dtype=torch.float32, output_loading_info=True
+        )
+        tokenizer = library.AutoTokenizer.from_pretrained(folder, **source)
+    check_loading_report(module, report, label)
+    _warn_of_ignored(path, module, label)
+    _forget_origin(module)
+    return module.eval().requires_grad_(False), tokenizer
+
+
+def _warn_of_ignored(path: Path, module: Any, label: str) -> None:
+    """Say so where the file holds what transformers passes over in silence and what changes every number a little."""
+    rope = getattr(module.config, "rope_parameters", None) or {}
+    has_bias = any(name.endswith(".bias") for name, _ in module.named_parameters())
+    ignored = [
+        name
+        for name, is_used in (("rope_freqs.weight", rope.get("rope_type") != "default"), ("attn_q.bias", has_bias))
+        if not is_used and _mentions(path, name)
+    ]
+    if ignored:
+        logger.warning(
+            "%s holds tensors that transformers does not read from .gguf files (%s): its numbers are not quite those "
+            "of the original model. Prefer its checkpoint in safetensors.",
+            label,
+            ", ".join(ignored),
+        )
+
+
+def _mentions(path: Path, name: str) -> bool:
+    """Whether the file names a tensor so; the list of tensors has no index, and reading it properly is slow."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(name.encode()) >= 0
+
+
+def _forget_origin(module: Any) -> None:
+    """Make the model an ordinary one: transformers refuses to save what it takes for quantised."""
+    module.hf_quantizer = None
+    if getattr(module.config, "quantization_config", None) is not None:
+        del module.config.quantization_config
+
+
+def _save(module: Any, tokenizer: Any, folder: Path) -> None:
+    with quiet_transformers():
+        module.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def _check_space(folder: Path, module: nn.Module) -> None:
+    """Refuse early what would fill the disk to the brim and fail then."""
+    needed = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
+    free = shutil.disk_usage(folder).free
+    if free < 1.05 * needed:
+        raise OSError(f"{needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free")
+
+
+def _warn_of_no_copy(entry: Path, error: BaseException) -> None:
+    logger.warning(
+        "No converted copy can be kept in %s (%s), so that every start converts again. Choose another folder with the "
+        "environment variable LAYERTRACER_CACHE.",
+        entry.parent,
+        error,
+    )
+
+
+def _refuse_what_is_no_model(path: Path, label: str) -> None:
+    if not is_gguf(path):
+        with path.open("rb") as file:
+            start = file.read(8)
+        hint = "It is a pointer of Git LFS: run `git lfs pull`." if start == b"version " else "Download the file again."
+        raise ModelLoadError(f"{label} is not a .gguf file: it begins with {start!r}, expected {_MAGIC!r}. {hint}")
+    part = _PART.search(path.name)
+    if part is not None and int(part[1]) > 1:
+        raise ModelLoadError(
+            f"{label} is one of {int(part[1])} parts of a model. Join them first: llama-gguf-split --merge "
+            f"{path.name} joined.gguf."
+        )

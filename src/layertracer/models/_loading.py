@@ -1,0 +1,199 @@
+"""A model from wherever it is: an embedded name, the hub, a folder or a .gguf file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import nn
+
+from layertracer._errors import ModelLoadError, UsageError
+from layertracer.models._embedded import embedded_name, find_embedded
+from layertracer.models._placement import resolve_device, resolve_dtype
+
+Source = Literal["embedded", "hub", "folder", "gguf"]
+"""What kind of place a model came from."""
+
+Tokenizer: TypeAlias = Any
+"""A `transformers.PreTrainedTokenizerBase`. Naming it here would import transformers with this module."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedParts:
+    """What a place yields.
+
+    Attributes:
+        module: The model, in evaluation mode, on its device, without gradients.
+        tokenizer: Its tokenizer; None where the place has none.
+        name: What users would call it: "smollm2", "Qwen/Qwen3-0.6B", the folder's or the file's name.
+        revision: Commit of the hub, SHA-256 of the .gguf file, or None.
+        source: "embedded", "hub", "folder" or "gguf".
+    """
+
+    module: nn.Module
+    tokenizer: Tokenizer | None
+    name: str
+    revision: str | None
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    device: torch.device
+    dtype: torch.dtype | None
+    revision: str | None
+    trust_remote_code: bool
+    allow_pickle: bool
+
+
+def load_parts(
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+) -> LoadedParts:
+    """A model and its tokenizer, by name or path.
+
+    A name is looked up in this order: embedded model, local file, local folder, hub. A folder that is called like an
+    embedded model is reached as "./smollm2".
+
+    Args:
+        name_or_path: "smollm2" or "default", a hub id, a folder with a config.json, or a .gguf file.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps", "xpu", or a `torch.device`.
+        dtype: "auto" (float32 on the CPU, the checkpoint's own elsewhere), "float32", "bfloat16", "float16".
+        revision: Branch, tag or commit on the hub.
+        trust_remote_code: Whether code in the checkpoint may run on this machine.
+        allow_pickle: Whether pickled weights may be read where there are no others.
+
+    Raises:
+        UnknownNameError: If there is no such model; the message carries near matches.
+        ModelLoadError: If files are missing, damaged or refused, or there is no network and no local copy.
+        RemoteCodeError: If the checkpoint needs code of its own and may not run it.
+        UsageError: If the device or the type does not exist, or a revision is given for a local model.
+        OutOfMemoryError: If the model does not fit on the device.
+    """
+    place = resolve_device(device)
+    request = _Request(
+        device=place,
+        dtype=resolve_dtype(dtype, place),
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+    )
+    return _load(name_or_path, request)
+
+
+def _load(name_or_path: str | os.PathLike[str], request: _Request) -> LoadedParts:
+    name = os.fspath(name_or_path)
+    embedded = embedded_name(name) if isinstance(name_or_path, str) else None
+    path = Path(os.path.expanduser(name))
+    is_local = (
+        embedded is not None or os.path.exists(path) or not isinstance(name_or_path, str) or _looks_like_a_path(name)
+    )
+    if is_local and request.revision is not None:
+        raise UsageError(
+            f"revision={request.revision!r} was given for {name!r}, which is not on the hub. Leave it out, or give a "
+            "hub id."
+        )
+    if embedded is not None:
+        return _load_gguf(find_embedded(embedded), request, name=embedded, source="embedded")
+    if name and os.path.isdir(path):  # unlike path.is_dir(), no error for a name that is too long for a file
+        return _load_folder(path, request)
+    if name and os.path.exists(path):
+        return _load_file(path, request)
+    if is_local:
+        raise _no_such_path(path)
+    return _load_from_hub(name, request)
+
+
+def _looks_like_a_path(name: str) -> bool:
+    """Whether a name can only be meant as a path: the hub knows none like it."""
+    from layertracer.models._hub import is_hub_id
+
+    return name.endswith((".gguf", os.sep)) or not is_hub_id(name)
+
+
+def _load_gguf(path: Path, request: _Request, *, name: str, source: Source) -> LoadedParts:
+    from layertracer.models._gguf import load_gguf
+
+    label = name if source == "embedded" else str(path)
+    module, tokenizer, digest = load_gguf(path, label=label, device=request.device, dtype=request.dtype)
+    return LoadedParts(module=module, tokenizer=tokenizer, name=name, revision=digest, source=source)
+
+
+def _load_file(path: Path, request: _Request) -> LoadedParts:
+    from layertracer.models._gguf import is_gguf
+
+    if path.suffix == ".gguf" or is_gguf(path):
+        return _load_gguf(path, request, name=path.stem, source="gguf")
+    raise ModelLoadError(
+        f"{path} is not a model: a single file must be a .gguf file. For {path.suffix or 'other'} files give the "
+        "folder that holds them together with config.json."
+    )
+
+
+def _load_folder(path: Path, request: _Request) -> LoadedParts:
+    from layertracer.models._checkpoint import Checkpoint, load_checkpoint
+
+    if not (path / "config.json").is_file():
+        raise ModelLoadError(_why_no_checkpoint(path))
+    checkpoint = Checkpoint(
+        folder=path.resolve(),
+        label=str(path),
+        trust_remote_code=request.trust_remote_code,
+        allow_pickle=request.allow_pickle,
+    )
+    module, tokenizer = load_checkpoint(checkpoint, device=request.device, dtype=request.dtype)
+    return LoadedParts(module=module, tokenizer=tokenizer, name=path.resolve().name, revision=None, source="folder")
+
+
+def _load_from_hub(hub_id: str, request: _Request) -> LoadedParts:
+    from layertracer.models._checkpoint import load_checkpoint
+    from layertracer.models._hub import fetch_checkpoint
+
+    checkpoint = fetch_checkpoint(
+        hub_id,
+        revision=request.revision,
+        trust_remote_code=request.trust_remote_code,
+        allow_pickle=request.allow_pickle,
+    )
+    module, tokenizer = load_checkpoint(checkpoint, device=request.device, dtype=request.dtype)
+    return LoadedParts(module=module, tokenizer=tokenizer, name=hub_id, revision=checkpoint.commit, source="hub")
+
+
+def _why_no_checkpoint(folder: Path) -> str:
+    """What a folder without config.json lacks, and what in it might be meant."""
+    names = sorted(entry.name for entry in folder.iterdir())
+    ggufs = [name for name in names if name.endswith(".gguf")]
+    if ggufs:
+        hint = f"For a .gguf file give its own path: {folder / ggufs[0]}."
+    elif "adapter_config.json" in names:
+        hint = "It holds an adapter: merge it into its base model (merge_and_unload), save that, and give its folder."
+    elif "snapshots" in names:
+        hint = "It is a repository in the hub's cache: give the hub id instead."
+    else:
+        hint = "Give the folder that save_pretrained wrote."
+    found = f"it holds {', '.join(names[:4])}{' …' if len(names) > 4 else ''}" if names else "it is empty"
+    return f"{folder} is not a checkpoint: there is no config.json, {found}. {hint}"
+
+
+def _no_such_path(path: Path) -> Exception:
+    from layertracer.models._hub import unknown_model
+
+    siblings = [str(path.parent / name) for name in _models_in(path.parent)]
+    return unknown_model(str(path), "There is no such file or folder.", nearby=siblings)
+
+
+def _models_in(folder: Path, *, at_most: int = 20) -> list[str]:
+    """Names of what could be loaded from a folder."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return []
+    return [e.name for e in entries if e.suffix == ".gguf" or (e / "config.json").is_file()][:at_most]

@@ -1,0 +1,83 @@
+"""A module together with what was found in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from layertracer.models._anatomy import Anatomy, find_anatomy, text_config
+from layertracer.models._call import ModelCall, find_call
+
+_CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_sequence_length")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A language model taken as it is, with its anatomy.
+
+    Attributes:
+        module: The model, in evaluation mode.
+        call: How it is run.
+        anatomy: Its decoder layers.
+        name: As users call it.
+        tokenizer: Its tokenizer, None where it has none.
+        revision: Commit or hash of the weights, where known.
+        source: Where it came from: "embedded", "hub", "folder", "gguf" or "module".
+        device: Where token ids must lie.
+        dtype: Type of its parameters.
+    """
+
+    module: nn.Module = field(repr=False)
+    call: ModelCall = field(repr=False)
+    anatomy: Anatomy = field(repr=False)
+    name: str
+    tokenizer: Any = field(repr=False)
+    revision: str | None
+    source: str
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def max_length(self) -> int | None:
+        """Longest prompt that the model's configuration allows, in tokens; None where it names none."""
+        config = text_config(self.module)
+        for name in _CONTEXT_NAMES:
+            length = getattr(config, name, None)
+            if isinstance(length, int) and length > 0:
+                return length
+        return None
+
+
+def make_network(
+    module: nn.Module,
+    *,
+    name: str,
+    tokenizer: Any = None,
+    revision: str | None = None,
+    source: str = "module",
+    layers: str | None = None,
+) -> Network:
+    """A module run, understood and put into evaluation mode.
+
+    Raises:
+        AnatomyError: If no decoder stack is found in it, or more than one.
+    """
+    module.eval()
+    call = find_call(module)
+    first = next(module.parameters(), None)
+    device = first.device if first is not None else torch.device("cpu")
+    dtype = first.dtype if first is not None else torch.float32
+    return Network(
+        module=module,
+        call=call,
+        anatomy=find_anatomy(call, layers=layers, device=device),
+        name=name,
+        tokenizer=tokenizer,
+        revision=revision,
+        source=source,
+        device=device,
+        dtype=dtype,
+    )

@@ -1,0 +1,25 @@
+"""The ladder pass: every lens row and every perturbed row of a model in one forward of its own code."""
+
+from layertracer.tracing._divergence import js_divergence
+from layertracer.tracing._lens import Readout, read_layers
+from layertracer.tracing._memory import parse_memory
+from layertracer.tracing._model import TracedModel, load_model, wrap_model
+from layertracer.tracing._readings import Progress
+from layertracer.tracing._record import describe_model, token_texts
+from layertracer.tracing._trace import TraceInterrupted, TraceOptions, trace_model
+
+__all__ = [
+    "Progress",
+    "Readout",
+    "TraceInterrupted",
+    "TraceOptions",
+    "TracedModel",
+    "describe_model",
+    "js_divergence",
+    "load_model",
+    "parse_memory",
+    "read_layers",
+    "token_texts",
+    "trace_model",
+    "wrap_model",
+]

@@ -1,0 +1,166 @@
+"""Prompts in, numbers out: passes of the ladder or the plain method, as many prompts at a time as memory allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from layertracer._types import Method
+from layertracer.models import Network, is_out_of_memory
+from layertracer.tracing._divergence import js_divergence
+from layertracer.tracing._ladder import ArgumentAxes, climb
+from layertracer.tracing._memory import PassPlan, out_of_memory, plan_pass
+from layertracer.tracing._perturb import LastPosition, Perturber
+from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_readout
+from layertracer.tracing._prompts import Prompt, bucket_prompts, stack_ids
+from layertracer.tracing._readings import Progress, Readings
+from layertracer.tracing._reduce import LensStatistics, Reduction, log_probs_of, measure_lens
+from layertracer.tracing._tail import Tail
+
+N_TOP = 5
+"""How many of the most probable tokens are kept for each prompt and layer."""
+
+_LOGITS_BYTES = 256 * 2**20
+"""Largest chunk of logits; larger ones are no faster."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Engine:
+    """One model, one perturbation, one memory budget.
+
+    Attributes:
+        network: The model.
+        axes: Batch axes of its layers' arguments.
+        perturber: What is done to its layers; None for the lens alone.
+        n_draws: Number of draws.
+        last_only: Whether only the prompt's last position is perturbed.
+        method: "ladder" or "plain".
+        row_by_row: Whether prompts must run one at a time.
+        budget_bytes: Memory that a pass may take.
+        readings: Where the numbers go; what was finished before an error stays there.
+        on_progress: Called after every batch.
+    """
+
+    network: Network
+    axes: ArgumentAxes
+    perturber: Perturber | None
+    n_draws: int
+    last_only: bool
+    method: Method
+    row_by_row: bool
+    budget_bytes: int
+    readings: Readings
+    on_progress: Callable[[Progress], None] | None = None
+    _reduction: Reduction = field(init=False)
+
+    def run(self, prompts: Sequence[Prompt]) -> None:
+        """Measure all prompts.
+
+        Raises:
+            NonFiniteError: If the model's output is NaN for a prompt.
+            OutOfMemoryError: If not even one prompt with one perturbed copy fits.
+        """
+        # A quarter of the budget for logits: they are made when the pass itself has ended.
+        chunk_bytes = min(self.budget_bytes // 4, _LOGITS_BYTES)
+        d_vocab = self.network.anatomy.d_vocab
+        self._reduction = Reduction(Tail(self.network), d_vocab=d_vocab, budget_bytes=chunk_bytes)
+        with torch.inference_mode():
+            for bucket in bucket_prompts(prompts):
+                self._run_bucket(bucket)
+
+    def _run_bucket(self, bucket: Sequence[Prompt]) -> None:
+        """Prompts of one length; out of memory halves the batch, then the variants of a pass, and goes on."""
+        length = len(bucket[0].ids)
+        plan = plan_pass(
+            self.network,
+            length=length,
+            n_variants=self.n_draws * self.network.anatomy.n_layers,
+            n_prompts=1 if self.row_by_row else len(bucket),
+            budget_bytes=self.budget_bytes,
+        )
+        remaining = list(bucket)
+        while remaining:
+            batch = remaining[: plan.n_prompts]
+            try:
+                self._run_batch(batch, plan)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if plan.is_smallest:
+                    raise out_of_memory(self.network, length) from error
+                plan = plan.halved()
+                self._reduction.rows_per_chunk = max(1, self._reduction.rows_per_chunk // 2)
+                continue
+            remaining = remaining[len(batch) :]
+            if self.on_progress is not None:
+                done = self.readings.finished
+                self.on_progress(Progress(done=int(done.sum()), total=len(done)))
+
+    def _run_batch(self, batch: Sequence[Prompt], plan: PassPlan) -> None:
+        ids = stack_ids(batch, self.network.device)
+        # Prompts of a bucket are read at the same positions, the first of which is the prompt's last.
+        perturber: Perturber | None = self.perturber
+        if self.perturber is not None and self.last_only:
+            perturber = LastPosition(perturber=self.perturber, position=batch[0].read[0])
+        measure = self._measure_ladder if self.method == "ladder" else self._measure_plain
+        lens, js = measure(ids, batch, perturber, plan)
+        n_layers = self.network.anatomy.n_layers
+        js_bits = torch.zeros(len(batch), self.n_draws, n_layers, device=ids.device)
+        for (layer, draw), bits in js.items():
+            js_bits[:, draw, layer] = bits
+        self.readings.keep(batch, lens, js_bits)
+
+    def _measure_ladder(
+        self, ids: Tensor, batch: Sequence[Prompt], perturber: Perturber | None, plan: PassPlan
+    ) -> tuple[LensStatistics, dict[tuple[int, int], Tensor]]:
+        """Lens statistics [prompt, read, 1 + layer], and JS [prompt] of each layer and draw."""
+        read = batch[0].read
+        js: dict[tuple[int, int], Tensor] = {}
+        lens: LensStatistics | None = None
+        for variants in plan.variant_chunks(n_layers=self.network.anatomy.n_layers, n_draws=self.n_draws):
+            rows = climb(self.network, ids, read=read, perturber=perturber, variants=variants, axes=self.axes)
+            clean = rows.rungs[-1]
+            if lens is None:
+                targets = self._targets(batch, clean)
+                lens = self._reduction.lens(torch.stack([rows.embedding, *rows.rungs], dim=2), targets, n_top=N_TOP)
+            if rows.variants:
+                bits = self._reduction.js_bits(clean.flatten(0, 1), rows.perturbed.flatten(1, 2))
+                per_prompt = bits.unflatten(1, (len(batch), len(read))).mean(dim=-1)
+                js.update(zip(rows.variants, per_prompt, strict=True))
+        assert lens is not None  # there is always a first chunk
+        return lens, js
+
+    def _targets(self, batch: Sequence[Prompt], clean: Tensor) -> Tensor:
+        """Tokens followed [prompt, read]: the answers, or the model's own top tokens."""
+        if batch[0].target_ids:
+            return torch.tensor([prompt.target_ids for prompt in batch], device=clean.device)
+        flat = clean.flatten(0, 1)
+        top = self._reduction.lens(flat, torch.zeros(len(flat), dtype=torch.long, device=flat.device), n_top=1)
+        return top.top_ids.view(clean.shape[:2])
+
+    def _measure_plain(
+        self, ids: Tensor, batch: Sequence[Prompt], perturber: Perturber | None, plan: PassPlan
+    ) -> tuple[LensStatistics, dict[tuple[int, int], Tensor]]:
+        """As `_measure_ladder`, one forward for each rung, layer and draw."""
+        del plan
+        network, read = self.network, batch[0].read
+        own = log_probs_of(plain_logits(network, ids, read=read))
+        targets = own.argmax(dim=-1)
+        if batch[0].target_ids:
+            targets = torch.tensor([prompt.target_ids for prompt in batch], device=own.device)
+        n_layers = network.anatomy.n_layers
+        rungs = [
+            measure_lens(log_probs_of(plain_readout(network, ids, read=read, layer=layer)), targets, n_top=N_TOP)
+            for layer in range(-1, n_layers - 1)
+        ]
+        lens = LensStatistics.stacked([*rungs, measure_lens(own, targets, n_top=N_TOP)], dim=2)
+        js = {}
+        for layer in range(n_layers if perturber is not None else 0):
+            for draw in range(self.n_draws):
+                assert perturber is not None  # else there is no layer to perturb
+                perturbed = plain_perturbed(network, ids, read=read, perturber=perturber, layer=layer, draw=draw)
+                js[layer, draw] = js_divergence(log_probs_of(perturbed), own).mean(dim=-1)
+        return lens, js

@@ -1,0 +1,111 @@
+"""The readout of every layer: the model's own tail applied to its output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from layertracer._errors import UnknownNameError
+from layertracer._types import Sample
+from layertracer.models import is_out_of_memory
+from layertracer.tasks import Task, encode_samples
+from layertracer.tracing._ladder import climb
+from layertracer.tracing._memory import default_budget_bytes, out_of_memory, plan_pass
+from layertracer.tracing._model import TracedModel
+from layertracer.tracing._plain import plain_logits, plain_readout
+from layertracer.tracing._prompts import Prompt, bucket_prompts, prepare_prompts, stack_ids
+from layertracer.tracing._reduce import log_probs_of
+from layertracer.tracing._self_check import refuse_non_finite
+from layertracer.tracing._tail import Tail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readout:
+    """Next-token distributions at the last position of each prompt.
+
+    Attributes:
+        log_probs: Read after each layer, nats; after the last layer they are the model's own.
+        embedding_log_probs: Read from the embeddings, nats.
+    """
+
+    log_probs: Float[Tensor, "prompt layer d_vocab"]
+    embedding_log_probs: Float[Tensor, "prompt d_vocab"]
+
+
+@torch.inference_mode()
+def read_layers(
+    model: TracedModel, samples: Task | Sequence[Sample], *, lens: Literal["logit"] = "logit", chat: bool = False
+) -> Readout:
+    """The next-token distribution of every layer: the model's own tail applied to what leaves it.
+
+    Laws: after the last layer it is the model's own distribution; a prompt's readout does not depend
+    on the prompts beside it.
+
+    Args:
+        model: From `load_model` or `wrap_model`.
+        samples: Prompts; their answers are not needed.
+        lens: "logit", the logit lens.
+        chat: Whether prompts are put into the tokenizer's chat template.
+
+    Returns:
+        Log-probabilities in float32 on the CPU, in the order of the samples. They are kept whole: prompts
+        × layers × vocabulary × 4 bytes.
+
+    Raises:
+        UnknownNameError: If there is no such lens.
+        TaskError: If there is no sample, or a prompt is too long.
+        NonFiniteError: If the model's output is NaN for a prompt.
+        OutOfMemoryError: If not even one prompt fits.
+
+    Source:
+        nostalgebraist (2020), "interpreting GPT: the logit lens".
+    """
+    if lens != "logit":
+        raise UnknownNameError.among("lens", lens, ("logit",))
+    encoded = encode_samples(samples, model.tokenizer, chat=chat, max_length=model.network.max_length)
+    prompts = prepare_prompts(encoded.samples, model.network, target="model", target_tokens="first")
+    anatomy = model.anatomy
+    result = torch.empty(len(prompts), 1 + anatomy.n_layers, anatomy.d_vocab)
+    for bucket in bucket_prompts(prompts):
+        plan = plan_pass(
+            model.network,
+            length=len(bucket[0].ids),
+            n_variants=0,
+            n_prompts=1 if model.self_check.row_by_row else len(bucket),
+            budget_bytes=default_budget_bytes(model.device),
+        )
+        remaining = list(bucket)
+        while remaining:
+            batch = remaining[: plan.n_prompts]
+            try:
+                read = _read_batch(model, batch).cpu()
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if plan.n_prompts == 1:
+                    raise out_of_memory(model.network, len(bucket[0].ids)) from error
+                plan = plan.halved()
+                continue
+            if bool(read.isnan().any()):
+                refuse_non_finite(model.network, stack_ids(batch, model.device))
+            result[[prompt.index for prompt in batch]] = read
+            remaining = remaining[len(batch) :]
+    return Readout(log_probs=result[:, 1:], embedding_log_probs=result[:, 0])
+
+
+def _read_batch(model: TracedModel, batch: Sequence[Prompt]) -> Float[Tensor, "prompt rung d_vocab"]:
+    """Log-probabilities of one batch, from the embeddings and after each layer."""
+    ids, read = stack_ids(batch, model.device), batch[0].read
+    if model.self_check.method == "plain":
+        n_layers = model.anatomy.n_layers
+        rungs = [plain_readout(model.network, ids, read=read, layer=layer) for layer in range(-1, n_layers - 1)]
+        own = plain_logits(model.network, ids, read=read)
+        return torch.stack([log_probs_of(logits[:, 0]) for logits in (*rungs, own)], dim=1)
+    rows = climb(model.network, ids, read=read, perturber=None, variants={}, axes=model.axes)
+    tail = Tail(model.network)
+    return torch.stack([log_probs_of(tail(rung[:, 0])) for rung in (rows.embedding, *rows.rungs)], dim=1)

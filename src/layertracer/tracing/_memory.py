@@ -1,0 +1,115 @@
+"""How many rows fit into memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psutil
+import torch
+from torch import nn
+
+from layertracer._errors import OutOfMemoryError, UsageError
+from layertracer.models import Network
+
+_UNITS: Mapping[str, int] = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+_SHARE_OF_FREE = 0.5
+_MOST_ON_CPU = 2 * 2**30
+"""On a CPU larger passes are no faster: they leave the caches."""
+
+
+def parse_memory(text: str | int) -> int:
+    """A memory size in bytes.
+
+    Example:
+        >>> parse_memory("8GiB"), parse_memory("500MB")
+        (8589934592, 500000000)
+
+    Raises:
+        UsageError: If it is no positive number with a unit of B, kB, MB, GB, KiB, MiB or GiB.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]i?)?b?\s*", str(text), flags=re.IGNORECASE)
+    n_bytes = int(float(match[1]) * _UNITS[(match[2] or "").lower()]) if match else 0
+    if n_bytes <= 0:
+        raise UsageError(
+            f"Memory must be a positive size such as 8GiB or 500MB, got {text!r}. Give a number and a unit."
+        )
+    return n_bytes
+
+
+def default_budget_bytes(device: torch.device) -> int:
+    """Half of what is free; on a CPU at most 2 GiB."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * _SHARE_OF_FREE)
+    return min(int(psutil.virtual_memory().available * _SHARE_OF_FREE), _MOST_ON_CPU)
+
+
+def row_bytes(network: Network, length: int) -> int:
+    """Estimate of what one row of a pass takes at the busiest moment, in bytes.
+
+    The stream and its copies, the widest projection inside a layer with its activations, and attention
+    weights where they are written out.
+    """
+    anatomy = network.anatomy
+    itemsize = torch.empty((), dtype=network.dtype).element_size()
+    widest = max((_widest(layer.module) for layer in anatomy.layers), default=anatomy.d_model)
+    heads = max(1, anatomy.d_model // 64)
+    return length * (6 * anatomy.d_model + 3 * widest) * itemsize + 2 * heads * length * length * itemsize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassPlan:
+    """How much goes into one pass.
+
+    Attributes:
+        n_prompts: Prompts at a time.
+        n_variants: Perturbed copies of each, at most.
+    """
+
+    n_prompts: int
+    n_variants: int
+
+    @property
+    def is_smallest(self) -> bool:
+        """Whether nothing is left to halve."""
+        return self.n_prompts == 1 and self.n_variants == 1
+
+    def halved(self) -> PassPlan:
+        """Half the prompts; where there is only one, half its perturbed copies."""
+        if self.n_prompts > 1:
+            return PassPlan(n_prompts=self.n_prompts // 2, n_variants=self.n_variants)
+        return PassPlan(n_prompts=1, n_variants=max(1, self.n_variants // 2))
+
+    def variant_chunks(self, *, n_layers: int, n_draws: int) -> list[dict[int, list[int]]]:
+        """Draws by layer for each pass; late layers come together, since their copies ride the shortest way."""
+        variants = [(layer, draw) for layer in range(n_layers) for draw in range(n_draws)]
+        chunks: list[dict[int, list[int]]] = []
+        for start in range(0, len(variants), self.n_variants):
+            chunk: dict[int, list[int]] = {}
+            for layer, draw in variants[start : start + self.n_variants]:
+                chunk.setdefault(layer, []).append(draw)
+            chunks.append(chunk)
+        return chunks or [{}]
+
+
+def out_of_memory(network: Network, length: int) -> OutOfMemoryError:
+    """The error for a prompt of which not even one perturbed copy fits."""
+    needed = 2 * row_bytes(network, length) / 2**20
+    return OutOfMemoryError(
+        f"Out of memory with one prompt of {length} tokens and one perturbed copy of it (about {needed:.0f} MiB beyond "
+        f"the weights of {network.name!r}). Use shorter prompts, a smaller model, or a machine with more memory."
+    )
+
+
+def plan_pass(network: Network, *, length: int, n_variants: int, n_prompts: int, budget_bytes: int) -> PassPlan:
+    """The largest pass within the budget: all perturbed copies of as many prompts as fit, else fewer copies of one."""
+    n_rows = max(1, budget_bytes // row_bytes(network, length))
+    fitting = n_rows // (1 + n_variants)
+    if fitting >= 1:
+        return PassPlan(n_prompts=min(n_prompts, fitting), n_variants=max(1, n_variants))
+    return PassPlan(n_prompts=1, n_variants=max(1, n_rows - 1))
+
+
+def _widest(module: nn.Module) -> int:
+    return max((parameter.shape[0] for parameter in module.parameters() if parameter.ndim == 2), default=0)

@@ -1,0 +1,134 @@
+"""A model that is ready to be traced: loaded, understood and proved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from layertracer._types import SelfCheck
+from layertracer.models import Anatomy, Network, load_parts, make_network
+from layertracer.tracing._ladder import ArgumentAxes
+from layertracer.tracing._self_check import check_network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedModel:
+    """A language model with its anatomy and the proof that it is read rightly.
+
+    Attributes:
+        network: The model and what was found in it.
+        self_check: The proof, with the error of every check.
+        axes: Batch axes of its layers' arguments, learnt as prompts come.
+    """
+
+    network: Network
+    self_check: SelfCheck
+    axes: ArgumentAxes
+
+    @property
+    def module(self) -> nn.Module:
+        """The model itself."""
+        return self.network.module
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer; None where it has none."""
+        return self.network.tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids must lie."""
+        return self.network.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of its parameters."""
+        return self.network.dtype
+
+    @property
+    def name(self) -> str:
+        """Its name, as users call it."""
+        return self.network.name
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """Its decoder layers."""
+        return self.network.anatomy
+
+    def __repr__(self) -> str:
+        """One line: name, layers, width, vocabulary, method."""
+        anatomy = self.anatomy
+        return (
+            f"TracedModel({self.name!r}, n_layers={anatomy.n_layers}, d_model={anatomy.d_model}, "
+            f"d_vocab={anatomy.d_vocab}, device={str(self.device)!r}, method={self.self_check.method!r})"
+        )
+
+
+def load_model(
+    name_or_path: str | Path = "smollm2",
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+) -> TracedModel:
+    """A pretrained model, ready to be traced.
+
+    Args:
+        name_or_path: The embedded default "smollm2", an id on the Hugging Face hub, a folder with a
+            checkpoint, or a .gguf file.
+        device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", …
+        dtype: "auto" (float32 on a CPU, else the checkpoint's own), "float32", "bfloat16" or "float16".
+        revision: Branch, tag or commit on the hub.
+        trust_remote_code: Whether code that the checkpoint brings may run.
+        allow_pickle: Whether pickled weights may be loaded; loading them can run code.
+
+    Raises:
+        UnknownNameError: If there is no such model.
+        ModelLoadError: If its files are missing, damaged or refused, or the hub cannot be reached.
+        RemoteCodeError: If it brings code that is not allowed to run.
+        AnatomyError: If no decoder stack is found in it.
+        SelfCheckError: If it cannot be read rightly.
+    """
+    parts = load_parts(
+        name_or_path,
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+    )
+    network = make_network(
+        parts.module, name=parts.name, tokenizer=parts.tokenizer, revision=parts.revision, source=parts.source
+    )
+    return prove(network)
+
+
+def wrap_model(
+    module: nn.Module, tokenizer: Any = None, *, name: str | None = None, layers: str | None = None
+) -> TracedModel:
+    """Any module that takes token ids and returns logits, ready to be traced.
+
+    Args:
+        module: Takes ids [batch, position] and returns logits [batch, position, d_vocab], alone or in
+            a tuple, a dictionary or an object. It is put into evaluation mode.
+        tokenizer: Its tokenizer; not needed for samples given as token ids.
+        name: As you call it; its class's name by default.
+        layers: Name of the container of its layers, where several could be meant.
+
+    Raises:
+        AnatomyError: If no decoder stack is found in it, or more than one.
+        SelfCheckError: If it cannot be read rightly.
+    """
+    return prove(make_network(module, name=name or type(module).__name__, tokenizer=tokenizer, layers=layers))
+
+
+def prove(network: Network) -> TracedModel:
+    """A network checked, see `check_network`."""
+    axes = ArgumentAxes(network)
+    return TracedModel(network=network, self_check=check_network(network, axes), axes=axes)

@@ -1,0 +1,117 @@
+"""From samples to batches of token ids of equal length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from layertracer._errors import AnswerError, EmptyTaskError, PromptTooLongError, UsageError
+from layertracer._types import EncodedSample, TargetKind, TargetTokens
+from layertracer.models import Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """One prompt as it is run.
+
+    Attributes:
+        index: Position in the task.
+        ids: Token ids that are fed: the prompt and, with several target tokens, all of them but the last.
+        read: Positions whose next-token distribution is read.
+        target_ids: Tokens that are followed, one for each position; () for the model's own top token.
+    """
+
+    index: int
+    ids: tuple[int, ...]
+    read: tuple[int, ...]
+    target_ids: tuple[int, ...]
+
+
+def prepare_prompts(
+    samples: Sequence[EncodedSample], network: Network, *, target: TargetKind, target_tokens: TargetTokens
+) -> tuple[Prompt, ...]:
+    """Every sample checked and laid out, before anything is computed.
+
+    Raises:
+        EmptyTaskError: If there is no sample.
+        AnswerError: If an answer is to be followed and a sample has none.
+        PromptTooLongError: If a prompt is longer than the model's context.
+        UsageError: If a token id is unknown to the model, or `target` and `target_tokens` do not go together.
+    """
+    if not samples:
+        raise EmptyTaskError("There is no sample to trace: the task is empty. Give at least one prompt.")
+    if target == "model" and target_tokens == "all":
+        raise UsageError(
+            "target_tokens='all' follows the tokens of an answer, but target='model' follows the model's own top "
+            "token. Use target='answer', or target_tokens='first'."
+        )
+    if target not in ("answer", "model") or target_tokens not in ("first", "all"):
+        raise UsageError(
+            f"target must be 'answer' or 'model' and target_tokens 'first' or 'all', got {target!r} and "
+            f"{target_tokens!r}. Choose one of them each."
+        )
+    prompts = tuple(
+        _lay_out(index, sample, target=target, target_tokens=target_tokens) for index, sample in enumerate(samples)
+    )
+    _check_ids(prompts, network)
+    return prompts
+
+
+def _lay_out(index: int, sample: EncodedSample, *, target: TargetKind, target_tokens: TargetTokens) -> Prompt:
+    if not sample.prompt_ids:
+        raise UsageError(f"Sample {index} has an empty prompt. Give at least one token.")
+    if target == "answer" and not sample.answer_ids:
+        raise AnswerError(
+            f"Sample {index} has no answer to follow. Give it an answer, or follow the model's own top token with "
+            "target='model'."
+        )
+    followed = () if target == "model" else sample.answer_ids[: 1 if target_tokens == "first" else None]
+    ids = sample.prompt_ids + followed[:-1]
+    first = len(sample.prompt_ids) - 1
+    return Prompt(index=index, ids=ids, read=tuple(range(first, len(ids))), target_ids=followed)
+
+
+def _check_ids(prompts: Sequence[Prompt], network: Network) -> None:
+    """Refuse prompts that the model cannot read, all of them at once."""
+    longest = network.max_length
+    if longest is not None and any(len(prompt.ids) > longest for prompt in prompts):
+        offending = [prompt.index for prompt in prompts if len(prompt.ids) > longest]
+        worst = max(len(prompt.ids) for prompt in prompts)
+        raise PromptTooLongError(
+            f"{len(offending)} of {len(prompts)} prompts are longer than the context of {network.name!r}: up to "
+            f"{worst} tokens, at most {longest} fit (samples {_short_list(offending)}). Use fewer demonstrations "
+            "or shorter prompts."
+        )
+    n_tokens, d_vocab = network.anatomy.n_input_tokens, network.anatomy.d_vocab
+    for prompt in prompts:
+        outside = [token for token in prompt.ids if not 0 <= token < n_tokens]
+        outside += [token for token in prompt.target_ids if not 0 <= token < d_vocab]
+        if outside:
+            raise UsageError(
+                f"Sample {prompt.index} has token id {outside[0]}, but {network.name!r} reads ids from 0 to "
+                f"{n_tokens - 1} and predicts ids from 0 to {d_vocab - 1}. Use the model's own tokenizer."
+            )
+
+
+def _short_list(indices: Sequence[int]) -> str:
+    shown = ", ".join(map(str, indices[:5]))
+    return f"{shown}, …" if len(indices) > 5 else shown
+
+
+def bucket_prompts(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
+    """Prompts of equal length and equal positions to read together, in order of their first appearance.
+
+    Nothing is padded: padding changes positions in some models and recurrent state in others.
+    """
+    buckets: dict[tuple[int, tuple[int, ...]], list[Prompt]] = {}
+    for prompt in prompts:
+        buckets.setdefault((len(prompt.ids), prompt.read), []).append(prompt)
+    return list(buckets.values())
+
+
+def stack_ids(batch: Sequence[Prompt], device: torch.device) -> Tensor:
+    """Token ids [prompt, position] of a batch."""
+    return torch.tensor([prompt.ids for prompt in batch], device=device)

@@ -1,0 +1,114 @@
+"""What a trace measures, filled in as batches of prompts are finished."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from layertracer._errors import NonFiniteError
+from layertracer.tracing._prompts import Prompt
+from layertracer.tracing._reduce import LensStatistics
+
+
+class Progress(NamedTuple):
+    """How far a trace is.
+
+    Attributes:
+        done: Prompts that are finished.
+        total: Prompts asked for.
+        stage: What is being done, in words.
+    """
+
+    done: int
+    total: int
+    stage: str = "tracing"
+
+
+@dataclass(slots=True, kw_only=True)
+class Readings:
+    """What was measured so far, prompts in the order of the task; `finished` says which ones are.
+
+    Attributes:
+        log_prob: Log-probability of the target, [prompt, 1 + layer]; entry 0 is read from the embeddings.
+        rank: Rank of the target, [prompt, layer].
+        entropy_bits: Entropy, [prompt, layer].
+        top_ids: Most probable tokens, [prompt, layer, k].
+        top_prob: Their probabilities.
+        js_bits: JS divergence, [prompt, draw, layer].
+        target_ids: Tokens that were followed, one tuple a prompt.
+        top1_ids: The model's own top token at each position that was read.
+        finished: Whether a prompt's numbers are there.
+    """
+
+    log_prob: NDArray[np.float32]
+    rank: NDArray[np.int32]
+    entropy_bits: NDArray[np.float32]
+    top_ids: NDArray[np.int32]
+    top_prob: NDArray[np.float32]
+    js_bits: NDArray[np.float32]
+    target_ids: list[tuple[int, ...]]
+    top1_ids: list[tuple[int, ...]]
+    finished: NDArray[np.bool_]
+
+    @classmethod
+    def empty(cls, *, n_prompts: int, n_layers: int, n_draws: int, n_top: int) -> Readings:
+        """Room for that many numbers."""
+        return cls(
+            log_prob=np.full((n_prompts, 1 + n_layers), np.nan, np.float32),
+            rank=np.zeros((n_prompts, n_layers), np.int32),
+            entropy_bits=np.full((n_prompts, n_layers), np.nan, np.float32),
+            top_ids=np.zeros((n_prompts, n_layers, n_top), np.int32),
+            top_prob=np.full((n_prompts, n_layers, n_top), np.nan, np.float32),
+            js_bits=np.full((n_prompts, n_draws, n_layers), np.nan, np.float32),
+            target_ids=[()] * n_prompts,
+            top1_ids=[()] * n_prompts,
+            finished=np.zeros(n_prompts, bool),
+        )
+
+    def keep(self, batch: Sequence[Prompt], lens: LensStatistics, js: Tensor) -> None:
+        """Take over one batch.
+
+        Args:
+            batch: Its prompts.
+            lens: Statistics [prompt, read, 1 + layer]; entry 0 is read from the embeddings.
+            js: JS divergence [prompt, draw, layer], bits.
+
+        Raises:
+            NonFiniteError: If a number of them is NaN; nothing of the batch is kept.
+        """
+        if bool(lens.log_prob.isnan().any()) or bool(js.isnan().any()):
+            raise NonFiniteError(_where_not_finite(batch, lens, js))
+        where = [prompt.index for prompt in batch]
+        self.log_prob[where] = lens.log_prob.sum(dim=1).cpu().numpy()
+        self.rank[where] = lens.rank[:, :, 1:].amax(dim=1).cpu().numpy()
+        self.entropy_bits[where] = lens.entropy_bits[:, :, 1:].mean(dim=1).cpu().numpy()
+        self.top_ids[where] = lens.top_ids[:, 0, 1:].cpu().numpy()
+        self.top_prob[where] = lens.top_log_prob[:, 0, 1:].exp().cpu().numpy()
+        self.js_bits[where] = js.cpu().numpy()
+        for prompt, top in zip(batch, lens.top_ids[:, :, -1, 0].tolist(), strict=True):
+            self.top1_ids[prompt.index] = tuple(top)
+            self.target_ids[prompt.index] = prompt.target_ids or tuple(top)
+            self.finished[prompt.index] = True
+
+
+def _where_not_finite(batch: Sequence[Prompt], lens: LensStatistics, js: Tensor) -> str:
+    bad_lens = lens.log_prob.isnan().any(dim=1)
+    if bool(bad_lens.any()):
+        prompt, rung = bad_lens.nonzero()[bad_lens.nonzero()[:, 1].argmin()].tolist()
+        place = "after the embeddings" if rung == 0 else f"after layer {rung - 1}"
+        if bool(bad_lens[prompt].all()):
+            place = "in the embeddings, the final norm or the unembedding"
+        return (
+            f"The readout of sample {batch[prompt].index} is not finite: NaN or infinity first appears {place}. Check "
+            "the weights there, or load the model with dtype='float32'."
+        )
+    first = js.isnan().nonzero()[0]
+    return (
+        f"Perturbing layer {int(js.isnan().nonzero()[:, 2].min())} makes the output of sample "
+        f"{batch[int(first[0])].index} NaN or infinite. Use a weaker perturbation, or dtype='float32'."
+    )

@@ -1,0 +1,142 @@
+"""From what was measured to the record that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from layertracer._types import EncodedSample, Mask, Perturbation, Status
+from layertracer.models import fingerprint
+from layertracer.runs import ModelRecord, PromptRecord, TraceRecord, TraceSpec, collect_provenance
+from layertracer.tracing._model import TracedModel
+from layertracer.tracing._readings import Readings
+from layertracer.tracing._site_values import SiteValues
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordParts:
+    """What is known of a trace before it runs."""
+
+    model: TracedModel
+    samples: Sequence[EncodedSample]
+    perturbation: Perturbation
+    spec: TraceSpec
+    warnings: tuple[str, ...]
+    command: Sequence[str] | None
+    started_at: datetime
+
+
+def build_record(
+    parts: RecordParts,
+    readings: Readings,
+    site_values: SiteValues | None,
+    *,
+    status: Status,
+    error: BaseException | None,
+    elapsed_s: float,
+) -> TraceRecord:
+    """The record of the prompts that were finished, in the order given."""
+    done = np.flatnonzero(readings.finished)
+    dimension, ratio = _dominant_dimensions(site_values, parts.model.anatomy.n_layers)
+    prompts = tuple(_prompt_record(parts.samples[index], readings, index) for index in done.tolist())
+    return TraceRecord(
+        spec=parts.spec,
+        model=describe_model(parts.model),
+        self_check=parts.model.self_check,
+        provenance=collect_provenance(command=parts.command, started_at=parts.started_at),
+        prompts=prompts,
+        target_log_prob=readings.log_prob[done, 1:],
+        embedding_log_prob=readings.log_prob[done, 0],
+        target_rank=readings.rank[done],
+        entropy_bits=readings.entropy_bits[done],
+        js_bits=readings.js_bits[done],
+        top_ids=readings.top_ids[done],
+        top_prob=readings.top_prob[done],
+        dominant_dimension=dimension,
+        dominant_ratio=ratio,
+        dominant_hit=_hits(parts.perturbation, dimension, width=parts.model.anatomy.d_model),
+        tokens=token_texts(parts.model.tokenizer, _occurring(prompts, readings.top_ids[done])),
+        method=parts.model.self_check.method,
+        status=status,
+        error=None if error is None else {"type": type(error).__name__, "message": str(error)},
+        warnings=(*parts.model.self_check.notes, *parts.warnings),
+        elapsed_s=elapsed_s,
+        n_requested=len(parts.samples),
+    )
+
+
+def describe_model(model: TracedModel) -> ModelRecord:
+    """A model described without its weights."""
+    return ModelRecord(
+        name=model.name,
+        class_name=type(model.module).__name__,
+        revision=model.network.revision,
+        layers=tuple(layer.to_record() for layer in model.anatomy.layers),
+        d_model=model.anatomy.d_model,
+        d_vocab=model.anatomy.d_vocab,
+        n_parameters=sum(parameter.numel() for parameter in model.module.parameters()),
+        device=str(model.device),
+        dtype=str(model.dtype).removeprefix("torch."),
+        fingerprint=fingerprint(model.module),
+    )
+
+
+def _prompt_record(sample: EncodedSample, readings: Readings, index: int) -> PromptRecord:
+    top, target = readings.top1_ids[index], readings.target_ids[index]
+    answer = sample.answer_ids[: len(top)]
+    return PromptRecord(
+        prompt_ids=sample.prompt_ids,
+        answer_ids=sample.answer_ids,
+        target_ids=target,
+        top_id=top[0],
+        top_prob=float(readings.top_prob[index, -1, 0]),
+        solved=top == answer if answer else None,
+        prompt_text=sample.prompt_text,
+        answer_text=sample.answer_text,
+    )
+
+
+def _dominant_dimensions(values: SiteValues | None, n_layers: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The dimension of the largest root mean square in each layer, and its ratio to the median dimension's."""
+    if values is None:
+        return np.zeros(n_layers, np.int32), np.full(n_layers, np.nan, np.float32)
+    rms = values.rms.numpy()
+    dimension = rms.argmax(axis=1).astype(np.int32)
+    median = np.median(rms, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = (rms.max(axis=1) / median).astype(np.float32)
+    return dimension, np.where(median > 0, ratio, np.float32("nan"))
+
+
+def _hits(perturbation: Perturbation, dimension: NDArray[np.int32], *, width: int) -> NDArray[np.bool_]:
+    """Whether a draw masks a layer's dominant dimension, [draw, layer]."""
+    if not isinstance(perturbation, Mask):
+        return np.zeros((perturbation.n_draws, len(dimension)), bool)
+    keep = perturbation.keep_array(n_layers=len(dimension), width=width)
+    return ~keep[np.arange(len(dimension)), :, dimension].T
+
+
+def _occurring(prompts: Sequence[PromptRecord], top_ids: NDArray[np.int32]) -> list[int]:
+    """Every token id that a record mentions."""
+    occurring = set(np.unique(top_ids).tolist())
+    for prompt in prompts:
+        occurring.update(prompt.prompt_ids, prompt.answer_ids, prompt.target_ids, (prompt.top_id,))
+    return sorted(occurring)
+
+
+def token_texts(tokenizer: Any, ids: Sequence[int]) -> Mapping[int, str]:
+    """The text of single tokens; without a tokenizer their ids."""
+    if tokenizer is None:
+        return {token: str(token) for token in ids}
+    texts = tokenizer.batch_decode([[token] for token in ids], clean_up_tokenization_spaces=False)
+    spelled = tokenizer.convert_ids_to_tokens(list(ids))
+    return {
+        # SentencePiece marks the leading space in the vocabulary and drops it when it decodes a token alone.
+        token: f" {text}" if str(spelling).startswith("▁") and not text.startswith(" ") else text
+        for token, text, spelling in zip(ids, texts, spelled, strict=True)
+    }

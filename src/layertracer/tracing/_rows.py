@@ -1,0 +1,65 @@
+"""Rows of a batch: expanding arguments to them, and one order of axes for the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from layertracer.models import BatchAxis, Leaves, Wiring
+
+
+def to_rows_first(stream: Tensor, wiring: Wiring) -> Tensor:
+    """The stream as [row, position, …, width], a view."""
+    return stream.movedim((wiring.batch_axis, wiring.position_axis), (0, 1))
+
+
+def from_rows_first(rows: Tensor, wiring: Wiring) -> Tensor:
+    """[row, position, …, width] in the model's own order of axes, a view."""
+    return rows.movedim((0, 1), (wiring.batch_axis, wiring.position_axis))
+
+
+def expand_leaves(leaves: Leaves, axes: Sequence[BatchAxis | None], *, n_clean: int, n_rows: int) -> list[Any]:
+    """Arguments for a batch of `n_rows`, whose rows repeat the `n_clean` prompts in order.
+
+    What the model already computed for all rows, and what does not grow with the batch, stays.
+    """
+    return [
+        _expand(leaf, axis, n_clean=n_clean, n_rows=n_rows) if isinstance(leaf, Tensor) and axis is not None else leaf
+        for leaf, axis in zip(leaves.values, axes, strict=True)
+    ]
+
+
+def _expand(leaf: Tensor, axis: BatchAxis, *, n_clean: int, n_rows: int) -> Tensor:
+    n_present = leaf.shape[axis.axis] // axis.per_row
+    missing = n_rows - n_present
+    if missing <= 0 or n_present < n_clean:
+        return leaf
+    if n_present == n_clean and axis.per_row == 1 and _all_rows_alike(leaf, axis.axis):
+        # Masks and rotary tables of prompts of one length are alike: nothing needs to be copied.
+        sizes = list(leaf.shape)
+        sizes[axis.axis] = n_rows
+        return leaf.narrow(axis.axis, 0, 1).expand(sizes)
+    clean = leaf.narrow(axis.axis, 0, n_clean * axis.per_row)
+    return append_rows(leaf, repeat_rows(clean, axis.axis, missing // n_clean), axis.axis)
+
+
+def _all_rows_alike(leaf: Tensor, axis: int) -> bool:
+    if leaf.stride(axis) == 0 or leaf.shape[axis] == 1:
+        return True
+    # On an accelerator the comparison would wait for the device; a copy is cheaper there.
+    return leaf.device.type == "cpu" and bool((leaf == leaf.narrow(axis, 0, 1)).all())
+
+
+def repeat_rows(leaf: Tensor, axis: int, times: int) -> Tensor:
+    """The whole batch repeated `times` times along its axis."""
+    repeats = [1] * leaf.ndim
+    repeats[axis] = times
+    return leaf.repeat(repeats)
+
+
+def append_rows(leaf: Tensor, rows: Tensor, axis: int) -> Tensor:
+    """More rows behind those that are there."""
+    return torch.cat((leaf, rows), dim=axis)

@@ -1,0 +1,279 @@
+"""The proof at load: on a short probe, what LayerTracer reads equals what the model does.
+
+If the ladder fails a check, the model is traced by the plain method and says so. If its prompts see
+one another in a batch, they run one at a time. If even that fails, the model is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layertracer._errors import NonFiniteError, SelfCheckError
+from layertracer._types import SITES, Check, Mask, SelfCheck, Site
+from layertracer.models import Network, Role, is_out_of_memory, probe_ids, take_apart
+from layertracer.tracing._branches import watching
+from layertracer.tracing._divergence import js_divergence
+from layertracer.tracing._ladder import ArgumentAxes, LadderPass
+from layertracer.tracing._perturb import Perturber, make_perturber
+from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_readout
+from layertracer.tracing._tail import Tail, replacing_forward
+
+_N_PROMPTS, _LENGTH = 3, 7
+_MEANINGS = {
+    "readout": "the last layer's readout is the model's own output",
+    "lens": "a readout in the middle is the model with its later layers bypassed",
+    "identity": "a mask that keeps everything changes nothing",
+    "ladder": "the ladder gives what one hooked forward at a time gives",
+    "batch": "a prompt alone gives what it gives in a batch",
+    "mixer_output": "what is masked as the mixer's output is what it adds to the stream",
+    "mlp_output": "what is masked as the MLP's output is what it adds to the stream",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Probe:
+    """A short batch, what the model says about it, and masks to try on it."""
+
+    network: Network
+    axes: ArgumentAxes
+    ids: Tensor
+    own: Tensor
+
+    @property
+    def last(self) -> list[int]:
+        """The position that is read."""
+        return [self.ids.shape[1] - 1]
+
+    @property
+    def layers(self) -> list[int]:
+        """Layers to try: the first, one in the middle, the last, and one of every kind."""
+        layers = self.network.anatomy.layers
+        one_of_each = {(layer.mixer, layer.mlp): layer.index for layer in layers}
+        return sorted({0, len(layers) // 2, len(layers) - 1, *one_of_each.values()})
+
+    def perturber(self, site: Site) -> Perturber:
+        """Draw 0 keeps everything, draw 1 a random half."""
+        anatomy = self.network.anatomy
+        keep = np.ones((anatomy.n_layers, 2, anatomy.d_model), dtype=bool)
+        keep[:, 1] = np.random.default_rng(0).random((anatomy.n_layers, anatomy.d_model)) < 0.5
+        mask = Mask.explicit(keep, site=site)
+        return make_perturber(mask, n_layers=anatomy.n_layers, width=anatomy.d_model, device=self.network.device)
+
+
+@torch.inference_mode()
+def check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
+    """The checks of a model, and the method that they allow.
+
+    Raises:
+        NonFiniteError: If its logits are not finite; names the first layer where that shows.
+        SelfCheckError: If not even the plain method agrees with the model itself.
+    """
+    ids = probe_ids(network.anatomy.plain_tokens, batch=_N_PROMPTS, length=_LENGTH, device=network.device, seed=1)
+    own = _log_probs(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0]
+    if bool(own.isnan().any()):
+        refuse_non_finite(network, ids)
+    probe = _Probe(network=network, axes=axes, ids=ids, own=own)
+    batch = _check(network, "batch", _batch_error(probe))
+    if not batch.passed:
+        note = (
+            f"Prompts of one batch see one another (a prompt alone differs by {batch.error:.2g} nats), so that they "
+            "run one at a time, by the plain method."
+        )
+        return _plain_only(network, (batch,), row_by_row=True, notes=(note,))
+    try:
+        checks = (batch, *_ladder_checks(probe))
+    except Exception as error:  # whatever a model's code raises means that the ladder is not for it
+        if is_out_of_memory(error):
+            raise
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        note = f"The ladder pass does not run on this model ({reason}); it is traced by the plain method."
+        return _plain_only(network, (batch,), row_by_row=False, notes=(note,))
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        found = ", ".join(f"{check.name}: {check.error:.2g} {check.unit}" for check in failed)
+        note = f"The ladder pass does not agree with the model ({found}); it is traced by the plain method."
+        return _plain_only(network, checks, row_by_row=False, notes=(note,))
+    sites, notes = _site_checks(probe)
+    return SelfCheck(checks=(*checks, *sites), method="ladder", notes=notes)
+
+
+def _plain_only(network: Network, checks: tuple[Check, ...], *, row_by_row: bool, notes: tuple[str, ...]) -> SelfCheck:
+    """The verdict for a model whose ladder failed: the plain method, if that agrees with the model on one prompt."""
+    ids = probe_ids(network.anatomy.plain_tokens, batch=1, length=_LENGTH, device=network.device, seed=1)
+    own = _log_probs(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0]
+    probe = _Probe(network=network, axes=ArgumentAxes(network), ids=ids, own=own)
+    n_layers = network.anatomy.n_layers
+    readout = _log_probs(plain_readout(network, ids, read=probe.last, layer=n_layers - 1))[:, 0]
+    perturber = probe.perturber("block_output")
+    kept = [
+        _log_probs(plain_perturbed(network, ids, read=probe.last, perturber=perturber, layer=layer, draw=0))[:, 0]
+        for layer in probe.layers
+    ]
+    own_checks = (
+        _check(network, "plain_readout", _gap(readout, own), meaning=_MEANINGS["readout"]),
+        _check(
+            network,
+            "plain_identity",
+            max(float(js_divergence(one, own).max()) for one in kept),
+            meaning=_MEANINGS["identity"],
+        ),
+    )
+    failed = [check for check in own_checks if not check.passed]
+    if failed:
+        found = ", ".join(f"{check.name}: {check.error:.2g} {check.unit}" for check in failed)
+        raise SelfCheckError(
+            f"{network.name!r} cannot be read rightly: not even one hooked forward at a time agrees with the model "
+            f"itself ({found}). Two runs on the same tokens may differ (randomness, state kept between calls): make "
+            "the model deterministic and stateless, then load it again."
+        )
+    return SelfCheck(checks=(*checks, *own_checks), method="plain", row_by_row=row_by_row, notes=notes)
+
+
+def refuse_non_finite(network: Network, ids: Tensor) -> None:
+    """Raise for logits that are not finite, naming the first layer where that shows."""
+    rows = LadderPass(
+        network=network,
+        ids=ids,
+        read=range(ids.shape[1]),
+        perturber=None,
+        variants={},
+        axes=ArgumentAxes(network),
+    ).run()
+    names = ["the embeddings", *(f"layer {layer.index} ({layer.path})" for layer in network.anatomy.layers)]
+    for name, rung in zip(names, [rows.embedding, *rows.rungs], strict=True):
+        if not bool(torch.isfinite(rung).all()):
+            raise NonFiniteError(
+                f"The output of {network.name!r} is not finite: NaN or infinity first appears after {name}. Check "
+                f"the weights there, or load the model with dtype='float32' (it runs in {network.dtype})."
+            )
+    raise NonFiniteError(
+        f"The output of {network.name!r} is not finite, although every layer's output is: NaN or infinity appears in "
+        "the final norm or the unembedding. Check the weights there."
+    )
+
+
+def _batch_error(probe: _Probe) -> float:
+    alone = [
+        _log_probs(plain_logits(probe.network, probe.ids[row : row + 1], read=probe.last))[0, 0]
+        for row in range(len(probe.ids))
+    ]
+    return _gap(torch.stack(alone), probe.own)
+
+
+def _ladder_checks(probe: _Probe) -> tuple[Check, ...]:
+    network, middle = probe.network, probe.layers[len(probe.layers) // 2]
+    lens, js = _ladder_readings(probe, "block_output")
+    plain = _log_probs(plain_readout(network, probe.ids, read=probe.last, layer=middle))[:, 0]
+    return (
+        _check(network, "readout", _gap(lens[-1], probe.own)),
+        _check(network, "lens", _gap(lens[middle], plain)),
+        _check(network, "identity", max(float(js[layer, 0].max()) for layer in probe.layers)),
+        _check(network, "ladder", _plain_gap(probe, "block_output", js)),
+    )
+
+
+def _ladder_readings(probe: _Probe, site: Site) -> tuple[list[Tensor], dict[tuple[int, int], Tensor]]:
+    """The ladder's log-probabilities after every layer, and its JS per layer and draw, at one site."""
+    tail = Tail(probe.network)
+    rows = LadderPass(
+        network=probe.network,
+        ids=probe.ids,
+        read=probe.last,
+        perturber=probe.perturber(site),
+        variants=dict.fromkeys(probe.layers, (0, 1)),
+        axes=probe.axes,
+    ).run()
+    lens = [_log_probs(tail(rung[:, 0])) for rung in rows.rungs]
+    js = {
+        variant: js_divergence(_log_probs(tail(perturbed[:, 0])), lens[-1])
+        for variant, perturbed in zip(rows.variants, rows.perturbed, strict=True)
+    }
+    return lens, js
+
+
+def _plain_gap(probe: _Probe, site: Site, js: dict[tuple[int, int], Tensor]) -> float:
+    """Largest difference of the ladder's JS from the plain method's."""
+    perturber = probe.perturber(site)
+    gaps = []
+    for layer in probe.layers:
+        perturbed = plain_perturbed(probe.network, probe.ids, read=probe.last, perturber=perturber, layer=layer, draw=1)
+        plain = js_divergence(_log_probs(perturbed)[:, 0], probe.own)
+        gaps.append(_gap(js[layer, 1], plain))
+    return max(gaps)
+
+
+def _site_checks(probe: _Probe) -> tuple[tuple[Check, ...], tuple[str, ...]]:
+    """One check for each site inside the layer that the model has."""
+    roles = {part.role for layer in probe.network.anatomy.layers for part in layer.parts}
+    checks, notes = [], []
+    for site in SITES[1:]:
+        if site.removesuffix("_output") not in roles:
+            continue
+        try:
+            error = max(_addition_error(probe, layer) for layer in probe.layers)
+            error = max(error, _plain_gap(probe, site, _ladder_readings(probe, site)[1]))
+        except Exception as problem:  # a site that cannot be watched is not offered; the rest is unaffected
+            if is_out_of_memory(problem):
+                raise
+            error = float("inf")
+        check = _check(probe.network, site, error)
+        checks.append(check)
+        if not check.passed:
+            notes.append(f"{site} is not offered: what a layer adds to its stream there could not be told apart.")
+    return tuple(checks), tuple(notes)
+
+
+def _addition_error(probe: _Probe, index: int) -> float:
+    """How far a layer's output is from its input plus what its mixer and MLP were seen to add, relatively."""
+    layer = probe.network.anatomy.layers[index]
+    forward = layer.module.forward
+    errors: list[float] = []
+
+    def watched(*args: object, **kwargs: object) -> object:
+        stream = take_apart((args, kwargs)).values[layer.wiring.stream_in].double()
+        additions: list[Tensor] = []
+
+        def note(added: Tensor, role: Role) -> None:
+            del role
+            additions.append(added.double())
+
+        with watching(layer, take_apart((args, kwargs)).values[layer.wiring.stream_in], note) as watcher:
+            output = forward(*args, **kwargs)
+        leaving = take_apart(output).values[layer.wiring.stream_out].double()
+        base = stream if watcher.base is None else watcher.base.double()
+        gap = (leaving - sum(additions, start=base)).abs().max()
+        errors.append(float(gap / leaving.abs().max().clamp(min=1e-30)))
+        return output
+
+    with replacing_forward(layer.module, watched):
+        probe.network.call(probe.ids)
+    return errors[0]
+
+
+def _check(network: Network, name: str, error: float, *, meaning: str | None = None) -> Check:
+    """An error held against its tolerance, which follows the precision of the model's numbers."""
+    eps = torch.finfo(network.dtype).eps if network.dtype.is_floating_point else 1e-2
+    unit = "bits" if name in ("identity", "plain_identity", "ladder", *SITES) else "nats"
+    tolerance = max(1e-5, eps) if unit == "bits" else max(1e-3, 64 * eps)
+    return Check(
+        name=name,
+        error=error,
+        tolerance=tolerance,
+        unit=unit,
+        passed=error <= tolerance,
+        meaning=meaning or _MEANINGS[name],
+    )
+
+
+def _log_probs(logits: Tensor) -> Tensor:
+    return torch.log_softmax(logits.float(), dim=-1)
+
+
+def _gap(one: Tensor, other: Tensor) -> float:
+    """Largest absolute difference; where both are minus infinity there is none."""
+    gap = (one - other).abs()
+    return float(gap[~((one == other) & one.isinf())].max()) if gap.numel() else 0.0

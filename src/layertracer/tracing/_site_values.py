@@ -1,0 +1,149 @@
+"""What stands at a site in unperturbed runs: means, values to resample from, and dominant dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from layertracer._types import Site
+from layertracer.models import Layer, Network, Role, is_out_of_memory, take_apart
+from layertracer.tracing._branches import watching
+from layertracer.tracing._memory import out_of_memory, plan_pass
+from layertracer.tracing._prompts import Prompt, bucket_prompts, stack_ids
+from layertracer.tracing._rows import to_rows_first
+from layertracer.tracing._tail import replacing_forward
+
+_BANK_SIZE = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteValues:
+    """Values at a site over all prompts and positions of a trace.
+
+    Attributes:
+        mean: Mean of each dimension.
+        rms: Root mean square of each dimension.
+        bank: Values at up to 256 positions, chosen by a seed.
+    """
+
+    mean: Float[Tensor, "layer width"]
+    rms: Float[Tensor, "layer width"]
+    bank: Float[Tensor, "layer entry width"]
+
+
+@torch.inference_mode()
+def collect_site_values(
+    network: Network, prompts: Sequence[Prompt], site: Site, *, seed: int, budget_bytes: int, row_by_row: bool = False
+) -> SiteValues:
+    """Statistics of a site from one clean run over all prompts.
+
+    They do not depend on how prompts are batched, nor on their order.
+    """
+    totals = _Totals(network, chosen=_choose_entries(prompts, seed=seed))
+    for bucket in bucket_prompts(prompts):
+        length = len(bucket[0].ids)
+        plan = plan_pass(
+            network,
+            length=length,
+            n_variants=0,
+            n_prompts=1 if row_by_row else len(bucket),
+            budget_bytes=budget_bytes,
+        )
+        remaining = list(bucket)
+        while remaining:
+            batch = remaining[: plan.n_prompts]
+            try:
+                seen = _see_batch(network, batch, site)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if plan.n_prompts == 1:
+                    raise out_of_memory(network, length) from error
+                plan = plan.halved()
+                continue
+            totals.add(batch, seen)
+            remaining = remaining[len(batch) :]
+    return totals.values()
+
+
+def _see_batch(network: Network, batch: Sequence[Prompt], site: Site) -> list[tuple[int, Tensor]]:
+    """What stands at the site of every layer, in one clean run."""
+    seen: list[tuple[int, Tensor]] = []
+    with observing_site(network, site, lambda layer, values: seen.append((layer, values))):
+        network.call(stack_ids(batch, network.device))
+    return seen
+
+
+@contextmanager
+def observing_site(network: Network, site: Site, see: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """Calls `see(layer, values [prompt, position, …, width])` for every layer that runs in the block."""
+    with ExitStack() as stack:
+        for layer in network.anatomy.layers:
+            stack.enter_context(replacing_forward(layer.module, _observed(layer, site, see)))
+        yield
+
+
+def _observed(layer: Layer, site: Site, see: Callable[[int, Tensor], None]) -> Callable[..., Any]:
+    forward, wiring = layer.module.forward, layer.wiring
+
+    def observed(*args: Any, **kwargs: Any) -> Any:
+        if site == "block_output":
+            output = forward(*args, **kwargs)
+            see(layer.index, to_rows_first(take_apart(output).values[wiring.stream_out], wiring))
+            return output
+        wanted: Role = "mixer" if site == "mixer_output" else "mlp"
+
+        def note(added: Tensor, role: Role) -> None:
+            if role == wanted:
+                see(layer.index, to_rows_first(added, wiring))
+
+        with watching(layer, take_apart((args, kwargs)).values[wiring.stream_in], note):
+            return forward(*args, **kwargs)
+
+    return observed
+
+
+def _choose_entries(prompts: Sequence[Prompt], *, seed: int) -> dict[tuple[int, int], int]:
+    """Which (prompt, position) stand in the bank, and where; independent of the prompts' order."""
+    by_content = sorted(prompts, key=lambda prompt: (prompt.ids, prompt.index))
+    places = [(prompt.index, position) for prompt in by_content for position in range(len(prompt.ids))]
+    generator = np.random.default_rng([seed, len(places)])
+    picks = generator.permutation(len(places))[:_BANK_SIZE]
+    return {places[pick]: entry for entry, pick in enumerate(picks.tolist())}
+
+
+class _Totals:
+    """Sums over positions, and the bank, as batches come in."""
+
+    def __init__(self, network: Network, *, chosen: dict[tuple[int, int], int]) -> None:
+        shape = (network.anatomy.n_layers, network.anatomy.d_model)
+        self._sum = torch.zeros(shape, dtype=torch.float64)
+        self._squares = torch.zeros(shape, dtype=torch.float64)
+        self._count = torch.zeros(shape[0], 1, dtype=torch.float64)
+        self._bank = torch.zeros(shape[0], len(chosen), shape[1])
+        self._chosen = chosen
+
+    def add(self, batch: Sequence[Prompt], seen: Sequence[tuple[int, Tensor]]) -> None:
+        """Take in what was seen of one batch."""
+        for layer, values in seen:
+            flat = values.flatten(0, -2).double().cpu()
+            self._sum[layer] += flat.sum(dim=0)
+            self._squares[layer] += flat.square().sum(dim=0)
+            self._count[layer] += len(flat)
+            for row, prompt in enumerate(batch):
+                for position in range(len(prompt.ids)):
+                    entry = self._chosen.get((prompt.index, position))
+                    if entry is not None:
+                        self._bank[layer, entry] = values[row, position].reshape(-1, values.shape[-1])[0].float().cpu()
+
+    def values(self) -> SiteValues:
+        """The statistics."""
+        count = self._count.clamp(min=1)
+        return SiteValues(mean=(self._sum / count).float(), rms=(self._squares / count).sqrt().float(), bank=self._bank)

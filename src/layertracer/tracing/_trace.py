@@ -1,0 +1,235 @@
+"""A joint trace: the task particle and the vulnerable layer of one model on one task, from one run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from layertracer._errors import LayerTracerError, OutOfMemoryError, SiteError, UsageError
+from layertracer._types import SITES, Mask, Noise, Perturbation, Sample, Skip, Status, TargetKind, TargetTokens
+from layertracer.measures import OnsetCriterion, Rise
+from layertracer.runs import TraceRecord, TraceSpec
+from layertracer.tasks import EncodedTask, Task, encode_samples, load_task
+from layertracer.tracing._engine import N_TOP, Engine
+from layertracer.tracing._memory import default_budget_bytes, parse_memory
+from layertracer.tracing._model import TracedModel
+from layertracer.tracing._perturb import Fills, Perturber, make_perturber
+from layertracer.tracing._prompts import Prompt, prepare_prompts
+from layertracer.tracing._readings import Progress, Readings
+from layertracer.tracing._record import RecordParts, build_record
+from layertracer.tracing._site_values import SiteValues, collect_site_values
+
+
+class TraceInterrupted(KeyboardInterrupt):
+    """A trace that was stopped by hand.
+
+    Attributes:
+        record: What was finished.
+    """
+
+    def __init__(self, record: TraceRecord) -> None:
+        super().__init__(f"interrupted after {record.n_prompts} of {record.n_requested} prompts")
+        self.record = record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceOptions:
+    """What is traced and how.
+
+    Attributes:
+        perturbation: What is done to each layer.
+        onset: When the target counts as risen.
+        target: "answer" follows the sample's answer, "model" the model's own top token.
+        target_tokens: "first" follows the answer's first token, "all" the teacher-forced product.
+        chat: Whether prompts are put into the tokenizer's chat template.
+        seed: Seed of the bootstrap.
+        memory: Memory that a pass may take, e.g. "4GiB"; None for a share of what is free.
+        command: The command line, for the record.
+    """
+
+    perturbation: Perturbation = field(default_factory=Mask)
+    onset: OnsetCriterion = field(default_factory=Rise)
+    target: TargetKind = "answer"
+    target_tokens: TargetTokens = "first"
+    chat: bool = False
+    seed: int = 0
+    memory: str | int | None = None
+    command: Sequence[str] | None = None
+
+
+def trace_model(
+    model: TracedModel,
+    task: Task | Sequence[Sample] | str,
+    options: TraceOptions | None = None,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> TraceRecord:
+    """Where a model starts executing a task, and where it breaks most easily.
+
+    Args:
+        model: From `load_model` or `wrap_model`.
+        task: A task, samples, or what `load_task` takes.
+        options: What is traced and how.
+        on_progress: Called whenever a batch of prompts is finished.
+
+    Raises:
+        TaskError: If the task is empty, an answer is missing, or a prompt is too long.
+        SiteError: If the model does not have the perturbation's site.
+        NonFiniteError: If the model's output is NaN.
+        OutOfMemoryError: If not even one prompt fits.
+        TraceInterrupted: On Ctrl-C; carries what was finished.
+
+    A `LayerTracerError` that comes after prompts were finished carries them as its `record`.
+    """
+    options = options or TraceOptions()
+    started_at, began = datetime.now(UTC), time.perf_counter()
+    refuse_perturbation(model, options.perturbation)
+    task = load_task(task) if isinstance(task, str) else task
+    encoded = encode_samples(task, model.tokenizer, chat=options.chat, max_length=model.network.max_length)
+    prompts = prepare_prompts(
+        encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
+    )
+    parts = RecordParts(
+        model=model,
+        samples=encoded.samples,
+        perturbation=options.perturbation,
+        spec=_specify(task, encoded, options),
+        warnings=encoded.warnings,
+        command=options.command,
+        started_at=started_at,
+    )
+    run = _Run(model=model, prompts=prompts, options=options, on_progress=on_progress)
+
+    def record(status: Status, error: BaseException | None = None) -> TraceRecord:
+        elapsed_s = time.perf_counter() - began
+        return build_record(parts, run.readings, run.site_values, status=status, error=error, elapsed_s=elapsed_s)
+
+    try:
+        run.measure()
+    except KeyboardInterrupt:
+        raise TraceInterrupted(record("interrupted")) from None
+    except LayerTracerError as error:
+        error.record = record("failed", error)
+        raise
+    return record("complete")
+
+
+class _Run:
+    """The measurements of one trace, as far as they are done."""
+
+    def __init__(
+        self,
+        *,
+        model: TracedModel,
+        prompts: Sequence[Prompt],
+        options: TraceOptions,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._model, self._prompts, self._options, self._on_progress = model, prompts, options, on_progress
+        self._budget_bytes = parse_memory(options.memory) if options.memory else default_budget_bytes(model.device)
+        self.site_values: SiteValues | None = None
+        self.readings = Readings.empty(
+            n_prompts=len(prompts),
+            n_layers=model.anatomy.n_layers,
+            n_draws=options.perturbation.n_draws,
+            n_top=min(N_TOP, model.anatomy.d_vocab),
+        )
+
+    def measure(self) -> None:
+        """Look at the site in clean runs, then run the ladder (or the plain method) over all prompts."""
+        model, perturbation = self._model, self._options.perturbation
+        perturber = self._make_perturber()  # refuses a mask of the wrong shape before anything runs
+        self.site_values = self._look_at_site()
+        if self.site_values is not None and _fills_from_runs(perturbation):
+            perturber = self._make_perturber(Fills(mean=self.site_values.mean, bank=self.site_values.bank))
+        Engine(
+            network=model.network,
+            axes=model.axes,
+            perturber=perturber,
+            n_draws=perturbation.n_draws,
+            last_only=perturbation.positions == "last",
+            method=model.self_check.method,
+            row_by_row=model.self_check.row_by_row,
+            budget_bytes=self._budget_bytes,
+            readings=self.readings,
+            on_progress=self._on_progress,
+        ).run(self._prompts)
+
+    def _look_at_site(self) -> SiteValues | None:
+        """What stands at the site in clean runs; None where memory does not allow it and nothing depends on it."""
+        perturbation = self._options.perturbation
+        try:
+            return collect_site_values(
+                self._model.network,
+                self._prompts,
+                perturbation.site,
+                seed=getattr(perturbation, "seed", 0),
+                budget_bytes=self._budget_bytes,
+                row_by_row=self._model.self_check.row_by_row,
+            )
+        except OutOfMemoryError:
+            if _fills_from_runs(perturbation):
+                raise
+            return None  # the prompts that do fit are still traced
+
+    def _make_perturber(self, fills: Fills | None = None) -> Perturber:
+        anatomy = self._model.anatomy
+        return make_perturber(
+            self._options.perturbation,
+            n_layers=anatomy.n_layers,
+            width=anatomy.d_model,
+            device=self._model.device,
+            fills=fills,
+        )
+
+
+def _fills_from_runs(perturbation: Perturbation) -> bool:
+    return isinstance(perturbation, Mask) and perturbation.fill != "zero"
+
+
+def refuse_perturbation(model: TracedModel, perturbation: Perturbation) -> None:
+    """Raise for what is no perturbation, or one at a site that was not proved for the model.
+
+    Raises:
+        UsageError: If it is no perturbation.
+        SiteError: If the model, or one of its layers, has no such part, or what that adds to the stream could not be
+            told apart.
+    """
+    if not isinstance(perturbation, Mask | Noise | Skip):
+        raise UsageError(
+            f"perturbation must be a Mask, Noise or Skip, got {perturbation!r}. For masks of your own use "
+            "Mask.explicit(keep)."
+        )
+    check, site, name = model.self_check, perturbation.site, model.name
+    if site == "block_output":
+        return
+    role = site.removesuffix("_output")
+    without = [layer.index for layer in model.anatomy.layers if all(part.role != role for part in layer.parts)]
+    if site in check.errors and check[site].passed and without:
+        raise SiteError(
+            f"{len(without)} of {model.anatomy.n_layers} layers of {name!r} have no {role}, so that there is nothing "
+            f"to mask at {site!r} (layer {without[0]}{' and others' if without[1:] else ''}). Use site='block_output'."
+        )
+    if site in check.errors and check[site].passed:
+        return
+    offered = [one for one in SITES if one == "block_output" or (one in check.errors and check[one].passed)]
+    reason = "could not be proved right" if site in check.errors else "does not exist"
+    raise SiteError(
+        f"The site {site!r} {reason} in {name!r}, so that nothing can be masked there. Sites of this model: "
+        f"{', '.join(offered)}."
+    )
+
+
+def _specify(task: Task | Sequence[Sample], encoded: EncodedTask, options: TraceOptions) -> TraceSpec:
+    spec: dict[str, Any] = dict(task.spec) if isinstance(task, Task) else {"name": "samples", "kind": "samples"}
+    return TraceSpec(
+        task=spec | {"chat": encoded.chat, "start_token": encoded.start_token, "n_samples": len(encoded.samples)},
+        perturbation=options.perturbation.to_dict(),
+        onset=options.onset.to_dict(),
+        target=options.target,
+        target_tokens=options.target_tokens,
+        seed=options.seed,
+    )
