@@ -1,0 +1,214 @@
+"""The two curves on one layer axis, with the mixers underneath."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from layertracer._types import Interval
+from layertracer.reports._chart_layout import (
+    Figure,
+    Trace,
+    axis,
+    layer_axis,
+    layer_label,
+    layer_line,
+    layer_span,
+    layout,
+    panel_title,
+)
+from layertracer.reports._numbers import round_for_json
+from layertracer.reports._overview import Overview
+from layertracer.reports._palette import MIXER_COLORS, mixer_slots
+from layertracer.reports._parts import Curve
+from layertracer.reports._visible import visible_line
+from layertracer.reports._wording import site_name
+from layertracer.runs import TraceRecord
+
+_TARGET = {"xaxis": "x", "yaxis": "y"}
+_JS = {"xaxis": "x", "yaxis": "y2"}
+
+
+def draw_curves(record: TraceRecord, overview: Overview, *, n_lines: int) -> Figure:
+    """Target probability and JS divergence over layers: mean, interval, single prompts, marked layers."""
+    target, js = overview.target, overview.js
+    embedding = float(record.embedding_prob.mean()) if record.n_prompts else float("nan")
+    first = {"x": [-1, *range(record.n_layers)]}
+    layers = {"x": list(range(record.n_layers))}
+    data = [
+        *_prompt_lines(np.column_stack([record.embedding_prob, record.target_prob])[:n_lines], -1, "target", _TARGET),
+        *_band(target, "target", layers | _TARGET),
+        _mean(np.concatenate([[embedding], target.mean]), target, "target", first | _TARGET, unit=""),
+        *_prompt_lines(_js_per_prompt(record)[:n_lines], 0, "js", _JS),
+        *_band(js, "js", layers | _JS),
+        _mean(js.mean, js, "js", layers | _JS, unit=" bits"),
+        mixer_strip(record, "y3"),
+        _mixer_names(record),
+        *mixer_legend(record),
+    ]
+    marks = _marks(overview, record.n_layers)
+    return {
+        "data": data,
+        "layout": layout(
+            540,
+            xaxis=layer_axis(record.n_layers, anchor="y3"),
+            yaxis=axis(domain=[0.58, 0.985], rangemode="tozero", tickformat=".2~f", nticks=6),
+            yaxis2=axis(domain=[0.10, 0.475], rangemode="tozero", tickformat=".2~f", nticks=6),
+            yaxis3=axis(domain=[0.0, 0.035], showticklabels=False, showgrid=False, range=[-0.5, 0.5]),
+            hovermode="x unified",
+            hoversubplots="axis",
+            showlegend=True,
+            legend=_legend(),
+            shapes=marks["shapes"],
+            annotations=[
+                panel_title("Target probability", 0.985),
+                panel_title(f"JS divergence at the {site_name(record.spec)}, bits", 0.475),
+                *marks["annotations"],
+            ],
+        ),
+        "layers": {"n": record.n_layers, "embedding": True},
+    }
+
+
+def _legend() -> dict[str, Any]:
+    return {
+        "orientation": "h",
+        "x": 1,
+        "xanchor": "right",
+        "y": 1.0,
+        "yanchor": "bottom",
+        "font": {"size": 11, "color": "var(--ink-soft)"},
+        "bgcolor": "rgba(0,0,0,0)",
+        "itemclick": False,
+        "itemdoubleclick": False,
+        "itemwidth": 30,
+    }
+
+
+def _js_per_prompt(record: TraceRecord) -> np.ndarray:
+    return record.js_bits.mean(axis=1) if record.n_draws else np.full((record.n_prompts, record.n_layers), np.nan)
+
+
+def _prompt_lines(values: np.ndarray, start: int, color: str, axes: dict[str, str]) -> list[Trace]:
+    """All single prompts as one trace, with gaps between them."""
+    if len(values) < 2:
+        return []
+    layers = list(range(start, start + values.shape[1]))
+    x = [position for _ in values for position in [*layers, None]]
+    y = [number for row in round_for_json(values, digits=3) for number in [*row, None]]
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": x,
+            "y": y,
+            "line": {"color": f"var(--{color}-faint)", "width": 1},
+            "hoverinfo": "skip",
+            "showlegend": False,
+            "connectgaps": False,
+        }
+        | axes
+    ]
+
+
+def _band(curve: Curve, color: str, place: dict[str, Any]) -> list[Trace]:
+    edge = {"type": "scatter", "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False} | place
+    return [
+        edge | {"y": round_for_json(curve.low)},
+        edge | {"y": round_for_json(curve.high), "fill": "tonexty", "fillcolor": f"var(--{color}-band)"},
+    ]
+
+
+def _mean(values: np.ndarray, curve: Curve, color: str, place: dict[str, Any], *, unit: str) -> Trace:
+    """The mean curve; `values` may begin with the embedding, which has no interval."""
+    intervals = [["", ""]] * (len(values) - len(curve.mean)) + [
+        [f"{low:.3g}", f"{high:.3g}"] for low, high in zip(curve.low, curve.high, strict=True)
+    ]
+    label = "target probability" if color == "target" else "JS divergence"
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "y": round_for_json(values),
+        "customdata": intervals,
+        "name": label,
+        "showlegend": False,
+        "line": {"color": f"var(--{color})", "width": 2.25},
+        "marker": {"size": 5, "color": f"var(--{color})"},
+        "cliponaxis": False,
+        "hovertemplate": f"{label} <b>%{{y:.3~g}}</b>{unit}  (%{{customdata[0]}} to %{{customdata[1]}})<extra></extra>",
+    } | place
+
+
+def _marks(overview: Overview, n_layers: int) -> dict[str, list[dict[str, Any]]]:
+    shapes: list[dict[str, Any]] = []
+    annotations = []
+    particle, vulnerable = overview.findings.particle, overview.findings.vulnerable
+    found: list[tuple[str, int, Interval | None, str, str]] = []
+    if particle is not None and particle.layer is not None:
+        found.append(("task particle", particle.layer, particle.interval, "y", "target"))
+    if vulnerable is not None:
+        found.append(("vulnerable layer", vulnerable.layer, vulnerable.interval, "y2", "js"))
+    for label, layer, interval, axis_name, color in found:
+        if interval is not None:
+            shapes.append(layer_span(interval.low, interval.high, axis_name, f"var(--{color}-span)"))
+        shapes.append(layer_line(layer, axis_name, f"var(--{color})"))
+        annotations.append(layer_label(f"{label} {layer}", layer, n_layers, axis_name, f"var(--{color}-ink)"))
+    return {"shapes": shapes, "annotations": annotations}
+
+
+def mixer_strip(record: TraceRecord, axis_name: str) -> Trace:
+    """One coloured cell per layer: its kind of mixer."""
+    kinds = [layer.mixer for layer in record.model.layers]
+    slots = mixer_slots(kinds)
+    n_slots = len(MIXER_COLORS)
+    steps = [[edge / n_slots, f"var(--mixer-{slot})"] for slot in range(n_slots) for edge in (slot, slot + 1)]
+    return {
+        "type": "heatmap",
+        "x": list(range(record.n_layers)),
+        "y": [0],
+        "z": [[slots[kind] for kind in kinds]],
+        "zmin": -0.5,
+        "zmax": n_slots - 0.5,
+        "colorscale": steps,
+        "showscale": False,
+        "xgap": 1.5,
+        "hoverinfo": "skip",
+        "xaxis": "x",
+        "yaxis": axis_name,
+    }
+
+
+def _mixer_names(record: TraceRecord) -> Trace:
+    """What the hover label says of a layer's mixer: a marker of its own colour, hidden on the strip."""
+    kinds = [layer.mixer for layer in record.model.layers]
+    slots = mixer_slots(kinds)
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": list(range(record.n_layers)),
+        "y": [0] * record.n_layers,
+        "marker": {"symbol": "square", "size": 6, "color": [f"var(--mixer-{slots[kind]})" for kind in kinds]},
+        "customdata": [visible_line(kind) for kind in kinds],
+        "hovertemplate": "%{customdata}<extra></extra>",
+        "showlegend": False,
+        "xaxis": "x",
+        "yaxis": "y3",
+    }
+
+
+def mixer_legend(record: TraceRecord) -> list[Trace]:
+    """One entry of the legend per kind of mixer."""
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [None],
+            "y": [None],
+            "name": visible_line(kind),
+            "marker": {"symbol": "square", "size": 10, "color": f"var(--mixer-{slot})"},
+            "hoverinfo": "skip",
+            "showlegend": True,
+        }
+        for kind, slot in mixer_slots(layer.mixer for layer in record.model.layers).items()
+    ]

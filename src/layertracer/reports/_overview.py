@@ -1,0 +1,220 @@
+"""The values of a report: what page and terminal both say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layertracer._types import TaskParticle, VulnerableLayer
+from layertracer.reports._findings import Findings, find_all, find_solved, gain, js_curve, sweep_rows, target_curve
+from layertracer.reports._numbers import show_count, show_interval, show_number, show_ranges, show_share
+from layertracer.reports._parts import Curve, Notice, Phrase, Strip, Table, Tile
+from layertracer.reports._sentence import summary_phrases
+from layertracer.reports._visible import shorten, visible_line, visible_text
+from layertracer.reports._wording import anatomy_facts, model_name, site_name, task_name
+from layertracer.runs import TraceRecord
+
+_MAX_WARNINGS = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overview:
+    """Everything that is said about a trace, drawn by the page and by the terminal."""
+
+    model: str
+    task: str
+    anatomy: tuple[str, ...]
+    sentence: tuple[Phrase, ...]
+    notices: tuple[Notice, ...]
+    tiles: tuple[Tile, ...]
+    findings: Findings
+    comparison: Table | None
+    target: Curve
+    js: Curve
+    strips: tuple[Strip, Strip]
+    sensitivity: str
+    checks: Table
+    self_check: str
+
+
+def build_overview(record: TraceRecord) -> Overview:
+    """The values of a report on `record`."""
+    findings, solved = find_all(record), find_solved(record)
+    target, js = target_curve(record), js_curve(record)
+    return Overview(
+        model=model_name(record),
+        task=task_name(record.spec),
+        anatomy=anatomy_facts(record.model),
+        sentence=summary_phrases(record),
+        notices=_notices(record),
+        tiles=_tiles(record, findings) if findings.particle else (),
+        findings=findings,
+        comparison=_compare(findings, solved) if solved else None,
+        target=target,
+        js=js,
+        strips=_strips(record, findings, js),
+        sensitivity=_describe_sensitivity(record),
+        checks=_checks(record),
+        self_check=_describe_self_check(record),
+    )
+
+
+def _notices(record: TraceRecord) -> tuple[Notice, ...]:
+    notices = []
+    finished = f"{record.n_prompts:,} of {show_count(record.n_requested, 'prompt')}"
+    if record.status == "failed":
+        error = record.error or {}
+        text = f"{error.get('type', 'Error')}: {error.get('message', 'no message was kept')}"
+        title = f"This run failed after {finished}"
+        notices.append(Notice(level="failure", title=title, text=shorten(visible_text(text), 2000)))
+    if record.status == "interrupted":
+        text = "Everything below is computed from the prompts that were finished."
+        notices.append(Notice(level="warning", title=f"This run was interrupted after {finished}", text=text))
+    if not record.self_check.passed:
+        failed = ", ".join(visible_line(check.name) for check in record.self_check.checks if not check.passed)
+        text = "Numbers that rest on it may be wrong; the table of checks below says by how much."
+        notices.append(Notice(level="failure", title=f"Self-check failed: {failed}", text=text))
+    notices += [Notice(level="note", title="Note", text=_notice_text(note)) for note in record.self_check.notes]
+    notices += [
+        Notice(level="warning", title="Warning", text=_notice_text(text)) for text in record.warnings[:_MAX_WARNINGS]
+    ]
+    if len(record.warnings) > _MAX_WARNINGS:
+        text = f"{len(record.warnings) - _MAX_WARNINGS:,} more warnings are in the run folder."
+        notices.append(Notice(level="warning", title="Warning", text=text))
+    return tuple(notices)
+
+
+def _notice_text(text: str) -> str:
+    return shorten(visible_text(text), 1000)
+
+
+def _tiles(record: TraceRecord, findings: Findings) -> tuple[Tile, ...]:
+    tiles = []
+    if findings.particle is not None:
+        tiles.append(_particle_tile(record, findings.particle))
+    if findings.vulnerable is not None:
+        tiles += [_vulnerable_tile(record, findings.vulnerable), _js_tile(record, findings.vulnerable)]
+    solved = [prompt.solved for prompt in record.prompts if prompt.solved is not None]
+    if record.solved_share is not None:
+        of = f"{sum(solved):,} of {show_count(len(solved), 'prompt')}"
+        details = (of, "top token is the answer")
+        tiles.append(Tile(label="Solved", value=f"{100 * record.solved_share:.0f}", unit="%", details=details))
+    return tuple(tiles)
+
+
+def _particle_tile(record: TraceRecord, particle: TaskParticle) -> Tile:
+    found = f"found on {show_share(particle.share_found)} of {show_count(record.n_prompts, 'prompt')}"
+    of = f"of 0–{record.n_layers - 1}"
+    if particle.layer is None:
+        return Tile(label="Task particle", value="none", unit=of, details=("in the mean curve", found))
+    level = f"{100 * particle.interval.level:g} % interval " if particle.interval else "interval "
+    return Tile(
+        label="Task particle",
+        value=str(particle.layer),
+        unit=of,
+        details=(f"{level}{show_interval(particle.interval)}", found),
+    )
+
+
+def _vulnerable_tile(record: TraceRecord, vulnerable: VulnerableLayer) -> Tile:
+    level = f"{100 * vulnerable.interval.level:g} % interval "
+    return Tile(
+        label="Vulnerable layer",
+        value=str(vulnerable.layer),
+        unit=f"of 0–{record.n_layers - 1}",
+        details=(
+            f"{level}{show_interval(vulnerable.interval)}",
+            f"stable in {show_share(vulnerable.stability)} of resamples",
+        ),
+    )
+
+
+def _js_tile(record: TraceRecord, vulnerable: VulnerableLayer) -> Tile:
+    value = vulnerable.mean_js_bits
+    shown = f"{value:.2f}" if value >= 0.01 else show_number(value, digits=2)
+    details = (f"mean at layer {vulnerable.layer}", f"{site_name(record.spec)} perturbed")
+    return Tile(label="Largest JS divergence", value=shown, unit="bits", details=details)
+
+
+def _compare(findings: Findings, solved: Findings) -> Table:
+    rows = [_finding_row("All prompts", findings), _finding_row("Solved prompts", solved)]
+    columns = ("", "Prompts", "Task particle", "Interval", "Found on", "Vulnerable layer", "Interval", "Stable in")
+    return Table(columns=columns, rows=tuple(rows), numeric=frozenset(range(1, 8)))
+
+
+def _finding_row(name: str, findings: Findings) -> tuple[str, ...]:
+    row = [name, f"{findings.n_prompts:,}"]
+    particle, vulnerable = findings.particle, findings.vulnerable
+    if particle is None:
+        row += ["–"] * 3
+    else:
+        layer = "none" if particle.layer is None else str(particle.layer)
+        row += [layer, show_interval(particle.interval), show_share(particle.share_found)]
+    if vulnerable is None:
+        row += ["–"] * 3
+    else:
+        row += [str(vulnerable.layer), show_interval(vulnerable.interval), show_share(vulnerable.stability)]
+    return tuple(row)
+
+
+def _strips(record: TraceRecord, findings: Findings, js: Curve) -> tuple[Strip, Strip]:
+    particle, vulnerable = findings.particle, findings.vulnerable
+    return (
+        Strip(
+            title="Gain in target probability",
+            unit="probability",
+            values=gain(record),
+            kind="signed",
+            marked=particle.layer if particle else None,
+            mark_label="task particle",
+        ),
+        Strip(
+            title=f"JS divergence at the {site_name(record.spec)}",
+            unit="bits",
+            values=js.mean,
+            kind="magnitude",
+            marked=vulnerable.layer if vulnerable else None,
+            mark_label="vulnerable layer",
+        ),
+    )
+
+
+def _describe_sensitivity(record: TraceRecord) -> str:
+    rows = sweep_rows(record)
+    if not rows:
+        return "No prompt was finished."
+    thresholds = f"delta {rows[0][0]:g} to {rows[-1][0]:g}"
+    layers = {layer for _, layer, _ in rows}
+    found = sorted(layer for layer in layers if layer is not None)
+    if not found:
+        return f"No threshold finds a layer ({thresholds})."
+    somewhere_none = ", and none at some thresholds" if None in layers else ""
+    if len(found) == 1:
+        return f"Layer {found[0]} at every threshold that finds one ({thresholds}){somewhere_none}."
+    return f"Layers {show_ranges(found)}: moves by {found[-1] - found[0]} over {thresholds}{somewhere_none}."
+
+
+def _checks(record: TraceRecord) -> Table:
+    rows = tuple(
+        (
+            visible_line(check.name),
+            visible_line(check.meaning),
+            show_number(check.error, digits=2),
+            show_number(check.tolerance, digits=2),
+            visible_line(check.unit),
+            "passed" if check.passed else "FAILED",
+        )
+        for check in record.self_check.checks
+    )
+    columns = ("Check", "What agrees with what", "Error", "Allowed", "Unit", "Result")
+    return Table(columns=columns, rows=rows, numeric=frozenset({2, 3}))
+
+
+def _describe_self_check(record: TraceRecord) -> str:
+    check = record.self_check
+    n_passed = sum(one.passed for one in check.checks)
+    errors = ", ".join(
+        f"{visible_line(one.name)} {show_number(one.error, digits=2)} {visible_line(one.unit)}" for one in check.checks
+    )
+    method = "method: ladder" if record.method == "ladder" else "method: one hooked forward at a time"
+    verdict = "passed" if check.passed else "FAILED"
+    return f"{verdict} ({n_passed} of {len(check.checks)}; {errors or 'no checks'}; {method})"

@@ -1,0 +1,137 @@
+"""The sections of a page: their titles, and a sentence on how to read each figure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layertracer.reports._overview import Overview
+from layertracer.reports._wording import criterion_name, perturbation_clause, site_name
+from layertracer.runs import TraceRecord
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """One section: `alt` says in words what its figure shows."""
+
+    id: str
+    short: str
+    title: str
+    lead: str = ""
+    alt: str = ""
+    figure: bool = False
+
+
+def list_sections(record: TraceRecord, overview: Overview, *, has_figures: bool) -> tuple[Section, ...]:
+    """The sections of a page, in order; those with figures only where there is something to draw."""
+    last = (
+        Section(id="provenance", short="Provenance", title="Self-check and provenance"),
+        Section(id="reproduce", short="Run it again", title="Run it again"),
+    )
+    answer = Section(id="answer", short="Answer", title="Answer")
+    if not has_figures:
+        return (answer, *last)
+    prompts = Section(id="prompts", short="Prompts", title="Every prompt")
+    return (answer, *_figure_sections(record, overview), prompts, *last)
+
+
+def _figure_sections(record: TraceRecord, overview: Overview) -> tuple[Section, ...]:
+    return (
+        _curves(record, overview),
+        _strips(record, overview),
+        _map(record),
+        _lens(),
+        _sensitivity(record, overview),
+        _dominant(record),
+    )
+
+
+def _marked(overview: Overview) -> str:
+    particle, vulnerable = overview.findings.particle, overview.findings.vulnerable
+    where = "at no layer" if particle is None or particle.layer is None else f"at layer {particle.layer}"
+    fragile = "" if vulnerable is None else f"; the vulnerable layer is {vulnerable.layer}"
+    return f"the task particle lies {where}{fragile}"
+
+
+def _curves(record: TraceRecord, overview: Overview) -> Section:
+    return Section(
+        id="curves",
+        short="Curves",
+        title="Where the task starts, and where it breaks",
+        lead=(
+            "Above, the probability of the target token read after each layer. Below, how far the output moves "
+            f"{perturbation_clause(record.spec)}, one layer at a time. Bold: mean over prompts, with its 95 % "
+            "interval. Faint: single prompts. “emb” is read from the embeddings; colours give the kind of mixer."
+        ),
+        alt=f"Two curves over {record.n_layers} layers: {_marked(overview)}.",
+        figure=True,
+    )
+
+
+def _strips(record: TraceRecord, overview: Overview) -> Section:
+    return Section(
+        id="strips",
+        short="Heat strips",
+        title="Layer by layer",
+        lead=(
+            "What each layer adds to the target's probability (green up, red down), and the mean JS divergence at the "
+            f"{site_name(record.spec)}. Frames mark the task particle and the vulnerable layer."
+        ),
+        alt=f"Two heat strips over {record.n_layers} layers: {_marked(overview)}.",
+        figure=True,
+    )
+
+
+def _map(record: TraceRecord) -> Section:
+    return Section(
+        id="map",
+        short="Map",
+        title="Prompt by prompt",
+        lead=(
+            "Target probability of every prompt, rows ordered by where their own task particle lies (ring). "
+            "Press a row to see its tokens below."
+        ),
+        alt=f"A map of target probability over {record.n_layers} layers, one row per prompt.",
+        figure=True,
+    )
+
+
+def _lens() -> Section:
+    return Section(
+        id="lens",
+        short="Lens",
+        title="What each layer would say",
+        lead=(
+            "The model's own tail applied after each layer, the last layer on top: its most probable next tokens. "
+            "The frame marks the target; spaces are drawn as ␣."
+        ),
+        alt="A grid of layers by most probable tokens for the chosen prompt; the table below holds the same.",
+        figure=True,
+    )
+
+
+def _sensitivity(record: TraceRecord, overview: Overview) -> Section:
+    return Section(
+        id="sensitivity",
+        short="Threshold",
+        title="Does the answer depend on the threshold?",
+        lead=(
+            f"{overview.sensitivity} The trace used {criterion_name(record.spec.onset)}; "
+            "the sweep varies the delta of rise alone."
+        ),
+        alt=f"The task particle over the threshold. {overview.sensitivity}",
+        figure=True,
+    )
+
+
+def _dominant(record: TraceRecord) -> Section:
+    return Section(
+        id="dominant",
+        short="Dimensions",
+        title="Do a few enormous dimensions decide?",
+        lead=(
+            f"The largest dimension of the {site_name(record.spec)} relative to the median one, and the share of the "
+            "JS divergence that comes from draws which mask it. Far above the dashed line, that one dimension decides."
+        ),
+        alt="Size of the largest dimension of each layer, and its share of the JS divergence against chance.",
+        figure=True,
+    )

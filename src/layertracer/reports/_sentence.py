@@ -1,0 +1,92 @@
+"""The answer in one sentence."""
+
+from __future__ import annotations
+
+from layertracer._types import Interval, TaskParticle, VulnerableLayer
+from layertracer.reports._findings import find_all
+from layertracer.reports._numbers import show_count, show_interval, show_share
+from layertracer.reports._parts import Phrase
+from layertracer.reports._wording import model_name, perturbation_clause, task_name
+from layertracer.runs import TraceRecord
+
+
+def summary_sentence(record: TraceRecord) -> str:
+    """The answer of a trace in one sentence, with its intervals.
+
+    Hidden characters of names are made visible; the sentence is plain text, not markup.
+    """
+    return "".join(phrase.text for phrase in summary_phrases(record))
+
+
+def summary_phrases(record: TraceRecord) -> tuple[Phrase, ...]:
+    """The sentence in pieces, those that carry the answer marked."""
+    findings = find_all(record)
+    if findings.particle is None:
+        return _nothing(record)
+    phrases = [Phrase(f"{model_name(record)} "), *_particle(record, findings.particle)]
+    if findings.vulnerable is not None:
+        phrases += [Phrase(" and "), *_vulnerable(record, findings.vulnerable)]
+    if record.solved_share is not None:
+        phrases += [
+            Phrase("; it solves "),
+            Phrase(show_share(record.solved_share), strong=True),
+            Phrase(f" of {_prompts(record)}"),
+        ]
+    return (*phrases, Phrase("."))
+
+
+def _prompts(record: TraceRecord) -> str:
+    return "the one prompt" if record.n_prompts == 1 else f"the {record.n_prompts:,} prompts"
+
+
+def _nothing(record: TraceRecord) -> tuple[Phrase, ...]:
+    what = {"failed": "failed", "interrupted": "was interrupted"}.get(record.status, "ended")
+    return (
+        Phrase(f"The trace of {model_name(record)} on {task_name(record.spec)} {what} before the first of "),
+        Phrase(f"{show_count(record.n_requested, 'prompt')} was finished: there is nothing to conclude."),
+    )
+
+
+def _particle(record: TraceRecord, particle: TaskParticle) -> list[Phrase]:
+    found = Phrase(show_share(particle.share_found), strong=True)
+    shares = [Phrase("found on "), found, Phrase(f" of {show_count(record.n_prompts, 'prompt')}")]
+    task = task_name(record.spec)
+    action = (
+        f"starts executing {task}" if record.spec.target == "answer" else f"starts to form its own answer to {task}"
+    )
+    if particle.layer is None:
+        return [
+            Phrase(f"{action} at "),
+            Phrase("no layer", strong=True),
+            Phrase(" of its mean curve ("),
+            *shares,
+            Phrase(")"),
+        ]
+    return [
+        Phrase(f"{action} at "),
+        Phrase(f"layer {particle.layer}", strong=True),
+        Phrase(f" of 0–{record.n_layers - 1} ({_interval(particle.interval)}, "),
+        *shares,
+        Phrase(")"),
+    ]
+
+
+def _vulnerable(record: TraceRecord, vulnerable: VulnerableLayer) -> list[Phrase]:
+    edge = (
+        f", the {'first' if vulnerable.layer == 0 else 'last'} one"
+        if vulnerable.is_edge and record.n_layers > 1
+        else ""
+    )
+    return [
+        Phrase("breaks most easily at "),
+        Phrase(f"layer {vulnerable.layer}", strong=True),
+        Phrase(f"{edge} ({_interval(vulnerable.interval)}, stable in "),
+        Phrase(show_share(vulnerable.stability), strong=True),
+        Phrase(f" of resamples) {perturbation_clause(record.spec)}"),
+    ]
+
+
+def _interval(interval: Interval | None) -> str:
+    if interval is None:
+        return "no interval"
+    return f"{100 * interval.level:g} % interval {show_interval(interval)}"

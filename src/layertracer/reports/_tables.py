@@ -1,0 +1,123 @@
+"""The tables of a report: numbers per layer and per prompt, provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from layertracer.reports._numbers import show_duration, show_number, show_parameters, show_share
+from layertracer.reports._overview import Overview
+from layertracer.reports._parts import Fact, Table
+from layertracer.reports._prompts import prompt_label, target_label, token_label
+from layertracer.reports._visible import isolate, shorten, visible_line
+from layertracer.reports._wording import anatomy_facts, criterion_name, perturbation_clause
+from layertracer.runs import TraceRecord
+
+
+def layer_table(record: TraceRecord, overview: Overview) -> Table:
+    """Every number per layer that the figures draw."""
+    target, js, gains = overview.target, overview.js, overview.strips[0].values
+    dominant = record.dominant
+    columns = ("Layer", "Mixer", "Target probability", "Interval", "Gain", "JS, bits", "Interval",
+               "Largest dimension", "× median", "Share of JS", "By chance")  # fmt: skip
+    rows = tuple(
+        (
+            str(layer.index),
+            visible_line(layer.mixer),
+            show_number(target.mean[i]),
+            f"{show_number(target.low[i], digits=2)} to {show_number(target.high[i], digits=2)}",
+            show_number(gains[i], digits=2, sign=True),
+            show_number(js.mean[i]),
+            f"{show_number(js.low[i], digits=2)} to {show_number(js.high[i], digits=2)}",
+            str(int(dominant.dimension[i])),
+            show_number(float(dominant.ratio[i]), digits=2),
+            show_share(float(dominant.js_share[i])),
+            show_share(float(dominant.draw_share[i])),
+        )
+        for i, layer in enumerate(record.model.layers)
+    )
+    return Table(columns=columns, rows=rows, numeric=frozenset({0, *range(2, 11)}))
+
+
+def sensitivity_table(rows: list[tuple[float, int | None, float]]) -> Table:
+    """The task particle at every threshold."""
+    texts = tuple(
+        (f"{delta:g}", "none" if layer is None else str(layer), show_share(share)) for delta, layer, share in rows
+    )
+    columns = ("Threshold delta", "Layer of the mean curve", "Found on")
+    return Table(columns=columns, rows=texts, numeric=frozenset({0, 1, 2}))
+
+
+def prompt_table(record: TraceRecord, n_rows: int) -> Table:
+    """One row per prompt."""
+    columns = ("#", "Prompt", "Target", "Own top token", "Its probability", "Solved", "Final probability",
+               "Final rank", "Task particle", "Vulnerable layer")  # fmt: skip
+    return Table(columns=columns, rows=tuple(_prompt_rows(record, n_rows)), numeric=frozenset({0, 4, 6, 7, 8, 9}))
+
+
+def _prompt_rows(record: TraceRecord, n_rows: int) -> Iterator[tuple[str, ...]]:
+    particles = record.task_particle.per_prompt
+    vulnerable = record.vulnerable_layer.per_prompt if record.n_draws else ()
+    final = record.target_prob[:, -1]
+    for row, prompt in enumerate(record.prompts[:n_rows]):
+        particle = particles[row]
+        yield (
+            str(row),
+            isolate(prompt_label(record, row)),
+            isolate(target_label(record, row)),
+            isolate(token_label(record, prompt.top_id)),
+            show_number(prompt.top_prob),
+            "–" if prompt.solved is None else "yes" if prompt.solved else "no",
+            show_number(float(final[row])),
+            f"{int(record.target_rank[row, -1]):,}",
+            "none" if particle is None else str(particle),
+            str(vulnerable[row]) if vulnerable else "–",
+        )
+
+
+def question_facts(record: TraceRecord) -> tuple[Fact, ...]:
+    """What was asked."""
+    spec = record.spec
+    tokens = "its first token" if spec.target_tokens == "first" else "all of its tokens"
+    followed = "the sample's answer" if spec.target == "answer" else "the model's own top token"
+    task = [Fact(f"Task {visible_line(str(key)).replace('_', ' ')}", _value(value)) for key, value in spec.task.items()]
+    return (
+        *task,
+        Fact("Target", f"{followed}, {tokens}"),
+        Fact("Onset criterion", criterion_name(spec.onset)),
+        Fact("Perturbation", f"{perturbation_clause(spec)}; {_value(spec.perturbation)}"),
+        Fact("Bootstrap seed", str(spec.seed)),
+    )
+
+
+def provenance_facts(record: TraceRecord) -> tuple[Fact, ...]:
+    """Which model ran where, and with what."""
+    model = record.model
+    facts = [
+        Fact("Model", visible_line(model.name)),
+        Fact("Class", visible_line(model.class_name)),
+        Fact("Revision", visible_line(model.revision or "–")),
+        Fact("Anatomy", ", ".join(anatomy_facts(model))),
+        Fact("Parameters", f"{model.n_parameters:,} ({show_parameters(model.n_parameters)})"),
+        Fact("Fingerprint of the weights", visible_line(model.fingerprint)),
+        Fact("Method", "ladder (one pass)" if record.method == "ladder" else "plain (one hooked forward at a time)"),
+        Fact("Prompts", f"{record.n_prompts:,} of {record.n_requested:,}, {record.n_draws} draws"),
+        Fact("Time", show_duration(record.elapsed_s)),
+    ]
+    return (*facts, *(Fact(_name(key), _value(value)) for key, value in record.provenance.items()))
+
+
+def _name(key: Any) -> str:
+    text = visible_line(str(key)).replace("_", " ")
+    return text[:1].upper() + text[1:]
+
+
+def _value(value: Any) -> str:
+    """A JSON value as a phrase."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{visible_line(str(key))} {_value(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return " ".join(_value(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value is None else shorten(visible_line(str(value)), 400)

@@ -1,0 +1,99 @@
+"""A trace on a terminal: colour where there is some, block characters in a pipe, ASCII where nothing else goes."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.text import Text
+
+from layertracer.reports._overview import Overview, build_overview
+from layertracer.reports._parts import Tile
+from layertracer.reports._strips import draw_strip
+from layertracer.runs import TraceRecord
+
+_LEVEL_STYLES = {"failure": "bold red", "warning": "yellow", "note": "dim"}
+_MIN_WIDTH = 20
+
+
+def render_text(record: TraceRecord, *, width: int = 80, color: bool = True, ascii_only: bool = False) -> str:
+    """What a trace found, for a terminal.
+
+    Laws: without `color` the text holds no control character but line feed; no line is wider than
+    `width` (at least 20); text of a model or a file cannot move the cursor or change a colour.
+
+    Args:
+        record: The trace.
+        width: Columns of the terminal; the heat strips wrap to it.
+        color: Whether colours may be used. The environment variable NO_COLOR overrules it.
+        ascii_only: Whether the terminal shows nothing but ASCII. Other characters become "?".
+
+    Returns:
+        Several lines, the last one ended by a line feed.
+    """
+    use_color = color and not os.environ.get("NO_COLOR")
+    console = Console(
+        file=io.StringIO(),
+        width=max(width, _MIN_WIDTH),
+        force_terminal=use_color,
+        force_jupyter=False,
+        no_color=not use_color,
+        color_system="truecolor" if use_color else None,
+        legacy_windows=False,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    with console.capture() as capture:
+        for block in _blocks(build_overview(record), width=console.width, color=use_color, ascii_only=ascii_only):
+            console.print(block)
+    text = "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+    return _to_ascii(text) if ascii_only else text
+
+
+def _blocks(overview: Overview, *, width: int, color: bool, ascii_only: bool) -> Iterator[Text]:
+    yield Text.assemble((overview.model, "bold"), " on ", (overview.task, "bold"))
+    yield Text(" · ".join(overview.anatomy), style="dim")
+    yield Text.assemble(("Self-check ", "bold"), overview.self_check)
+    for notice in overview.notices:
+        label = "" if notice.title in ("Note", "Warning") else f"{notice.title}. "
+        yield Text(f"{notice.level.upper()}: {label}{notice.text}", style=_LEVEL_STYLES[notice.level])
+    if not overview.tiles:
+        yield Text("\n" + "".join(phrase.text for phrase in overview.sentence))
+        return
+    for strip in overview.strips:
+        yield Text()
+        yield from draw_strip(strip, width=width, color=color, ascii_only=ascii_only)
+    yield Text()
+    for tile in overview.tiles:
+        yield _tile_line(tile)
+    yield Text.assemble(("Sensitivity ", "bold"), overview.sensitivity)
+    yield Text()
+    yield Text.assemble(*((phrase.text, "bold" if phrase.strong else "") for phrase in overview.sentence))
+
+
+def _tile_line(tile: Tile) -> Text:
+    return Text.assemble(
+        (f"{tile.label} ", "bold"), (f"{tile.value} ", "bold cyan"), tile.unit, " · ", " · ".join(tile.details)
+    )
+
+
+_ASCII = str.maketrans(
+    {
+        "–": "-",
+        "−": "-",
+        "·": "-",
+        "…": "...",
+        "×": "x",
+        "⟨": "<",
+        "⟩": ">",
+        "∅": "-",
+        "␣": "_",
+    }
+)
+
+
+def _to_ascii(text: str) -> str:
+    return text.translate(_ASCII).encode("ascii", "replace").decode("ascii")

@@ -1,0 +1,78 @@
+"""What was asked and of which model, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from layertracer.reports._numbers import show_parameters
+from layertracer.reports._visible import shorten, visible_line
+from layertracer.runs import ModelRecord, TraceRecord, TraceSpec
+
+_SITES = {"block_output": "block output", "mixer_output": "mixer output", "mlp_output": "MLP output"}
+
+
+def model_name(record: TraceRecord) -> str:
+    """The model's name as a label."""
+    return shorten(visible_line(record.model.name), 80) or "model"
+
+
+def task_name(spec: TraceSpec) -> str:
+    """The task's name as a label."""
+    return shorten(visible_line(str(spec.task.get("name", ""))), 80) or "prompts"
+
+
+def site_name(spec: TraceSpec) -> str:
+    """The perturbed site, in words."""
+    site = str(spec.perturbation.get("site", "block_output"))
+    return _SITES.get(site, visible_line(site).replace("_", " "))
+
+
+def perturbation_clause(spec: TraceSpec) -> str:
+    """What was done to the layer, as the end of a sentence.
+
+    A mask reads "when 20 % of the mixer output is masked".
+    """
+    asked, site = spec.perturbation, site_name(spec)
+    where = f"{site} at the last position" if asked.get("positions") == "last" else site
+    if asked.get("kind") == "skip":
+        return "when the layer is skipped" + (" at the last position" if asked.get("positions") == "last" else "")
+    if asked.get("kind") == "noise":
+        return f"under noise of {asked.get('scale', 0):g} RMS at the {where}"
+    if "fraction" in asked:
+        return f"when {100 * float(asked['fraction']):g} % of the {where} is masked"
+    return f"under the given mask of the {where}"
+
+
+def criterion_name(criterion: Mapping[str, Any]) -> str:
+    """An onset criterion with its parameters, e.g. "rise (delta 0.05, sigmas 2, floor 0.01)"."""
+    parameters = [
+        f"{name} {value:g}" if isinstance(value, (int, float)) else f"{name} {value}"
+        for name, value in criterion.items()
+        if name != "kind"
+    ]
+    kind = str(criterion.get("kind", "criterion"))
+    return visible_line(f"{kind} ({', '.join(parameters)})" if parameters else kind)
+
+
+def count_kinds(kinds: list[str]) -> str:
+    """Kinds with their counts, most frequent first, e.g. "9 gated_deltanet + 3 attention"."""
+    counts = Counter(kinds)
+    if len(counts) == 1:
+        return visible_line(next(iter(counts)))
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return " + ".join(f"{count} {visible_line(kind)}" for kind, count in ordered)
+
+
+def anatomy_facts(model: ModelRecord) -> tuple[str, ...]:
+    """The model's anatomy in a few words each; joined, they are one line."""
+    mixers = count_kinds([layer.mixer for layer in model.layers])
+    mlps = count_kinds([layer.mlp for layer in model.layers])
+    return (
+        f"{model.n_layers} layer{'' if model.n_layers == 1 else 's'} ({mixers}; MLP {mlps})",
+        f"width {model.d_model:,}",
+        f"vocabulary {model.d_vocab:,}",
+        f"{show_parameters(model.n_parameters)} parameters",
+        f"{visible_line(model.dtype)} on {visible_line(model.device)}",
+    )

@@ -1,0 +1,44 @@
+"""Traces as data on a disk: records, run folders, provenance. No torch."""
+
+from layertracer.runs._folder import refuse_occupied
+from layertracer.runs._provenance import collect_provenance, package_version, shorten_path, without_home
+from layertracer.runs._record import TraceRecord
+from layertracer.runs._schema import (
+    HEADER_FIELDS,
+    HEADER_FILE,
+    REPORT_FILE,
+    RUN_FORMAT_VERSION,
+    TABLES,
+    Column,
+    HeaderField,
+    Table,
+    describe_format,
+)
+from layertracer.runs._specs import ModelRecord, PromptRecord, TraceSpec, storable_text
+from layertracer.runs._storage import read_run, save_run
+from layertracer.runs._summary import summarize_record
+
+__all__ = [
+    "HEADER_FIELDS",
+    "HEADER_FILE",
+    "REPORT_FILE",
+    "RUN_FORMAT_VERSION",
+    "TABLES",
+    "Column",
+    "HeaderField",
+    "ModelRecord",
+    "PromptRecord",
+    "Table",
+    "TraceRecord",
+    "TraceSpec",
+    "collect_provenance",
+    "describe_format",
+    "package_version",
+    "read_run",
+    "refuse_occupied",
+    "save_run",
+    "shorten_path",
+    "storable_text",
+    "summarize_record",
+    "without_home",
+]

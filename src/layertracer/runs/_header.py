@@ -1,0 +1,133 @@
+"""`run.json`: the part of a run that is not a table, with a checksum of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from layertracer._errors import UsageError
+from layertracer._types import Check, LayerRecord, SelfCheck
+from layertracer.runs._record import TraceRecord
+from layertracer.runs._schema import NON_FINITE, RUN_FORMAT, RUN_FORMAT_VERSION
+from layertracer.runs._specs import ModelRecord, TraceSpec
+from layertracer.runs._summary import summarize_record
+
+_NO_CHECKSUM = "0" * 64
+_CHECKSUM = re.compile(rb'^  "sha256": "([0-9a-f]{64})",$', re.MULTILINE)
+
+
+def to_json_value(value: object) -> object:
+    """The value in JSON's own types; mappings sorted by key, non-finite floats as `{"$float": ...}`.
+
+    Raises:
+        UsageError: If the value, or something in it, has no JSON form.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": str(float(value))}
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Mapping) and all(isinstance(key, str) and key != "$float" for key in value):
+        return {key: to_json_value(value[key]) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [to_json_value(item) for item in value]
+    raise UsageError(
+        f"A run can hold JSON values only, got {value!r} of type {type(value).__name__}. Use text, numbers, lists, and "
+        "mappings whose keys are text (but not '$float') in the specification, the provenance and the error of a trace."
+    )
+
+
+def _from_json_object(pairs: dict[str, Any]) -> object:
+    return NON_FINITE[pairs["$float"]] if pairs.keys() == {"$float"} else pairs
+
+
+def build_header(record: TraceRecord, files: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The content of `run.json`, without its checksum.
+
+    Args:
+        record: The trace.
+        files: For every table its checksum and size.
+    """
+    model = {field.name: getattr(record.model, field.name) for field in dataclasses.fields(ModelRecord)}
+    spec = {field.name: getattr(record.spec, field.name) for field in dataclasses.fields(TraceSpec)}
+    content = {
+        "status": record.status,
+        "error": record.error,
+        "warnings": record.warnings,
+        "method": record.method,
+        "elapsed_s": record.elapsed_s,
+        "n_requested": record.n_requested,
+        "shape": {
+            "n_prompts": record.n_prompts,
+            "n_draws": record.n_draws,
+            "n_layers": record.n_layers,
+            "top_k": int(record.top_ids.shape[2]),
+        },
+        "spec": spec,
+        "model": model | {"layers": [dataclasses.asdict(layer) for layer in record.model.layers]},
+        "self_check": dataclasses.asdict(record.self_check),
+        "provenance": record.provenance,
+        "summary": summarize_record(record),
+        "files": files,
+    }
+    head = {"format": RUN_FORMAT, "format_version": RUN_FORMAT_VERSION, "sha256": _NO_CHECKSUM}
+    return head | {name: to_json_value(value) for name, value in content.items()}
+
+
+def encode_header(header: Mapping[str, Any]) -> bytes:
+    """The bytes of `run.json`, its checksum filled in."""
+    text = json.dumps(header, indent=2, ensure_ascii=True, allow_nan=False)
+    blank = text.encode("ascii") + b"\n"
+    digest = hashlib.sha256(blank).hexdigest().encode("ascii")
+    return blank.replace(_NO_CHECKSUM.encode("ascii"), digest, 1)
+
+
+def decode_header(content: bytes) -> dict[str, Any]:
+    """The JSON object in the bytes of `run.json`; says nothing about its checksum.
+
+    Raises:
+        ValueError: If the bytes are not a JSON object that calls itself a run.
+    """
+    header = json.loads(content.decode("utf-8"), object_hook=_from_json_object)
+    if not isinstance(header, dict) or header.get("format") != RUN_FORMAT:
+        raise ValueError(f'it does not say "format": "{RUN_FORMAT}"')
+    if not (isinstance(header.get("format_version"), int) and header["format_version"] >= 1):
+        raise ValueError('it has no whole number above 0 at "format_version"')
+    return header
+
+
+def has_valid_checksum(content: bytes) -> bool:
+    """Whether the bytes of `run.json` are those that were written."""
+    found = _CHECKSUM.search(content)
+    if found is None:
+        return False
+    start, end = found.span(1)
+    blank = content[:start] + _NO_CHECKSUM.encode("ascii") + content[end:]
+    return hashlib.sha256(blank).hexdigest().encode("ascii") == found.group(1)
+
+
+def read_spec(header: Mapping[str, Any]) -> TraceSpec:
+    """The specification in a header."""
+    return TraceSpec(**header["spec"])
+
+
+def read_model(header: Mapping[str, Any]) -> ModelRecord:
+    """The model in a header."""
+    fields = dict(header["model"])
+    layers = tuple(LayerRecord(**layer) for layer in fields.pop("layers"))
+    return ModelRecord(**fields, layers=layers)
+
+
+def read_self_check(header: Mapping[str, Any]) -> SelfCheck:
+    """The proof at load in a header."""
+    fields = dict(header["self_check"])
+    checks = tuple(Check(**check) for check in fields.pop("checks"))
+    return SelfCheck(**fields | {"checks": checks, "notes": tuple(fields["notes"])})

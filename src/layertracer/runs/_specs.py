@@ -1,0 +1,110 @@
+"""What was asked, of which model, with which prompts: the parts of a trace that are not arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from layertracer._types import LayerRecord, TargetKind, TargetTokens
+
+
+def storable_text(text: str) -> str:
+    r"""The text with lone surrogates replaced by U+FFFD, so that it can be written as UTF-8.
+
+    Example:
+        >>> storable_text("a\ud800b") == "a\ufffdb"
+        True
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptRecord:
+    """One prompt as the model saw it, and what the model made of it.
+
+    Attributes:
+        prompt_ids: Token ids of the prompt.
+        answer_ids: Token ids of the answer; empty where the sample has none.
+        target_ids: Tokens whose probability is followed; several with `target_tokens="all"`.
+        top_id: The model's own top next token.
+        top_prob: Its probability, in [0, 1].
+        solved: Whether the model's top token is the answer; None where there is no answer.
+        prompt_text: Text of the prompt; None where only ids were given.
+        answer_text: Text of the answer; None where only an id was given or there is none.
+    """
+
+    prompt_ids: tuple[int, ...]
+    answer_ids: tuple[int, ...]
+    target_ids: tuple[int, ...]
+    top_id: int
+    top_prob: float
+    solved: bool | None
+    prompt_text: str | None = None
+    answer_text: str | None = None
+
+    def __post_init__(self) -> None:
+        """Make the texts storable."""
+        for name in ("prompt_text", "answer_text"):
+            text = getattr(self, name)
+            if text is not None:
+                object.__setattr__(self, name, storable_text(text))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TraceSpec:
+    """What was asked, in JSON values.
+
+    Attributes:
+        task: Name, number of demonstrations, limit, seed and template of the task.
+        perturbation: `to_dict()` of the perturbation.
+        onset: `to_dict()` of the onset criterion.
+        target: "answer" or "model": whose token is followed.
+        target_tokens: "first" or "all": how much of the answer is followed.
+        seed: Seed of the bootstrap.
+    """
+
+    task: Mapping[str, Any]
+    perturbation: Mapping[str, Any]
+    onset: Mapping[str, Any]
+    target: TargetKind
+    target_tokens: TargetTokens
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelRecord:
+    """A model, described without its weights.
+
+    Attributes:
+        name: Name under which it was loaded.
+        class_name: Class of its module.
+        revision: Revision of the checkpoint, where there is one.
+        layers: Its decoder layers, in order.
+        d_model: Width of the last axis of a layer's output.
+        d_vocab: Number of tokens in its output distribution.
+        n_parameters: Number of parameters.
+        device: Device it ran on.
+        dtype: Type of its weights.
+        fingerprint: Hash of the weights' shapes and of the unembedding.
+    """
+
+    name: str
+    class_name: str
+    revision: str | None
+    layers: tuple[LayerRecord, ...]
+    d_model: int
+    d_vocab: int
+    n_parameters: int
+    device: str
+    dtype: str
+    fingerprint: str
+
+    @property
+    def n_layers(self) -> int:
+        """Number of decoder layers."""
+        return len(self.layers)

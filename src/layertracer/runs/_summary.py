@@ -1,0 +1,75 @@
+"""The answers of a trace as JSON values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from layertracer._errors import LayerTracerError, NonFiniteError
+from layertracer._types import Interval, TaskParticle, VulnerableLayer
+from layertracer.runs._record import TraceRecord
+
+
+def summarize_record(record: TraceRecord) -> dict[str, Any]:
+    """The answers of a trace as JSON values, over all prompts and over the solved ones.
+
+    Returns:
+        "n_prompts", "n_requested", "solved_share" (in [0, 1], or None where no prompt has an answer),
+        and under "all" and "solved" (None where no prompt is left) "n_prompts", "task_particle",
+        "vulnerable_layer" and "robustness", or "error" where the numbers allow no answer.
+    """
+    solved = record.solved_only()
+    return {
+        "n_prompts": record.n_prompts,
+        "n_requested": record.n_requested,
+        "solved_share": record.solved_share,
+        "all": _summarize_answers(record),
+        "solved": _summarize_answers(solved),
+    }
+
+
+def _summarize_answers(record: TraceRecord) -> dict[str, Any] | None:
+    if record.n_prompts == 0:
+        return None
+    try:
+        return {"n_prompts": record.n_prompts} | _answers(record)
+    except LayerTracerError as error:
+        # What was measured is kept even where nothing follows from it: saving must not lose a run.
+        return {"n_prompts": record.n_prompts, "error": str(error)}
+
+
+def _answers(record: TraceRecord) -> dict[str, Any]:
+    for name in ("target_log_prob", "embedding_log_prob", "js_bits"):
+        n_nan = int(np.isnan(getattr(record, name)).sum())
+        if n_nan:
+            raise NonFiniteError(f"{name} holds {n_nan} NaN, so there is no answer. Trace in float32.")
+    robustness = record.robustness
+    return {
+        "task_particle": _summarize_particle(record.task_particle),
+        "vulnerable_layer": _summarize_vulnerable(record.vulnerable_layer),
+        "robustness": {"max_bits": float(robustness.max_bits), "mean_bits": float(robustness.mean_bits)},
+    }
+
+
+def _summarize_particle(particle: TaskParticle) -> dict[str, Any]:
+    return {
+        "layer": particle.layer,
+        "interval": _interval(particle.interval),
+        "interval_share_found": particle.interval_share_found,
+        "share_found": particle.share_found,
+    }
+
+
+def _summarize_vulnerable(vulnerable: VulnerableLayer) -> dict[str, Any]:
+    return {
+        "layer": vulnerable.layer,
+        "mean_js_bits": vulnerable.mean_js_bits,
+        "interval": _interval(vulnerable.interval),
+        "stability": vulnerable.stability,
+        "is_edge": vulnerable.is_edge,
+    }
+
+
+def _interval(interval: Interval | None) -> dict[str, float] | None:
+    return None if interval is None else {"low": interval.low, "high": interval.high, "level": interval.level}

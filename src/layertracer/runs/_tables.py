@@ -1,0 +1,135 @@
+"""The Parquet tables of a run: arrays to bytes and back."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from layertracer.runs._record import TraceRecord
+from layertracer.runs._schema import DIMENSIONS, LAYERS, PERTURBATIONS, PROMPTS, TOKENS, Table
+
+PROMPT_FIELDS = (
+    "prompt_ids",
+    "answer_ids",
+    "target_ids",
+    "top_id",
+    "top_prob",
+    "solved",
+    "prompt_text",
+    "answer_text",
+)
+
+
+LAYER_FIELDS = ("target_log_prob", "target_rank", "entropy_bits", "top_ids", "top_prob")
+
+
+def tabulate(record: TraceRecord) -> dict[str, bytes]:
+    """The bytes of every table of a run, by file name.
+
+    Laws: the same record gives the same bytes.
+    """
+    prompts = {field: [getattr(prompt, field) for prompt in record.prompts] for field in PROMPT_FIELDS}
+    columns: dict[Table, dict[str, Any]] = {
+        LAYERS: {name: getattr(record, name) for name in LAYER_FIELDS},
+        PERTURBATIONS: {"js_bits": record.js_bits},
+        PROMPTS: prompts | {"embedding_log_prob": record.embedding_log_prob},
+        DIMENSIONS: {
+            "dominant_dimension": record.dominant_dimension,
+            "dominant_ratio": record.dominant_ratio,
+            "dominant_hit": record.dominant_hit.T,
+        },
+        TOKENS: {"token_id": sorted(record.tokens), "text": [record.tokens[token] for token in sorted(record.tokens)]},
+    }
+    sizes = {"prompt": record.n_prompts, "draw": record.n_draws, "layer": record.n_layers}
+    return {table.file: _encode(table, values, sizes) for table, values in columns.items()}
+
+
+def _encode(table: Table, values: Mapping[str, Any], sizes: Mapping[str, int]) -> bytes:
+    rows = dict(zip(table.axes, index_columns(table, sizes), strict=True)) | dict(values)
+    arrays = [_to_arrow(rows[column.name], arrow_type(column.type), len(table.axes)) for column in table.columns]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(arrays, schema=arrow_schema(table)), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _to_arrow(values: NDArray[Any] | list[Any], kind: pa.DataType, n_axes: int) -> pa.Array:
+    """An Arrow array; an array's axes beyond those of the rows become lists."""
+    if not isinstance(values, np.ndarray):
+        return pa.array(values, type=kind)
+    if values.ndim > max(n_axes, 1):
+        flat = np.ascontiguousarray(values).reshape(-1)
+        n_rows = int(np.prod(values.shape[:-1]))
+        offsets = np.arange(n_rows + 1, dtype=np.int32) * np.int32(values.shape[-1])
+        return pa.ListArray.from_arrays(offsets, pa.array(flat, type=kind.value_type), type=kind)
+    return pa.array(np.ascontiguousarray(values).reshape(-1), type=kind)
+
+
+def index_columns(table: Table, sizes: Mapping[str, int]) -> list[NDArray[np.int32]]:
+    """The index columns that a table must have, one per axis."""
+    grid = np.indices([sizes[axis] for axis in table.axes], dtype=np.int32)
+    return [axis.reshape(-1) for axis in grid] if table.axes else []
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """Arrow's type of a column type of the schema.
+
+    Example:
+        >>> str(arrow_type("list<int32>"))
+        'list<element: int32>'
+    """
+    if name.startswith("list<"):
+        return pa.list_(pa.field("element", arrow_type(name[5:-1]), nullable=False))
+    types: dict[str, pa.DataType] = {
+        "bool": pa.bool_(),
+        "string": pa.string(),
+        "int32": pa.int32(),
+        "int64": pa.int64(),
+        "float32": pa.float32(),
+        "float64": pa.float64(),
+    }
+    return types[name]
+
+
+def arrow_schema(table: Table) -> pa.Schema:
+    """Arrow's schema of a table."""
+    return pa.schema([pa.field(c.name, arrow_type(c.type), nullable=c.nullable) for c in table.columns])
+
+
+def decode_table(table: Table, content: bytes, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """The columns of a table: arrays of the axes' shape where it has axes, lists of Python values otherwise.
+
+    Args:
+        table: The table's schema.
+        content: The bytes of its file.
+        sizes: Lengths of the axes "prompt", "draw", "layer".
+
+    Raises:
+        ValueError: If the columns are not those of the schema, or the rows not those of the axes.
+    """
+    stored = pq.read_table(pa.BufferReader(content))
+    if not stored.schema.equals(arrow_schema(table)):
+        raise ValueError(f"it has the columns {', '.join(stored.schema.names)}, not those of the format")
+    for axis, expected in zip(table.axes, index_columns(table, sizes), strict=True):
+        if not np.array_equal(stored[axis].to_numpy(), expected):
+            raise ValueError(f"its rows are not one per {table.rows} in their order")
+    as_lists = table in (PROMPTS, TOKENS)
+    shape = [sizes[axis] for axis in table.axes]
+    names = [column.name for column in table.columns if column.name not in table.axes]
+    return {name: stored[name].to_pylist() if as_lists else _to_numpy(stored[name], shape) for name in names}
+
+
+def _to_numpy(column: pa.ChunkedArray, shape: list[int]) -> NDArray[Any]:
+    whole = column.combine_chunks()
+    if not pa.types.is_list(column.type):
+        return np.asarray(whole.to_numpy(zero_copy_only=False)).reshape(shape)
+    lengths = set(np.diff(whole.offsets.to_numpy()).tolist())
+    if len(lengths) > 1:
+        raise ValueError(f"its lists have several lengths: {sorted(lengths)}")
+    flat = np.asarray(whole.flatten().to_numpy(zero_copy_only=False))
+    return flat.reshape([*shape, lengths.pop() if lengths else -1] if flat.size else [*shape, 0])
