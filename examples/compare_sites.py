@@ -1,0 +1,14 @@
+"""Which part of a layer the answer depends on: one trace for each site, on the same prompts."""
+
+import layertracer as lt
+
+model = lt.load_model("smollm2")
+task = lt.load_task("country-capital", n_shot=3, limit=8)
+
+print(f"{'site':14} {'vulnerable':>10} {'JS (bits)':>10}  {'found in':>9}  most vulnerable first")
+for site in ("block_output", "mixer_output", "mlp_output"):
+    trace = lt.trace(model, task, perturbation=lt.Mask(site=site, draws=5))
+    mean_js_bits = trace.js_bits.mean(axis=(0, 1))
+    found = trace.vulnerable_layer
+    order = ", ".join(str(layer) for layer in mean_js_bits.argsort()[::-1][:5])
+    print(f"{site:14} {found.layer:>10} {found.mean_js_bits:>10.3f}  {found.stability:>9.0%}  {order}")

@@ -1,0 +1,13 @@
+"""Where SmolLM2-135M starts naming antonyms, and where it breaks most easily."""
+
+import layertracer as lt
+
+model = lt.load_model("smollm2")
+task = lt.load_task("antonym", n_shot=5, limit=16)
+trace = lt.trace(model, task, perturbation=lt.Mask(site="mixer_output"))
+
+particle, vulnerable = trace.task_particle, trace.vulnerable_layer
+print(f"{trace.solved_share:.0%} of {trace.n_prompts} prompts solved by {model.name}, {model.anatomy.n_layers} layers")
+print(f"task particle: layer {particle.layer}, found on {particle.share_found:.0%} of the prompts")
+print(f"vulnerable layer: {vulnerable.layer}, {vulnerable.mean_js_bits:.2f} bits, stability {vulnerable.stability:.0%}")
+print(f"report: {trace.report('quickstart.html')}")

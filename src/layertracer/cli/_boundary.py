@@ -1,0 +1,113 @@
+"""Where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import traceback
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from layertracer._errors import LayerTracerError
+
+EXIT_USER_ERROR = 1
+EXIT_INTERRUPTED = 130
+
+_ARGUMENTS = "layertracer.arguments"
+_DEBUG = "layertracer.debug"
+_INTERRUPTED = "layertracer.interrupted"
+
+AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
+
+
+class CommandLine(click.Group):
+    """A group of commands that ends in a message and an exit code, and never in a traceback unless asked for one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the arguments as they were given, for the provenance."""
+        ctx.meta[_ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which one needs them."""
+        del ctx
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and turn what it raises into a message and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except LayerTracerError as error:
+            _show_traceback(ctx)
+            _say(f"Error: {error}")
+        except KeyboardInterrupt:
+            _show_traceback(ctx)
+            _say(ctx.meta.get(_INTERRUPTED, "Interrupted: nothing was finished, and nothing was saved."))
+            raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # whoever read the output has seen enough; click ends quietly
+            _show_traceback(ctx)
+            _say(f"Error: {_describe_os_error(error)}")
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary: a user never meets a traceback unasked
+            if not _show_traceback(ctx):
+                _say(
+                    f"Unexpected {type(error).__name__}: {_first_line(error)}\nThis is a mistake in LayerTracer. "
+                    "Please report it with what the same command prints with --debug."
+                )
+        raise click.exceptions.Exit(EXIT_USER_ERROR)
+
+
+def debug_option(command: AnyCommand) -> AnyCommand:
+    """Add `--debug` to a command."""
+    option = click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_remember_debug,
+        help="Show the traceback of an error.",
+    )
+    return option(command)
+
+
+def _remember_debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    del parameter
+    if value:
+        context.meta[_DEBUG] = True
+
+
+def command_line(context: click.Context) -> tuple[str, ...]:
+    """The command line as it was given, program first."""
+    arguments: tuple[str, ...] = context.meta.get(_ARGUMENTS, ())
+    return ("layertracer", *arguments)
+
+
+def explain_interruption(context: click.Context, message: str) -> None:
+    """Say this when the command ends by Ctrl-C."""
+    context.meta[_INTERRUPTED] = message
+
+
+def _show_traceback(context: click.Context) -> bool:
+    """Show the traceback if one was asked for."""
+    is_asked = bool(context.meta.get(_DEBUG))
+    if is_asked:
+        click.echo(traceback.format_exc(), err=True)
+    return is_asked
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+def _describe_os_error(error: OSError) -> str:
+    where = f"{os.fspath(error.filename)}: " if isinstance(error.filename, str | os.PathLike) else ""
+    return f"{where}{error.strerror or error}. Check the path, its permissions, and the room on the disk."

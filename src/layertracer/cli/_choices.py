@@ -1,0 +1,15 @@
+"""Names that options choose from.
+
+They repeat what lower floors define, so that `--help` needs no NumPy; a test compares them.
+"""
+
+SITES = ("block_output", "mixer_output", "mlp_output")
+SCHEMES = ("partition", "random")
+FILLS = ("zero", "mean", "resample")
+PERTURBATIONS = ("mask", "noise", "skip")
+ONSETS = ("rise", "ratio", "abs_ratio", "first_top1", "half_max", "change_point")
+TARGETS = ("answer", "model")
+TARGET_TOKENS = ("first", "all")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+FIGURE_FORMATS = ("svg", "png", "pdf")
+DEFAULT_MODEL = "smollm2"

@@ -1,0 +1,99 @@
+"""What is printed, and on which kind of terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+import click
+
+_DRAWING = "█▁·×–"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terminal:
+    """What standard output can show.
+
+    Attributes:
+        width: Columns; 80 in a pipe, unless COLUMNS says otherwise.
+        color: Whether colours may be used.
+        ascii_only: Whether its encoding has no block characters.
+    """
+
+    width: int
+    color: bool
+    ascii_only: bool
+
+
+def describe_terminal() -> Terminal:
+    """What standard output can show."""
+    return Terminal(
+        width=shutil.get_terminal_size().columns,
+        color=is_interactive(sys.stdout) and not os.environ.get("NO_COLOR"),
+        ascii_only=not can_show(sys.stdout, _DRAWING),
+    )
+
+
+def is_interactive(stream: IO[str]) -> bool:
+    """Whether a stream is a terminal that understands control sequences."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def can_show(stream: IO[str], text: str) -> bool:
+    """Whether a stream's encoding has the characters of a text."""
+    try:
+        text.encode(getattr(stream, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def printable(text: str) -> str:
+    r"""A text whose control characters are written as escapes, so that a file cannot move the cursor.
+
+    Example:
+        >>> print(printable("a\x1b[31mb"))
+        a\x1b[31mb
+    """
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+
+
+def say(text: str = "") -> None:
+    """Print a line on standard output; what its encoding cannot show becomes "?"."""
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    click.echo(text.encode(encoding, "replace").decode(encoding))
+
+
+def say_json(value: object) -> None:
+    """Print one JSON document on standard output."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def say_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table: columns as wide as their content, numbers to the right, text cut at the terminal's edge."""
+    cells = [[*header], *([printable(str(cell)).replace("\n", " ") for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    is_number = [
+        bool(rows) and all(isinstance(row[column], int | float) for row in rows) for column in range(len(header))
+    ]
+    limit = describe_terminal().width
+    for row in cells:
+        padded = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, is_number, strict=True)
+        ]
+        line = "  ".join(padded).rstrip()
+        say(line if len(line) <= limit or not sys.stdout.isatty() else line[: limit - 1] + "…")
+
+
+@contextlib.contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Send to standard error what libraries print within: standard output is for the answer."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield

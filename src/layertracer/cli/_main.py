@@ -1,0 +1,51 @@
+"""The command `layertracer` and its subcommands."""
+
+from __future__ import annotations
+
+import click
+
+from layertracer.cli._boundary import CommandLine, debug_option
+from layertracer.cli._inspect import inspect_command
+from layertracer.cli._models import models_command
+from layertracer.cli._report import report_command
+from layertracer.cli._tasks import tasks_command
+from layertracer.cli._trace import trace_command
+
+
+def _print_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    """Print the version and end; the version is looked up only then."""
+    del parameter
+    if not value or context.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        number = version("layertracer")
+    except PackageNotFoundError:
+        number = "(not installed, run from its source)"
+    click.echo(f"layertracer {number}")
+    context.exit()
+
+
+@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+@debug_option
+def main() -> None:
+    """Where a language model starts executing a task, and where it breaks most easily.
+
+    Begin with `layertracer trace`: it traces the embedded default model on antonyms and writes a report.
+
+    Exit codes: 0 done, 1 something that you can act upon, 2 a command that makes no sense, 130 interrupted (what was
+    finished is kept).
+    """
+
+
+for _command in (trace_command, inspect_command, models_command, tasks_command, report_command):
+    main.add_command(_command)

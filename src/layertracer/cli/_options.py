@@ -1,0 +1,82 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from layertracer.cli._choices import DTYPES
+
+AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
+
+
+def parse_limit(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    """A number of at least 1; None for "all"."""
+    if value == "all":
+        return None
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r} is neither a number of at least 1 nor 'all'.", context, parameter)
+    return int(value)
+
+
+def add_options(*options: Callable[[AnyCommand], AnyCommand]) -> Callable[[AnyCommand], AnyCommand]:
+    """One decorator out of several options, which appear in this order in the help."""
+
+    def decorate(command: AnyCommand) -> AnyCommand:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def option(*names: str, **settings: Any) -> Callable[[AnyCommand], AnyCommand]:
+    """An option whose default stands in its help."""
+    return click.option(*names, show_default=True, **settings)
+
+
+def limit_option(default: int, help_text: str) -> Callable[[Any], Any]:
+    """`--limit`, which takes a number or "all"."""
+    return option("--limit", metavar="N|all", default=str(default), callback=parse_limit, help=help_text)
+
+
+model_options: Callable[[Any], Any] = add_options(
+    option(
+        "--device", metavar="NAME", default="auto", help="Device: auto (a GPU where there is one), cpu, cuda, cuda:1."
+    ),
+    option(
+        "--dtype",
+        type=click.Choice(DTYPES),
+        default="auto",
+        help="Type of the weights; auto is float32 on a CPU and the checkpoint's own elsewhere.",
+    ),
+    option(
+        "--revision", metavar="NAME", default=None, help="Branch, tag or commit on the hub.  [default: its main one]"
+    ),
+    option(
+        "--trust-remote-code",
+        is_flag=True,
+        help="Let code that the checkpoint brings run on this machine. Read it first.",
+    ),
+)
+
+task_options: Callable[[Any], Any] = add_options(
+    option("--shots", type=click.IntRange(min=0), default=5, help="Demonstrations before each question."),
+    option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        help="Seed of the choice of demonstrations, the order of prompts, the perturbation and the bootstrap.",
+    ),
+    option(
+        "--template",
+        metavar="TEXT",
+        default=None,
+        help=r"How a pair is written; \n is a line break.  [default: {input} -> {output}]",
+    ),
+    option("--prompt-field", metavar="NAME", default=None, help="Field of the input in a file, where not recognised."),
+    option("--answer-field", metavar="NAME", default=None, help="Field of the answer in a file, where not recognised."),
+    option("--chat", is_flag=True, help="Put prompts into the tokenizer's chat template."),
+)

@@ -1,0 +1,126 @@
+"""Progress on standard error: a moving bar on a terminal, a few plain lines in a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+import click
+
+from layertracer.cli._console import can_show, is_interactive
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class ProgressDisplay(Protocol):
+    """Shows how far a command is."""
+
+    def begin(self, stage: str) -> None:
+        """Say what is being done now."""
+
+    def advance(self, done: int, total: int, unit: str = "prompts") -> None:
+        """Say how much of it is finished."""
+
+
+def format_duration(seconds: float) -> str:
+    """A time for people.
+
+    Example:
+        >>> format_duration(4.2), format_duration(75), format_duration(7265)
+        ('4 s', '1 min 15 s', '2 h 1 min')
+    """
+    total = max(0, round(seconds))
+    minutes, hours = total // 60, total // 3600
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min {total % 60} s" if minutes else f"{total} s"
+
+
+def estimate_remaining_s(done: int, total: int, *, elapsed_s: float) -> float | None:
+    """Seconds until all is done, at the speed so far; None before anything is.
+
+    Example:
+        >>> estimate_remaining_s(8, 32, elapsed_s=10.0)
+        30.0
+    """
+    return elapsed_s * (total - done) / done if done else None
+
+
+class PlainProgress:
+    """A line when a stage begins, one at most every ten seconds after that, and one at its end."""
+
+    def __init__(self) -> None:
+        self._began_s = self._said_s = time.monotonic()
+
+    def begin(self, stage: str) -> None:
+        """Say what is being done now."""
+        self._began_s = self._said_s = time.monotonic()
+        click.echo(f"{stage} ...", err=True)
+
+    def advance(self, done: int, total: int, unit: str = "prompts") -> None:
+        """Say how much of it is finished, unless that was said just now."""
+        now_s = time.monotonic()
+        elapsed_s = now_s - self._began_s
+        is_first = self._said_s == self._began_s and done > 0
+        if done < total and not is_first and now_s - self._said_s < _SECONDS_BETWEEN_LINES:
+            return
+        self._said_s = now_s
+        remaining_s = estimate_remaining_s(done, total, elapsed_s=elapsed_s)
+        rest = f"{format_duration(elapsed_s)}"
+        if done < total and remaining_s is not None:
+            rest += f", about {format_duration(remaining_s)} left"
+        click.echo(f"{done} of {total} {unit}, {rest}", err=True)
+
+
+class LiveProgress:
+    """A bar that moves, with the time left; it disappears when all is done."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+        is_wide = can_show(sys.stderr, "━⠋╸")
+        self._progress = Progress(
+            SpinnerColumn("dots" if is_wide else "line"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rest]}", style="dim"),
+            console=Console(stderr=True, markup=False, emoji=False),
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=None, rest="")
+        self._began_s = time.monotonic()
+        self._progress.start()
+
+    def begin(self, stage: str) -> None:
+        """Say what is being done now."""
+        self._began_s = time.monotonic()
+        self._progress.reset(self._task, description=stage, total=None, rest="")
+
+    def advance(self, done: int, total: int, unit: str = "prompts") -> None:
+        """Move the bar."""
+        del unit
+        remaining_s = estimate_remaining_s(done, total, elapsed_s=time.monotonic() - self._began_s)
+        rest = "" if remaining_s is None else f"about {format_duration(remaining_s)} left"
+        self._progress.update(self._task, completed=done, total=total, rest=rest)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._progress.stop()
+
+
+@contextlib.contextmanager
+def showing_progress() -> Iterator[ProgressDisplay]:
+    """Progress on standard error within."""
+    if not is_interactive(sys.stderr):
+        yield PlainProgress()
+        return
+    live = LiveProgress()
+    try:
+        yield live
+    finally:
+        live.close()

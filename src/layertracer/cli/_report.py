@@ -1,0 +1,50 @@
+"""`layertracer report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from layertracer.cli._boundary import debug_option
+from layertracer.cli._choices import FIGURE_FORMATS
+from layertracer.cli._console import describe_terminal, say, say_json
+from layertracer.cli._options import option
+
+_PATH: Any = click.Path(path_type=Path)
+
+
+@click.command("report")
+@click.argument("run", type=_PATH)
+@option("--out", type=_PATH, metavar="FILE", default=None, help="HTML file to write.  [default: RUN/report.html]")
+@option("--figures", type=_PATH, metavar="FOLDER", default=None, help="Write the figures as files for a paper, too.")
+@option("--format", "format_", type=click.Choice(FIGURE_FORMATS), default="svg", help="Format of --figures.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the summary.")
+@debug_option
+def report_command(
+    run: Path, *, out: Path | None, figures: Path | None, format_: Literal["svg", "png", "pdf"], as_json: bool
+) -> None:
+    """Write the report of a stored RUN, and print its summary.
+
+    RUN is the folder that a trace printed. No model is loaded.
+    """
+    from layertracer.api import load_run
+    from layertracer.reports import render_text, summarize, write_figures
+    from layertracer.runs import REPORT_FILE
+
+    trace = load_run(run)
+    # A shared run may be read-only: who asks for figures alone gets figures alone.
+    wants_page = out is not None or figures is None
+    page = trace.report(out or run / REPORT_FILE) if wants_page else None
+    drawn = write_figures(trace, figures, format=format_) if figures is not None else []
+    if as_json:
+        written = {"report": None if page is None else str(page), "figures": [str(path) for path in drawn]}
+        say_json({**summarize(trace), "run": str(run), **written})
+        return
+    terminal = describe_terminal()
+    say(render_text(trace, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only))
+    if page is not None:
+        say(f"Report   {page}")
+    for path in drawn:
+        say(f"Figure   {path}")

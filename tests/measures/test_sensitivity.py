@@ -1,0 +1,57 @@
+"""How far the particle moves with the threshold."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from layertracer import UsageError
+from layertracer.measures import Rise, sweep_delta
+
+from tests.strategies import make_curves
+
+STAIRS = make_curves(np.array([[0.01, 0.045, 0.10, 0.17, 0.9], [0.01, 0.01, 0.01, 0.01, 0.065]]))
+THRESHOLD_ALONE = Rise(sigmas=math.inf)
+
+
+def test_defaults_are_those_of_the_paper_around_five_percent() -> None:
+    """Without thresholds the sweep goes from 0.03 to 0.08."""
+    assert sweep_delta(STAIRS).deltas == (0.03, 0.04, 0.05, 0.06, 0.07, 0.08)
+
+
+def test_each_threshold_is_a_rise() -> None:
+    """Every threshold gives the layer of the mean curve and the share of the prompts that `Rise` gives."""
+    sweep = sweep_delta(STAIRS, (0.01, 0.03, 0.06, 0.5), criterion=THRESHOLD_ALONE)
+    assert sweep.layers == (1, 3, 4, None)
+    assert sweep.share_found == (1.0, 1.0, 0.5, 0.5)
+
+
+def test_spread_is_between_the_thresholds_that_find_one() -> None:
+    """The spread is the highest less the lowest layer; thresholds without a layer do not count."""
+    assert sweep_delta(STAIRS, (0.5, 0.06, 0.01), criterion=THRESHOLD_ALONE).spread == 3
+    assert sweep_delta(STAIRS, (0.5, 0.9), criterion=THRESHOLD_ALONE).spread is None
+
+
+def test_other_parameters_stay() -> None:
+    """The rule of sigmas finds its layer whatever the threshold, unless the criterion says otherwise."""
+    assert set(sweep_delta(STAIRS).layers) == {1}
+
+
+def test_no_threshold_is_refused() -> None:
+    """A sweep over nothing is refused."""
+    with pytest.raises(UsageError, match="sweep_delta needs at least one threshold, got none"):
+        sweep_delta(STAIRS, ())
+
+
+def test_a_threshold_out_of_range_is_refused() -> None:
+    """A threshold that `Rise` refuses is refused in its words."""
+    with pytest.raises(UsageError, match=r"Rise needs delta to be a number in \(0, 1\], got 1.5"):
+        sweep_delta(STAIRS, (0.03, 1.5))
+
+
+def test_no_prompt_is_refused() -> None:
+    """Without a prompt there is nothing to sweep."""
+    with pytest.raises(UsageError, match=r"sweep_delta needs curves .* at least one prompt"):
+        sweep_delta(make_curves(np.zeros((0, 3))))

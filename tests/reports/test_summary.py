@@ -1,0 +1,102 @@
+"""The sentence, and the summary as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from layertracer._types import Mask, Noise, Skip
+from layertracer.reports import summarize, summary_sentence
+from layertracer.runs import TraceRecord
+
+from tests.sample_records import make_record
+
+
+def _silent(record: TraceRecord) -> TraceRecord:
+    return dataclasses.replace(record, target_log_prob=np.full_like(record.target_log_prob, -12))
+
+
+def test_the_sentence_holds_both_answers_with_intervals() -> None:
+    """Layer, interval, share found, vulnerable layer, interval, stability, site and share solved are in it."""
+    record = make_record(10, 12)
+    particle, vulnerable = record.task_particle, record.vulnerable_layer
+    sentence = summary_sentence(record)
+    assert f"starts executing antonym at layer {particle.layer} of 0–11 (95 % interval " in sentence
+    assert "found on 80 % of 10 prompts)" in sentence
+    assert f"breaks most easily at layer {vulnerable.layer}, the first one (95 % interval " in sentence
+    assert sentence.endswith("when 20 % of the mixer output is masked; it solves 80 % of the 10 prompts.")
+
+
+@pytest.mark.parametrize(
+    ("perturbation", "clause"),
+    [
+        (Skip().to_dict(), "when the layer is skipped"),
+        (Noise(scale=0.1, site="mlp_output").to_dict(), "under noise of 0.1 RMS at the MLP output"),
+        (
+            Mask(fraction=0.5, positions="last").to_dict(),
+            "when 50 % of the block output at the last position is masked",
+        ),
+        (Mask.explicit(np.ones((8, 2, 4))).to_dict(), "under the given mask of the block output"),
+    ],
+)
+def test_the_sentence_names_the_perturbation(perturbation: dict[str, object], clause: str) -> None:
+    """Each kind of perturbation has its own words."""
+    assert clause in summary_sentence(make_record(3, 8, perturbation=perturbation))
+
+
+def test_none_is_an_answer() -> None:
+    """Where no layer is found, sentence and summary say so."""
+    record = _silent(make_record(4, 8))
+    assert "at no layer of its mean curve (found on 0 % of 4 prompts)" in summary_sentence(record)
+    assert summarize(record)["task_particle"]["layer"] is None
+
+
+def test_the_models_own_token_is_not_called_the_answer() -> None:
+    """Without answers the sentence speaks of the model's own answer and claims nothing as solved."""
+    sentence = summary_sentence(make_record(4, 8, with_answers=False))
+    assert "starts to form its own answer to antonym" in sentence
+    assert "solves" not in sentence
+
+
+def test_a_failed_run_concludes_nothing() -> None:
+    """Without a finished prompt the sentence says so, and the summary has no answers."""
+    record = make_record(0, 8, status="failed", n_requested=4)
+    assert summary_sentence(record).endswith(
+        "failed before the first of 4 prompts was finished: there is nothing to conclude."
+    )
+    summary = summarize(record)
+    assert summary["task_particle"] is None
+    assert summary["vulnerable_layer"] is None
+    assert summary["error"]["type"] == "NonFiniteError"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        make_record(6, 8),
+        make_record(6, 8, hostile=True),
+        make_record(1, 1, 1),
+        make_record(0, 8, status="failed", n_requested=4),
+        _silent(make_record(3, 8)),
+    ],
+)
+def test_the_summary_is_strict_json(record: TraceRecord) -> None:
+    """It survives JSON without NaN, and comes back equal."""
+    summary = summarize(record)
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_the_summary_agrees_with_the_record() -> None:
+    """Layers, shares and curves are those of the record; solved prompts have a summary of their own."""
+    record = make_record(10, 12)
+    summary = summarize(record)
+    assert summary["task_particle"]["layer"] == record.task_particle.layer
+    assert summary["vulnerable_layer"]["layer"] == record.vulnerable_layer.layer
+    assert summary["solved_only"]["n_prompts"] == 8
+    assert summary["curves"]["target_prob"] == pytest.approx(record.target_prob.mean(axis=0), rel=1e-5)
+    assert summary["curves"]["js_bits"] == pytest.approx(record.js_bits.mean(axis=(0, 1)), rel=1e-5)
+    gains = np.diff(record.target_prob.mean(axis=0))
+    assert summary["curves"]["target_gain"][1:] == pytest.approx(gains, rel=1e-4, abs=1e-7)

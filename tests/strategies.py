@@ -1,0 +1,296 @@
+"""Hypothesis strategies: generated values of the vocabulary, for tests of laws."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from jaxtyping import Float
+
+from layertracer._types import Check, LayerRecord, Mask, Noise, SelfCheck, Skip
+from layertracer.measures import (
+    AbsRatio,
+    ChangePoint,
+    FirstTop1,
+    HalfMax,
+    OnsetCriterion,
+    Ratio,
+    Rise,
+    TargetCurves,
+)
+from layertracer.runs import ModelRecord, PromptRecord, TraceRecord, TraceSpec
+
+# ---------------------------------------------------------------- records of traces
+
+
+@contextlib.contextmanager
+def _keeping_random_state() -> Iterator[None]:
+    """Put Python's random state back: beartype picks at random which items it checks, and Hypothesis forbids that."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+@st.composite
+def built(draw: st.DrawFn, kind: type[Any], **fields: st.SearchStrategy[Any]) -> Any:
+    """A value of a class whose types are checked when it is made."""
+    values = {name: draw(strategy) for name, strategy in fields.items()}
+    with _keeping_random_state():
+        return kind(**values)
+
+
+_texts = st.text(max_size=8)
+_any_floats = st.floats(allow_nan=True, allow_infinity=True)
+_ids = st.integers(min_value=0, max_value=2**31 - 1)
+_id_tuples = st.lists(_ids, max_size=4).map(tuple)
+
+
+def json_values() -> st.SearchStrategy[Any]:
+    """Values that JSON can hold, and the floats that it cannot."""
+    leaves = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | _any_floats | _texts
+    return st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | json_mappings(inner), max_leaves=6)
+
+
+def json_mappings(values: st.SearchStrategy[Any] | None = None) -> st.SearchStrategy[dict[str, Any]]:
+    """Mappings from text to JSON values."""
+    return st.dictionaries(_texts, json_values() if values is None else values, max_size=3)
+
+
+def layer_records(index: int) -> st.SearchStrategy[LayerRecord]:
+    """A layer at a place in the stack."""
+    return built(
+        LayerRecord,
+        index=st.just(index),
+        path=_texts,
+        mixer=st.sampled_from(["attention", "mamba", "gated_deltanet", "none", "attention+mamba"]),
+        mlp=st.sampled_from(["dense", "experts", "none"]),
+        n_parameters=st.integers(0, 10**12),
+    )
+
+
+def model_records(n_layers: int) -> st.SearchStrategy[ModelRecord]:
+    """A model of so many layers."""
+    return built(
+        ModelRecord,
+        name=_texts,
+        class_name=_texts,
+        revision=st.none() | _texts,
+        layers=st.tuples(*(layer_records(index) for index in range(n_layers))),
+        d_model=st.integers(1, 2**20),
+        d_vocab=st.integers(1, 2**20),
+        n_parameters=st.integers(0, 10**13),
+        device=_texts,
+        dtype=_texts,
+        fingerprint=_texts,
+    )
+
+
+def self_checks() -> st.SearchStrategy[SelfCheck]:
+    """Proofs at load, passed or not."""
+    checks = built(
+        Check,
+        name=_texts,
+        error=_any_floats,
+        tolerance=_any_floats,
+        unit=st.sampled_from(["nats", "bits", "relative"]),
+        passed=st.booleans(),
+        meaning=_texts,
+    )
+    return built(
+        SelfCheck,
+        checks=st.lists(checks, max_size=3).map(tuple),
+        method=st.sampled_from(["ladder", "plain"]),
+        row_by_row=st.booleans(),
+        notes=st.lists(_texts, max_size=2).map(tuple),
+    )
+
+
+def prompt_records() -> st.SearchStrategy[PromptRecord]:
+    """Prompts with and without texts and answers."""
+    return built(
+        PromptRecord,
+        prompt_ids=_id_tuples,
+        answer_ids=_id_tuples,
+        target_ids=_id_tuples,
+        top_id=_ids,
+        top_prob=_any_floats,
+        solved=st.none() | st.booleans(),
+        prompt_text=st.none() | _texts,
+        answer_text=st.none() | _texts,
+    )
+
+
+def perturbations() -> st.SearchStrategy[Mask | Noise | Skip]:
+    """Perturbations of every kind."""
+    sites = st.sampled_from(["block_output", "mixer_output", "mlp_output"])
+    positions = st.sampled_from(["all", "last"])
+    masks = built(
+        Mask,
+        fraction=st.sampled_from([0.5, 0.25, 0.2, 0.1]),
+        site=sites,
+        draws=st.integers(1, 9),
+        scheme=st.sampled_from(["partition", "random"]),
+        fill=st.sampled_from(["zero", "mean", "resample"]),
+        positions=positions,
+        seed=st.integers(0, 2**31),
+    )
+    noises = built(Noise, scale=st.floats(0, 10), site=sites, draws=st.integers(1, 9), positions=positions)
+    return masks | noises | built(Skip, positions=positions)
+
+
+def trace_specs() -> st.SearchStrategy[TraceSpec]:
+    """Questions of every kind."""
+    onsets = [
+        {"kind": "rise", "delta": 0.05, "sigmas": 2.0, "floor": 0.01},
+        {"kind": "half_max"},
+        {"kind": "of a later version"},
+    ]
+    return built(
+        TraceSpec,
+        task=json_mappings(),
+        perturbation=perturbations().map(lambda perturbation: perturbation.to_dict()),
+        onset=st.sampled_from(onsets),
+        target=st.sampled_from(["answer", "model"]),
+        target_tokens=st.sampled_from(["first", "all"]),
+        seed=st.integers(0, 2**31),
+    )
+
+
+def arrays(*shape: int, kind: str) -> st.SearchStrategy[np.ndarray]:
+    """Arrays out of a seed, with special values strewn in: "log_prob", "share", "any", "id" or "bool"."""
+
+    def fill(seed: int) -> np.ndarray:
+        generator = np.random.default_rng(seed)
+        if kind == "id":
+            return generator.integers(0, 2**31, shape, dtype=np.int32)
+        if kind == "bool":
+            return generator.random(shape) < 0.5
+        values = generator.standard_cauchy(shape).astype(np.float32)
+        values = {"log_prob": -np.abs(values), "share": np.abs(np.sin(values)), "any": values}[kind]
+        special = {"log_prob": [-np.inf, 0, np.nan], "share": [0, 1, np.nan], "any": [-np.inf, np.inf, -0.0, np.nan]}[
+            kind
+        ]
+        allowed = special[: len(special) - seed % 2]  # every other array holds no NaN, so that there is an answer
+        chosen = generator.choice(np.array(allowed, dtype=np.float32), shape)
+        return np.where(generator.random(shape) < 0.2, chosen, values)
+
+    return st.integers(0, 2**32 - 1).map(fill)
+
+
+@st.composite
+def trace_records(draw: st.DrawFn) -> TraceRecord:
+    """Traces of every size from no prompt on, with NaN, infinities, empty lists and any text."""
+    n_prompts, n_layers = draw(st.integers(0, 3)), draw(st.integers(1, 4))
+    n_draws, top_k = draw(st.integers(1, 3)), draw(st.integers(0, 3))
+    fields = {
+        "spec": trace_specs(),
+        "model": model_records(n_layers),
+        "self_check": self_checks(),
+        "provenance": json_mappings(),
+        "prompts": st.tuples(*(prompt_records() for _ in range(n_prompts))),
+        "target_log_prob": arrays(n_prompts, n_layers, kind="log_prob"),
+        "embedding_log_prob": arrays(n_prompts, kind="log_prob"),
+        "target_rank": arrays(n_prompts, n_layers, kind="id"),
+        "entropy_bits": arrays(n_prompts, n_layers, kind="any"),
+        "js_bits": arrays(n_prompts, n_draws, n_layers, kind="share"),
+        "top_ids": arrays(n_prompts, n_layers, top_k, kind="id"),
+        "top_prob": arrays(n_prompts, n_layers, top_k, kind="any"),
+        "dominant_dimension": arrays(n_layers, kind="id"),
+        "dominant_ratio": arrays(n_layers, kind="any"),
+        "dominant_hit": arrays(n_draws, n_layers, kind="bool"),
+        "tokens": st.dictionaries(_ids, _texts, max_size=3),
+        "method": st.sampled_from(["ladder", "plain"]),
+        "status": st.sampled_from(["complete", "interrupted", "failed"]),
+        "error": st.none() | json_mappings(),
+        "warnings": st.lists(_texts, max_size=2).map(tuple),
+        "elapsed_s": _any_floats,
+        "n_requested": st.integers(n_prompts, 100),
+    }
+    return draw(built(TraceRecord, **fields))
+
+
+# ---------------------------------------------------------------- measures
+
+
+def make_curves(
+    prob: Float[np.ndarray, "*batch layer"],
+    embedding_prob: Float[np.ndarray, "*batch"] | None = None,
+    top1_share: Float[np.ndarray, "*batch layer"] | None = None,
+) -> TargetCurves:
+    """Curves from probabilities; the embeddings know as much as the first layer, and the target is top above 0.5."""
+    first = prob[..., 0] if embedding_prob is None else embedding_prob
+    with np.errstate(divide="ignore"):
+        log_prob, embedding_log_prob = np.log(prob), np.asarray(np.log(first))
+    share = (prob > 0.5).astype(float) if top1_share is None else top1_share
+    return TargetCurves(log_prob=log_prob, embedding_log_prob=embedding_log_prob, top1_share=share)
+
+
+@st.composite
+def target_curves(
+    draw: st.DrawFn, *, max_prompts: int = 6, max_layers: int = 10, smallest_percent: int = 0
+) -> TargetCurves:
+    """Curves of shape [prompt, layer] in whole percents, so that exact arithmetic can check them."""
+    n_prompts = draw(st.integers(1, max_prompts))
+    n_layers = draw(st.integers(1, max_layers))
+    percent = draw(hnp.arrays(np.int64, (n_prompts, n_layers + 1), elements=st.integers(smallest_percent, 100)))
+    top = draw(hnp.arrays(np.bool_, (n_prompts, n_layers)))
+    return make_curves(percent[:, 1:] / 100, percent[:, 0] / 100, top.astype(float))
+
+
+def onset_criteria() -> st.SearchStrategy[OnsetCriterion]:
+    """Every kind of onset criterion, with parameters in their range."""
+    return st.one_of(rises(), upward_criteria(), built(AbsRatio, eps=st.floats(1e-9, 1.0)), st.just(FirstTop1()))
+
+
+def rises() -> st.SearchStrategy[Rise]:
+    """`Rise` with any parameters, the rule of sigmas off included."""
+    return built(
+        Rise,
+        delta=st.floats(1e-3, 1.0),
+        sigmas=st.one_of(st.floats(0.0, 10.0), st.just(np.inf)),
+        floor=st.floats(0.0, 0.5),
+    )
+
+
+def upward_criteria() -> st.SearchStrategy[OnsetCriterion]:
+    """Criteria that look for a rise in the probability and find a planted step of 1 % to 60 %."""
+    return st.sampled_from([Rise(), Rise(sigmas=np.inf), Ratio(), HalfMax(), ChangePoint()])
+
+
+@st.composite
+def js_arrays(
+    draw: st.DrawFn, *, max_prompts: int = 5, max_draws: int = 4, max_layers: int = 8
+) -> Float[np.ndarray, "prompt draw layer"]:
+    """JS divergences of shape [prompt, draw, layer] in whole percents of a bit."""
+    shape = (
+        draw(st.integers(1, max_prompts)),
+        draw(st.integers(1, max_draws)),
+        draw(st.integers(1, max_layers)),
+    )
+    return draw(hnp.arrays(np.int64, shape, elements=st.integers(0, 100))) / 100
+
+
+# ---------------------------------------------------------------- tasks
+
+
+def task_words() -> st.SearchStrategy[str]:
+    """Words as files may hold them: any script, quotes, commas and inner spaces, no white space at the ends."""
+    letters = st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"))
+    return st.text(letters, min_size=1, max_size=6).map(str.strip).filter(bool)
+
+
+def word_pairs(*, min_size: int = 2, max_size: int = 12) -> st.SearchStrategy[list[tuple[str, str]]]:
+    """Input and output of every pair of a task in which each word stands once, whatever its case."""
+
+    def pair_up(words: list[str]) -> list[tuple[str, str]]:
+        return list(zip(words[::2], words[1::2], strict=False))
+
+    words = st.lists(task_words(), min_size=2 * min_size, max_size=2 * max_size, unique_by=str.casefold)
+    return words.map(pair_up)

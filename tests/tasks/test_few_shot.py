@@ -1,0 +1,210 @@
+"""Few-shot prompts: demonstrations, order, template."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from layertracer._errors import EmptyTaskError, UsageError
+from layertracer.tasks import Task, load_task
+
+from tests.strategies import word_pairs
+
+seeds = st.integers(0, 2**32)
+PAIRS = [("hot", "cold"), ("wide", "narrow"), ("big", "little"), ("up", "down"), ("new", "old"), ("dry", "wet")]
+
+
+def write_json(folder: Path, pairs: list[tuple[str, str]]) -> Path:
+    """A task file."""
+    path = folder / "task.json"
+    path.write_text(json.dumps([{"input": before, "output": after} for before, after in pairs]), "utf-8")
+    return path
+
+
+def load_pairs(folder: Path, pairs: list[tuple[str, str]], **options: Any) -> Task:
+    """The task of a file with these pairs."""
+    return load_task(write_json(folder, pairs), **options)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the files that generated examples overwrite."""
+    return tmp_path_factory.mktemp("tasks")
+
+
+@given(pairs=word_pairs(min_size=4), seed=seeds, n_shot=st.integers(0, 3))
+def test_every_pair_is_shown_or_asked(folder: Path, pairs: list[tuple[str, str]], seed: int, n_shot: int) -> None:
+    """Where no two pairs share a word, each is a demonstration or a prompt: nothing is lost, nothing is invented."""
+    task = load_pairs(folder, pairs, seed=seed, n_shot=n_shot)
+    shown = [tuple(pair) for pair in task.spec["demonstrations"]]
+    lead = "".join(f"{before} -> {after}\n" for before, after in shown)
+    asked = [(before, after) for before, after in pairs if (before, after) not in shown]
+    assert len(shown) == n_shot
+    assert {(sample.prompt, sample.answer) for sample in task} == {
+        (f"{lead}{before} ->", f" {after}") for before, after in asked
+    }
+    assert len(task) == len(asked) == task.spec["n_samples"]
+
+
+@given(pairs=word_pairs(min_size=3), seed=seeds, limits=st.tuples(st.integers(1, 12), st.integers(1, 12)))
+def test_limit_takes_the_first(
+    folder: Path, pairs: list[tuple[str, str]], seed: int, limits: tuple[int, int]
+) -> None:
+    """The first n samples are the same whatever the limit."""
+    short, long = sorted(limits)
+    few = load_pairs(folder, pairs, seed=seed, n_shot=2, limit=short)
+    many = load_pairs(folder, pairs, seed=seed, n_shot=2, limit=long)
+    every = load_pairs(folder, pairs, seed=seed, n_shot=2)
+    assert few.samples == many.samples[:short] == every.samples[:short]
+    assert len(many) == min(long, len(every))
+
+
+@given(data=st.data(), pairs=word_pairs(min_size=3), seed=seeds)
+def test_order_of_the_file_changes_nothing(
+    folder: Path, data: st.DataObject, pairs: list[tuple[str, str]], seed: int
+) -> None:
+    """A file with its pairs permuted gives the same samples in the same order."""
+    permuted = data.draw(st.permutations(pairs))
+    first = load_pairs(folder, pairs, seed=seed, n_shot=1)
+    assert load_pairs(folder, permuted, seed=seed, n_shot=1).samples == first.samples
+
+
+@given(pairs=word_pairs(min_size=3), seed=seeds)
+def test_equal_seeds_give_equal_tasks(folder: Path, pairs: list[tuple[str, str]], seed: int) -> None:
+    """The same arguments give the same task, specification included."""
+    assert load_pairs(folder, pairs, seed=seed, n_shot=1) == load_pairs(folder, pairs, seed=seed, n_shot=1)
+
+
+def test_seeds_choose_demonstrations_and_order() -> None:
+    """Different seeds show different demonstrations and ask in a different order."""
+    first, second = load_task("antonym", seed=0), load_task("antonym", seed=1)
+    assert first.spec["demonstrations"] != second.spec["demonstrations"]
+    assert [sample.answer for sample in first[:10]] != [sample.answer for sample in second[:10]]
+
+
+@pytest.mark.parametrize("name", ["antonym", "country-capital", "present-past", "singular-plural", "synonym"])
+@pytest.mark.parametrize("seed", range(5))
+def test_no_demonstration_gives_the_answer_away(name: str, seed: int) -> None:
+    """A query's input and output stand in no demonstration, in either direction."""
+    task = load_task(name, seed=seed, n_shot=8)
+    shown = {word for pair in task.spec["demonstrations"] for word in pair}
+    assert len(shown) == 16
+    for sample in task:
+        assert sample.prompt is not None
+        assert sample.answer is not None
+        asked = sample.prompt.rsplit("\n", 1)[1].removesuffix(" ->")
+        assert not {asked, sample.answer.strip()} & shown
+
+
+def test_demonstrations_are_shared() -> None:
+    """All prompts of a task begin with the same demonstrations."""
+    task = load_task("antonym", n_shot=3)
+    assert len({str(sample.prompt).rsplit("\n", 1)[0] for sample in task}) == 1
+
+
+def test_shared_words_are_left_out_and_counted(tmp_path: Path) -> None:
+    """Pairs that share a word with a demonstration, in any case and either role, are not asked about, but counted."""
+    pairs = [("hot", "cold"), ("Cold", "hot"), ("icy", "HOT"), ("up", "down"), ("down", "up")]
+    for seed in range(8):
+        task = load_pairs(tmp_path, pairs, n_shot=1, seed=seed)
+        warm = task.spec["demonstrations"][0] not in (["up", "down"], ["down", "up"])
+        assert task.spec["n_left_out"] == {"shares a word with a demonstration": 2 if warm else 1}
+        assert len(task) == (2 if warm else 3)
+
+
+def test_labels_may_repeat(tmp_path: Path) -> None:
+    """Where many pairs share few outputs, the outputs are labels: demonstrations show them, and nothing is lost."""
+    pairs = [(f"review {i}", "good" if i % 2 else "bad") for i in range(10)]
+    task = load_pairs(tmp_path, pairs, n_shot=4)
+    assert len(task) == 6
+    assert task.spec["n_left_out"] == {}
+
+
+def test_duplicates_are_left_out_and_counted(tmp_path: Path) -> None:
+    """A pair that stands twice in a file is taken once."""
+    task = load_pairs(tmp_path, [*PAIRS, PAIRS[0], (" hot ", "cold\n")], n_shot=1)
+    assert len(task) == len(PAIRS) - 1
+    assert task.spec["n_left_out"] == {"repeats an earlier pair": 2}
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt", "answer"),
+    [
+        (None, "hot -> cold\nwide ->", " narrow"),
+        ("{input} -> {output}", "hot -> cold\nwide ->", " narrow"),
+        ("{input}:{output};", "hot:cold;\nwide:", "narrow"),
+        ("{input} =>  {output}", "hot =>  cold\nwide =>", "  narrow"),
+        ("Q: {input}\nA: {output}", "Q: hot\nA: cold\n\nQ: wide\nA:", " narrow"),
+        ("{input}\n{output}", "hot\ncold\n\nwide\n", "narrow"),
+        ('{"{input}": "{output}"}', '{"hot": "cold"}\n{"wide": "', "narrow"),
+    ],
+)
+def test_template(tmp_path: Path, template: str | None, prompt: str, answer: str) -> None:
+    """The prompt is the template up to the spaces before the output, and the answer gets those spaces back."""
+    tasks = (
+        load_pairs(tmp_path, [("hot", "cold"), ("wide", "narrow")], n_shot=1, seed=seed, template=template)
+        for seed in range(20)
+    )
+    task = next(task for task in tasks if task.spec["demonstrations"] == [["hot", "cold"]])
+    assert (task[0].prompt, task[0].answer) == (prompt, answer)
+
+
+def test_braces_in_words_are_text(tmp_path: Path) -> None:
+    """Words that look like a template's places stay words."""
+    pairs = [("{output}", "{input}"), ("a{input}", "b")]
+    prompts = {load_pairs(tmp_path, pairs, n_shot=1, seed=seed)[0].prompt for seed in range(20)}
+    assert prompts == {"{output} -> {input}\na{input} ->", "a{input} -> b\n{output} ->"}
+
+
+@pytest.mark.parametrize("template", ["", "{input}", "{output} is {input}", "{input} {input} {output}", "{x} {output}"])
+def test_bad_template(template: str) -> None:
+    """A template without an input and behind it an output is refused with an example."""
+    with pytest.raises(UsageError, match=r"must contain \{input\} once and behind it \{output\} once, as in"):
+        load_task("antonym", template=template)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_shot": -1}, "n_shot must be at least 0, got -1"),
+        ({"limit": 0}, "limit must be at least 1, got 0"),
+        ({"prompt_words": 0}, "prompt_words must be at least 1, got 0"),
+        ({"prompt_field": "x", "answer_field": "x"}, "both 'x'. Name two fields"),
+        ({"answer_marker": " "}, "answer_marker is empty"),
+    ],
+)
+def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
+    """Arguments out of range are refused before anything is read."""
+    with pytest.raises(UsageError, match=message):
+        load_task("no such task", **options)
+
+
+@pytest.mark.parametrize("n_shot", [2, 3])
+def test_too_few_pairs(tmp_path: Path, n_shot: int) -> None:
+    """A task without a pair left to ask about is refused with the numbers."""
+    pairs = [("hot", "cold"), ("up", "down")]
+    with pytest.raises(EmptyTaskError, match=rf"No sample is left: n_shot={n_shot} .* from 2 pairs"):
+        load_pairs(tmp_path, pairs, n_shot=n_shot)
+
+
+def test_task_is_a_sequence() -> None:
+    """A task has a length, an order, items and slices."""
+    task = load_task("antonym", limit=4)
+    assert len(task) == 4
+    assert tuple(task) == task.samples
+    assert task[-1] is task.samples[3]
+    assert task[1:3] == task.samples[1:3]
+
+
+def test_spec_is_json() -> None:
+    """A task's specification survives JSON, and loads the same task again."""
+    task = load_task("antonym", n_shot=2, limit=7, seed=3, template="{input} : {output}")
+    spec = json.loads(json.dumps(task.spec))
+    assert spec == task.spec
+    again = load_task(spec["name"], **{key: spec[key] for key in ("n_shot", "limit", "seed", "template")})
+    assert again == task

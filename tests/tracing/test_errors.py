@@ -1,0 +1,322 @@
+"""What a user reads when a model or a prompt cannot be traced, and that nothing is lost or left behind."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import layertracer as lt
+
+from tests.architectures.families import build_tiny
+from tests.architectures.plain_modules import Block, NanoGPT
+
+SHORT, LONG = (5, 9, 33, 71), (8, 44, 12, 90, 27, 61, 3, 56, 19, 77)
+
+
+def sample(*ids: int, answer: int = 7) -> lt.Sample:
+    """A prompt of token ids."""
+    return lt.Sample(prompt_ids=ids, answer_id=answer)
+
+
+def poisoned(layer: int, value: float = float("nan")) -> nn.Module:
+    """A tiny Llama with one bad weight in the MLP of one layer."""
+    module = build_tiny("llama")
+    module.model.layers[layer].mlp.down_proj.weight[3, 5] = value
+    return module
+
+
+# ---------------------------------------------------------------- numbers that are none
+
+
+@pytest.mark.parametrize("layer", [0, 2, 3])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_model_with_a_bad_weight_is_refused_by_the_layer_that_shows_it_first(layer: int, value: float) -> None:
+    """NaN or infinity in the weights: the error names the layer after which it first appears."""
+    with pytest.raises(lt.NonFiniteError, match=rf"layer {layer}\b"):
+        lt.wrap_model(poisoned(layer, value), name="poisoned")
+
+
+@pytest.mark.parametrize("layer", [0, 2, 3])
+def test_a_weight_that_turns_bad_later_is_found_while_tracing(layer: int) -> None:
+    """The check at load is not the last word: a trace of a model that broke afterwards names the layer too."""
+    module = build_tiny("llama")
+    model = lt.wrap_model(module, name="poisoned")
+    module.model.layers[layer].mlp.down_proj.weight[3, 5] = float("nan")
+    with pytest.raises(lt.NonFiniteError, match=rf"layer {layer}\b"):
+        lt.trace(model, [sample(*SHORT)], perturbation=lt.Mask(draws=1))
+    with pytest.raises(lt.NonFiniteError, match=rf"layer {layer}\b"):
+        lt.read_layers(model, [sample(*SHORT)])
+
+
+def test_a_token_whose_embedding_is_bad_is_found_while_tracing() -> None:
+    """A prompt that holds the token fails by naming the embeddings; prompts without it are traced."""
+    module = build_tiny("llama")
+    model = lt.wrap_model(module, name="poisoned")
+    module.model.embed_tokens.weight[71] = float("nan")
+    with pytest.raises(lt.NonFiniteError, match="embedding"):
+        lt.trace(model, [sample(*SHORT)], perturbation=lt.Mask(draws=1))
+    trace = lt.trace(model, [sample(*LONG)], perturbation=lt.Mask(draws=1))
+    assert np.isfinite(trace.js_bits).all()
+
+
+def test_a_bad_unembedding_is_told_from_a_bad_layer() -> None:
+    """Where every layer is sound, the error points behind the last one."""
+    module = build_tiny("llama")
+    module.lm_head.weight[3] = float("nan")
+    with pytest.raises(lt.NonFiniteError, match="final norm or the unembedding"):
+        lt.wrap_model(module, name="poisoned")
+
+
+def test_an_unembedding_that_turned_bad_later_is_told_from_a_bad_layer() -> None:
+    """While tracing, too, the error points behind the last layer where every layer is sound."""
+    module = build_tiny("llama")
+    model = lt.wrap_model(module, name="poisoned")
+    module.lm_head.weight[3] = float("nan")
+    with pytest.raises(lt.NonFiniteError, match="final norm or the unembedding"):
+        lt.trace(model, [sample(*SHORT)], perturbation=lt.Mask(draws=1))
+
+
+# ---------------------------------------------------------------- modules without a stack, or with two
+
+
+class NoLayers(nn.Module):
+    """An embedding and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(50, 16)
+        self.head = nn.Linear(16, 50)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits."""
+        return self.head(self.embed(ids))
+
+
+class TwoTowers(nn.Module):
+    """Two stacks of equal rights on the same tokens, added at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(101, 32)
+        self.left = nn.ModuleList([Block(32, 4) for _ in range(3)])
+        self.right = nn.ModuleList([Block(32, 4) for _ in range(3)])
+        self.head = nn.Linear(32, 101)
+        generator = torch.Generator().manual_seed(0)
+        for parameter in self.parameters():
+            parameter.data.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits."""
+        left = right = self.embed(ids)
+        for block in self.left:
+            left = block(left)
+        for block in self.right:
+            right = block(right)
+        return self.head(left + right)
+
+
+def test_a_module_without_layers_is_refused() -> None:
+    """An embedding and a head have no decoder stack: the error says what was looked for and what to do."""
+    with pytest.raises(lt.AnatomyError, match=r"No decoder stack was found in NoLayers.*ModuleList"):
+        lt.wrap_model(NoLayers(), name="none")
+
+
+def test_a_classifier_of_vectors_is_refused() -> None:
+    """A network that takes no token ids is refused by saying what is expected, not by PyTorch's own error."""
+    classifier = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 5))
+    with pytest.raises(lt.AnatomyError, match="token ids"):
+        lt.wrap_model(classifier, name="classifier")
+
+
+def test_a_classifier_of_sequences_is_refused() -> None:
+    """One verdict a prompt is no distribution over next tokens: the error says what shape was expected and got."""
+    module = nn.Sequential(nn.Embedding(50, 16), nn.Flatten(0, 1), nn.Linear(16, 3), nn.Unflatten(0, (1, -1)))
+    with pytest.raises(lt.AnatomyError, match=r"logits.*\[batch, position, d_vocab\]"):
+        lt.wrap_model(module, name="classifier")
+
+
+def test_two_stacks_are_listed_and_one_can_be_chosen() -> None:
+    """Where two stacks could be meant, the error lists both and says how to choose; choosing works."""
+    module = TwoTowers()
+    with pytest.raises(lt.AnatomyError, match=r"'left' \(3 layers\).*'right' \(3 layers\).*layers='right'"):
+        lt.wrap_model(module, name="towers")
+    for path in ("left", "right"):
+        model = lt.wrap_model(module, name="towers", layers=path)
+        assert [layer.path for layer in model.anatomy.layers] == [f"{path}.{index}" for index in range(3)]
+    with pytest.raises(lt.AnatomyError, match=r"layers='middle'.*'left'"):
+        lt.wrap_model(module, name="towers", layers="middle")
+
+
+# ---------------------------------------------------------------- prompts that do not fit
+
+
+def test_a_prompt_longer_than_the_context_is_refused_before_anything_runs() -> None:
+    """The error names the lengths and the sample; nothing is truncated silently."""
+    model = lt.wrap_model(build_tiny("gpt2"), name="gpt2")
+    samples = [sample(*SHORT), sample(*([5] * 65))]
+    for read in (lt.read_layers, lt.trace):
+        with pytest.raises(lt.PromptTooLongError, match=r"1 of 2 prompts.*64 tokens.*sample 1 \(65\)"):
+            read(model, samples)
+    lt.trace(model, [sample(*([5] * 64))], perturbation=lt.Mask(draws=1))
+
+
+@pytest.mark.parametrize("token", [101, 5000])
+def test_a_token_that_the_model_does_not_know_is_refused(token: int) -> None:
+    """The error names the sample, the id and the range."""
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    with pytest.raises(lt.UsageError, match=rf"Sample 1 .*{token}.*0 to 100"):
+        lt.trace(model, [sample(*SHORT), sample(4, token, 6)])
+    with pytest.raises(lt.UsageError, match=rf"Sample 0 .*{token}.*0 to 100"):
+        lt.trace(model, [sample(*SHORT, answer=token)])
+
+
+def test_a_negative_token_is_refused() -> None:
+    """A token id below 0 is no place to count from the end."""
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    with pytest.raises(lt.TaskError, match=r"Sample 1: .*negative"):
+        lt.trace(model, [sample(*SHORT), sample(4, -1, 6)])
+
+
+def test_an_empty_prompt_is_refused() -> None:
+    """There must be a token to predict after."""
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    with pytest.raises(lt.LayerTracerError, match=r"(?i)sample 0.*empty|empty.*prompt"):
+        lt.trace(model, [sample()])
+
+
+def test_no_sample_at_all_is_refused() -> None:
+    """An empty task is an error of its own."""
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    with pytest.raises(lt.EmptyTaskError, match=r"(?i)no sample"):
+        lt.trace(model, [])
+
+
+def test_text_without_a_tokenizer_is_refused() -> None:
+    """A wrapped module without a tokenizer cannot read text; the error says what to give instead."""
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    with pytest.raises(lt.LayerTracerError, match=r"tokenizer"):
+        lt.trace(model, [lt.Sample(prompt="hot ->", answer=" cold")])
+
+
+def test_a_sample_without_an_answer_needs_another_target() -> None:
+    """To follow an answer there must be one; the model's own token can always be followed."""
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    unanswered = [lt.Sample(prompt_ids=SHORT)]
+    with pytest.raises(lt.AnswerError, match=r"Sample 0.*target='model'"):
+        lt.trace(model, unanswered)
+    assert lt.trace(model, unanswered, target="model", perturbation=lt.Mask(draws=1)).prompts[0].solved is None
+
+
+# ---------------------------------------------------------------- perturbations that do not fit
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 31), (3, 2, 32), (5, 2, 32), (4, 2, 33)])
+def test_a_mask_of_another_shape_is_refused(shape: tuple[int, int, int]) -> None:
+    """The error names both shapes."""
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    message = re.escape(f"has shape {list(shape)}, this model needs [4, 2, 32]")
+    with pytest.raises(lt.UsageError, match=message):
+        lt.trace(model, [sample(*SHORT)], perturbation=lt.Mask.explicit(np.ones(shape)))
+
+
+@pytest.mark.parametrize("name", ["mamba", "mamba2"])
+@pytest.mark.parametrize(
+    "perturbation", [lt.Mask(site="mlp_output"), lt.Noise(site="mlp_output")], ids=["mask", "noise"]
+)
+def test_a_site_that_a_model_lacks_is_refused(name: str, perturbation: lt.Mask | lt.Noise) -> None:
+    """Layers of a Mamba have no MLP: the error says which site is missing and which ones there are."""
+    model = lt.wrap_model(build_tiny(name), name=name)
+    with pytest.raises(lt.SiteError, match=r"mlp_output.*(block_output|mixer_output)"):
+        lt.trace(model, [sample(*SHORT)], perturbation=perturbation)
+
+
+def test_something_that_is_no_perturbation_is_refused() -> None:
+    """The error names what was given and what can be given."""
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    with pytest.raises(lt.UsageError, match=r"Mask, Noise or Skip.*str"):
+        lt.trace(model, [sample(*SHORT)], perturbation="mask")
+
+
+# ---------------------------------------------------------------- memory
+
+
+class Cramped(NanoGPT):
+    """A model whose memory holds `limit` positions of its stream, rows times length; no limit while it is None."""
+
+    def __init__(self) -> None:
+        super().__init__(d_vocab=101, d_model=32, n_layers=4, n_heads=4, max_length=64)
+        self.limit: int | None = None
+        self.largest = 0
+        generator = torch.Generator().manual_seed(0)
+        for parameter in self.parameters():
+            parameter.data.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+        for block in self.transformer["h"]:
+            block.register_forward_pre_hook(self._allocate)
+        self.eval()
+
+    def _allocate(self, block: nn.Module, args: tuple[Tensor, ...]) -> None:
+        del block
+        n_positions = args[0].shape[0] * args[0].shape[1]
+        self.largest = max(self.largest, n_positions)
+        if self.limit is not None and n_positions > self.limit:
+            raise torch.OutOfMemoryError(f"Tried to hold {n_positions} positions, {self.limit} fit.")
+
+
+@pytest.mark.parametrize("site", ["block_output", "mixer_output", "mlp_output"])
+@pytest.mark.parametrize("limit", [300, 100, 30])
+def test_out_of_memory_halves_the_batch_and_goes_on(site: str, limit: int) -> None:
+    """With less memory the trace takes more passes and gives the same numbers."""
+    module = Cramped()
+    model = lt.wrap_model(module, name="cramped")
+    samples = [sample(*[(7 * row + 3 * position) % 101 for position in range(10)]) for row in range(8)]
+    samples.insert(3, sample(*SHORT))
+    roomy = lt.trace(model, samples, perturbation=lt.Mask(site=site, draws=5))
+    needed, module.limit = module.largest, limit
+    assert needed > 300, "the limit must bite"
+    cramped = lt.trace(model, samples, perturbation=lt.Mask(site=site, draws=5))
+    assert cramped.status == "complete"
+    np.testing.assert_allclose(cramped.js_bits, roomy.js_bits, atol=1e-6, rtol=0)
+    np.testing.assert_allclose(cramped.target_log_prob, roomy.target_log_prob, atol=1e-5, rtol=0)
+    readout = lt.read_layers(model, samples).log_probs
+    module.limit = None
+    np.testing.assert_allclose(readout, lt.read_layers(model, samples).log_probs, atol=1e-5, rtol=0)
+
+
+def test_not_even_one_prompt_fits() -> None:
+    """Where the smallest pass does not fit, the error carries the numbers and says what to do."""
+    module = Cramped()
+    model = lt.wrap_model(module, name="cramped")
+    module.limit = 5
+    with pytest.raises(lt.OutOfMemoryError, match=r"10 tokens") as caught:
+        lt.trace(model, [sample(*LONG)], perturbation=lt.Mask(draws=2))
+    assert isinstance(caught.value, MemoryError)
+    assert not any(block._forward_hooks or "forward" in vars(block) for block in module.transformer["h"])
+    module.limit = None
+    assert lt.trace(model, [sample(*LONG)], perturbation=lt.Mask(draws=2)).status == "complete"
+
+
+def test_prompts_finished_before_memory_ran_out_are_kept() -> None:
+    """The error carries the record of the prompts that were finished, with their places in the task."""
+    module = Cramped()
+    model = lt.wrap_model(module, name="cramped")
+    whole = lt.trace(model, [sample(*SHORT)], perturbation=lt.Mask(draws=2))
+    module.limit = 2 * len(SHORT) + 1  # one short prompt with one perturbed copy
+    with pytest.raises(lt.OutOfMemoryError, match=r"10 tokens") as caught:
+        lt.trace(model, [sample(*SHORT), sample(*LONG)], perturbation=lt.Mask(draws=2))
+    record = caught.value.record
+    assert record.status == "failed"
+    assert record.n_requested == 2
+    assert [prompt.prompt_ids for prompt in record.prompts] == [SHORT]
+    np.testing.assert_allclose(record.js_bits, whole.js_bits, atol=1e-6, rtol=0)
+
+
+def test_a_memory_size_that_is_none_is_refused() -> None:
+    """The error shows how to write one."""
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    for memory in ("plenty", "0", "-3GB"):
+        with pytest.raises(lt.UsageError, match=r"8GiB"):
+            lt.trace(model, [sample(*SHORT)], memory=memory)

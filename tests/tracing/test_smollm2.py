@@ -1,0 +1,62 @@
+"""A trained model: SmolLM2-135M against plain hooks, and where it starts and breaks on antonyms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import layertracer as lt
+
+from tests.oracles import Branch, plain_js, plain_readouts
+
+LAYERS = "model.layers"
+BRANCHES = {"mixer_output": (Branch(module="self_attn"),), "mlp_output": (Branch(module="mlp"),)}
+PROMPTS = ("hot -> cold\nold -> new\nwide ->", "The capital of France is", "up -> down\nleft ->")
+ANSWER = " narrow"
+
+
+def samples() -> list[lt.Sample]:
+    """Three prompts of different lengths."""
+    return [lt.Sample(prompt=prompt, answer=ANSWER) for prompt in PROMPTS]
+
+
+def test_anatomy_and_self_check(smollm2: lt.TracedModel) -> None:
+    """Thirty attention layers of 576 dimensions, found by running the model, and proved."""
+    assert smollm2.anatomy.n_layers == 30
+    assert smollm2.anatomy.d_model == 576
+    assert {layer.mixer for layer in smollm2.anatomy.layers} == {"attention"}
+    assert {layer.mlp for layer in smollm2.anatomy.layers} == {"dense"}
+    assert smollm2.self_check.passed
+    assert smollm2.self_check.method == "ladder"
+
+
+def test_probabilities_equal_those_of_plain_hooks(smollm2: lt.TracedModel) -> None:
+    """The target's probability after every layer is that of the model with its later layers silenced."""
+    trace = lt.trace(smollm2, samples(), perturbation=lt.Mask(draws=1))
+    for row, record in enumerate(trace.prompts):
+        readouts = plain_readouts(smollm2.module, LAYERS, record.prompt_ids)
+        expected = np.exp(readouts[:, record.target_ids[0]])
+        np.testing.assert_allclose(trace.target_prob[row], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("site", ["block_output", "mixer_output", "mlp_output"])
+def test_divergences_equal_those_of_plain_hooks(smollm2: lt.TracedModel, site: str) -> None:
+    """JS divergence at every layer is that of one plain hook at a time."""
+    keep = np.random.default_rng(0).random((30, 2, 576)) > 0.2
+    keep[::2, 0] = True  # half of the hooked forwards of the first draw would be wasted: they keep everything
+    trace = lt.trace(smollm2, samples()[:2], perturbation=lt.Mask.explicit(keep, site=site))
+    for row, record in enumerate(trace.prompts):
+        expected = plain_js(smollm2.module, LAYERS, record.prompt_ids, keep=keep[:, 1:], branches=BRANCHES, site=site)
+        np.testing.assert_allclose(trace.js_bits[row, 1:], expected, atol=1e-5, rtol=0)
+    assert np.all(trace.js_bits[:, 0, ::2] <= 1e-7)
+
+
+def test_antonyms_start_deep_and_break_early(smollm2: lt.TracedModel) -> None:
+    """On antonyms the particle lies within layers 22 to 28; masking what the mixer adds hurts most in layers 0 to 2."""
+    task = lt.load_task("antonym", limit=12, seed=0)
+    trace = lt.trace(smollm2, task, perturbation=lt.Mask(site="mixer_output"))
+    assert trace.task_particle.layer is not None
+    assert 22 <= trace.task_particle.layer <= 28
+    assert trace.task_particle.share_found > 0.5
+    assert 0 <= trace.vulnerable_layer.layer <= 2
+    assert trace.js_bits.shape == (12, 5, 30)
