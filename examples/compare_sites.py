@@ -3,7 +3,7 @@
 import layertracer as lt
 
 model = lt.load_model("smollm2")
-task = lt.load_task("country-capital", n_shot=3, limit=8)
+task = lt.load_task("country-capital", n_shot=2, limit=4)
 
 print(f"{'site':14} {'vulnerable':>10} {'JS (bits)':>10}  {'found in':>9}  most vulnerable first")
 for site in ("block_output", "mixer_output", "mlp_output"):

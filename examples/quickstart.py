@@ -3,7 +3,7 @@
 import layertracer as lt
 
 model = lt.load_model("smollm2")
-task = lt.load_task("antonym", n_shot=5, limit=16)
+task = lt.load_task("antonym", n_shot=3, limit=8)
 trace = lt.trace(model, task, perturbation=lt.Mask(site="mixer_output"))
 
 particle, vulnerable = trace.task_particle, trace.vulnerable_layer

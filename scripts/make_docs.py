@@ -103,21 +103,29 @@ def errors_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _subcommands(command: click.Command, names: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    yield names, command
+def _contexts(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[click.Context]:
+    """The context in which `command` and everything below it would run, in the order of the help."""
+    context = click.Context(
+        command,
+        info_name=name,
+        parent=parent,
+        terminal_width=HELP_WIDTH,
+        max_content_width=HELP_WIDTH,
+        **command.context_settings,
+    )
+    yield context
     if isinstance(command, click.Group):
-        for name, child in command.commands.items():
-            yield from _subcommands(child, (*names, name))
+        for child in command.list_commands(context):
+            yield from _contexts(command.commands[child], child, context)
 
 
 def command_line_page() -> str:
     """The help of every command."""
     lines = ["# Command line", "", "`layertracer` and `python -m layertracer` are the same."]
-    for names, command in _subcommands(command_line, ("layertracer",)):
-        title = " ".join(names)
-        context = click.Context(command, info_name=title, max_content_width=HELP_WIDTH, terminal_width=HELP_WIDTH)
-        text = click.unstyle(command.get_help(context))
-        lines += ["", f"## {title}", "", "```text", *(line.rstrip() for line in text.splitlines()), "```"]
+    for context in _contexts(command_line, "layertracer"):
+        text = click.unstyle(context.get_help())
+        help_lines = [line.rstrip() for line in text.splitlines()]
+        lines += ["", f"## {context.command_path}", "", "```text", *help_lines, "```"]
     return "\n".join(lines) + "\n\n" + EXIT_CODES
 
 

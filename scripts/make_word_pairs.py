@@ -7,8 +7,9 @@ tagcount_output (how often SemCor tags the word in the sense that the pair is ab
 
 A pair becomes part of a task if WordNet has it, if both words are common single lower-case words, and if a person
 read it and kept it. The lists of kept pairs below are that review: WordNet joins words that share any one sense, so
-that most of its synonyms ("have make", "corner tree") mean nothing to a reader, and some pairs are archaic, technical
-or offensive. Every word stands in one kept pair, so that every prompt has one right answer.
+that most of its synonyms ("have make", "corner tree") mean nothing to a reader; archaic, technical and offensive pairs
+are out; of pairs that a prefix negates ("usual unusual") only common ones are in. Every word stands in one kept pair,
+and its partner is what a reader would say first, so that every prompt has one right answer.
 """
 
 from __future__ import annotations
@@ -17,31 +18,40 @@ import argparse
 import csv
 from pathlib import Path
 
-MIN_COUNT = 10
-"""Both words must be tagged at least so often. Small models know the opposites of common words only."""
+MIN_COUNT = 3
+"""Both words must be tagged at least so often."""
 
 KEPT_ANTONYMS = """
 able unable; above below; absence presence; absent present; absolute relative; abstract concrete; accept reject;
-admit deny; advance retreat; agree disagree; alive dead; amateur professional; answer question; appear disappear;
-arrive leave; asleep awake; attack defend; attract repel; back front; bad good; begin end; bend straighten;
-best worst; better worse; big little; black white; boil freeze; bore interest; borrow lend; bottom top; boy girl;
-break repair; bright dull; brother sister; buy sell; certain uncertain; cheap expensive; child parent;
-civilian military; clean dirty; close open; cold hot; come go; complex simple; conservative liberal; contract expand;
-cool warm; criticize praise; cry laugh; danger safety; dangerous safe; dark light; daughter son; day night;
-decrease increase; defeat victory; demand supply; dependent independent; despair hope; different same; difficult easy;
-difficulty ease; direct indirect; discourage encourage; dislike like; divide multiply; domestic foreign;
-double single; down up; dry wet; early late; east west; eastern western; employee employer; empty full; even odd;
-exclude include; external internal; extraordinary ordinary; fail succeed; failure success; fall rise; false true;
-familiar strange; far near; fast slow; father mother; female male; few many; fire hire; first last; float sink;
-foe friend; follow precede; forbid permit; forget remember; former latter; found lost; future past; gain loss;
-general specific; give take; gross net; guilty innocent; half whole; hard soft; hate love; head tail; heavily lightly;
-here there; hide show; high low; hit miss; husband wife; ignore notice; impossible possible; inside outside;
-king queen; known unknown; large small; left right; less more; likely unlikely; liquid solid; long short; loose tight;
-lose win; loudly softly; lower raise; major minor; man woman; maximum minimum; mental physical; narrow wide;
-negative positive; new old; no yes; north south; northern southern; objective subjective; off on; often rarely;
-pain pleasure; partly wholly; peace war; poor rich; primary secondary; private public; pull push; quickly slowly;
-resist surrender; rough smooth; shout whisper; sit stand; sleep wake; smart stupid; start stop; strength weakness;
-strengthen weaken; strong weak; tender tough; thick thin; unusual usual
+acceptance rejection; active passive; acute chronic; add subtract; admit deny; advance retreat; agree disagree;
+alive dead; amateur professional; answer question; appear disappear; appearance disappearance; arrive leave;
+artificial natural; ascend descend; asleep awake; attach detach; attack defend; attract repel; attraction repulsion;
+aunt uncle; aware unaware; back front; backward forward; bad good; beautiful ugly; begin end; beginning ending;
+best worst; better worse; birth death; black white; bless curse; boil freeze; bold timid; borrow lend; bottom top;
+boy girl; break repair; brother sister; buy sell; careful careless; certain uncertain; cheap expensive;
+civilian military; clean dirty; close open; closing opening; cold hot; come go; comedy tragedy;
+competition cooperation; complete incomplete; complex simple; complexity simplicity; complicate simplify;
+conscious unconscious; conservative liberal; consonant vowel; constructive destructive; contract expand; cool warm;
+criticize praise; cry laugh; danger safety; dangerous safe; dark light; daughter son; day night; decrease increase;
+deep shallow; defeat victory; defense offense; demand supply; dependent independent; deposit withdraw; despair hope;
+different same; difficult easy; direct indirect; discourage encourage; dislike like; dissuade persuade;
+divide multiply; domestic foreign; double single; down up; downgrade upgrade; downstairs upstairs; downward upward;
+dry wet; early late; east west; eastern western; employee employer; empty full; even odd; exclude include;
+explicit implicit; export import; exterior interior; external internal; extraordinary ordinary; fail succeed;
+failure success; fall rise; false true; familiar strange; far near; fast slow; father mother; female male;
+feminine masculine; few many; figurative literal; fire hire; first last; float sink; foe friend; follower leader;
+foolish wise; forbid permit; forget remember; former latter; found lost; friendly hostile; future past; gain loss;
+general specific; give take; glad sad; gross net; guilt innocence; guilty innocent; happily sadly; hard soft;
+harden soften; hate love; head tail; heavily lightly; here there; hide show; high low; hit miss; hopeful hopeless;
+horizontal vertical; humble proud; humility pride; husband wife; impossible possible; inferior superior; inner outer;
+inside outside; inward outward; joy sorrow; junior senior; king queen; known unknown; large small; least most;
+left right; less more; likely unlikely; liquid solid; long short; loose tight; lose win; loudly softly; lower raise;
+major minor; majority minority; man woman; maximize minimize; maximum minimum; meaningful meaningless;
+mental physical; narrow wide; negative positive; new old; no yes; noisy quiet; north south; northern southern;
+objective subjective; off on; often rarely; pain pleasure; peace war; penalty reward; permanently temporarily;
+poor rich; poverty wealth; primary secondary; private public; privately publicly; pull push; qualitative quantitative;
+quickly slowly; rough smooth; roughness smoothness; rural urban; shout whisper; sit stand; sleep wake; smart stupid;
+sour sweet; start stop; strength weakness; strengthen weaken; strong weak; thick thin; unusual usual; useful useless
 """
 
 KEPT_SYNONYMS = """

@@ -112,10 +112,16 @@ def plain_log_probs(module: nn.Module, ids: Sequence[int]) -> NDArray[np.float64
     return shifted - np.log(np.exp(shifted).sum())
 
 
-def plain_readouts(module: nn.Module, layers: str, ids: Sequence[int]) -> NDArray[np.float64]:
-    """Log-probabilities read after every layer: all later layers are the identity, float64 [layer, d_vocab]."""
+def plain_readouts(
+    module: nn.Module, layers: str, ids: Sequence[int], *, only: Sequence[int] | None = None
+) -> NDArray[np.float64]:
+    """Log-probabilities read after every layer: all later layers are the identity, float64 [layer, d_vocab].
+
+    With `only`, of these layers alone.
+    """
     stack = list(module.get_submodule(layers))
-    return np.stack([_with_identities(module, stack[layer + 1 :], ids) for layer in range(len(stack))])
+    chosen = range(len(stack)) if only is None else only
+    return np.stack([_with_identities(module, stack[layer + 1 :], ids) for layer in chosen])
 
 
 def plain_embedding_readout(module: nn.Module, layers: str, ids: Sequence[int]) -> NDArray[np.float64]:
@@ -133,6 +139,7 @@ def plain_js(
     site: str = "block_output",
     last_only: bool = False,
     fill: NDArray[np.float64] | None = None,
+    only: Sequence[int] | None = None,
 ) -> NDArray[np.float64]:
     """JS divergence in bits between the model and the model with one site masked, float64 [draw, layer].
 
@@ -145,11 +152,13 @@ def plain_js(
         site: "block_output", "mixer_output" or "mlp_output".
         last_only: Mask the last position alone.
         fill: What masked dimensions become, [layer, width]; zero where it is not given.
+        only: These layers alone; the others stay NaN.
     """
     stack = list(module.get_submodule(layers))
     clean = plain_log_probs(module, ids)
-    result = np.zeros((keep.shape[1], len(stack)))
-    for layer, block in enumerate(stack):
+    result = np.full((keep.shape[1], len(stack)), np.nan)
+    for layer in range(len(stack)) if only is None else only:
+        block = stack[layer]
         for draw in range(keep.shape[1]):
             mask = torch.as_tensor(np.array(keep[layer, draw]))
             values = None if fill is None else torch.as_tensor(fill[layer])

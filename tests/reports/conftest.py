@@ -68,7 +68,8 @@ def open_page(browser: Any) -> Iterator[Callable[..., OpenPage]]:
     opened = []
 
     def open_file(path: Path, *, width: int = 1280, **settings: Any) -> OpenPage:
-        page = browser.new_page(viewport={"width": width, "height": 900}, **settings)
+        # Without motion: a page that still scrolls moves its figures away from the pointer.
+        page = browser.new_page(viewport={"width": width, "height": 900}, reduced_motion="reduce", **settings)
         result = OpenPage(page=page)
         opened.append(page)
         page.on("console", lambda message: result.complaints.append(f"{message.type}: {message.text}"))

@@ -77,11 +77,11 @@ def words() -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(scope="session")
-def known_words() -> PreTrainedTokenizerFast:
-    """One token a word; unknown words give no token at all."""
-    tokenizer = Tokenizer(models.WordLevel())
+def partial() -> PreTrainedTokenizerFast:
+    """BPE with a start token and without an unknown one: letters that it never saw give no token at all."""
+    tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.train_from_iterator(CORPUS, trainers.WordLevelTrainer(special_tokens=["<s>"], show_progress=False))
-    specials = [("<s>", tokenizer.token_to_id("<s>"))]
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=specials)
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=["<s>", "</s>"], show_progress=False)
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    _frame(tokenizer, "<s> $A")
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>")

@@ -52,9 +52,7 @@ def test_every_pair_is_shown_or_asked(folder: Path, pairs: list[tuple[str, str]]
 
 
 @given(pairs=word_pairs(min_size=3), seed=seeds, limits=st.tuples(st.integers(1, 12), st.integers(1, 12)))
-def test_limit_takes_the_first(
-    folder: Path, pairs: list[tuple[str, str]], seed: int, limits: tuple[int, int]
-) -> None:
+def test_limit_takes_the_first(folder: Path, pairs: list[tuple[str, str]], seed: int, limits: tuple[int, int]) -> None:
     """The first n samples are the same whatever the limit."""
     short, long = sorted(limits)
     few = load_pairs(folder, pairs, seed=seed, n_shot=2, limit=short)

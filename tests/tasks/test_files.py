@@ -127,7 +127,7 @@ def test_prompts_without_answers(tmp_path: Path, options: dict[str, str]) -> Non
 
 def test_template_does_not_apply_to_finished_prompts(tmp_path: Path) -> None:
     """A template for finished prompts is refused rather than ignored."""
-    with pytest.raises(UsageError, match="does not apply to .*p.jsonl, which holds finished prompts"):
+    with pytest.raises(UsageError, match=r"does not apply to .*p\.jsonl, which holds finished prompts"):
         load_text(tmp_path, "p.jsonl", '{"prompt": "x", "answer": "y"}\n', template="{input} -> {output}")
 
 
@@ -153,7 +153,9 @@ def test_named_columns(tmp_path: Path, name: str) -> None:
 
 def test_answer_field_alone(tmp_path: Path) -> None:
     """The answer's field may be named alone, where the prompt's is known."""
-    content = '{"input": "hot", "output": "x", "opposite": "cold"}\n{"input": "up", "output": "x", "opposite": "down"}\n'
+    content = (
+        '{"input": "hot", "output": "x", "opposite": "cold"}\n{"input": "up", "output": "x", "opposite": "down"}\n'
+    )
     task = load_text(tmp_path, "n.jsonl", content, n_shot=0, answer_field="opposite")
     assert pairs_of(task) == {("hot", "cold"), ("up", "down")}
 
@@ -243,7 +245,11 @@ def test_csv_quotes(tmp_path: Path) -> None:
 BAD_FILES = [
     ("a.json", '{"input": "hot", "output": "cold"}', r"a\.json, line 1: expected an array of objects"),
     ("a.json", '[{"input": "a", "output": "b"},\n{"input": }]', r"a\.json, line 2, column 11: no valid JSON"),
-    ("a.json", '[{"input": "a", "output": "b"},\n\n 7]', r"a\.json, line 3: expected an object with named fields, got int"),
+    (
+        "a.json",
+        '[{"input": "a", "output": "b"},\n\n 7]',
+        r"a\.json, line 3: expected an object with named fields, got int",
+    ),
     ("a.json", '[{"input": "a", "output": "b"},\n{"input": "c"}]', r"a\.json, line 2: the field 'output' is missing"),
     ("a.json", "[" * 100_000, r"a\.json, line 1"),
     ("a.jsonl", '{"input": "a", "output": "b"}\nhot -> cold\n', r"a\.jsonl, line 2, column 1: no valid JSON"),
@@ -320,5 +326,7 @@ def test_unreadable_path() -> None:
 
 def test_unknown_suffix(tmp_path: Path) -> None:
     """A file whose format is not known from its name is refused with the formats that are."""
-    with pytest.raises(TaskFileError, match=r"The format of .*pairs\.xlsx is not known.*\.json, \.jsonl, \.csv or \.tsv"):
+    with pytest.raises(
+        TaskFileError, match=r"The format of .*pairs\.xlsx is not known.*\.json, \.jsonl, \.csv or \.tsv"
+    ):
         load_text(tmp_path, "pairs.xlsx", "x")

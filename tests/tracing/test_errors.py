@@ -237,7 +237,7 @@ def test_a_site_that_a_model_lacks_is_refused(name: str, perturbation: lt.Mask |
 def test_something_that_is_no_perturbation_is_refused() -> None:
     """The error names what was given and what can be given."""
     model = lt.wrap_model(build_tiny("llama"), name="llama")
-    with pytest.raises(lt.UsageError, match=r"Mask, Noise or Skip.*str"):
+    with pytest.raises(lt.UsageError, match=r"Mask, Noise or Skip.*'mask'"):
         lt.trace(model, [sample(*SHORT)], perturbation="mask")
 
 

@@ -13,6 +13,7 @@ LAYERS = "model.layers"
 BRANCHES = {"mixer_output": (Branch(module="self_attn"),), "mlp_output": (Branch(module="mlp"),)}
 PROMPTS = ("hot -> cold\nold -> new\nwide ->", "The capital of France is", "up -> down\nleft ->")
 ANSWER = " narrow"
+SOME_LAYERS = (0, 1, 2, 9, 16, 23, 28, 29)  # a hooked forward for each: all thirty would take minutes
 
 
 def samples() -> list[lt.Sample]:
@@ -34,29 +35,39 @@ def test_probabilities_equal_those_of_plain_hooks(smollm2: lt.TracedModel) -> No
     """The target's probability after every layer is that of the model with its later layers silenced."""
     trace = lt.trace(smollm2, samples(), perturbation=lt.Mask(draws=1))
     for row, record in enumerate(trace.prompts):
-        readouts = plain_readouts(smollm2.module, LAYERS, record.prompt_ids)
+        readouts = plain_readouts(smollm2.module, LAYERS, record.prompt_ids, only=SOME_LAYERS)
         expected = np.exp(readouts[:, record.target_ids[0]])
-        np.testing.assert_allclose(trace.target_prob[row], expected, atol=1e-5, rtol=0)
+        np.testing.assert_allclose(trace.target_prob[row, list(SOME_LAYERS)], expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("site", ["block_output", "mixer_output", "mlp_output"])
 def test_divergences_equal_those_of_plain_hooks(smollm2: lt.TracedModel, site: str) -> None:
     """JS divergence at every layer is that of one plain hook at a time."""
     keep = np.random.default_rng(0).random((30, 2, 576)) > 0.2
-    keep[::2, 0] = True  # half of the hooked forwards of the first draw would be wasted: they keep everything
+    keep[:, 1] = True
     trace = lt.trace(smollm2, samples()[:2], perturbation=lt.Mask.explicit(keep, site=site))
     for row, record in enumerate(trace.prompts):
-        expected = plain_js(smollm2.module, LAYERS, record.prompt_ids, keep=keep[:, 1:], branches=BRANCHES, site=site)
-        np.testing.assert_allclose(trace.js_bits[row, 1:], expected, atol=1e-5, rtol=0)
-    assert np.all(trace.js_bits[:, 0, ::2] <= 1e-7)
+        expected = plain_js(
+            smollm2.module,
+            LAYERS,
+            record.prompt_ids,
+            keep=keep[:, :1],
+            branches=BRANCHES,
+            site=site,
+            only=SOME_LAYERS,
+        )
+        compared = np.isfinite(expected[0])
+        assert compared.sum() == len(SOME_LAYERS)
+        np.testing.assert_allclose(trace.js_bits[row, 0, compared], expected[0, compared], atol=1e-5, rtol=0)
+    assert np.all(trace.js_bits[:, 1] <= 1e-7)
 
 
 def test_antonyms_start_deep_and_break_early(smollm2: lt.TracedModel) -> None:
     """On antonyms the particle lies within layers 22 to 28; masking what the mixer adds hurts most in layers 0 to 2."""
-    task = lt.load_task("antonym", limit=12, seed=0)
+    task = lt.load_task("antonym", limit=8, seed=0)
     trace = lt.trace(smollm2, task, perturbation=lt.Mask(site="mixer_output"))
     assert trace.task_particle.layer is not None
     assert 22 <= trace.task_particle.layer <= 28
     assert trace.task_particle.share_found > 0.5
     assert 0 <= trace.vulnerable_layer.layer <= 2
-    assert trace.js_bits.shape == (12, 5, 30)
+    assert trace.js_bits.shape == (8, 5, 30)

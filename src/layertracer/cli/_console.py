@@ -9,11 +9,23 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any, Protocol, runtime_checkable
 
 import click
 
 _DRAWING = "█▁·×–"
+
+
+@runtime_checkable
+class TextStream(Protocol):
+    """Standard output or standard error, or what stands in for them."""
+
+    @property
+    def encoding(self) -> str:
+        """Name of the encoding."""
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,15 +52,15 @@ def describe_terminal() -> Terminal:
     )
 
 
-def is_interactive(stream: IO[str]) -> bool:
+def is_interactive(stream: TextStream) -> bool:
     """Whether a stream is a terminal that understands control sequences."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def can_show(stream: IO[str], text: str) -> bool:
+def can_show(stream: TextStream, text: str) -> bool:
     """Whether a stream's encoding has the characters of a text."""
     try:
-        text.encode(getattr(stream, "encoding", None) or "ascii")
+        text.encode(stream.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
         return False
     return True

@@ -39,6 +39,7 @@ def default_run_folder(model: str, task: str, *, now: datetime | None = None) ->
 def _short_name(text: str) -> str:
     """The last part of a path or an id, with nothing in it that a shell or a file system minds."""
     last = re.split(r"[/\\]", text.rstrip("/\\"))[-1].removeprefix("text:")
+    last = re.sub(r"\.(csv|gguf|jsonl?|tsv|txt)$", "", last)
     return re.sub(r"[^\w.+-]+", "-", last, flags=re.ASCII).strip("-.") or "run"
 
 

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import click
 
@@ -15,6 +15,7 @@ from layertracer.cli._console import can_show, is_interactive
 _SECONDS_BETWEEN_LINES = 10.0
 
 
+@runtime_checkable
 class ProgressDisplay(Protocol):
     """Shows how far a command is."""
 

@@ -193,8 +193,8 @@ def _first_run(modules: Sequence[nn.Module], run: Callable[[], object]) -> list[
             raise
         raise AnatomyError(
             f"The module could not be run on token ids: {type(error).__name__}: {str(error).partition(chr(10))[0]}. "
-            "LayerTracer reads language models: forward takes token ids [batch, position] first (or as input_ids) and returns "
-            "next-token logits. Wrap your module so that its forward does."
+            "LayerTracer reads language models: forward takes token ids [batch, position] first (or as input_ids) and "
+            "returns next-token logits. Wrap your module so that its forward does."
         ) from error
 
 

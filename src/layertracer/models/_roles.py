@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from layertracer.models._observe import CallRecord
-from layertracer.models._pytree import take_apart
+from layertracer.models._pytree import Leaves, take_apart
 
 Role = Literal["mixer", "mlp"]
 
@@ -101,38 +101,40 @@ def _measure_reach(call: CallRecord, stream: Tensor) -> tuple[int, bool]:
     touched = [index for index, leaf in call.inputs.tensors() if _by_position(leaf, stream) is not None]
     if not touched or length < 3:
         return REACH_NONE, False
-    with _OperatorNames() as operators:
-        before = _last_position(call, stream, touched, changed=slice(0, 0))
+    # Run again rather than taken from the probe: what a part returned may have been added to in place since.
+    before = _replay(call, stream, touched, n_changed=0)
     if before is None:
         return REACH_NONE, False
-    changes = {
-        name: _differs(before, _last_position(call, stream, touched, changed=positions))
-        for name, positions in {
-            "all": slice(0, 1),
-            "some": slice(0, length - 2),
-            "any": slice(0, length - 1),
-        }.items()
-    }
+
+    def reaches(n_first: int) -> bool:
+        """Whether the last position depends on the first ones."""
+        return _differs(before, _replay(call, stream, touched, n_changed=n_first))
+
+    with _OperatorNames() as operators:
+        if not reaches(length - 1):
+            return REACH_NONE, False
     has_softmax = any("softmax" in name or "scaled_dot_product" in name for name in operators.names)
-    if changes["all"]:
+    if reaches(1):
         return REACH_ALL, has_softmax
-    if changes["some"]:
-        return REACH_SOME, has_softmax
-    return (REACH_ONE if changes["any"] else REACH_NONE), has_softmax
+    return (REACH_SOME if reaches(length - 2) else REACH_ONE), has_softmax
 
 
-def _last_position(call: CallRecord, stream: Tensor, touched: Sequence[int], *, changed: slice) -> Tensor | None:
-    """The part's output at the last position, with its input at the `changed` positions replaced."""
+def _replay(call: CallRecord, stream: Tensor, touched: Sequence[int], *, n_changed: int) -> Tensor | None:
+    """The part's output at the last position, with its input at the first positions replaced."""
     values = list(call.inputs.values)
     for index in touched:
         replaced = values[index].clone()
         rows = _by_position(replaced, stream)
         assert rows is not None  # `touched` holds only such leaves
-        rows[:, changed] = rows.flip(0)[:, changed] + 0.5
+        rows[:, :n_changed] = rows.flip(0)[:, :n_changed] + 0.5
         values[index] = replaced
     args, kwargs = call.inputs.rebuilt(values)
-    output = call.module(*args, **kwargs)
-    for _, leaf in take_apart(output).tensors():
+    return _last_position(take_apart(call.module(*args, **kwargs)), stream)
+
+
+def _last_position(output: Leaves, stream: Tensor) -> Tensor | None:
+    """What a part returns at the last position; None where it returns nothing by position."""
+    for _, leaf in output.tensors():
         rows = _by_position(leaf, stream)
         if rows is not None:
             return rows[:, -1]

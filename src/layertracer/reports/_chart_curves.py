@@ -57,6 +57,7 @@ def draw_curves(record: TraceRecord, overview: Overview, *, n_lines: int) -> Fig
             yaxis2=axis(domain=[0.10, 0.475], rangemode="tozero", tickformat=".2~f", nticks=6),
             yaxis3=axis(domain=[0.0, 0.035], showticklabels=False, showgrid=False, range=[-0.5, 0.5]),
             hovermode="x unified",
+            hoverdistance=-1,
             hoversubplots="axis",
             showlegend=True,
             legend=_legend(),

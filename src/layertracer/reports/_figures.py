@@ -17,7 +17,7 @@ _METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": "LayerTracer"},
     "pdf": {"CreationDate": None, "Creator": "LayerTracer", "Producer": None},
 }
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {  # Any: Matplotlib types the names of its settings one by one
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 8,

@@ -65,7 +65,7 @@ def _notices(record: TraceRecord) -> tuple[Notice, ...]:
         error = record.error or {}
         text = f"{error.get('type', 'Error')}: {error.get('message', 'no message was kept')}"
         title = f"This run failed after {finished}"
-        notices.append(Notice(level="failure", title=title, text=shorten(visible_text(text), 2000)))
+        notices.append(Notice(level="failure", title=title, text=shorten(visible_text(shorten(text, 2000)), 4000)))
     if record.status == "interrupted":
         text = "Everything below is computed from the prompts that were finished."
         notices.append(Notice(level="warning", title=f"This run was interrupted after {finished}", text=text))
@@ -84,7 +84,7 @@ def _notices(record: TraceRecord) -> tuple[Notice, ...]:
 
 
 def _notice_text(text: str) -> str:
-    return shorten(visible_text(text), 1000)
+    return shorten(visible_text(shorten(text, 1000)), 2000)
 
 
 def _tiles(record: TraceRecord, findings: Findings) -> tuple[Tile, ...]:

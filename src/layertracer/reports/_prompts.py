@@ -34,7 +34,7 @@ def prompt_label(record: TraceRecord, row: int) -> str:
     if prompt.prompt_text is None:
         return shorten(" ".join(token_label(record, token) for token in prompt.prompt_ids[-4:]), _LABEL)
     lines = [line for line in prompt.prompt_text[-4000:].split("\n") if line.strip()]
-    label = visible_line(lines[-1].strip()) if lines else "∅"
+    label = visible_line(lines[-1].strip()[-4 * _LABEL :]) if lines else "∅"
     return label if len(label) <= _LABEL else f"…{label[-_LABEL + 1 :]}"
 
 

@@ -116,7 +116,7 @@ def _sensitivity(record: TraceRecord, overview: Overview) -> Section:
         title="Does the answer depend on the threshold?",
         lead=(
             f"{overview.sensitivity} The trace used {criterion_name(record.spec.onset)}; "
-            "the sweep varies the delta of rise alone."
+            "the sweep varies the delta of rise, with its rule of sigmas off."
         ),
         alt=f"The task particle over the threshold. {overview.sensitivity}",
         figure=True,

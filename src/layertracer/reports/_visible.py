@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 _SPACE = "␣"  # U+2423
 _NAMED = {"\n": "⏎", "\t": "⇥", "\r": "␍"}
@@ -10,6 +11,7 @@ _ISOLATE, _POP = "\u2068", "\u2069"
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
+@lru_cache(maxsize=65536)
 def _show_character(character: str) -> str:
     """One character as itself, or as a name where it would be invisible or would act on its neighbours."""
     code = ord(character)

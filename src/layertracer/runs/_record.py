@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -225,12 +226,14 @@ class TraceRecord:
     def sensitivity(self) -> Sensitivity:
         """How far the task particle moves with the threshold `delta` of `Rise`.
 
+        The rule of `sigmas` is off: where it is on, it mostly finds the layer before `delta` has a say, and the sweep
+        would show nothing.
+
         Raises:
             RunError: If no prompt was finished.
         """
         self._require_prompts("sensitivity of the task particle")
-        criterion = onset_from_dict(self.spec.onset)
-        return sweep_delta(self.curves, criterion=criterion if isinstance(criterion, Rise) else None)
+        return sweep_delta(self.curves, criterion=Rise(sigmas=math.inf))
 
     @cached_property
     def dominant(self) -> DominantDimensions:

@@ -127,7 +127,9 @@ def _read_sample(row: Row, fields: Fields, *, marker: str | None) -> Sample:
     if fields.answer is None:
         return Sample(prompt=prompt)
     answer = _read_text(row, fields.answer)
-    return Sample(prompt=prompt, answer=answer if marker is None else " " + extract_answer(answer, marker, where=row.where))
+    return Sample(
+        prompt=prompt, answer=answer if marker is None else " " + extract_answer(answer, marker, where=row.where)
+    )
 
 
 def _read_pair(row: Row, fields: Fields, *, marker: str | None) -> Pair:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from layertracer._types import Method
-from layertracer.models import Network, is_out_of_memory
+from layertracer.models import Network
+from layertracer.tracing._batches import run_batches
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._ladder import ArgumentAxes, climb
-from layertracer.tracing._memory import PassPlan, out_of_memory, plan_pass
+from layertracer.tracing._memory import PassPlan, plan_pass
 from layertracer.tracing._perturb import LastPosition, Perturber
 from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_readout
 from layertracer.tracing._prompts import Prompt, bucket_prompts, stack_ids
@@ -54,7 +55,6 @@ class Engine:
     budget_bytes: int
     readings: Readings
     on_progress: Callable[[Progress], None] | None = None
-    _reduction: Reduction = field(init=False)
 
     def run(self, prompts: Sequence[Prompt]) -> None:
         """Measure all prompts.
@@ -63,10 +63,6 @@ class Engine:
             NonFiniteError: If the model's output is NaN for a prompt.
             OutOfMemoryError: If not even one prompt with one perturbed copy fits.
         """
-        # A quarter of the budget for logits: they are made when the pass itself has ended.
-        chunk_bytes = min(self.budget_bytes // 4, _LOGITS_BYTES)
-        d_vocab = self.network.anatomy.d_vocab
-        self._reduction = Reduction(Tail(self.network), d_vocab=d_vocab, budget_bytes=chunk_bytes)
         with torch.inference_mode():
             for bucket in bucket_prompts(prompts):
                 self._run_bucket(bucket)
@@ -81,20 +77,7 @@ class Engine:
             n_prompts=1 if self.row_by_row else len(bucket),
             budget_bytes=self.budget_bytes,
         )
-        remaining = list(bucket)
-        while remaining:
-            batch = remaining[: plan.n_prompts]
-            try:
-                self._run_batch(batch, plan)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                if plan.is_smallest:
-                    raise out_of_memory(self.network, length) from error
-                plan = plan.halved()
-                self._reduction.rows_per_chunk = max(1, self._reduction.rows_per_chunk // 2)
-                continue
-            remaining = remaining[len(batch) :]
+        for _ in run_batches(self.network, bucket, plan, self._run_batch):
             if self.on_progress is not None:
                 done = self.readings.finished
                 self.on_progress(Progress(done=int(done.sum()), total=len(done)))
@@ -118,28 +101,26 @@ class Engine:
     ) -> tuple[LensStatistics, dict[tuple[int, int], Tensor]]:
         """Lens statistics [prompt, read, 1 + layer], and JS [prompt] of each layer and draw."""
         read = batch[0].read
+        reduction = self._reduction(plan)
         js: dict[tuple[int, int], Tensor] = {}
         lens: LensStatistics | None = None
         for variants in plan.variant_chunks(n_layers=self.network.anatomy.n_layers, n_draws=self.n_draws):
             rows = climb(self.network, ids, read=read, perturber=perturber, variants=variants, axes=self.axes)
             clean = rows.rungs[-1]
             if lens is None:
-                targets = self._targets(batch, clean)
-                lens = self._reduction.lens(torch.stack([rows.embedding, *rows.rungs], dim=2), targets, n_top=N_TOP)
+                targets = _targets(batch, clean, reduction)
+                lens = reduction.lens(torch.stack([rows.embedding, *rows.rungs], dim=2), targets, n_top=N_TOP)
             if rows.variants:
-                bits = self._reduction.js_bits(clean.flatten(0, 1), rows.perturbed.flatten(1, 2))
+                bits = reduction.js_bits(clean.flatten(0, 1), rows.perturbed.flatten(1, 2))
                 per_prompt = bits.unflatten(1, (len(batch), len(read))).mean(dim=-1)
                 js.update(zip(rows.variants, per_prompt, strict=True))
         assert lens is not None  # there is always a first chunk
         return lens, js
 
-    def _targets(self, batch: Sequence[Prompt], clean: Tensor) -> Tensor:
-        """Tokens followed [prompt, read]: the answers, or the model's own top tokens."""
-        if batch[0].target_ids:
-            return torch.tensor([prompt.target_ids for prompt in batch], device=clean.device)
-        flat = clean.flatten(0, 1)
-        top = self._reduction.lens(flat, torch.zeros(len(flat), dtype=torch.long, device=flat.device), n_top=1)
-        return top.top_ids.view(clean.shape[:2])
+    def _reduction(self, plan: PassPlan) -> Reduction:
+        """A quarter of the budget for logits, which are made when the pass itself has ended; less after a shortage."""
+        chunk_bytes = min(self.budget_bytes // 4, _LOGITS_BYTES) // plan.shortage
+        return Reduction(Tail(self.network), d_vocab=self.network.anatomy.d_vocab, budget_bytes=chunk_bytes)
 
     def _measure_plain(
         self, ids: Tensor, batch: Sequence[Prompt], perturber: Perturber | None, plan: PassPlan
@@ -164,3 +145,12 @@ class Engine:
                 perturbed = plain_perturbed(network, ids, read=read, perturber=perturber, layer=layer, draw=draw)
                 js[layer, draw] = js_divergence(log_probs_of(perturbed), own).mean(dim=-1)
         return lens, js
+
+
+def _targets(batch: Sequence[Prompt], clean: Tensor, reduction: Reduction) -> Tensor:
+    """Tokens followed [prompt, read]: the answers, or the model's own top tokens."""
+    if batch[0].target_ids:
+        return torch.tensor([prompt.target_ids for prompt in batch], device=clean.device)
+    flat = clean.flatten(0, 1)
+    any_target = torch.zeros(len(flat), dtype=torch.long, device=flat.device)
+    return reduction.lens(flat, any_target, n_top=1).top_ids.view(clean.shape[:2])

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from layertracer._errors import UnknownNameError
 from layertracer._types import Sample
-from layertracer.models import is_out_of_memory
 from layertracer.tasks import Task, encode_samples
+from layertracer.tracing._batches import run_batches
 from layertracer.tracing._ladder import climb
-from layertracer.tracing._memory import default_budget_bytes, out_of_memory, plan_pass
+from layertracer.tracing._memory import default_budget_bytes, plan_pass
 from layertracer.tracing._model import TracedModel
-from layertracer.tracing._plain import plain_logits, plain_readout
+from layertracer.tracing._plain import plain_readout
 from layertracer.tracing._prompts import Prompt, bucket_prompts, prepare_prompts, stack_ids
 from layertracer.tracing._reduce import log_probs_of
 from layertracer.tracing._self_check import refuse_non_finite
@@ -79,33 +79,22 @@ def read_layers(
             n_prompts=1 if model.self_check.row_by_row else len(bucket),
             budget_bytes=default_budget_bytes(model.device),
         )
-        remaining = list(bucket)
-        while remaining:
-            batch = remaining[: plan.n_prompts]
-            try:
-                read = _read_batch(model, batch).cpu()
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                if plan.n_prompts == 1:
-                    raise out_of_memory(model.network, len(bucket[0].ids)) from error
-                plan = plan.halved()
-                continue
-            if bool(read.isnan().any()):
-                refuse_non_finite(model.network, stack_ids(batch, model.device))
+        for batch, read in run_batches(model.network, bucket, plan, lambda batch, _: _read_batch(model, batch)):
             result[[prompt.index for prompt in batch]] = read
-            remaining = remaining[len(batch) :]
     return Readout(log_probs=result[:, 1:], embedding_log_probs=result[:, 0])
 
 
 def _read_batch(model: TracedModel, batch: Sequence[Prompt]) -> Float[Tensor, "prompt rung d_vocab"]:
-    """Log-probabilities of one batch, from the embeddings and after each layer."""
+    """Log-probabilities of one batch, from the embeddings and after each layer, on the CPU."""
     ids, read = stack_ids(batch, model.device), batch[0].read
     if model.self_check.method == "plain":
-        n_layers = model.anatomy.n_layers
-        rungs = [plain_readout(model.network, ids, read=read, layer=layer) for layer in range(-1, n_layers - 1)]
-        own = plain_logits(model.network, ids, read=read)
-        return torch.stack([log_probs_of(logits[:, 0]) for logits in (*rungs, own)], dim=1)
-    rows = climb(model.network, ids, read=read, perturber=None, variants={}, axes=model.axes)
-    tail = Tail(model.network)
-    return torch.stack([log_probs_of(tail(rung[:, 0])) for rung in (rows.embedding, *rows.rungs)], dim=1)
+        rungs = range(-1, model.anatomy.n_layers)
+        logits = [plain_readout(model.network, ids, read=read, layer=layer)[:, 0] for layer in rungs]
+    else:
+        rows = climb(model.network, ids, read=read, perturber=None, variants={}, axes=model.axes)
+        tail = Tail(model.network)
+        logits = [tail(rung[:, 0]) for rung in (rows.embedding, *rows.rungs)]
+    log_probs = torch.stack([log_probs_of(one).cpu() for one in logits], dim=1)
+    if bool(log_probs.isnan().any()):
+        refuse_non_finite(model.network, ids)
+    return log_probs

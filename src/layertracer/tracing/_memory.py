@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psutil
 import torch
@@ -65,10 +65,12 @@ class PassPlan:
     Attributes:
         n_prompts: Prompts at a time.
         n_variants: Perturbed copies of each, at most.
+        shortage: 2 to the power of how often memory ran out.
     """
 
     n_prompts: int
     n_variants: int
+    shortage: int = 1
 
     @property
     def is_smallest(self) -> bool:
@@ -78,8 +80,8 @@ class PassPlan:
     def halved(self) -> PassPlan:
         """Half the prompts; where there is only one, half its perturbed copies."""
         if self.n_prompts > 1:
-            return PassPlan(n_prompts=self.n_prompts // 2, n_variants=self.n_variants)
-        return PassPlan(n_prompts=1, n_variants=max(1, self.n_variants // 2))
+            return replace(self, n_prompts=self.n_prompts // 2, shortage=2 * self.shortage)
+        return replace(self, n_variants=max(1, self.n_variants // 2), shortage=2 * self.shortage)
 
     def variant_chunks(self, *, n_layers: int, n_draws: int) -> list[dict[int, list[int]]]:
         """Draws by layer for each pass; late layers come together, since their copies ride the shortest way."""

@@ -6,7 +6,10 @@ one another in a batch, they run one at a time. If even that fails, the model is
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +17,15 @@ from torch import Tensor
 
 from layertracer._errors import NonFiniteError, SelfCheckError
 from layertracer._types import SITES, Check, Mask, SelfCheck, Site
-from layertracer.models import Network, Role, is_out_of_memory, probe_ids, take_apart
+from layertracer.models import Layer, Network, Role, is_out_of_memory, probe_ids, take_apart
 from layertracer.tracing._branches import watching
 from layertracer.tracing._divergence import js_divergence
-from layertracer.tracing._ladder import ArgumentAxes, LadderPass
+from layertracer.tracing._ladder import ArgumentAxes, climb
 from layertracer.tracing._perturb import Perturber, make_perturber
 from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_readout
 from layertracer.tracing._tail import Tail, replacing_forward
 
-_N_PROMPTS, _LENGTH = 3, 7
+_N_PROMPTS, _LENGTH = 2, 5
 _MEANINGS = {
     "readout": "the last layer's readout is the model's own output",
     "lens": "a readout in the middle is the model with its later layers bypassed",
@@ -52,8 +55,12 @@ class _Probe:
     def layers(self) -> list[int]:
         """Layers to try: the first, one in the middle, the last, and one of every kind."""
         layers = self.network.anatomy.layers
-        one_of_each = {(layer.mixer, layer.mlp): layer.index for layer in layers}
-        return sorted({0, len(layers) // 2, len(layers) - 1, *one_of_each.values()})
+        return sorted({0, len(layers) // 2, len(layers) - 1, *self.one_of_each_kind})
+
+    @property
+    def one_of_each_kind(self) -> list[int]:
+        """A layer of every kind of mixer and MLP."""
+        return sorted({(layer.mixer, layer.mlp): layer.index for layer in self.network.anatomy.layers}.values())
 
     def perturber(self, site: Site) -> Perturber:
         """Draw 0 keeps everything, draw 1 a random half."""
@@ -135,14 +142,8 @@ def _plain_only(network: Network, checks: tuple[Check, ...], *, row_by_row: bool
 
 def refuse_non_finite(network: Network, ids: Tensor) -> None:
     """Raise for logits that are not finite, naming the first layer where that shows."""
-    rows = LadderPass(
-        network=network,
-        ids=ids,
-        read=range(ids.shape[1]),
-        perturber=None,
-        variants={},
-        axes=ArgumentAxes(network),
-    ).run()
+    axes = ArgumentAxes(network)
+    rows = climb(network, ids, read=range(ids.shape[1]), perturber=None, variants={}, axes=axes)
     names = ["the embeddings", *(f"layer {layer.index} ({layer.path})" for layer in network.anatomy.layers)]
     for name, rung in zip(names, [rows.embedding, *rows.rungs], strict=True):
         if not bool(torch.isfinite(rung).all()):
@@ -166,40 +167,45 @@ def _batch_error(probe: _Probe) -> float:
 
 def _ladder_checks(probe: _Probe) -> tuple[Check, ...]:
     network, middle = probe.network, probe.layers[len(probe.layers) // 2]
-    lens, js = _ladder_readings(probe, "block_output")
+    lens, js = _ladder_readings(probe, "block_output", probe.layers, draws=(0, 1))
     plain = _log_probs(plain_readout(network, probe.ids, read=probe.last, layer=middle))[:, 0]
     return (
-        _check(network, "readout", _gap(lens[-1], probe.own)),
+        _check(network, "readout", _gap(lens[probe.layers[-1]], probe.own)),
         _check(network, "lens", _gap(lens[middle], plain)),
         _check(network, "identity", max(float(js[layer, 0].max()) for layer in probe.layers)),
-        _check(network, "ladder", _plain_gap(probe, "block_output", js)),
+        _check(network, "ladder", _plain_gap(probe, "block_output", probe.layers, js)),
     )
 
 
-def _ladder_readings(probe: _Probe, site: Site) -> tuple[list[Tensor], dict[tuple[int, int], Tensor]]:
-    """The ladder's log-probabilities after every layer, and its JS per layer and draw, at one site."""
-    tail = Tail(probe.network)
-    rows = LadderPass(
-        network=probe.network,
-        ids=probe.ids,
+def _ladder_readings(
+    probe: _Probe, site: Site, layers: Sequence[int], *, draws: Sequence[int]
+) -> tuple[dict[int, Tensor], dict[tuple[int, int], Tensor]]:
+    """The ladder's log-probabilities after some layers and the last, and its JS per layer and draw, at one site."""
+    lenses = sorted({*layers, probe.network.anatomy.n_layers - 1})
+    rows = climb(
+        probe.network,
+        probe.ids,
         read=probe.last,
         perturber=probe.perturber(site),
-        variants=dict.fromkeys(probe.layers, (0, 1)),
+        variants=dict.fromkeys(layers, draws),
         axes=probe.axes,
-    ).run()
-    lens = [_log_probs(tail(rung[:, 0])) for rung in rows.rungs]
+    )
+    at_tail = torch.cat([torch.stack([rows.rungs[layer] for layer in lenses]), rows.perturbed])[:, :, 0]
+    log_probs = _log_probs(Tail(probe.network)(at_tail.flatten(0, 1))).unflatten(0, at_tail.shape[:2])
+    lens = dict(zip(lenses, log_probs, strict=False))
+    clean = log_probs[len(lens) - 1]
     js = {
-        variant: js_divergence(_log_probs(tail(perturbed[:, 0])), lens[-1])
-        for variant, perturbed in zip(rows.variants, rows.perturbed, strict=True)
+        variant: js_divergence(perturbed, clean)
+        for variant, perturbed in zip(rows.variants, log_probs[len(lens) :], strict=True)
     }
     return lens, js
 
 
-def _plain_gap(probe: _Probe, site: Site, js: dict[tuple[int, int], Tensor]) -> float:
+def _plain_gap(probe: _Probe, site: Site, layers: Sequence[int], js: dict[tuple[int, int], Tensor]) -> float:
     """Largest difference of the ladder's JS from the plain method's."""
     perturber = probe.perturber(site)
     gaps = []
-    for layer in probe.layers:
+    for layer in layers:
         perturbed = plain_perturbed(probe.network, probe.ids, read=probe.last, perturber=perturber, layer=layer, draw=1)
         plain = js_divergence(_log_probs(perturbed)[:, 0], probe.own)
         gaps.append(_gap(js[layer, 1], plain))
@@ -214,8 +220,9 @@ def _site_checks(probe: _Probe) -> tuple[tuple[Check, ...], tuple[str, ...]]:
         if site.removesuffix("_output") not in roles:
             continue
         try:
-            error = max(_addition_error(probe, layer) for layer in probe.layers)
-            error = max(error, _plain_gap(probe, site, _ladder_readings(probe, site)[1]))
+            layers = probe.one_of_each_kind
+            js = _ladder_readings(probe, site, layers, draws=(1,))[1]
+            error = max(_addition_error(probe), _plain_gap(probe, site, layers, js))
         except Exception as problem:  # a site that cannot be watched is not offered; the rest is unaffected
             if is_out_of_memory(problem):
                 raise
@@ -227,31 +234,38 @@ def _site_checks(probe: _Probe) -> tuple[tuple[Check, ...], tuple[str, ...]]:
     return tuple(checks), tuple(notes)
 
 
-def _addition_error(probe: _Probe, index: int) -> float:
-    """How far a layer's output is from its input plus what its mixer and MLP were seen to add, relatively."""
-    layer = probe.network.anatomy.layers[index]
-    forward = layer.module.forward
+def _addition_error(probe: _Probe) -> float:
+    """How far any layer's output is from its input plus what its mixer and MLP were seen to add, relatively."""
     errors: list[float] = []
+    with ExitStack() as stack:
+        for layer in probe.network.anatomy.layers:
+            stack.enter_context(replacing_forward(layer.module, _adding_up(layer, errors)))
+        probe.network.call(probe.ids)
+    return max(errors)
 
-    def watched(*args: object, **kwargs: object) -> object:
-        stream = take_apart((args, kwargs)).values[layer.wiring.stream_in].double()
+
+def _adding_up(layer: Layer, errors: list[float]) -> Callable[..., Any]:
+    """The layer's forward, which also notes how far its additions are from adding up."""
+    forward, wiring = layer.module.forward, layer.wiring
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        entering = take_apart((args, kwargs)).values[wiring.stream_in]
+        stream = entering.double()
         additions: list[Tensor] = []
 
         def note(added: Tensor, role: Role) -> None:
             del role
             additions.append(added.double())
 
-        with watching(layer, take_apart((args, kwargs)).values[layer.wiring.stream_in], note) as watcher:
+        with watching(layer, entering, note) as watcher:
             output = forward(*args, **kwargs)
-        leaving = take_apart(output).values[layer.wiring.stream_out].double()
+        leaving = take_apart(output).values[wiring.stream_out].double()
         base = stream if watcher.base is None else watcher.base.double()
         gap = (leaving - sum(additions, start=base)).abs().max()
         errors.append(float(gap / leaving.abs().max().clamp(min=1e-30)))
         return output
 
-    with replacing_forward(layer.module, watched):
-        probe.network.call(probe.ids)
-    return errors[0]
+    return watched
 
 
 def _check(network: Network, name: str, error: float, *, meaning: str | None = None) -> Check:

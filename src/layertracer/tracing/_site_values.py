@@ -13,9 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from layertracer._types import Site
-from layertracer.models import Layer, Network, Role, is_out_of_memory, take_apart
+from layertracer.models import Layer, Network, Role, take_apart
+from layertracer.tracing._batches import run_batches
 from layertracer.tracing._branches import watching
-from layertracer.tracing._memory import out_of_memory, plan_pass
+from layertracer.tracing._memory import plan_pass
 from layertracer.tracing._prompts import Prompt, bucket_prompts, stack_ids
 from layertracer.tracing._rows import to_rows_first
 from layertracer.tracing._tail import replacing_forward
@@ -56,20 +57,8 @@ def collect_site_values(
             n_prompts=1 if row_by_row else len(bucket),
             budget_bytes=budget_bytes,
         )
-        remaining = list(bucket)
-        while remaining:
-            batch = remaining[: plan.n_prompts]
-            try:
-                seen = _see_batch(network, batch, site)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                if plan.n_prompts == 1:
-                    raise out_of_memory(network, length) from error
-                plan = plan.halved()
-                continue
+        for batch, seen in run_batches(network, bucket, plan, lambda batch, _: _see_batch(network, batch, site)):
             totals.add(batch, seen)
-            remaining = remaining[len(batch) :]
     return totals.values()
 
 

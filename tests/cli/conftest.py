@@ -1,0 +1,45 @@
+"""What the tests of the command line share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from layertracer.cli import main
+from layertracer.runs import save_run
+
+from tests.cli.tiny_checkpoint import write_checkpoint, write_pairs
+from tests.sample_records import make_record
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny model with a tokenizer."""
+    return write_checkpoint(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A task file of word pairs."""
+    return write_pairs(tmp_path_factory.mktemp("tasks") / "pairs.json")
+
+
+@pytest.fixture(scope="session")
+def stored_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder."""
+    return save_run(make_record(n_prompts=4, n_layers=6), tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in which the command runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    return tmp_path
+
+
+def call(*arguments: str | Path) -> Result:
+    """Call the command line in this process."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)

@@ -1,0 +1,78 @@
+"""The command line as a whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+import pytest
+
+from layertracer import Mask, Noise, Rise
+from layertracer._types import SITES
+from layertracer.cli import _choices, main
+from layertracer.measures import ONSET_NAMES
+
+from tests.cli.conftest import call
+
+
+def _commands() -> list[tuple[str, click.Command]]:
+    return [("", main), *main.commands.items()]
+
+
+@pytest.mark.parametrize(("name", "command"), _commands(), ids=[name or "layertracer" for name, _ in _commands()])
+def test_every_option_is_explained(name: str, command: click.Command) -> None:
+    """Every command and every option has a help text that ends as a sentence."""
+    assert command.help, name
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            text = (parameter.help or "").partition("  [default:")[0]
+            assert text.endswith("."), f"{name} {parameter.name}"
+
+
+@pytest.mark.parametrize("name", list(main.commands))
+def test_help_names_every_option_with_its_default(name: str) -> None:
+    """The help of a command shows each option; those that take a value show their default or say what it is."""
+    text = " ".join(call(name, "--help").stdout.split())
+    for parameter in main.commands[name].params:
+        if isinstance(parameter, click.Option):
+            assert max(parameter.opts, key=len) in text
+            if parameter.default not in (None, False) and not parameter.is_flag:
+                assert f"default: {parameter.default}" in text
+
+
+def test_choices_are_those_of_the_library() -> None:
+    """The names that options offer, and their defaults, are those that the library knows."""
+    assert _choices.SITES == SITES
+    assert _choices.ONSETS == ONSET_NAMES
+    for scheme in _choices.SCHEMES:
+        assert Mask(scheme=scheme).scheme == scheme
+    for fill in _choices.FILLS:
+        assert Mask(fill=fill).fill == fill
+    defaults = {option.name: option.default for option in main.commands["trace"].params}
+    mask = Mask()
+    assert (defaults["mask_fraction"], defaults["draws"], defaults["scheme"]) == (
+        mask.fraction,
+        mask.draws,
+        mask.scheme,
+    )
+    assert (defaults["site"], defaults["fill"], defaults["noise_scale"]) == (mask.site, mask.fill, Noise().scale)
+    assert defaults["onset"] == Rise.kind
+    assert "0.05" in main.commands["trace"].params[[o.name for o in main.commands["trace"].params].index("delta")].help
+    assert Rise().delta == 0.05
+
+
+def test_module_and_version() -> None:
+    """`python -m layertracer --version` prints the version."""
+    done = subprocess.run(
+        [sys.executable, "-m", "layertracer", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("layertracer ")
+    assert done.stdout.count("\n") == 1
+
+
+def test_unknown_command_is_usage() -> None:
+    """A command that does not exist ends with 2 and names the help."""
+    result = call("trase")
+    assert result.exit_code == 2
+    assert "No such command 'trase'" in result.stderr

@@ -1,0 +1,87 @@
+"""`layertracer tasks` and `layertracer models`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from layertracer import list_tasks
+
+from tests.cli.conftest import call
+
+
+def test_tasks_lists_the_built_in_ones() -> None:
+    """The list has a line for every built-in task, with its number of pairs."""
+    result = call("tasks")
+    assert result.exit_code == 0
+    for info in list_tasks():
+        (line,) = (line for line in result.stdout.splitlines() if line.startswith(f"{info.name} "))
+        assert str(info.n_pairs) in line
+
+
+def test_tasks_as_json() -> None:
+    """--json lists the tasks as data."""
+    names = [task["name"] for task in json.loads(call("tasks", "--json").stdout)]
+    assert names == [info.name for info in list_tasks()]
+
+
+def test_show_prints_prompts_and_answers(pairs: Path) -> None:
+    """--show prints as many prompts as asked for, with their demonstrations and answers."""
+    result = call("tasks", "--show", pairs, "--shots", "2", "--limit", "2")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.count("Prompt ") == 2
+    assert result.stdout.count(" ->") == 6
+    assert "Prompt 1 of 2, answer ' " in result.stdout
+
+
+def test_show_token_by_token(tiny: Path, pairs: Path) -> None:
+    """With --model each prompt is shown as the tokens that the model sees, and they spell the prompt."""
+    arguments = ("tasks", "--show", pairs, "--shots", "1", "--limit", "1", "--model", tiny)
+    result = call(*arguments)
+    assert result.exit_code == 0, result.stderr
+    (tokens,) = (line for line in result.stdout.splitlines() if line.startswith("|"))
+    assert "| ->|" in tokens
+    (sample,) = json.loads(call(*arguments, "--json").stdout)["samples"]
+    assert tokens == "|" + "|".join(sample["prompt_tokens"]) + "|"
+    assert len(sample["prompt_ids"]) == len(sample["prompt_tokens"])
+    prompt = json.loads(call(*arguments[:-2], "--json").stdout)["samples"][0]["prompt"]
+    assert "".join(sample["prompt_tokens"]).replace("\\n", "\n") == prompt
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("--model", "smollm2"), "Add --show"), (("--show", "antonym", "--chat"), "Add --model")],
+)
+def test_options_that_need_another_are_usage(arguments: tuple[str, ...], message: str) -> None:
+    """--model without --show, and --chat without --model, end with 2 and say what to add."""
+    result = call("tasks", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_unknown_task_has_near_matches() -> None:
+    """A task that does not exist ends with 1 and near matches."""
+    result = call("tasks", "--show", "synonim")
+    assert result.exit_code == 1
+    assert "Did you mean 'synonym'" in result.stderr
+
+
+def test_text_of_a_file_cannot_move_the_cursor(tmp_path: Path) -> None:
+    """Control characters of a task file are printed as escapes."""
+    path = tmp_path / "hostile.jsonl"
+    path.write_text(json.dumps({"prompt": "a\x1b[2Jb", "answer": " c\x07"}) + "\n")
+    result = call("tasks", "--show", path)
+    assert r"a\x1b[2Jb" in result.stdout
+    assert "\x1b" not in result.stdout
+    assert "\x07" not in result.stdout
+
+
+def test_models_lists_the_embedded_ones() -> None:
+    """The list names the default model and whether it is installed."""
+    result = call("models")
+    assert result.exit_code == 0
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("smollm2"))
+    assert "Apache-2.0" in line
+    assert json.loads(call("models", "--json").stdout)[0]["name"] == "smollm2"

@@ -1,0 +1,168 @@
+"""`layertracer trace`, on a tiny model with a tokenizer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from layertracer import load_run
+
+from tests.cli.conftest import call
+from tests.cli.tiny_checkpoint import write_pairs
+
+SMALL = ("--shots", "2", "--limit", "4", "--draws", "2", "--mask-fraction", "0.5")
+
+
+def _no_control_characters(text: str) -> bool:
+    return all(char.isprintable() or char == "\n" for char in text)
+
+
+def test_trace_prints_the_answer_and_saves_the_run(tiny: Path, pairs: Path, in_folder: Path) -> None:
+    """A trace prints its summary, names the run folder and the report, and both are there."""
+    result = call("trace", tiny, "--task", pairs, *SMALL)
+    assert result.exit_code == 0, result.stderr
+    assert "Vulnerable layer" in result.stdout
+    assert "Self-check" in result.stdout
+    assert _no_control_characters(result.stdout + result.stderr)
+    (run,) = (in_folder / "runs").iterdir()
+    assert run.name.startswith("tiny-llama-pairs-")
+    assert f"Run     runs/{run.name}\nReport  runs/{run.name}/report.html\n" in result.stdout
+    assert (run / "report.html").read_bytes().startswith(b"<!DOCTYPE html>")
+    trace = load_run(run)
+    assert (trace.status, trace.n_prompts, trace.n_draws, trace.n_layers) == ("complete", 4, 2, 4)
+    assert trace.provenance["command"] == ["layertracer", "trace", ".../tiny-llama", "--task", ".../pairs.json", *SMALL]
+
+
+def test_progress_is_a_few_plain_lines(tiny: Path, pairs: Path, in_folder: Path) -> None:
+    """In a pipe, progress is plain lines on standard error, with the time taken."""
+    result = call("trace", tiny, "--task", pairs, *SMALL, "--no-report")
+    lines = result.stderr.splitlines()
+    assert lines[0] == f"Loading {tiny} ..."
+    assert lines[1] == "Tracing tiny-llama on pairs: 4 prompts, 4 layers ..."
+    assert lines[-1].startswith("4 of 4 prompts, ")
+    assert len(lines) < 8
+    assert not list(in_folder.rglob("report.html"))
+
+
+def test_json_is_one_document_and_nothing_else(tiny: Path, pairs: Path, in_folder: Path) -> None:
+    """With --json standard output is exactly one JSON document with the answers and the paths."""
+    result = call("trace", tiny, "--task", pairs, *SMALL, "--json", "--out", "run")
+    document = json.loads(result.stdout)
+    assert result.stdout.count("\n{") == 0
+    trace = load_run(in_folder / "run")
+    assert document["vulnerable_layer"]["layer"] == trace.vulnerable_layer.layer
+    assert document["task_particle"]["layer"] == trace.task_particle.layer
+    assert (document["run"], document["report"]) == ("run", "run/report.html")
+    assert document["status"] == "complete"
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_options_reach_the_trace(tiny: Path, pairs: Path) -> None:
+    """Every option that changes what is asked stands in the run's specification."""
+    options = (
+        *("--site", "mlp_output", "--scheme", "random", "--fill", "mean", "--onset", "half_max", "--target", "model"),
+        *("--target-tokens", "first", "--seed", "3", "--template", r"{input}\n{output}", "--memory", "64MiB"),
+    )
+    result = call("trace", tiny, "--task", pairs, *SMALL, *options, "--out", "run", "--no-report")
+    assert result.exit_code == 0, result.stderr
+    spec = load_run("run").spec
+    mask = {"kind": "mask", "site": "mlp_output", "scheme": "random", "fill": "mean", "seed": 3, "draws": 2}
+    assert mask.items() <= dict(spec.perturbation).items()
+    assert spec.onset["kind"] == "half_max"
+    assert (spec.target, spec.target_tokens, spec.seed) == ("model", "first", 3)
+    assert spec.task["template"] == "{input}\n{output}"
+    assert (spec.task["n_shot"], spec.task["limit"], spec.task["seed"]) == (2, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            ("--perturbation", "noise", "--noise-scale", "0.3", "--draws", "2"),
+            {"kind": "noise", "scale": 0.3, "draws": 2},
+        ),
+        (("--perturbation", "skip"), {"kind": "skip", "draws": 1}),
+    ],
+)
+def test_other_perturbations(
+    tiny: Path, pairs: Path, in_folder: Path, options: tuple[str, ...], expected: dict[str, object]
+) -> None:
+    """Noise and skipped layers can be asked for."""
+    result = call(
+        "trace", tiny, "--task", pairs, "--shots", "1", "--limit", "2", *options, "--out", "run", "--no-report"
+    )
+    assert result.exit_code == 0, result.stderr
+    assert expected.items() <= dict(load_run(in_folder / "run").spec.perturbation).items()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--site", "nose"), "'nose' is not one of"),
+        (("--limit", "0"), "'0' is neither a number of at least 1 nor 'all'"),
+        (("--draws", "0"), "0 is not in the range x>=1"),
+        (("--mask-fraction", "1.5"), "1.5 is not in the range"),
+        (("--perturbation", "skip", "--draws", "3"), "--draws has no meaning with --perturbation skip"),
+        (("--noise-scale", "0.5"), "--noise-scale has no meaning with --perturbation mask: it is for noise."),
+        (("--onset", "ratio", "--delta", "0.1"), "--delta has no meaning with --onset ratio"),
+    ],
+)
+def test_a_command_that_makes_no_sense_is_usage(in_folder: Path, options: tuple[str, ...], message: str) -> None:
+    """Values out of range, unknown names and options that would be ignored end with 2 before anything is loaded."""
+    result = call("trace", "no-such-model", *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in " ".join(result.stderr.split())
+    assert not list(in_folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("smollm2", "--task", "antonim"), "Unknown task 'antonim'. Did you mean 'antonym'"),
+        (("smollm2", "--mask-fraction", "0.3"), "scheme='partition' splits the dimensions into 1/fraction equal sets"),
+        (("no-such-folder/model.gguf",), "model.gguf"),
+        (("smollm2", "--out", "occupied"), "holds other things (thesis.tex) and no run"),
+        (("smollm2", "--out", "occupied/thesis.tex/run"), "could not be written"),
+    ],
+)
+def test_a_users_mistake_is_one_message(in_folder: Path, arguments: tuple[str, ...], message: str) -> None:
+    """A mistake is one message on standard error, exit code 1, and nothing is written."""
+    (in_folder / "occupied").mkdir()
+    (in_folder / "occupied" / "thesis.tex").write_text("x")
+    result = call("trace", *arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert sorted(path.name for path in in_folder.rglob("*")) == ["occupied", "thesis.tex"]
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_an_existing_run_is_kept_unless_overwrite_is_said(tiny: Path, pairs: Path) -> None:
+    """--out on an existing run is refused before the model is loaded; --overwrite replaces it."""
+    command = ("trace", tiny, "--task", pairs, "--shots", "1", "--draws", "2", "--mask-fraction", "0.5", "--out", "run")
+    assert call(*command, "--limit", "2").exit_code == 0
+    refused = call(*command, "--limit", "1")
+    assert refused.exit_code == 1
+    assert "There is a run at run already" in refused.stderr
+    assert "Loading" not in refused.stderr
+    assert load_run("run").n_prompts == 2
+    assert call(*command, "--limit", "1", "--overwrite").exit_code == 0
+    assert load_run("run").n_prompts == 1
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_a_run_that_fails_on_its_way_is_a_record(tiny: Path, tmp_path: Path) -> None:
+    """Where the model's output becomes NaN, the run is saved as failed, with its error and what was finished."""
+    task = write_pairs(tmp_path / "poisoned.json", with_poison=True)
+    result = call("trace", tiny, "--task", task, "--shots", "1", "--limit", "all", "--draws", "2", "--out", "run",
+                  "--mask-fraction", "0.5")  # fmt: skip
+    assert result.exit_code == 1
+    assert "Error: " in result.stderr
+    assert "Its record is run" in result.stderr
+    run = load_run("run")
+    assert run.status == "failed"
+    assert run.error is not None
+    assert run.error["type"] == "NonFiniteError"
+    assert run.n_prompts < run.n_requested

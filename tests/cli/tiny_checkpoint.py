@@ -1,0 +1,63 @@
+"""A tiny model with a tokenizer, as a folder that the command line can load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers.trainers import BpeTrainer
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+POISON = "poison"
+"""A word whose embedding is NaN: a prompt that holds it makes the model's output NaN."""
+
+PAIRS = (
+    *(("hot", "cold"), ("big", "small"), ("wide", "narrow"), ("open", "closed"), ("early", "late"), ("loud", "quiet")),
+    *(("young", "old"), ("rich", "poor"), ("north", "south"), ("fast", "slow"), ("light", "dark"), ("dry", "wet")),
+)
+
+
+def write_checkpoint(folder: Path) -> Path:
+    """Write a Llama of four layers and random weights, with a tokenizer of words."""
+    tokenizer = _train_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        tie_word_embeddings=False,
+        initializer_range=0.4,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[tokenizer.convert_tokens_to_ids("Ġ" + POISON)] = float("nan")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_pairs(path: Path, *, with_poison: bool = False) -> Path:
+    """Write word pairs as a task file; one of them, if asked, with the poisonous word."""
+    pairs = [{"input": question, "output": answer} for question, answer in PAIRS]
+    if with_poison:
+        pairs[-1] = {"input": f"dry {POISON} dry dry", "output": "wet"}
+    path.write_text(json.dumps(pairs))
+    return path
+
+
+def _train_tokenizer() -> PreTrainedTokenizerFast:
+    words = sorted({word for pair in PAIRS for word in pair} | {POISON, "->"})
+    texts = [f"{word} {word} {word}\n" for word in words] * 3
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(texts, BpeTrainer(vocab_size=600, initial_alphabet=alphabet, show_progress=False))
+    return PreTrainedTokenizerFast(tokenizer_object=bpe)

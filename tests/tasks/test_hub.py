@@ -1,0 +1,77 @@
+"""Datasets through the `datasets` library, without a network."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from layertracer._errors import LayerTracerError, TaskError, TaskFileError, UnknownNameError, UsageError
+from layertracer.tasks import load_task
+
+RECORDS = [{"input": f"w{i}", "output": f"v{i}", "unread": [i]} for i in range(6)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A dataset in a local folder, and an empty cache for the library."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "opposites"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text("".join(json.dumps(record) + "\n" for record in RECORDS), "utf-8")
+    return folder
+
+
+def test_dataset_is_a_task(folder: Path) -> None:
+    """A split gives few-shot prompts, the same as a file with the same records."""
+    task = load_task(f"hf:{folder}:train", n_shot=2)
+    file = load_task(folder / "train.jsonl", n_shot=2)
+    assert task.samples == file.samples
+    assert task.name == f"{folder}:train"
+    assert task.spec["source"] == f"hf:{folder}:train"
+    assert len(task.spec["sha256"]) == 64
+
+
+def test_slice_of_a_split(folder: Path) -> None:
+    """A slice of a split may be named, as the library writes it."""
+    assert len(load_task(f"hf:{folder}:train[1:4]", n_shot=0)) == 3
+    assert len(load_task(f"hf:{folder}:train[:2]", n_shot=0)) == 2
+
+
+def test_named_columns(folder: Path) -> None:
+    """Columns can be named by the user; one that is missing is refused with the row."""
+    task = load_task(f"hf:{folder}:train", n_shot=0, prompt_field="output", answer_field="input")
+    assert {sample.answer for sample in task} == {f" w{i}" for i in range(6)}
+    with pytest.raises(TaskFileError, match=r"row 0: the field 'ask' is missing, got 'input', 'output'"):
+        load_task(f"hf:{folder}:train", prompt_field="ask", answer_field="output")
+
+
+def test_unknown_split(folder: Path) -> None:
+    """A split that is not there is refused with those that are."""
+    with pytest.raises(UnknownNameError, match=r'Unknown split "tset".*train'):
+        load_task(f"hf:{folder}:tset")
+
+
+@pytest.mark.parametrize("name", ["hf:gsm8k", "hf::test", "hf:name:", "hf:"])
+def test_name_without_split(name: str) -> None:
+    """A name without a split is refused with an example."""
+    with pytest.raises(UsageError, match=r"names no split\. Write it as hf:name:split"):
+        load_task(name)
+
+
+@pytest.mark.parametrize("name", ["hf:no-such-name:test", "hf:owner/no-such-name:test", "hf:owner/name/config:test"])
+def test_no_network(name: str) -> None:
+    """A dataset that is not at hand is refused without a network, with what to do."""
+    pytest.importorskip("datasets")
+    with pytest.raises(TaskError, match=r"could not be loaded by the `datasets` library .*offline"):
+        load_task(name)
+
+
+def test_library_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the optional library, the message says how to install it."""
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(LayerTracerError, match=r"`datasets`, which is not installed.*'layertracer\[datasets\]'"):
+        load_task("hf:openai/gsm8k/main:test")
