@@ -57,7 +57,8 @@ def js_bits(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
     """The textbook formula."""
     log_m = torch.logaddexp(log_p, log_q) - np.log(2)
     total = log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)
-    return total.sum(dim=-1) / (2 * np.log(2))
+    bits: torch.Tensor = total.sum(dim=-1) / (2 * np.log(2))
+    return bits
 
 
 def timed(run: Callable[[], Array]) -> tuple[Array, float, float]:
@@ -111,12 +112,10 @@ def main() -> None:
     options = parser.parse_args()
     model = lt.load_model("smollm2", device="cpu")
     task = lt.load_task("antonym", n_shot=options.shots, limit=options.prompts)
-    samples = [
-        lt.Sample(prompt_ids=tuple(model.tokenizer(sample.prompt)["input_ids"]), answer_id=0) for sample in task
-    ]
+    samples = [lt.Sample(prompt_ids=tuple(model.tokenizer(sample.prompt)["input_ids"]), answer_id=0) for sample in task]
     figures = compare(model, samples, draws=options.draws, pairs=options.pairs)
     text = json.dumps(figures, indent=2)
-    print(text)  # noqa: T201 - the figures are what this program is for
+    print(text)
     if options.out:
         options.out.write_text(text + "\n", encoding="utf-8")
 

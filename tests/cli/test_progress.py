@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import tempfile
 from datetime import datetime
 from pathlib import Path
 
@@ -74,8 +75,11 @@ def test_default_folder_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert default_run_folder("m", "t", now=now).name == f"{first.name}-2"
 
 
-def test_a_run_that_cannot_be_saved_is_rescued(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_cannot_be_saved_is_rescued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Where the folder was taken while the model ran, the run is saved elsewhere, and that is said."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("x")
     trace = Trace.from_record(make_record())

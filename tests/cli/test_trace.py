@@ -124,7 +124,7 @@ def test_a_command_that_makes_no_sense_is_usage(in_folder: Path, options: tuple[
         (("smollm2", "--mask-fraction", "0.3"), "scheme='partition' splits the dimensions into 1/fraction equal sets"),
         (("no-such-folder/model.gguf",), "model.gguf"),
         (("smollm2", "--out", "occupied"), "holds other things (thesis.tex) and no run"),
-        (("smollm2", "--out", "occupied/thesis.tex/run"), "could not be written"),
+        (("smollm2", "--out", "occupied/thesis.tex/run"), "cannot be made"),
     ],
 )
 def test_a_users_mistake_is_one_message(in_folder: Path, arguments: tuple[str, ...], message: str) -> None:

@@ -168,22 +168,49 @@ def test_command_is_quoted_for_a_shell(name: str) -> None:
 def test_command_repeats_what_was_asked() -> None:
     """Task, shots, site, fraction, draws, scheme, fill, criterion and threshold are options of the command."""
     assert command_line(make_record(6, 8)) == (
-        "layertracer trace planted-135m --task antonym --shots 2 --limit 6 --seed 0 --target answer "
-        "--site mixer_output --mask-fraction 0.2 --draws 5 --scheme partition --fill zero --onset rise --delta 0.05 "
+        "layertracer trace planted-135m --task antonym --limit 6 --shots 2 --seed 0 --target answer "
+        "--site mixer_output --draws 5 --mask-fraction 0.2 --scheme partition --fill zero --onset rise --delta 0.05 "
         "--device cpu --dtype float32"
     )
 
 
 @pytest.mark.parametrize(
+    ("perturbation", "options"),
+    [
+        (Skip().to_dict(), "--perturbation skip --onset"),
+        (
+            Noise(scale=0.2, site="mlp_output").to_dict(),
+            "--perturbation noise --site mlp_output --draws 5 --noise-scale 0.2 --onset",
+        ),
+    ],
+)
+def test_noise_and_skipped_layers_have_a_command(perturbation: dict[str, object], options: str) -> None:
+    """Every perturbation that the command line knows is repeated with its options."""
+    assert options in str(command_line(make_record(2, 4, perturbation=perturbation)))
+
+
+def test_a_hash_of_a_file_is_no_revision() -> None:
+    """A commit on the hub is asked for again; what identifies a file is not."""
+    record = _with_name(make_record(2, 4), "org/name")
+    for revision, is_asked in (("a" * 40, True), ("b" * 64, False)):
+        again = dataclasses.replace(record, model=dataclasses.replace(record.model, revision=revision))
+        assert (f"--revision {revision}" in str(command_line(again))) is is_asked
+        assert (revision in python_code(again)) is is_asked
+
+
+@pytest.mark.parametrize(
     ("perturbation", "code"),
     [
-        (Skip().to_dict(), "lt.Skip(positions='all')"),
-        (Noise(scale=0.2).to_dict(), "lt.Noise(scale=0.2, site='block_output', draws=5, positions='all', seed=0)"),
+        (Skip(positions="last").to_dict(), "lt.Skip(positions='last')"),
+        (
+            Noise(scale=0.2, positions="last").to_dict(),
+            "lt.Noise(scale=0.2, site='block_output', draws=5, positions='last', seed=0)",
+        ),
         (Mask.explicit(np.ones((4, 2, 8))).to_dict(), "lt.Mask.explicit(keep, site='block_output', fill='zero')"),
     ],
 )
 def test_what_the_command_line_cannot_say_is_said_in_python(perturbation: dict[str, object], code: str) -> None:
-    """Noise, skipped layers and given masks have no command; the page shows Python alone."""
+    """Single positions and given masks have no command; the page shows Python alone."""
     record = make_record(2, 4, perturbation=perturbation)
     assert command_line(record) is None
     assert code in python_code(record)

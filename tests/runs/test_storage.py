@@ -214,10 +214,17 @@ def test_a_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunError, match="is a file, and a run is a folder"):
         save_run(SMALL, tmp_path / "file", overwrite=True)
-    with pytest.raises(RunError, match=r"could not be written to .*: (Not a directory|File exists)"):
+    with pytest.raises(RunError, match=r"run cannot be made: .*file is a file"):
         save_run(SMALL, tmp_path / "file" / "run")
     assert (tmp_path / "file").read_text() == "x"
     assert _names(tmp_path) == {"file"}
+
+
+def test_what_the_disk_refuses_is_one_error(tmp_path: Path) -> None:
+    """Where the system refuses to write, the error carries its reason, and nothing is left behind."""
+    with pytest.raises(RunError, match=r"could not be written to .*: File name too long\. Nothing was changed there"):
+        save_run(SMALL, tmp_path / ("x" * 300))
+    assert _names(tmp_path) == set()
 
 
 def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:

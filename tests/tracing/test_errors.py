@@ -234,11 +234,21 @@ def test_a_site_that_a_model_lacks_is_refused(name: str, perturbation: lt.Mask |
         lt.trace(model, [sample(*SHORT)], perturbation=perturbation)
 
 
-def test_something_that_is_no_perturbation_is_refused() -> None:
+class Wish:
+    """Has all that a perturbation has, and is none that anybody knows how to carry out."""
+
+    site, n_draws, positions = "block_output", 1, "all"
+
+    def to_dict(self) -> dict[str, str]:
+        """Nothing much."""
+        return {"kind": "wish", "site": self.site}
+
+
+def test_an_unknown_kind_of_perturbation_is_refused() -> None:
     """The error names what was given and what can be given."""
     model = lt.wrap_model(build_tiny("llama"), name="llama")
-    with pytest.raises(lt.UsageError, match=r"Mask, Noise or Skip.*'mask'"):
-        lt.trace(model, [sample(*SHORT)], perturbation="mask")
+    with pytest.raises(lt.UsageError, match=r"Mask, Noise or Skip.*Wish"):
+        lt.trace(model, [sample(*SHORT)], perturbation=Wish())
 
 
 # ---------------------------------------------------------------- memory

@@ -20,7 +20,7 @@ else:  # under test, annotations are looked up when a function is called
     ModelRecord = SelfCheck = object
 
 
-@click.command("inspect")
+@click.command("inspect", short_help="Show a model's layers and its self-check.")
 @click.argument("model", default=DEFAULT_MODEL)
 @model_options
 @option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the tables.")

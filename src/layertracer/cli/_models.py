@@ -11,7 +11,7 @@ from layertracer.cli._console import quiet_stdout, say, say_json, say_table
 from layertracer.cli._options import option
 
 
-@click.command("models")
+@click.command("models", short_help="List the embedded models.")
 @option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the table.")
 @debug_option
 def models_command(*, as_json: bool) -> None:

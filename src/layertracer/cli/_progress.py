@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import click
 
-from layertracer.cli._console import can_show, is_interactive
+from layertracer.cli._console import can_show, is_interactive, printable
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -19,8 +19,8 @@ _SECONDS_BETWEEN_LINES = 10.0
 class ProgressDisplay(Protocol):
     """Shows how far a command is."""
 
-    def begin(self, stage: str) -> None:
-        """Say what is being done now."""
+    def begin(self, stage: str, detail: str = "") -> None:
+        """Say what is being done now; the detail is left out where there is little room."""
 
     def advance(self, done: int, total: int, unit: str = "prompts") -> None:
         """Say how much of it is finished."""
@@ -56,10 +56,10 @@ class PlainProgress:
     def __init__(self) -> None:
         self._began_s = self._said_s = time.monotonic()
 
-    def begin(self, stage: str) -> None:
+    def begin(self, stage: str, detail: str = "") -> None:
         """Say what is being done now."""
         self._began_s = self._said_s = time.monotonic()
-        click.echo(f"{stage} ...", err=True)
+        click.echo(f"{printable(stage)}{': ' if detail else ''}{detail} ...", err=True)
 
     def advance(self, done: int, total: int, unit: str = "prompts") -> None:
         """Say how much of it is finished, unless that was said just now."""
@@ -82,14 +82,15 @@ class LiveProgress:
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+        from rich.table import Column
 
         is_wide = can_show(sys.stderr, "━⠋╸")
         self._progress = Progress(
             SpinnerColumn("dots" if is_wide else "line"),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rest]}", style="dim"),
+            TextColumn("{task.fields[rest]}", style="dim", table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=Console(stderr=True, markup=False, emoji=False),
             transient=True,
         )
@@ -97,10 +98,11 @@ class LiveProgress:
         self._began_s = time.monotonic()
         self._progress.start()
 
-    def begin(self, stage: str) -> None:
+    def begin(self, stage: str, detail: str = "") -> None:
         """Say what is being done now."""
+        del detail
         self._began_s = time.monotonic()
-        self._progress.reset(self._task, description=stage, total=None, rest="")
+        self._progress.reset(self._task, description=printable(stage), total=None, rest="")
 
     def advance(self, done: int, total: int, unit: str = "prompts") -> None:
         """Move the bar."""

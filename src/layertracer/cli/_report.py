@@ -15,7 +15,7 @@ from layertracer.cli._options import option
 _PATH: Any = click.Path(path_type=Path)
 
 
-@click.command("report")
+@click.command("report", short_help="Write the report of a stored run.")
 @click.argument("run", type=_PATH)
 @option("--out", type=_PATH, metavar="FILE", default=None, help="HTML file to write.  [default: RUN/report.html]")
 @option("--figures", type=_PATH, metavar="FOLDER", default=None, help="Write the figures as files for a paper, too.")

@@ -52,8 +52,8 @@ def _list_tasks(*, as_json: bool) -> None:
         say_json([dataclasses.asdict(info) for info in infos])
         return
     say_table(
-        ("name", "pairs", "example", "description", "source"),
-        [(info.name, info.n_pairs, " -> ".join(info.example), info.description, info.source) for info in infos],
+        ("name", "pairs", "example", "description"),
+        [(info.name, info.n_pairs, " -> ".join(info.example), info.description) for info in infos],
     )
     say()
     say("Other tasks: a .json, .jsonl, .csv or .tsv file, hf:name:split, or text:FILE.")

@@ -121,7 +121,7 @@ _output_options = add_options(
 )
 
 
-@click.command("trace")
+@click.command("trace", short_help="Trace a model: where the task starts, where it breaks.")
 @click.argument("model", default=DEFAULT_MODEL)
 @_question_options
 @task_options
@@ -178,7 +178,7 @@ def _trace(
         revision=settings["revision"],
         trust_remote_code=settings["trust_remote_code"],
     )
-    display.begin(f"Tracing {loaded.name} on {task.name}: {len(task)} prompts, {loaded.anatomy.n_layers} layers")
+    display.begin(f"Tracing {loaded.name} on {task.name}", f"{len(task)} prompts, {loaded.anatomy.n_layers} layers")
 
     def advance(progress: Progress) -> None:
         display.advance(progress.done, progress.total)
@@ -259,16 +259,14 @@ def _finish(context: click.Context, trace: Trace, out: Path, *, settings: Mappin
 
     run = save_trace(trace, out, overwrite=settings["overwrite"])
     explain_interruption(context, f"Interrupted: the run is whole, and is saved in {run}")
-    report = None
-    if not settings["no_report"]:
-        report = trace.report(run / REPORT_FILE)
+    if not settings["as_json"]:
+        terminal = describe_terminal()
+        say(render_text(trace, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only))
+        say(f"Run     {run}")
+    report = None if settings["no_report"] else trace.report(run / REPORT_FILE)
     if settings["as_json"]:
         say_json({**summarize(trace), "run": str(run), "report": None if report is None else str(report)})
-        return
-    terminal = describe_terminal()
-    say(render_text(trace, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only))
-    say(f"Run     {run}")
-    if report is not None:
+    elif report is not None:
         say(f"Report  {report}")
 
 

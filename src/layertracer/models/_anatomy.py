@@ -16,7 +16,7 @@ from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._kinds import mixer_kind, mlp_kind
 from layertracer.models._observe import CallRecord, observe_calls
 from layertracer.models._pytree import Leaves
-from layertracer.models._roles import Part, find_parts
+from layertracer.models._roles import Part, find_parts, measure_layer
 from layertracer.models._stack import Stack, find_stack
 from layertracer.models._wiring import PROBE_BATCHES, PROBE_LENGTHS, Wiring, wire_layers
 
@@ -112,12 +112,11 @@ def find_anatomy(call: ModelCall, *, layers: str | None = None, device: torch.de
     larger = observe_calls(call.module.modules(), lambda: call(probes[1]))
     layer_calls = _layer_calls(stack, larger)
     wirings = wire_layers(_layer_calls(stack, smaller), layer_calls)
-    parts = [
-        find_parts(layer_call, larger, stream=layer_call.inputs.values[wiring.stream_in])
-        for layer_call, wiring in zip(layer_calls, wirings, strict=True)
+    kinds = [
+        _kinds_of(call_of_layer, larger, wiring) for call_of_layer, wiring in zip(layer_calls, wirings, strict=True)
     ]
     return Anatomy(
-        layers=_describe_layers(stack, wirings, parts, layer_calls, config=text_config(call.module)),
+        layers=_describe_layers(stack, wirings, kinds, layer_calls, config=text_config(call.module)),
         d_model=layer_calls[0].inputs.values[wirings[0].stream_in].shape[-1],
         d_vocab=d_vocab,
         n_input_tokens=n_input_tokens,
@@ -125,10 +124,28 @@ def find_anatomy(call: ModelCall, *, layers: str | None = None, device: torch.de
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kinds:
+    """What gives a layer its kinds: its parts, and what mixes positions in it."""
+
+    parts: tuple[Part, ...]
+    mixers: tuple[Part, ...]
+
+
+def _kinds_of(layer: CallRecord, calls: Sequence[CallRecord], wiring: Wiring) -> _Kinds:
+    stream = layer.inputs.values[wiring.stream_in]
+    parts = find_parts(layer, calls, stream=stream)
+    mixers = tuple(part for part in parts if part.role == "mixer")
+    if mixers:
+        return _Kinds(parts=parts, mixers=mixers)
+    whole = measure_layer(layer, stream=stream)
+    return _Kinds(parts=parts, mixers=()) if whole is None else _Kinds(parts=(), mixers=(whole,))
+
+
 def _describe_layers(
     stack: Stack,
     wirings: Sequence[Wiring],
-    parts: Sequence[tuple[Part, ...]],
+    kinds: Sequence[_Kinds],
     calls: Sequence[CallRecord],
     *,
     config: Any,
@@ -138,15 +155,15 @@ def _describe_layers(
         Layer(
             index=index,
             path=path,
-            mixer=mixer_kind(own, index=index, n_layers=n_layers, config=config),
-            mlp=mlp_kind(own),
+            mixer=mixer_kind(own.mixers, index=index, n_layers=n_layers, config=config),
+            mlp=mlp_kind(own.parts),
             module=module,
-            parts=own,
+            parts=own.parts,
             wiring=wiring,
             output=_without_stream(call, wiring),
         )
         for index, ((path, module), wiring, own, call) in enumerate(
-            zip(stack.layers, wirings, parts, calls, strict=True)
+            zip(stack.layers, wirings, kinds, calls, strict=True)
         )
     )
 

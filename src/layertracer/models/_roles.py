@@ -64,6 +64,17 @@ def find_parts(layer: CallRecord, calls: Sequence[CallRecord], *, stream: Tensor
     return _settle(list(parts.values()))
 
 
+def measure_layer(layer: CallRecord, *, stream: Tensor) -> Part | None:
+    """A layer as a whole, where it mixes positions; None where it does not.
+
+    For layers in which no part mixes: then the layer's own code does, and what belongs to which part cannot be told.
+    """
+    reach, has_softmax = _measure_reach(layer, stream)
+    if reach == REACH_NONE:
+        return None
+    return Part(module=layer.module, role="mixer", reach=reach, has_softmax=has_softmax)
+
+
 def _is_whole_block(part: CallRecord, layer: CallRecord) -> bool:
     """Whether a lone part is the layer under another name: what it returns is what the layer returns."""
     assert part.outputs is not None and layer.outputs is not None  # both calls have ended

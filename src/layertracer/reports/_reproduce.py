@@ -10,6 +10,8 @@ from layertracer.reports._visible import visible_line
 from layertracer.runs import TraceRecord
 
 _TASK_ARGUMENTS = ("n_shot", "limit", "seed", "template", "prompt_field", "answer_field")
+_DEFAULT_TEMPLATE = "{input} -> {output}"
+_SHA256_DIGITS = 64
 _CLASSES = {
     "mask": "Mask",
     "noise": "Noise",
@@ -26,20 +28,41 @@ _CLASSES = {
 def command_line(record: TraceRecord) -> str | None:
     """The command, quoted for a shell; None where the command line cannot express the trace.
 
-    The command line knows masks drawn at random; noise, skipped layers and given masks need Python.
+    The command line has no given masks, no single positions, and no criterion but with its default parameters (apart
+    from the threshold of `Rise`); these need Python.
     """
-    asked = record.spec.perturbation
-    if asked.get("kind") != "mask" or "fraction" not in asked:
+    spec = record.spec
+    perturbation, task = _perturbation_words(spec.perturbation), _task_words(spec.task)
+    if perturbation is None or task is None or spec.perturbation.get("positions", "all") != "all":
         return None
-    words = ["layertracer", "trace", record.model.name, *_task_words(record.spec.task)]
-    words += ["--target", record.spec.target, "--site", str(asked["site"])]
-    words += ["--mask-fraction", f"{asked['fraction']:g}", "--draws", str(asked["draws"])]
-    words += ["--scheme", str(asked["scheme"]), "--fill", str(asked["fill"])]
-    words += ["--onset", str(record.spec.onset.get("kind", "rise"))]
-    if "delta" in record.spec.onset:
-        words += ["--delta", f"{record.spec.onset['delta']:g}"]
-    words += ["--device", record.model.device, "--dtype", record.model.dtype]
-    return " ".join(map(_quote, words))
+    words = ["layertracer", "trace", record.model.name, *task, "--target", spec.target]
+    if spec.target_tokens != "first":
+        words += ["--target-tokens", spec.target_tokens]
+    words += [*perturbation, "--onset", str(spec.onset.get("kind", "rise"))]
+    if "delta" in spec.onset:
+        words += ["--delta", f"{spec.onset['delta']:g}"]
+    if revision := _hub_revision(record):
+        words += ["--revision", revision]
+    return " ".join(map(_quote, [*words, "--device", record.model.device, "--dtype", record.model.dtype]))
+
+
+def _perturbation_words(asked: Mapping[str, Any]) -> list[str] | None:
+    kind = asked.get("kind")
+    if kind == "skip":
+        return ["--perturbation", "skip"]
+    where = ["--site", str(asked.get("site")), "--draws", str(asked.get("draws"))]
+    if kind == "noise":
+        return ["--perturbation", "noise", *where, "--noise-scale", f"{asked['scale']:g}"]
+    if kind != "mask" or "fraction" not in asked:
+        return None
+    how = ["--mask-fraction", f"{asked['fraction']:g}", "--scheme", str(asked["scheme"]), "--fill", str(asked["fill"])]
+    return [*where, *how]
+
+
+def _hub_revision(record: TraceRecord) -> str | None:
+    """The commit on the hub; what identifies a file, its hash, is no revision that can be asked for."""
+    revision = record.model.revision
+    return revision if revision is not None and "/" in record.model.name and len(revision) != _SHA256_DIGITS else None
 
 
 def _quote(word: str) -> str:
@@ -52,28 +75,36 @@ def _quote(word: str) -> str:
     return f"$'{''.join(shown)}'"
 
 
-def _task_words(task: Mapping[str, Any]) -> list[str]:
-    words = ["--task", _task_name(task)]
-    for option, key in (("--shots", "n_shot"), ("--limit", "limit"), ("--seed", "seed")):
+def _task_words(task: Mapping[str, Any]) -> list[str] | None:
+    """Options for the task; None for samples that were given in Python."""
+    if task.get("kind") == "samples":
+        return None
+    words = ["--task", _task_source(task), "--limit", str(task.get("limit") or "all")]
+    options = (("--shots", "n_shot"), ("--seed", "seed"), ("--prompt-field", "prompt_field"))
+    for option, key in (*options, ("--answer-field", "answer_field")):
         if task.get(key) is not None:
             words += [option, str(task[key])]
+    if task.get("template") not in (None, _DEFAULT_TEMPLATE):
+        words += ["--template", str(task["template"]).replace("\n", "\\n")]
     return [*words, "--chat"] if task.get("chat") else words
 
 
-def _task_name(task: Mapping[str, Any]) -> str:
-    return str(task.get("name", "antonym"))
+def _task_source(task: Mapping[str, Any]) -> str:
+    """What `load_task` takes: a built-in name, a file, a data set."""
+    return str(task.get("source") or task.get("name", "antonym"))
 
 
 def python_code(record: TraceRecord) -> str:
     """The same in Python; names are literals, so that nothing in them is code."""
     model, spec = record.model, record.spec
-    revision = "" if model.revision is None else f", revision={model.revision!r}"
+    hub_revision = _hub_revision(record)
+    revision = "" if hub_revision is None else f", revision={hub_revision!r}"
     task_arguments = "".join(f", {key}={spec.task[key]!r}" for key in _TASK_ARGUMENTS if spec.task.get(key) is not None)
     lines = [
         "import layertracer as lt",
         "",
         f"model = lt.load_model({model.name!r}, device={model.device!r}, dtype={model.dtype!r}{revision})",
-        f"task = lt.load_task({_task_name(spec.task)!r}{task_arguments})",
+        f"task = lt.load_task({_task_source(spec.task)!r}{task_arguments})",
         "trace = lt.trace(",
         "    model,",
         "    task,",

@@ -25,9 +25,9 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> 
     Raises:
         RunError: If something is at `path` that may not be replaced, or the disk refuses.
     """
-    refuse_occupied(path, overwrite=overwrite)
     temporary = _hidden_sibling(path, "new")
     try:
+        refuse_occupied(path, overwrite=overwrite)
         temporary.mkdir(parents=True)
         for name, content in files.items():
             _write_durably(temporary / name, content)
@@ -44,9 +44,11 @@ def refuse_occupied(path: Path, *, overwrite: bool) -> None:
     """Refuse a path at which no run can be written.
 
     Raises:
-        RunError: If something is there, except an empty folder, or a run and `overwrite` is set.
+        RunError: If something is there, except an empty folder, or a run and `overwrite` is set; or if no folder can
+            be made there.
     """
     if not path.exists():
+        _refuse_unwritable(path)
         return
     if not path.is_dir():
         raise RunError(f"{path} is a file, and a run is a folder. Give the path of a folder that does not exist yet.")
@@ -62,6 +64,15 @@ def refuse_occupied(path: Path, *, overwrite: bool) -> None:
             f"There is a run at {path} already. Give another path, or overwrite=True (command line: --overwrite) "
             "to replace it."
         )
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Refuse a path below a file, or below a folder in which nothing may be made."""
+    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    if not nearest.is_dir():
+        raise RunError(f"{path} cannot be made: {nearest} is a file. Give a path below a folder.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise RunError(f"{path} cannot be made: {nearest} may not be written. Give a path below a folder of yours.")
 
 
 def _first_names(path: Path, limit: int = 3) -> str:

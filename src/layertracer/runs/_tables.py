@@ -81,7 +81,7 @@ def arrow_type(name: str) -> pa.DataType:
 
     Example:
         >>> str(arrow_type("list<int32>"))
-        'list<element: int32>'
+        'list<element: int32 not null>'
     """
     if name.startswith("list<"):
         return pa.list_(pa.field("element", arrow_type(name[5:-1]), nullable=False))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from layertracer.models import (
@@ -147,18 +148,23 @@ class LadderPass:
         wanted: Role = "mixer" if self.perturber.site == "mixer_output" else "mlp"
         draws = self.variants.get(layer.index, ())
 
-        edits = []
+        seen: list[Role] = []
 
         def edit(added: Tensor, role: Role) -> Tensor | None:
             if role != wanted or not draws or self.perturber is None:
                 return None
-            edits.append(role)
-            rows = self.perturber(self._clean(added, layer.wiring), entering=entering, layer=layer.index, draws=draws)
-            return from_rows_first(rows.flatten(0, 1), layer.wiring)
+            seen.append(role)
+            # Of the copies, not of the clean rows: an earlier addition of the same part may have changed them already.
+            copies = to_rows_first(added, layer.wiring)[-len(draws) * self._n_clean :].unflatten(0, (len(draws), -1))
+            rows = [
+                self.perturber(values, entering=entering, layer=layer.index, draws=[draw])[0]
+                for draw, values in zip(draws, copies, strict=True)
+            ]
+            return from_rows_first(torch.cat(rows), layer.wiring)
 
         with watching(layer, stream, edit):
             output = forward()
-        refuse_unseen(layer, wanted, seen=bool(edits) or not draws)
+        refuse_unseen(layer, wanted, seen=bool(seen) or not draws)
         return output
 
     def _finish(self, layer: Layer, output: Any, entering: Tensor) -> Any:

@@ -1,0 +1,71 @@
+"""Memory sizes, and how much goes into one pass."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import layertracer as lt
+from layertracer.tracing import parse_memory
+from layertracer.tracing._memory import PassPlan
+from layertracer.tracing._reduce import Reduction, log_probs_of, measure_lens
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"), [("8GiB", 8 * 2**30), ("500MB", 500_000_000), ("1.5 kb", 1500), ("2g", 2 * 10**9), ("77", 77)]
+)
+def test_sizes_are_read_with_their_unit(text: str, n_bytes: int) -> None:
+    """Decimal and binary units, with or without B, in any case."""
+    assert parse_memory(text) == n_bytes
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "-1GB", "0", "8 apples", "1TB2"])
+def test_other_sizes_are_refused(text: str) -> None:
+    """What is no positive size says what would be."""
+    with pytest.raises(lt.UsageError, match="positive size such as 8GiB"):
+        parse_memory(text)
+
+
+@given(st.integers(1, 7), st.integers(1, 6), st.integers(1, 60))
+def test_chunks_hold_every_variant_once(n_layers: int, n_draws: int, size: int) -> None:
+    """However small a pass is, its chunks together are all layers and draws, each once."""
+    chunks = PassPlan(n_prompts=1, n_variants=size).variant_chunks(n_layers=n_layers, n_draws=n_draws)
+    seen = [(layer, draw) for chunk in chunks for layer, draws in chunk.items() for draw in draws]
+    assert sorted(seen) == [(layer, draw) for layer in range(n_layers) for draw in range(n_draws)]
+    assert max(sum(map(len, chunk.values())) for chunk in chunks) <= size
+
+
+@given(st.integers(1, 100), st.integers(1, 100))
+def test_halving_ends_at_the_smallest_pass(n_prompts: int, n_variants: int) -> None:
+    """Halving first takes prompts, then variants, and ends with one of each."""
+    plan = PassPlan(n_prompts=n_prompts, n_variants=n_variants)
+    for _ in range(16):
+        halved = plan.halved()
+        assert halved.n_prompts <= plan.n_prompts
+        assert halved.n_variants == plan.n_variants or plan.n_prompts == 1
+        plan = halved
+    assert plan.is_smallest
+
+
+@pytest.mark.parametrize("rows_per_chunk", [1, 2, 5, 100])
+def test_chunks_of_rows_change_no_number(rows_per_chunk: int) -> None:
+    """Whatever the size of a chunk, lens statistics and divergences are those of all rows at once."""
+    generator = torch.Generator().manual_seed(0)
+    unembedding = torch.randn(8, 11, generator=generator)
+    rows, perturbed = torch.randn(4, 1, 3, 8, generator=generator), torch.randn(6, 4, 8, generator=generator)
+    targets = torch.randint(0, 11, (4, 1), generator=generator)
+    reduction = Reduction(lambda rows: rows @ unembedding, d_vocab=11, budget_bytes=1)
+    reduction.rows_per_chunk = rows_per_chunk
+    whole = log_probs_of(rows @ unembedding)
+    expected = measure_lens(whole, targets[:, :, None].expand(4, 1, 3), n_top=5)
+    lens = reduction.lens(rows, targets, n_top=5)
+    assert torch.allclose(lens.log_prob, expected.log_prob, atol=1e-6)
+    assert torch.equal(lens.rank, expected.rank)
+    assert torch.equal(lens.top_ids, expected.top_ids)
+    clean = rows[:, 0, -1]
+    bits = reduction.js_bits(clean, perturbed)
+    for variant in range(6):
+        one = lt.js_divergence(log_probs_of(perturbed[variant] @ unembedding), log_probs_of(clean @ unembedding))
+        assert torch.allclose(bits[variant], one, atol=1e-6)

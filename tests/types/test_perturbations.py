@@ -1,0 +1,78 @@
+"""Perturbations as specifications: which dimensions a mask keeps, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import layertracer as lt
+
+
+@given(st.sampled_from([2, 4, 5, 10]), st.integers(1, 3), st.integers(20, 60), st.integers(0, 5))
+def test_a_partition_masks_each_dimension_once_per_group(n_sets: int, groups: int, width: int, seed: int) -> None:
+    """In every group of 1 / fraction draws each dimension is masked exactly once."""
+    mask = lt.Mask(fraction=1 / n_sets, draws=n_sets * groups, seed=seed)
+    keep = mask.keep_array(n_layers=3, width=width)
+    assert (~keep).reshape(3, groups, n_sets, width).sum(axis=2).tolist() == np.ones((3, groups, width)).tolist()
+
+
+@given(st.integers(2, 50), st.integers(0, 5), st.integers(1, 4))
+def test_a_random_mask_masks_its_share(width: int, seed: int, draws: int) -> None:
+    """Each draw of a random mask masks the rounded share of the dimensions."""
+    keep = lt.Mask(fraction=0.5, scheme="random", draws=draws, seed=seed).keep_array(n_layers=2, width=width)
+    assert set((~keep).sum(axis=-1).flatten().tolist()) == {round(0.5 * width)}
+
+
+@pytest.mark.parametrize("scheme", ["partition", "random"])
+def test_a_layers_mask_does_not_depend_on_the_number_of_layers(scheme: str) -> None:
+    """The masks of the first layers are the same in a deeper model."""
+    mask = lt.Mask(scheme=scheme)
+    shallow, deep = mask.keep_array(n_layers=2, width=30), mask.keep_array(n_layers=7, width=30)
+    assert np.array_equal(shallow, deep[:2])
+
+
+def test_seeds_decide() -> None:
+    """Equal seeds give equal masks, other seeds others."""
+    one, same, other = (lt.Mask(seed=seed).keep_array(n_layers=2, width=50) for seed in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_an_explicit_mask_is_taken_as_it_is() -> None:
+    """Mask.explicit keeps what is given, with its draws."""
+    keep = np.array([[[1, 0, 1]], [[0, 0, 1]]])
+    mask = lt.Mask.explicit(keep, site="mlp_output")
+    assert mask.keep_array(n_layers=2, width=3).tolist() == keep.astype(bool).tolist()
+    assert (mask.site, mask.n_draws, mask.to_dict()["shape"]) == ("mlp_output", 1, [2, 1, 3])
+
+
+@pytest.mark.parametrize("perturbation", [lt.Mask(), lt.Noise(), lt.Skip(), lt.Mask.explicit(np.ones((2, 1, 4)))])
+def test_a_specification_is_json(perturbation: lt.Mask | lt.Noise | lt.Skip) -> None:
+    """Every specification can be written as JSON and read back."""
+    spec = perturbation.to_dict()
+    assert json.loads(json.dumps(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: lt.Mask(fraction=0.0), r"fraction must be in \(0, 1\]"),
+        (lambda: lt.Mask(fraction=0.3), "which gives 3.333 sets"),
+        (lambda: lt.Mask(draws=0), "draws must be at least 1"),
+        (lambda: lt.Noise(scale=-1.0), "scale must be a finite number"),
+        (lambda: lt.Noise(scale=float("nan")), "scale must be a finite number"),
+        (lambda: lt.Mask.explicit(np.ones((2, 3))), r"shape \[layer, draw, width\], got shape \[2, 3\]"),
+        (lambda: lt.Mask.explicit(np.full((1, 1, 2), 2)), "0 and 1 only"),
+        (lambda: lt.Mask(fraction=0.01, scheme="random").keep_array(n_layers=1, width=8), "masks none"),
+        (lambda: lt.Mask.explicit(np.ones((1, 1, 4))).keep_array(n_layers=2, width=4), r"this model needs \[2, 1, 4\]"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make: object, message: str) -> None:
+    """Values out of range say what was got and what was expected."""
+    assert callable(make)
+    with pytest.raises(lt.UsageError, match=message):
+        make()
