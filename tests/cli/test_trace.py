@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from layertracer import load_run
+from layertracer.reports._reproduce import command_line
 
 from tests.cli.conftest import call
 from tests.cli.tiny_checkpoint import write_pairs
@@ -33,6 +36,32 @@ def test_trace_prints_the_answer_and_saves_the_run(tiny: Path, pairs: Path, in_f
     trace = load_run(run)
     assert (trace.status, trace.n_prompts, trace.n_draws, trace.n_layers) == ("complete", 4, 2, 4)
     assert trace.provenance["command"] == ["layertracer", "trace", ".../tiny-llama", "--task", ".../pairs.json", *SMALL]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--scheme", "random", "--fill", "mean", "--site", "mlp_output", "--seed", "3"),
+        ("--perturbation", "noise", "--noise-scale", "0.3", "--onset", "half_max"),
+        ("--perturbation", "skip", "--target", "model", "--delta", "0.07"),
+        ("--target-tokens", "all", "--template", r"{input}:\n{output}"),
+    ],
+)
+def test_the_command_that_a_report_gives_runs_the_same_trace(
+    tiny: Path, pairs: Path, in_folder: Path, options: tuple[str, ...]
+) -> None:
+    """What a report says to run again gives the same numbers and the same specification."""
+    small = SMALL if "--perturbation" not in options else ("--shots", "2", "--limit", "4")
+    assert call("trace", tiny, "--task", pairs, *small, *options, "--out", "run", "--no-report").exit_code == 0
+    first = load_run(in_folder / "run")
+    command = shlex.split(str(command_line(first)))
+    assert command[:3] == ["layertracer", "trace", tiny.name]
+    again = call("trace", tiny, *command[3:], "--out", "again", "--no-report")
+    assert again.exit_code == 0, again.stderr
+    second = load_run(in_folder / "again")
+    assert second.spec == first.spec
+    assert np.array_equal(second.js_bits, first.js_bits)
+    assert np.array_equal(second.target_log_prob, first.target_log_prob)
 
 
 def test_progress_is_a_few_plain_lines(tiny: Path, pairs: Path, in_folder: Path) -> None:

@@ -22,6 +22,8 @@ from tests.planted import PlantedModel, planted_answer
 # One of each mechanism: plain, post-norm with softcaps, parallel with an addition in place, flattened positions,
 # residual inside the branches, recurrent with rescaling, hybrid with experts, fused code of PyTorch.
 LAW_FAMILIES = ("llama", "gemma2", "falcon", "opt", "bloom", "rwkv", "jamba", "torch_encoder")
+# The laws that need many traces hold them against the most different ones.
+FEW_FAMILIES = ("llama", "falcon", "bloom", "jamba")
 SITES = ("block_output", "mixer_output", "mlp_output")
 PROMPTS: tuple[tuple[int, ...], ...] = (
     (7, 23, 91, 4, 66, 38, 52, 17, 80),
@@ -112,7 +114,7 @@ def test_after_an_exception_no_hook_is_left(site: str, fuse: int) -> None:
     lt.trace(model, as_samples(PROMPTS), perturbation=lt.Mask(site=site, draws=2))
 
 
-@pytest.mark.parametrize("name", LAW_FAMILIES)
+@pytest.mark.parametrize("name", FEW_FAMILIES)
 @pytest.mark.parametrize("site", SITES)
 def test_a_mask_that_keeps_everything_changes_nothing(name: str, site: str) -> None:
     """An all-ones mask gives a divergence of 0."""
@@ -136,21 +138,28 @@ def test_permuting_prompts_permutes_results(order: list[int], name: str, site: s
         )
 
 
-@pytest.mark.parametrize("name", LAW_FAMILIES)
+@pytest.mark.parametrize("name", FEW_FAMILIES)
 @pytest.mark.parametrize("site", SITES)
 def test_a_prompt_alone_equals_the_prompt_among_others(name: str, site: str) -> None:
     """A batch of one gives the numbers of a batch of many."""
     mask = lt.Mask(site=site, draws=2)
     together = lt.trace(wrapped(name), as_samples(PROMPTS), perturbation=mask)
-    for row, prompt in enumerate(PROMPTS):
+    for row, prompt in enumerate(PROMPTS[:3]):
         alone = lt.trace(wrapped(name), as_samples((prompt,)), perturbation=mask)
         np.testing.assert_allclose(alone.js_bits[0], together.js_bits[row], atol=1e-6, rtol=0)
         np.testing.assert_allclose(alone.target_prob[0], together.target_prob[row], atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["llama", "falcon", "bloom", "jamba"])
-@pytest.mark.parametrize("site", SITES)
-@pytest.mark.parametrize("memory", ["1MB", "64KB"])
+@pytest.mark.parametrize(
+    ("name", "site", "memory"),
+    [
+        ("llama", "block_output", "64KB"),
+        ("llama", "mlp_output", "1MB"),
+        ("falcon", "mixer_output", "64KB"),
+        ("bloom", "block_output", "256KB"),
+        ("jamba", "mixer_output", "256KB"),
+    ],
+)
 def test_results_do_not_depend_on_the_memory_budget(name: str, site: str, memory: str) -> None:
     """However small the chunks that a budget forces, the numbers are the same within rounding."""
     mask = lt.Mask(site=site, draws=5)
@@ -245,7 +254,7 @@ def test_the_models_own_token_has_rank_one_at_the_last_layer(name: str) -> None:
     assert np.all(trace.target_rank[:, -1] == 1)
 
 
-@pytest.mark.parametrize("name", LAW_FAMILIES)
+@pytest.mark.parametrize("name", FEW_FAMILIES)
 @pytest.mark.parametrize("site", SITES)
 def test_no_noise_changes_nothing_and_more_noise_changes_more(name: str, site: str) -> None:
     """Noise of scale 0 gives 0; on average over layers, more noise gives a larger divergence."""

@@ -277,16 +277,16 @@ class Cramped(NanoGPT):
 
 
 @pytest.mark.parametrize("site", ["block_output", "mixer_output", "mlp_output"])
-@pytest.mark.parametrize("limit", [300, 100, 30])
+@pytest.mark.parametrize("limit", [100, 30])
 def test_out_of_memory_halves_the_batch_and_goes_on(site: str, limit: int) -> None:
     """With less memory the trace takes more passes and gives the same numbers."""
     module = Cramped()
     model = lt.wrap_model(module, name="cramped")
-    samples = [sample(*[(7 * row + 3 * position) % 101 for position in range(10)]) for row in range(8)]
+    samples = [sample(*[(7 * row + 3 * position) % 101 for position in range(10)]) for row in range(5)]
     samples.insert(3, sample(*SHORT))
     roomy = lt.trace(model, samples, perturbation=lt.Mask(site=site, draws=5))
     needed, module.limit = module.largest, limit
-    assert needed > 300, "the limit must bite"
+    assert needed > 200, "the limit must bite"
     cramped = lt.trace(model, samples, perturbation=lt.Mask(site=site, draws=5))
     assert cramped.status == "complete"
     np.testing.assert_allclose(cramped.js_bits, roomy.js_bits, atol=1e-6, rtol=0)

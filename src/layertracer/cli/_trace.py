@@ -106,7 +106,7 @@ _output_options = add_options(
         "--memory",
         metavar="SIZE",
         default=None,
-        help="Memory a pass may take, e.g. 4GiB.  [default: half of what is free]",
+        help="Memory a pass may take, e.g. 4GiB.  [default: half of what is free, less on a CPU]",
     ),
     option(
         "--out",

@@ -86,6 +86,17 @@ def _used(delta: float, x_axis: str, y_axis: str) -> dict[str, Any]:
     }
 
 
+_LEGEND_OVER_LOWER_PANEL = {
+    "orientation": "h",
+    "x": 1,
+    "xanchor": "right",
+    "y": 0.42,
+    "yanchor": "bottom",
+    "font": {"size": 11, "color": "var(--ink-soft)"},
+    "bgcolor": "rgba(0,0,0,0)",
+}
+
+
 def draw_dominant(record: TraceRecord) -> Figure:
     """Size of the largest dimension of each layer, and how much of the JS divergence comes with it."""
     dominant = record.dominant
@@ -126,15 +137,7 @@ def draw_dominant(record: TraceRecord) -> Figure:
                 panel_title("JS divergence from draws that mask it", 0.42),
             ],
             showlegend=True,
-            legend={
-                "orientation": "h",
-                "x": 1,
-                "xanchor": "right",
-                "y": 0.42,
-                "yanchor": "bottom",
-                "font": {"size": 11, "color": "var(--ink-soft)"},
-                "bgcolor": "rgba(0,0,0,0)",
-            },
+            legend=_LEGEND_OVER_LOWER_PANEL,
             bargap=0.25,
         ),
         "layers": {"n": record.n_layers, "embedding": False},

@@ -91,7 +91,8 @@ def _task_words(task: Mapping[str, Any]) -> list[str] | None:
 
 def _task_source(task: Mapping[str, Any]) -> str:
     """What `load_task` takes: a built-in name, a file, a data set."""
-    return str(task.get("source") or task.get("name", "antonym"))
+    source = task.get("source")
+    return str(task.get("name", "antonym") if source in (None, "built-in") else source)
 
 
 def python_code(record: TraceRecord) -> str:

@@ -77,7 +77,7 @@ def read_layers(
             length=len(bucket[0].ids),
             n_variants=0,
             n_prompts=1 if model.self_check.row_by_row else len(bucket),
-            budget_bytes=default_budget_bytes(model.device),
+            budget_bytes=default_budget_bytes(model.network),
         )
         for batch, read in run_batches(model.network, bucket, plan, lambda batch, _: _read_batch(model, batch)):
             result[[prompt.index for prompt in batch]] = read

@@ -7,7 +7,7 @@ become a few numbers a row, and the next chunk follows. Everything is done in fl
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from layertracer.tracing._divergence import js_divergence
-from layertracer.tracing._tail import Tail
 
 _TENSORS_OF_CHUNK_SIZE = 6
 """How many tensors of the size of a chunk's logits are alive at the busiest moment."""
@@ -76,12 +75,12 @@ class Reduction:
     """Reductions of one model's rows within a memory budget.
 
     Args:
-        tail: The model's tail.
+        tail: The model's tail: logits [row, d_vocab] of rows [row, …, width].
         d_vocab: Number of logits.
         budget_bytes: Memory that one chunk may take.
     """
 
-    def __init__(self, tail: Tail, *, d_vocab: int, budget_bytes: int) -> None:
+    def __init__(self, tail: Callable[[Tensor], Tensor], *, d_vocab: int, budget_bytes: int) -> None:
         self._tail = tail
         self.rows_per_chunk = max(1, budget_bytes // (4 * d_vocab * _TENSORS_OF_CHUNK_SIZE))
 

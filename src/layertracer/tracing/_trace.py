@@ -129,7 +129,7 @@ class _Run:
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._model, self._prompts, self._options, self._on_progress = model, prompts, options, on_progress
-        self._budget_bytes = parse_memory(options.memory) if options.memory else default_budget_bytes(model.device)
+        self._budget_bytes = parse_memory(options.memory) if options.memory else default_budget_bytes(model.network)
         self.site_values: SiteValues | None = None
         self.readings = Readings.empty(
             n_prompts=len(prompts),
