@@ -34,6 +34,10 @@ setup: $(STAMPS)/package $(STAMPS)/demo-model
 demo: setup
 	$(BIN)/layertracer trace
 
+# One thread: the models of the tests are tiny, and on a machine that others use too, threads that wait for one another
+# cost more than they bring.
+test test-all: export OMP_NUM_THREADS = 1
+
 test: setup
 	$(BIN)/python -m pytest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -76,3 +77,15 @@ def test_unknown_command_is_usage() -> None:
     result = call("trase")
     assert result.exit_code == 2
     assert "No such command 'trase'" in result.stderr
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_leave_the_cores_to_others(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str
+) -> None:
+    """Unless the user says otherwise, threads wait passively; torch has not been loaded by then."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    assert call("models").exit_code == 0
+    assert os.environ["OMP_WAIT_POLICY"] == expected
