@@ -1,7 +1,7 @@
 """Traces for people: a page, a terminal, a paper. Input is a `runs.TraceRecord`; no torch."""
 
 from layertracer.reports._figures import write_figures
-from layertracer.reports._findings import summarize
+from layertracer.reports._json import summarize
 from layertracer.reports._page import render_page, write_report
 from layertracer.reports._sentence import summary_sentence
 from layertracer.reports._terminal import render_text

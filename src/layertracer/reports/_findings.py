@@ -1,15 +1,13 @@
-"""The answers of a trace, and the same as JSON values."""
+"""The answers of a trace: layers, mean curves, the sweep of the threshold."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from layertracer._types import Interval, TaskParticle, VulnerableLayer
+from layertracer._types import TaskParticle, VulnerableLayer
 from layertracer.measures import bootstrap_mean_curve
-from layertracer.reports._numbers import round_for_json
 from layertracer.reports._parts import Curve
 from layertracer.runs import TraceRecord
 
@@ -79,113 +77,3 @@ def sweep_rows(record: TraceRecord) -> list[tuple[float, int | None, float]]:
         (float(delta), None if layer is None or layer < 0 else int(layer), float(share))
         for delta, layer, share in zip(sweep.deltas, sweep.layers, sweep.share_found, strict=True)
     ]
-
-
-def summarize(record: TraceRecord) -> dict[str, Any]:
-    """What a trace found, as JSON values: no NaN, no array.
-
-    Returns:
-        A dictionary with the answer as a sentence, the model, the task, both answers over all prompts
-        and over the solved ones, the mean curves (bits, probabilities), sensitivity, self-check,
-        warnings and error.
-    """
-    from layertracer.reports._sentence import summary_sentence
-
-    findings, solved = find_all(record), find_solved(record)
-    return {
-        "sentence": summary_sentence(record),
-        "status": record.status,
-        "method": record.method,
-        "model": _summarize_model(record),
-        "task": dict(record.spec.task),
-        "perturbation": dict(record.spec.perturbation),
-        "target": record.spec.target,
-        "n_prompts": record.n_prompts,
-        "n_requested": record.n_requested,
-        "solved_share": record.solved_share,
-        "task_particle": _summarize_particle(findings.particle),
-        "vulnerable_layer": _summarize_vulnerable(findings.vulnerable),
-        "solved_only": None
-        if solved is None
-        else {
-            "n_prompts": solved.n_prompts,
-            "task_particle": _summarize_particle(solved.particle),
-            "vulnerable_layer": _summarize_vulnerable(solved.vulnerable),
-        },
-        "curves": _summarize_curves(record),
-        "sensitivity": [
-            {"delta": round_for_json(delta), "layer": layer, "share_found": round_for_json(share)}
-            for delta, layer, share in sweep_rows(record)
-        ],
-        "self_check": {
-            "passed": record.self_check.passed,
-            "errors": round_for_json_mapping(record.self_check.errors),
-            "notes": list(record.self_check.notes),
-        },
-        "warnings": list(record.warnings),
-        "error": None if record.error is None else dict(record.error),
-        "elapsed_s": round_for_json(float(record.elapsed_s)),
-    }
-
-
-def round_for_json_mapping(values: dict[str, float]) -> dict[str, Any]:
-    """A mapping of numbers, rounded; None where one is not finite."""
-    return {name: round_for_json(float(value)) for name, value in values.items()}
-
-
-def _summarize_model(record: TraceRecord) -> dict[str, Any]:
-    model = record.model
-    return {
-        "name": model.name,
-        "class_name": model.class_name,
-        "revision": model.revision,
-        "n_layers": model.n_layers,
-        "mixers": [layer.mixer for layer in model.layers],
-        "d_model": model.d_model,
-        "d_vocab": model.d_vocab,
-        "n_parameters": model.n_parameters,
-        "device": model.device,
-        "dtype": model.dtype,
-        "fingerprint": model.fingerprint,
-    }
-
-
-def _summarize_interval(interval: Interval | None) -> dict[str, float] | None:
-    if interval is None:
-        return None
-    return {"low": interval.low, "high": interval.high, "level": interval.level}
-
-
-def _summarize_particle(particle: TaskParticle | None) -> dict[str, Any] | None:
-    if particle is None:
-        return None
-    return {
-        "layer": particle.layer,
-        "interval": _summarize_interval(particle.interval),
-        "interval_share_found": round_for_json(float(particle.interval_share_found)),
-        "share_found": round_for_json(float(particle.share_found)),
-        "per_prompt": list(particle.per_prompt),
-        "criterion": dict(particle.criterion),
-    }
-
-
-def _summarize_vulnerable(vulnerable: VulnerableLayer | None) -> dict[str, Any] | None:
-    if vulnerable is None:
-        return None
-    return {
-        "layer": vulnerable.layer,
-        "mean_js_bits": round_for_json(float(vulnerable.mean_js_bits)),
-        "interval": _summarize_interval(vulnerable.interval),
-        "stability": round_for_json(float(vulnerable.stability)),
-        "per_prompt": list(vulnerable.per_prompt),
-        "is_edge": vulnerable.is_edge,
-    }
-
-
-def _summarize_curves(record: TraceRecord) -> dict[str, Any]:
-    target, js = target_curve(record), js_curve(record)
-    return {
-        "target_prob": round_for_json(target.mean, digits=6),
-        "target_gain": round_for_json(gain(record), digits=6),
-        "js_bits": round_for_json(js.mean, digits=6),
-    }
