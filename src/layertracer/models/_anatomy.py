@@ -16,7 +16,7 @@ from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._kinds import mixer_kind, mlp_kind
 from layertracer.models._observe import CallRecord, observe_calls
 from layertracer.models._pytree import Leaves
-from layertracer.models._roles import Part, find_parts, measure_layer
+from layertracer.models._roles import Layout, Part, find_parts, measure_layer
 from layertracer.models._stack import Stack, find_stack
 from layertracer.models._wiring import PROBE_BATCHES, PROBE_LENGTHS, Wiring, wire_layers
 
@@ -99,7 +99,9 @@ def find_anatomy(call: ModelCall, *, layers: str | None = None, device: torch.de
     Raises:
         AnatomyError: If no stack is found, or more than one, or its layers cannot be read.
     """
-    few = _plain_token_ids(call.module, _FEW_TOKENS)  # the size of the vocabulary is not known yet
+    # The size of the vocabulary is not known yet; it is no smaller than the smallest table.
+    tables = [part.num_embeddings for part in call.module.modules() if isinstance(part, nn.Embedding)]
+    few = _plain_token_ids(call.module, min([_FEW_TOKENS, *(size for size in tables if size > 1)]))
     first_ids = probe_ids(few, batch=PROBE_BATCHES[0], length=PROBE_LENGTHS[0], device=device)
     d_vocab, n_input_tokens = _vocabulary(call, first_ids)
     allowed = _plain_token_ids(call.module, min(d_vocab, n_input_tokens))
@@ -134,11 +136,12 @@ class _Kinds:
 
 def _kinds_of(layer: CallRecord, calls: Sequence[CallRecord], wiring: Wiring) -> _Kinds:
     stream = layer.inputs.values[wiring.stream_in]
-    parts = find_parts(layer, calls, stream=stream)
+    layout = Layout.of(stream, batch_axis=wiring.batch_axis, position_axis=wiring.position_axis)
+    parts = find_parts(layer, calls, layout=layout)
     mixers = tuple(part for part in parts if part.role == "mixer")
     if mixers:
         return _Kinds(parts=parts, mixers=mixers)
-    whole = measure_layer(layer, stream=stream)
+    whole = measure_layer(layer, layout=layout)
     return _Kinds(parts=parts, mixers=()) if whole is None else _Kinds(parts=(), mixers=(whole,))
 
 
@@ -217,8 +220,9 @@ def _first_run(modules: Sequence[nn.Module], run: Callable[[], object]) -> list[
 
 def _plain_token_ids(module: nn.Module, n_tokens: int) -> Tensor:
     """Token ids below `n_tokens` without a special meaning in the model's configuration."""
-    config = text_config(module)
-    special = {value for name, value in vars(config).items() if name.endswith("token_id")} if config else set()
+    settings = getattr(text_config(module), "__dict__", {})
+    named = (value for name, value in settings.items() if name.endswith("token_id"))
+    special = {token for value in named for token in (value if isinstance(value, list | tuple) else [value])}
     return torch.tensor([token for token in range(n_tokens) if token not in special] or [0])
 
 

@@ -69,11 +69,19 @@ def find_logits(output: Any, ids: Tensor) -> Tensor:
     Raises:
         AnatomyError: If nothing in the output has that shape.
     """
-    named = getattr(output, "logits", None)
+    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
     candidates = [named] if isinstance(named, Tensor) else [leaf for _, leaf in take_apart(output).tensors()]
-    for leaf in candidates:
-        if leaf.ndim == 3 and leaf.shape[:2] == ids.shape and torch.is_floating_point(leaf):
-            return leaf
+    fitting = [
+        leaf for leaf in candidates if leaf.ndim == 3 and leaf.shape[:2] == ids.shape and torch.is_floating_point(leaf)
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise AnatomyError(
+            f"The model's output holds {len(fitting)} tensors [batch, position, ...] of shapes "
+            f"{[list(leaf.shape) for leaf in fitting]}, and none is called logits. Return the logits alone, or in a "
+            "dictionary under 'logits'."
+        )
     shapes = [list(leaf.shape) for leaf in candidates]
     raise AnatomyError(
         f"The model's output holds no logits: expected a tensor [batch, position, d_vocab] = [{ids.shape[0]}, "

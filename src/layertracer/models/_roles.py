@@ -39,24 +39,69 @@ class Part:
     has_softmax: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where rows and positions are in a model's stream.
+
+    Attributes:
+        batch_axis: Axis of the batch.
+        position_axis: Axis of the position.
+        n_rows: Size of the one.
+        n_positions: Size of the other.
+    """
+
+    batch_axis: int
+    position_axis: int
+    n_rows: int
+    n_positions: int
+
+    @classmethod
+    def of(cls, stream: Tensor, *, batch_axis: int, position_axis: int) -> Layout:
+        """The layout of a stream with these axes."""
+        return cls(
+            batch_axis=batch_axis,
+            position_axis=position_axis,
+            n_rows=stream.shape[batch_axis],
+            n_positions=stream.shape[position_axis],
+        )
+
+    def by_position(self, leaf: Tensor) -> Tensor | None:
+        """A view as [row, position, …], also where both were flattened into one axis; None for other tensors."""
+        if not torch.is_floating_point(leaf):
+            return None
+        fits = leaf.ndim > max(self.batch_axis, self.position_axis) and leaf.ndim > 2
+        if fits and (leaf.shape[self.batch_axis], leaf.shape[self.position_axis]) == (self.n_rows, self.n_positions):
+            return leaf.movedim((self.batch_axis, self.position_axis), (0, 1))
+        is_flat = leaf.ndim == 2 and leaf.shape[0] == self.n_rows * self.n_positions
+        if is_flat and (self.batch_axis, self.position_axis) == (0, 1):
+            return leaf.view(self.n_rows, self.n_positions, -1)
+        return None
+
+
 REACH_NONE, REACH_ONE, REACH_SOME, REACH_ALL = range(4)
 
 
-def find_parts(layer: CallRecord, calls: Sequence[CallRecord], *, stream: Tensor) -> tuple[Part, ...]:
+def find_parts(layer: CallRecord, calls: Sequence[CallRecord], *, layout: Layout) -> tuple[Part, ...]:
     """The mixer and the MLP of a layer.
 
     Args:
         layer: The layer's call in a probe.
         calls: All calls of the probe.
-        stream: The stream that entered the layer, [batch, position, width] in the model's own order of axes.
+        layout: Where rows and positions are.
+
+    Returns:
+        No part at all where one that mixes has no weights: then its projections are parts of their own, and what
+        belongs together cannot be told.
     """
     inner = [call for call in calls if call.parent is layer and call.outputs is not None]
     weighty = [call for call in inner if any(parameter.ndim >= 2 for parameter in call.module.parameters())]
     if len(weighty) == 1 and _is_whole_block(weighty[0], layer):
-        return find_parts(weighty[0], calls, stream=stream)
+        return find_parts(weighty[0], calls, layout=layout)
     parts: dict[nn.Module, Part] = {}
     for call in inner:
-        reach, has_softmax = _measure_reach(call, stream)
+        reach, has_softmax = _measure_reach(call, layout)
+        if reach > REACH_NONE and call not in weighty:
+            return ()
         if reach > REACH_NONE:
             parts[call.module] = Part(module=call.module, role="mixer", reach=reach, has_softmax=has_softmax)
         elif call in weighty:
@@ -64,12 +109,12 @@ def find_parts(layer: CallRecord, calls: Sequence[CallRecord], *, stream: Tensor
     return _settle(list(parts.values()))
 
 
-def measure_layer(layer: CallRecord, *, stream: Tensor) -> Part | None:
+def measure_layer(layer: CallRecord, *, layout: Layout) -> Part | None:
     """A layer as a whole, where it mixes positions; None where it does not.
 
     For layers in which no part mixes: then the layer's own code does, and what belongs to which part cannot be told.
     """
-    reach, has_softmax = _measure_reach(layer, stream)
+    reach, has_softmax = _measure_reach(layer, layout)
     if reach == REACH_NONE:
         return None
     return Part(module=layer.module, role="mixer", reach=reach, has_softmax=has_softmax)
@@ -106,23 +151,24 @@ class _OperatorNames(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _measure_reach(call: CallRecord, stream: Tensor) -> tuple[int, bool]:
+def _measure_reach(call: CallRecord, layout: Layout) -> tuple[int, bool]:
     """How far back the last position of a part looks, and whether by a softmax."""
-    length = stream.shape[1] if stream.ndim == 3 else 0
-    touched = [index for index, leaf in call.inputs.tensors() if _by_position(leaf, stream) is not None]
+    length = layout.n_positions
+    touched = [index for index, leaf in call.inputs.tensors() if layout.by_position(leaf) is not None]
     if not touched or length < 3:
         return REACH_NONE, False
     # Run again rather than taken from the probe: what a part returned may have been added to in place since.
-    before = _replay(call, stream, touched, n_changed=0)
+    before = _replay(call, layout, touched, n_changed=0)
     if before is None:
         return REACH_NONE, False
 
-    def reaches(n_first: int) -> bool:
+    def reaches(n_first: int, *, tolerance: float = 1e-5) -> bool:
         """Whether the last position depends on the first ones."""
-        return _differs(before, _replay(call, stream, touched, n_changed=n_first))
+        return _differs(before, _replay(call, layout, touched, n_changed=n_first), tolerance=tolerance)
 
     with _OperatorNames() as operators:
-        if not reaches(length - 1):
+        # Other tokens beside it change how experts are batched, hence the rounding of the last one.
+        if not reaches(length - 1, tolerance=max(1e-5, 8 * torch.finfo(before.dtype).eps)):
             return REACH_NONE, False
     has_softmax = any("softmax" in name or "scaled_dot_product" in name for name in operators.names)
     if reaches(1):
@@ -130,40 +176,29 @@ def _measure_reach(call: CallRecord, stream: Tensor) -> tuple[int, bool]:
     return (REACH_SOME if reaches(length - 2) else REACH_ONE), has_softmax
 
 
-def _replay(call: CallRecord, stream: Tensor, touched: Sequence[int], *, n_changed: int) -> Tensor | None:
+def _replay(call: CallRecord, layout: Layout, touched: Sequence[int], *, n_changed: int) -> Tensor | None:
     """The part's output at the last position, with its input at the first positions replaced."""
     values = list(call.inputs.values)
     for index in touched:
         replaced = values[index].clone()
-        rows = _by_position(replaced, stream)
+        rows = layout.by_position(replaced)
         assert rows is not None  # `touched` holds only such leaves
-        rows[:, :n_changed] = rows.flip(0)[:, :n_changed] + 0.5
+        rows[:, :n_changed] = 1 - 3 * rows.flip(0)[:, :n_changed]
         values[index] = replaced
     args, kwargs = call.inputs.rebuilt(values)
-    return _last_position(take_apart(call.module(*args, **kwargs)), stream)
+    return _last_position(take_apart(call.module(*args, **kwargs)), layout)
 
 
-def _last_position(output: Leaves, stream: Tensor) -> Tensor | None:
+def _last_position(output: Leaves, layout: Layout) -> Tensor | None:
     """What a part returns at the last position; None where it returns nothing by position."""
     for _, leaf in output.tensors():
-        rows = _by_position(leaf, stream)
+        rows = layout.by_position(leaf)
         if rows is not None:
             return rows[:, -1]
     return None
 
 
-def _by_position(leaf: Tensor, stream: Tensor) -> Tensor | None:
-    """A view of `leaf` as [batch, position, …], also where batch and position were flattened into one axis."""
-    if not torch.is_floating_point(leaf) or leaf.ndim < 2:
-        return None
-    if leaf.shape[:2] == stream.shape[:2] and leaf.ndim > 2:
-        return leaf
-    if leaf.shape[0] == stream.shape[0] * stream.shape[1] and leaf.ndim == 2:
-        return leaf.view(stream.shape[0], stream.shape[1], -1)
-    return None
-
-
-def _differs(one: Tensor, other: Tensor | None) -> bool:
+def _differs(one: Tensor, other: Tensor | None, *, tolerance: float) -> bool:
     assert other is not None  # the same call returned a tensor before
     scale = one.abs().max().clamp(min=1e-12)
-    return bool((one - other).abs().max() > 1e-5 * scale)
+    return bool((one - other).abs().max() > tolerance * scale)

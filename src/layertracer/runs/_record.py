@@ -68,8 +68,9 @@ class TraceRecord:
             with `target_tokens="all"`.
         embedding_log_prob: The same read from the embeddings, nats.
         target_rank: Rank of the target after each layer, 1 = top; the worst of several tokens.
-        entropy_bits: Entropy of the distribution after each layer, bits.
-        js_bits: JS divergence between the clean and the perturbed output, bits, in [0, 1].
+        entropy_bits: Entropy of the distribution after each layer, bits; the mean over the positions of several tokens.
+        js_bits: JS divergence between the clean and the perturbed output, bits, in [0, 1]; the mean over the positions
+            of several tokens.
         top_ids: The tokens most probable after each layer, best first.
         top_prob: Their probabilities.
         dominant_dimension: The dimension of the largest root mean square at the perturbed site.

@@ -35,7 +35,7 @@ class Engine:
     Attributes:
         network: The model.
         axes: Batch axes of its layers' arguments.
-        perturber: What is done to its layers; None for the lens alone.
+        perturber: What is done to its layers.
         n_draws: Number of draws.
         last_only: Whether only the prompt's last position is perturbed.
         method: "ladder" or "plain".
@@ -47,7 +47,7 @@ class Engine:
 
     network: Network
     axes: ArgumentAxes
-    perturber: Perturber | None
+    perturber: Perturber
     n_draws: int
     last_only: bool
     method: Method
@@ -85,8 +85,8 @@ class Engine:
     def _run_batch(self, batch: Sequence[Prompt], plan: PassPlan) -> None:
         ids = stack_ids(batch, self.network.device)
         # Prompts of a bucket are read at the same positions, the first of which is the prompt's last.
-        perturber: Perturber | None = self.perturber
-        if self.perturber is not None and self.last_only:
+        perturber: Perturber = self.perturber
+        if self.last_only:
             perturber = LastPosition(perturber=self.perturber, position=batch[0].read[0])
         measure = self._measure_ladder if self.method == "ladder" else self._measure_plain
         lens, js = measure(ids, batch, perturber, plan)
@@ -97,7 +97,7 @@ class Engine:
         self.readings.keep(batch, lens, js_bits)
 
     def _measure_ladder(
-        self, ids: Tensor, batch: Sequence[Prompt], perturber: Perturber | None, plan: PassPlan
+        self, ids: Tensor, batch: Sequence[Prompt], perturber: Perturber, plan: PassPlan
     ) -> tuple[LensStatistics, dict[tuple[int, int], Tensor]]:
         """Lens statistics [prompt, read, 1 + layer], and JS [prompt] of each layer and draw."""
         read = batch[0].read
@@ -123,7 +123,7 @@ class Engine:
         return Reduction(Tail(self.network), d_vocab=self.network.anatomy.d_vocab, budget_bytes=chunk_bytes)
 
     def _measure_plain(
-        self, ids: Tensor, batch: Sequence[Prompt], perturber: Perturber | None, plan: PassPlan
+        self, ids: Tensor, batch: Sequence[Prompt], perturber: Perturber, plan: PassPlan
     ) -> tuple[LensStatistics, dict[tuple[int, int], Tensor]]:
         """As `_measure_ladder`, one forward for each rung, layer and draw."""
         del plan
@@ -139,9 +139,8 @@ class Engine:
         ]
         lens = LensStatistics.stacked([*rungs, measure_lens(own, targets, n_top=N_TOP)], dim=2)
         js = {}
-        for layer in range(n_layers if perturber is not None else 0):
+        for layer in range(n_layers):
             for draw in range(self.n_draws):
-                assert perturber is not None  # else there is no layer to perturb
                 perturbed = plain_perturbed(network, ids, read=read, perturber=perturber, layer=layer, draw=draw)
                 js[layer, draw] = js_divergence(log_probs_of(perturbed), own).mean(dim=-1)
         return lens, js
@@ -151,6 +150,5 @@ def _targets(batch: Sequence[Prompt], clean: Tensor, reduction: Reduction) -> Te
     """Tokens followed [prompt, read]: the answers, or the model's own top tokens."""
     if batch[0].target_ids:
         return torch.tensor([prompt.target_ids for prompt in batch], device=clean.device)
-    flat = clean.flatten(0, 1)
-    any_target = torch.zeros(len(flat), dtype=torch.long, device=flat.device)
-    return reduction.lens(flat, any_target, n_top=1).top_ids.view(clean.shape[:2])
+    any_target = torch.zeros(clean.shape[:2], dtype=torch.long, device=clean.device)
+    return reduction.lens(clean.unsqueeze(2), any_target, n_top=1).top_ids[:, :, 0, 0]

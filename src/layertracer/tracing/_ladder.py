@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from layertracer._errors import AnatomyError
 from layertracer.models import (
     BatchAxis,
     Layer,
@@ -215,7 +216,6 @@ class ArgumentAxes:
         """Learn the axes of prompts of this length, where it may bring arguments in a form not seen before."""
         if length in self._looked_into:
             return
-        self._looked_into.add(length)
         layers = self._network.anatomy.layers
         records = []
         for batch in (2, 3):
@@ -225,6 +225,7 @@ class ArgumentAxes:
             signature = signature_of(one.inputs)
             if (layer.index, signature) not in self._known:
                 self._known[layer.index, signature] = batch_axes(one.inputs, other.inputs)
+        self._looked_into.add(length)
 
     def inputs(self, layer: Layer, leaves: Leaves, *, length: int) -> tuple[BatchAxis | None, ...]:
         """The batch axes of one call's arguments."""
@@ -260,6 +261,9 @@ def climb(
         perturber: What is done to its layers; None for the lens rows alone.
         variants: Which draws of which layers.
         axes: Batch axes known so far; a form of arguments not seen before is looked into.
+
+    Raises:
+        AnatomyError: If the layers are called in a form that batches of two and three do not show.
     """
 
     def ladder() -> LadderPass:
@@ -269,4 +273,11 @@ def climb(
         return ladder().run()
     except UnfamiliarArguments as unfamiliar:
         axes.look_into(unfamiliar.length)
-    return ladder().run()
+    try:
+        return ladder().run()
+    except UnfamiliarArguments as still:
+        raise AnatomyError(
+            f"{network.name!r} calls its layers with other kinds of arguments in this batch of {len(ids)} prompts of "
+            f"{still.length} tokens than in batches of two and three, so that their batch axes are not known. Trace "
+            "prompts of another length, or more of them at once."
+        ) from None

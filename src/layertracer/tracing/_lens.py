@@ -37,7 +37,6 @@ class Readout:
     embedding_log_probs: Float[Tensor, "prompt d_vocab"]
 
 
-@torch.inference_mode()
 def read_layers(
     model: TracedModel, samples: Task | Sequence[Sample], *, lens: Literal["logit"] = "logit", chat: bool = False
 ) -> Readout:
@@ -84,17 +83,18 @@ def read_layers(
     return Readout(log_probs=result[:, 1:], embedding_log_probs=result[:, 0])
 
 
+@torch.inference_mode()
 def _read_batch(model: TracedModel, batch: Sequence[Prompt]) -> Float[Tensor, "prompt rung d_vocab"]:
     """Log-probabilities of one batch, from the embeddings and after each layer, on the CPU."""
     ids, read = stack_ids(batch, model.device), batch[0].read
     if model.self_check.method == "plain":
         rungs = range(-1, model.anatomy.n_layers)
-        logits = [plain_readout(model.network, ids, read=read, layer=layer)[:, 0] for layer in rungs]
+        one_by_one = (plain_readout(model.network, ids, read=read, layer=layer)[:, 0] for layer in rungs)
     else:
         rows = climb(model.network, ids, read=read, perturber=None, variants={}, axes=model.axes)
         tail = Tail(model.network)
-        logits = [tail(rung[:, 0]) for rung in (rows.embedding, *rows.rungs)]
-    log_probs = torch.stack([log_probs_of(one).cpu() for one in logits], dim=1)
+        one_by_one = (tail(rung[:, 0]) for rung in (rows.embedding, *rows.rungs))
+    log_probs = torch.stack([log_probs_of(logits).cpu() for logits in one_by_one], dim=1)
     if bool(log_probs.isnan().any()):
         refuse_non_finite(model.network, ids)
     return log_probs

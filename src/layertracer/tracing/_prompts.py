@@ -61,6 +61,11 @@ def prepare_prompts(
 
 
 def _lay_out(index: int, sample: EncodedSample, *, target: TargetKind, target_tokens: TargetTokens) -> Prompt:
+    if sample.decoder_ids is not None:
+        raise UsageError(
+            f"Sample {index} has decoder_ids, which are for encoder-decoder models; this model has no encoder. Put all "
+            "tokens into the prompt."
+        )
     if not sample.prompt_ids:
         raise UsageError(f"Sample {index} has an empty prompt. Give at least one token.")
     if target == "answer" and not sample.answer_ids:

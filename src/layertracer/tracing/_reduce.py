@@ -89,11 +89,8 @@ class Reduction:
         return log_probs_of(self._tail(rows))
 
     def lens(self, rows: Tensor, targets: Tensor, *, n_top: int) -> LensStatistics:
-        """Statistics of rows [prompt, read, rung, …, width] for targets [prompt, read].
-
-        Rows [row, …, width] with targets [row] are taken too.
-        """
-        shape = rows.shape[: targets.ndim + 1] if rows.ndim > targets.ndim + 1 else targets.shape
+        """Statistics of rows [prompt, read, rung, …, width] for targets [prompt, read]."""
+        shape = rows.shape[: targets.ndim + 1]
         flat = rows.flatten(0, len(shape) - 1)
         wanted = targets.reshape(*targets.shape, *[1] * (len(shape) - targets.ndim)).expand(shape).flatten()
         parts = [

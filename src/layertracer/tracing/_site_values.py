@@ -22,6 +22,8 @@ from layertracer.tracing._rows import to_rows_first
 from layertracer.tracing._tail import replacing_forward
 
 _BANK_SIZE = 256
+_Chosen = dict[tuple[int, int], int]
+"""Entry in the bank for each prompt and position that stands in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,8 @@ def collect_site_values(
 
     They do not depend on how prompts are batched, nor on their order.
     """
-    totals = _Totals(network, chosen=_choose_entries(prompts, seed=seed))
+    chosen = _choose_entries(prompts, seed=seed)
+    totals = _Totals(network, n_entries=len(chosen))
     for bucket in bucket_prompts(prompts):
         length = len(bucket[0].ids)
         plan = plan_pass(
@@ -57,15 +60,51 @@ def collect_site_values(
             n_prompts=1 if row_by_row else len(bucket),
             budget_bytes=budget_bytes,
         )
-        for batch, seen in run_batches(network, bucket, plan, lambda batch, _: _see_batch(network, batch, site)):
-            totals.add(batch, seen)
+        for _, seen in run_batches(network, bucket, plan, lambda batch, _: _see_batch(network, batch, site, chosen)):
+            totals.add(seen)
     return totals.values()
 
 
-def _see_batch(network: Network, batch: Sequence[Prompt], site: Site) -> list[tuple[int, Tensor]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """Sums over what stood at one layer's site, and the values for the bank.
+
+    Taken at once: the model may go on to add to the same tensor in place.
+    """
+
+    layer: int
+    total: Tensor
+    squares: Tensor
+    count: int
+    entries: dict[int, Tensor]
+
+
+def _see_batch(network: Network, batch: Sequence[Prompt], site: Site, chosen: _Chosen) -> list[_Seen]:
     """What stands at the site of every layer, in one clean run."""
-    seen: list[tuple[int, Tensor]] = []
-    with observing_site(network, site, lambda layer, values: seen.append((layer, values))):
+    wanted = [
+        (row, position, chosen[prompt.index, position])
+        for row, prompt in enumerate(batch)
+        for position in range(len(prompt.ids))
+        if (prompt.index, position) in chosen
+    ]
+    seen: list[_Seen] = []
+
+    def see(layer: int, values: Tensor) -> None:
+        flat = values.flatten(0, -2).double()
+        seen.append(
+            _Seen(
+                layer=layer,
+                total=flat.sum(dim=0).cpu(),
+                squares=flat.square().sum(dim=0).cpu(),
+                count=len(flat),
+                entries={
+                    entry: values[row, position].reshape(-1, values.shape[-1])[0].float().cpu().clone()
+                    for row, position, entry in wanted
+                },
+            )
+        )
+
+    with observing_site(network, site, see):
         network.call(stack_ids(batch, network.device))
     return seen
 
@@ -99,7 +138,7 @@ def _observed(layer: Layer, site: Site, see: Callable[[int, Tensor], None]) -> C
     return observed
 
 
-def _choose_entries(prompts: Sequence[Prompt], *, seed: int) -> dict[tuple[int, int], int]:
+def _choose_entries(prompts: Sequence[Prompt], *, seed: int) -> _Chosen:
     """Which (prompt, position) stand in the bank, and where; independent of the prompts' order."""
     by_content = sorted(prompts, key=lambda prompt: (prompt.ids, prompt.index))
     places = [(prompt.index, position) for prompt in by_content for position in range(len(prompt.ids))]
@@ -111,26 +150,21 @@ def _choose_entries(prompts: Sequence[Prompt], *, seed: int) -> dict[tuple[int, 
 class _Totals:
     """Sums over positions, and the bank, as batches come in."""
 
-    def __init__(self, network: Network, *, chosen: dict[tuple[int, int], int]) -> None:
+    def __init__(self, network: Network, *, n_entries: int) -> None:
         shape = (network.anatomy.n_layers, network.anatomy.d_model)
         self._sum = torch.zeros(shape, dtype=torch.float64)
         self._squares = torch.zeros(shape, dtype=torch.float64)
         self._count = torch.zeros(shape[0], 1, dtype=torch.float64)
-        self._bank = torch.zeros(shape[0], len(chosen), shape[1])
-        self._chosen = chosen
+        self._bank = torch.zeros(shape[0], n_entries, shape[1])
 
-    def add(self, batch: Sequence[Prompt], seen: Sequence[tuple[int, Tensor]]) -> None:
+    def add(self, seen: Sequence[_Seen]) -> None:
         """Take in what was seen of one batch."""
-        for layer, values in seen:
-            flat = values.flatten(0, -2).double().cpu()
-            self._sum[layer] += flat.sum(dim=0)
-            self._squares[layer] += flat.square().sum(dim=0)
-            self._count[layer] += len(flat)
-            for row, prompt in enumerate(batch):
-                for position in range(len(prompt.ids)):
-                    entry = self._chosen.get((prompt.index, position))
-                    if entry is not None:
-                        self._bank[layer, entry] = values[row, position].reshape(-1, values.shape[-1])[0].float().cpu()
+        for one in seen:
+            self._sum[one.layer] += one.total
+            self._squares[one.layer] += one.squares
+            self._count[one.layer] += one.count
+            for entry, values in one.entries.items():
+                self._bank[one.layer, entry] = values
 
     def values(self) -> SiteValues:
         """The statistics."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from layertracer._errors import LayerTracerError, OutOfMemoryError, SiteError, UsageError
+from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError, SiteError, UsageError
 from layertracer._types import SITES, Mask, Noise, Perturbation, Sample, Skip, Status, TargetKind, TargetTokens
 from layertracer.measures import OnsetCriterion, Rise
 from layertracer.runs import TraceRecord, TraceSpec
@@ -80,6 +80,7 @@ def trace_model(
         SiteError: If the model does not have the perturbation's site.
         NonFiniteError: If the model's output is NaN.
         OutOfMemoryError: If not even one prompt fits.
+        ModelError: If the model's own code raises anything else.
         TraceInterrupted: On Ctrl-C; carries what was finished.
 
     A `LayerTracerError` that comes after prompts were finished carries them as its `record`.
@@ -114,6 +115,14 @@ def trace_model(
     except LayerTracerError as error:
         error.record = record("failed", error)
         raise
+    except Exception as error:  # whatever a model's own code raises: what was finished before must not be lost
+        n_done = int(run.readings.finished.sum())
+        failure = ModelError(
+            f"{model.name!r} raised an error of its own while it was traced, after {n_done} of {len(prompts)} prompts: "
+            f"{type(error).__name__}: {error}. What was finished is kept; the cause is in the model's own code."
+        )
+        failure.record = record("failed", failure)
+        raise failure from error
     return record("complete")
 
 
@@ -129,7 +138,9 @@ class _Run:
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._model, self._prompts, self._options, self._on_progress = model, prompts, options, on_progress
-        self._budget_bytes = parse_memory(options.memory) if options.memory else default_budget_bytes(model.network)
+        self._budget_bytes = (
+            parse_memory(options.memory) if options.memory is not None else default_budget_bytes(model.network)
+        )
         self.site_values: SiteValues | None = None
         self.readings = Readings.empty(
             n_prompts=len(prompts),
@@ -217,6 +228,8 @@ def refuse_perturbation(model: TracedModel, perturbation: Perturbation) -> None:
         return
     offered = [one for one in SITES if one == "block_output" or (one in check.errors and check[one].passed)]
     reason = "could not be proved right" if site in check.errors else "does not exist"
+    if check.method == "plain":
+        reason = "was not proved, since it is traced by the plain method,"
     raise SiteError(
         f"The site {site!r} {reason} in {name!r}, so that nothing can be masked there. Sites of this model: "
         f"{', '.join(offered)}."
