@@ -144,28 +144,27 @@ class LadderPass:
 
     def _run_layer(self, layer: Layer, forward: Callable[[], Any], *, stream: Tensor, entering: Tensor) -> Any:
         """The layer itself; for a site inside it, with the additions to the stream changed in the last rows."""
-        if self.perturber is None or self.perturber.site == "block_output":
+        draws, perturber = self.variants.get(layer.index, ()), self.perturber
+        if perturber is None or not draws or perturber.site == "block_output":
             return forward()
-        wanted: Role = "mixer" if self.perturber.site == "mixer_output" else "mlp"
-        draws = self.variants.get(layer.index, ())
-
+        wanted: Role = "mixer" if perturber.site == "mixer_output" else "mlp"
         seen: list[Role] = []
 
         def edit(added: Tensor, role: Role) -> Tensor | None:
-            if role != wanted or not draws or self.perturber is None:
+            if role != wanted:
                 return None
             seen.append(role)
             # Of the copies, not of the clean rows: an earlier addition of the same part may have changed them already.
             copies = to_rows_first(added, layer.wiring)[-len(draws) * self._n_clean :].unflatten(0, (len(draws), -1))
             rows = [
-                self.perturber(values, entering=entering, layer=layer.index, draws=[draw])[0]
+                perturber(values, entering=entering, layer=layer.index, draws=[draw])[0]
                 for draw, values in zip(draws, copies, strict=True)
             ]
             return from_rows_first(torch.cat(rows), layer.wiring)
 
         with watching(layer, stream, edit):
             output = forward()
-        refuse_unseen(layer, wanted, seen=bool(seen) or not draws)
+        refuse_unseen(layer, wanted, seen=bool(seen))
         return output
 
     def _finish(self, layer: Layer, output: Any, entering: Tensor) -> Any:

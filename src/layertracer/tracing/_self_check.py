@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -220,22 +221,31 @@ def _site_checks(probe: _Probe) -> tuple[tuple[Check, ...], tuple[str, ...]]:
     """One check for each site inside the layer that the model has."""
     roles = {part.role for layer in probe.network.anatomy.layers for part in layer.parts}
     checks, notes = [], []
-    for site in SITES[1:]:
-        if site.removesuffix("_output") not in roles:
-            continue
-        try:
-            layers = probe.one_of_each_kind
-            js = _ladder_readings(probe, site, layers, draws=(1,))[1]
-            error = _worst([_addition_error(probe), _plain_gap(probe, site, layers, js)])
-        except Exception as problem:  # a site that cannot be watched is not offered; the rest is unaffected
-            if is_out_of_memory(problem):
-                raise
-            error = float("inf")
-        check = _check(probe.network, site, error)
+    sites = [site for site in SITES[1:] if site.removesuffix("_output") in roles]
+    additions = _error_or_infinity(lambda: _addition_error(probe)) if sites else 0.0
+    for site in sites:
+        masking = _error_or_infinity(partial(_masking_error, probe, site))
+        check = _check(probe.network, site, _worst([additions, masking]))
         checks.append(check)
         if not check.passed:
             notes.append(f"{site} is not offered: what a layer adds to its stream there could not be told apart.")
     return tuple(checks), tuple(notes)
+
+
+def _error_or_infinity(measure: Callable[[], float]) -> float:
+    """An error; infinity where it cannot be measured: a site that cannot be watched is not offered, the rest is."""
+    try:
+        return measure()
+    except Exception as problem:
+        if is_out_of_memory(problem):
+            raise
+        return float("inf")
+
+
+def _masking_error(probe: _Probe, site: Site) -> float:
+    """How far the ladder's JS at a site is from the plain method's, for a layer of every kind."""
+    layers = probe.one_of_each_kind
+    return _plain_gap(probe, site, layers, _ladder_readings(probe, site, layers, draws=(1,))[1])
 
 
 def _addition_error(probe: _Probe) -> float:
