@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,15 +103,12 @@ def find_anatomy(call: ModelCall, *, layers: str | None = None, device: torch.de
     tables = [part.num_embeddings for part in call.module.modules() if isinstance(part, nn.Embedding)]
     few = _plain_token_ids(call.module, min([_FEW_TOKENS, *(size for size in tables if size > 1)]))
     first_ids = probe_ids(few, batch=PROBE_BATCHES[0], length=PROBE_LENGTHS[0], device=device)
-    d_vocab, n_input_tokens = _vocabulary(call, first_ids)
+    smaller, d_vocab = _first_run(call, first_ids)
+    n_input_tokens = _known_tokens(smaller, first_ids) or d_vocab
     allowed = _plain_token_ids(call.module, min(d_vocab, n_input_tokens))
-    probes = [
-        probe_ids(allowed, batch=batch, length=length, device=device)
-        for batch, length in zip(PROBE_BATCHES, PROBE_LENGTHS, strict=True)
-    ]
-    smaller = observe_calls(call.module.modules(), lambda: call(probes[0]))
     stack = find_stack(call.module, smaller, path=layers)
-    larger = observe_calls(call.module.modules(), lambda: call(probes[1]))
+    second_ids = probe_ids(allowed, batch=PROBE_BATCHES[1], length=PROBE_LENGTHS[1], device=device)
+    larger = observe_calls(call.module.modules(), lambda: call(second_ids))
     layer_calls = _layer_calls(stack, larger)
     wirings = wire_layers(_layer_calls(stack, smaller), layer_calls)
     kinds = [
@@ -190,24 +187,23 @@ def _layer_calls(stack: Stack, calls: Sequence[CallRecord]) -> list[CallRecord]:
     return found
 
 
-def _vocabulary(call: ModelCall, ids: Tensor) -> tuple[int, int]:
-    """Number of logits, and number of token ids that the embedding knows."""
-    sizes: list[int] = []
+def _known_tokens(calls: Sequence[CallRecord], ids: Tensor) -> int | None:
+    """Number of token ids that the embedding knows, from what was fed to it; None where no table was fed them."""
+    sizes = [
+        call.module.num_embeddings
+        for call in calls
+        if isinstance(call.module, nn.Embedding)
+        for _, leaf in call.inputs.tensors()
+        if leaf.shape == ids.shape and torch.equal(leaf, ids)
+    ]
+    return max(sizes, default=None)
+
+
+def _first_run(call: ModelCall, ids: Tensor) -> tuple[list[CallRecord], int]:
+    """All calls of the first run, and the number of logits; whatever it raises says that this is no language model."""
     output: list[Any] = []
-    embeddings = [module for module in call.module.modules() if isinstance(module, nn.Embedding)]
-    for record in _first_run(embeddings, lambda: output.append(call(ids))):
-        entering = [leaf for _, leaf in record.inputs.tensors()]
-        if any(leaf.shape == ids.shape and torch.equal(leaf, ids) for leaf in entering):
-            assert isinstance(record.module, nn.Embedding)  # only those were observed
-            sizes.append(record.module.num_embeddings)
-    d_vocab = find_logits(output[0], ids).shape[-1]
-    return d_vocab, max(sizes, default=d_vocab)
-
-
-def _first_run(modules: Sequence[nn.Module], run: Callable[[], object]) -> list[CallRecord]:
-    """The calls of the first run; whatever it raises says that this is no language model."""
     try:
-        return observe_calls(modules, run)
+        calls = observe_calls(call.module.modules(), lambda: output.append(call(ids)))
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -216,6 +212,7 @@ def _first_run(modules: Sequence[nn.Module], run: Callable[[], object]) -> list[
             "LayerTracer reads language models: forward takes token ids [batch, position] first (or as input_ids) and "
             "returns next-token logits. Wrap your module so that its forward does."
         ) from error
+    return calls, find_logits(output[0], ids).shape[-1]
 
 
 def _plain_token_ids(module: nn.Module, n_tokens: int) -> Tensor:

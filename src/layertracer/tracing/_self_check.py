@@ -163,11 +163,8 @@ def refuse_non_finite(network: Network, ids: Tensor) -> None:
 
 
 def _batch_error(probe: _Probe) -> float:
-    alone = [
-        _log_probs(plain_logits(probe.network, probe.ids[row : row + 1], read=probe.last))[0, 0]
-        for row in range(len(probe.ids))
-    ]
-    return _gap(torch.stack(alone), probe.own)
+    alone = _log_probs(plain_logits(probe.network, probe.ids[-1:], read=probe.last))[0, 0]
+    return _gap(alone, probe.own[-1])
 
 
 def _ladder_checks(probe: _Probe) -> tuple[Check, ...]:
