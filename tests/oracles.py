@@ -211,7 +211,9 @@ def _watching(
     branch = Branch(module="") if site == "block_output" else branch_of(block, (branches or {})[site])
 
     def note(received: Tensor, output: Tensor) -> Tensor:
-        seen.append(output - received if branch.adds_residual else output)
+        seen.append(
+            (output - received if branch.adds_residual else output).clone()
+        )  # a copy: Falcon adds to it in place afterwards
         return output
 
     with editing(block.get_submodule(branch.module), note, argument=int(branch.adds_residual)):

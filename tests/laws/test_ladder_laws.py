@@ -107,7 +107,7 @@ def test_after_an_exception_no_hook_is_left(site: str, fuse: int) -> None:
     state = hooks_and_overrides(module)
     model = lt.wrap_model(module, name="brittle")
     module.fuse = fuse
-    with pytest.raises(RuntimeError, match="the fuse has blown"):
+    with pytest.raises(lt.ModelError, match="the fuse has blown"):
         lt.trace(model, as_samples(PROMPTS), perturbation=lt.Mask(site=site, draws=2))
     assert hooks_and_overrides(module) == state
     module.fuse = None
