@@ -19,6 +19,7 @@ from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from layertracer._errors import SiteError
+from layertracer._types import Site
 from layertracer.models import Layer, Role, hooking, take_apart
 
 Tag = Literal["stream", "mixer", "mlp", "both"]
@@ -189,6 +190,11 @@ def watching(layer: Layer, stream: Tensor, edit: Edit) -> Iterator[BranchWatcher
 
     with hooking(roles, before=begin, after=end), watcher:
         yield watcher
+
+
+def role_at(site: Site) -> Role:
+    """The part of a layer whose additions are the site "mixer_output" or "mlp_output"."""
+    return "mixer" if site == "mixer_output" else "mlp"
 
 
 def refuse_unseen(layer: Layer, role: Role, *, seen: bool) -> None:

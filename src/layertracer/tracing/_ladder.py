@@ -32,7 +32,7 @@ from layertracer.models import (
     signature_of,
     take_apart,
 )
-from layertracer.tracing._branches import refuse_unseen, watching
+from layertracer.tracing._branches import refuse_unseen, role_at, watching
 from layertracer.tracing._perturb import Perturber
 from layertracer.tracing._rows import append_rows, expand_leaves, from_rows_first, repeat_rows, to_rows_first
 from layertracer.tracing._tail import replacing_forward
@@ -147,7 +147,7 @@ class LadderPass:
         draws, perturber = self.variants.get(layer.index, ()), self.perturber
         if perturber is None or not draws or perturber.site == "block_output":
             return forward()
-        wanted: Role = "mixer" if perturber.site == "mixer_output" else "mlp"
+        wanted = role_at(perturber.site)
         seen: list[Role] = []
 
         def edit(added: Tensor, role: Role) -> Tensor | None:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from layertracer.models import Layer, Network, Role, take_apart
-from layertracer.tracing._branches import refuse_unseen, watching
+from layertracer.tracing._branches import refuse_unseen, role_at, watching
 from layertracer.tracing._perturb import Perturber
 from layertracer.tracing._rows import from_rows_first, to_rows_first
 from layertracer.tracing._tail import bypassing, replacing_forward
@@ -56,7 +56,7 @@ def perturbing(layer: Layer, perturber: Perturber, *, draw: int) -> Iterator[Non
         if perturber.site == "block_output":
             leaves = take_apart(forward(*args, **kwargs))
             return leaves.replaced(wiring.stream_out, perturb(leaves.values[wiring.stream_out], entering))
-        wanted: Role = "mixer" if perturber.site == "mixer_output" else "mlp"
+        wanted = role_at(perturber.site)
         edits = []
 
         def edit(added: Tensor, role: Role) -> Tensor | None:

@@ -25,6 +25,7 @@ from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._ladder import ArgumentAxes, climb
 from layertracer.tracing._perturb import Perturber, make_perturber
 from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_readout
+from layertracer.tracing._reduce import log_probs_of
 from layertracer.tracing._tail import Tail, replacing_forward
 
 _LOG = logging.getLogger("layertracer")
@@ -83,7 +84,7 @@ def check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
         SelfCheckError: If not even the plain method agrees with the model itself.
     """
     ids = probe_ids(network.anatomy.plain_tokens, batch=_N_PROMPTS, length=_LENGTH, device=network.device, seed=1)
-    own = _log_probs(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0]
+    own = log_probs_of(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0]
     if bool(own.isnan().any()):
         refuse_non_finite(network, ids)
     probe = _Probe(network=network, axes=axes, ids=ids, own=own)
@@ -114,13 +115,13 @@ def check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
 def _plain_only(network: Network, checks: tuple[Check, ...], *, row_by_row: bool, notes: tuple[str, ...]) -> SelfCheck:
     """The verdict for a model whose ladder failed: the plain method, if that agrees with the model on one prompt."""
     ids = probe_ids(network.anatomy.plain_tokens, batch=1, length=_LENGTH, device=network.device, seed=1)
-    own = _log_probs(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0]
+    own = log_probs_of(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0]
     probe = _Probe(network=network, axes=ArgumentAxes(network), ids=ids, own=own)
     n_layers = network.anatomy.n_layers
-    readout = _log_probs(plain_readout(network, ids, read=probe.last, layer=n_layers - 1))[:, 0]
+    readout = log_probs_of(plain_readout(network, ids, read=probe.last, layer=n_layers - 1))[:, 0]
     perturber = probe.perturber("block_output")
     kept = [
-        _log_probs(plain_perturbed(network, ids, read=probe.last, perturber=perturber, layer=layer, draw=0))[:, 0]
+        log_probs_of(plain_perturbed(network, ids, read=probe.last, perturber=perturber, layer=layer, draw=0))[:, 0]
         for layer in probe.layers
     ]
     own_checks = (
@@ -163,14 +164,14 @@ def refuse_non_finite(network: Network, ids: Tensor) -> None:
 
 
 def _batch_error(probe: _Probe) -> float:
-    alone = _log_probs(plain_logits(probe.network, probe.ids[-1:], read=probe.last))[0, 0]
+    alone = log_probs_of(plain_logits(probe.network, probe.ids[-1:], read=probe.last))[0, 0]
     return _gap(alone, probe.own[-1])
 
 
 def _ladder_checks(probe: _Probe) -> tuple[Check, ...]:
     network, middle = probe.network, probe.layers[len(probe.layers) // 2]
     lens, js = _ladder_readings(probe, "block_output", probe.layers, draws=(0, 1))
-    plain = _log_probs(plain_readout(network, probe.ids, read=probe.last, layer=middle))[:, 0]
+    plain = log_probs_of(plain_readout(network, probe.ids, read=probe.last, layer=middle))[:, 0]
     return (
         _check(network, "readout", _gap(lens[probe.layers[-1]], probe.own)),
         _check(network, "lens", _gap(lens[middle], plain)),
@@ -193,7 +194,7 @@ def _ladder_readings(
         axes=probe.axes,
     )
     at_tail = torch.cat([torch.stack([rows.rungs[layer] for layer in lenses]), rows.perturbed])[:, :, 0]
-    log_probs = _log_probs(Tail(probe.network)(at_tail.flatten(0, 1))).unflatten(0, at_tail.shape[:2])
+    log_probs = log_probs_of(Tail(probe.network)(at_tail.flatten(0, 1))).unflatten(0, at_tail.shape[:2])
     lens = dict(zip(lenses, log_probs, strict=False))
     clean = log_probs[len(lens) - 1]
     js = {
@@ -209,7 +210,7 @@ def _plain_gap(probe: _Probe, site: Site, layers: Sequence[int], js: dict[tuple[
     gaps = []
     for layer in layers:
         perturbed = plain_perturbed(probe.network, probe.ids, read=probe.last, perturber=perturber, layer=layer, draw=1)
-        plain = js_divergence(_log_probs(perturbed)[:, 0], probe.own)
+        plain = js_divergence(log_probs_of(perturbed)[:, 0], probe.own)
         gaps.append(_gap(js[layer, 1], plain))
     return _worst(gaps)
 
@@ -293,10 +294,6 @@ def _check(network: Network, name: str, error: float, *, meaning: str | None = N
         passed=error <= tolerance,
         meaning=meaning or _MEANINGS[name],
     )
-
-
-def _log_probs(logits: Tensor) -> Tensor:
-    return torch.log_softmax(logits.float(), dim=-1)
 
 
 def _gap(one: Tensor, other: Tensor) -> float:

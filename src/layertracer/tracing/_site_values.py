@@ -15,7 +15,7 @@ from torch import Tensor
 from layertracer._types import Site
 from layertracer.models import Layer, Network, Role, take_apart
 from layertracer.tracing._batches import run_batches
-from layertracer.tracing._branches import watching
+from layertracer.tracing._branches import role_at, watching
 from layertracer.tracing._memory import plan_pass
 from layertracer.tracing._prompts import Prompt, bucket_prompts, stack_ids
 from layertracer.tracing._rows import to_rows_first
@@ -126,7 +126,7 @@ def _observed(layer: Layer, site: Site, see: Callable[[int, Tensor], None]) -> C
             output = forward(*args, **kwargs)
             see(layer.index, to_rows_first(take_apart(output).values[wiring.stream_out], wiring))
             return output
-        wanted: Role = "mixer" if site == "mixer_output" else "mlp"
+        wanted = role_at(site)
 
         def note(added: Tensor, role: Role) -> None:
             if role == wanted:
