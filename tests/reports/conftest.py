@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,13 @@ class OpenPage:
     page: Any
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+
+    def wait_until(self, condition: str, *, timeout_s: float = 30.0) -> None:
+        """Wait for a JavaScript condition; the page's policy forbids the scripts that Playwright would wait with."""
+        end = time.monotonic() + timeout_s
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < end, f"after {timeout_s:g} s still not so: {condition}"
+            self.page.wait_for_timeout(20)
 
     def hover_texts(self, plot: str, *, across: float, down: float) -> list[str]:
         """The texts of the hover label at a place inside a plot, in shares of its width and height."""

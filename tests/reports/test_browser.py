@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,12 +96,13 @@ def test_hovering_shows_both_curves_and_the_mixer(report: Path, open_page: Calla
 
 def test_choosing_a_prompt_redraws_its_grid(report: Path, open_page: Callable[..., Any]) -> None:
     """The select, the arrows and a press on the map all change prompt, target and grid."""
-    page = open_page(report).page
+    opened = open_page(report)
+    page = opened.page
     grid = page.locator("#plot-lens")
     before = grid.text_content()
     page.select_option("#prompt", "2")
     assert page.text_content("#lens-target") == "␣cold"
-    page.wait_for_function("text => document.getElementById('plot-lens').textContent !== text", arg=before)
+    opened.wait_until(f"document.getElementById('plot-lens').textContent !== {json.dumps(before)}")
     assert "␣cold" in grid.text_content()
     page.click("#next")
     assert page.input_value("#prompt") == "3"
@@ -115,28 +117,30 @@ def test_pressing_a_row_of_the_map_opens_its_prompt(report: Path, open_page: Cal
     opened.hover_texts("map", across=0.5, down=0.95)
     opened.page.mouse.down()
     opened.page.mouse.up()
-    opened.page.wait_for_function("document.getElementById('prompt').value === '4'")
+    opened.wait_until("document.getElementById('prompt').value === '4'")
     assert opened.page.text_content("#lens-target") == "␣old"
 
 
 @pytest.mark.parametrize("system", ["light", "dark"])
 def test_theme_follows_the_system_and_the_button(report: Path, open_page: Callable[..., Any], system: str) -> None:
     """Page and figures take the system's theme, and the button changes both."""
-    page = open_page(report, color_scheme=system).page
+    opened = open_page(report, color_scheme=system)
+    page = opened.page
     ground = "document.getElementById('plot-curves')._fullLayout?.paper_bgcolor"
     shown = {"light": "#ffffff", "dark": "#181b20"}
     other = "light" if system == "dark" else "dark"
     assert page.evaluate(ground).lower() == shown[system]
     page.click("#theme")
-    page.wait_for_function(f"{ground}?.toLowerCase() === '{shown[other]}'")
+    opened.wait_until(f"{ground}?.toLowerCase() === '{shown[other]}'")
     assert page.get_attribute("html", "data-theme") == other
 
 
 def test_print_is_light_and_opens_what_is_folded(report: Path, open_page: Callable[..., Any]) -> None:
     """On paper a dark page is light, its figures fit, its details are open and its buttons are gone."""
-    page = open_page(report, color_scheme="dark").page
+    opened = open_page(report, color_scheme="dark")
+    page = opened.page
     page.emulate_media(media="print")
-    page.wait_for_function("document.getElementById('plot-dominant')._fullLayout?.width === 690")
+    opened.wait_until("document.getElementById('plot-dominant')._fullLayout?.width === 690")
     assert page.evaluate("document.getElementById('plot-curves')._fullLayout.paper_bgcolor").lower() == "#ffffff"
     assert page.locator("details.print-open:not([open])").count() == 0
     assert page.locator("#plot-curves svg.main-svg").first.is_visible()
@@ -144,16 +148,21 @@ def test_print_is_light_and_opens_what_is_folded(report: Path, open_page: Callab
     assert len(page.pdf(format="A4")) > 20_000
 
 
-def test_every_figure_is_saved_as_png_and_svg(report: Path, open_page: Callable[..., Any], tmp_path: Path) -> None:
-    """Each figure's buttons give a PNG and an SVG file named after it."""
+@pytest.mark.parametrize("figure", FIGURES)
+def test_figure_is_saved_as_png_and_svg(
+    report: Path, open_page: Callable[..., Any], tmp_path: Path, figure: str
+) -> None:
+    """A figure's buttons give a PNG and an SVG file named after it.
+
+    Each figure has a page of its own: Chromium holds some back when a page saves many files in quick succession.
+    """
     page = open_page(report).page
-    for figure in FIGURES:
-        for suffix, start in (("png", b"\x89PNG"), ("svg", b"<svg")):
-            with page.expect_download() as download:
-                page.click(f"button[data-save={suffix}][data-figure={figure}]")
-            assert download.value.suggested_filename == f"layertracer-{figure}.{suffix}"
-            download.value.save_as(tmp_path / "saved")
-            assert (tmp_path / "saved").read_bytes().startswith(start)
+    for suffix, start in (("png", b"\x89PNG"), ("svg", b"<svg")):
+        with page.expect_download() as download:
+            page.click(f"button[data-save={suffix}][data-figure={figure}]")
+        assert download.value.suggested_filename == f"layertracer-{figure}.{suffix}"
+        download.value.save_as(tmp_path / "saved")
+        assert (tmp_path / "saved").read_bytes().startswith(start)
 
 
 def test_hostile_texts_stay_texts(hostile_report: Path, open_page: Callable[..., Any]) -> None:
@@ -189,11 +198,11 @@ def test_hostile_texts_stay_texts_under_the_pointer(hostile_report: Path, open_p
 
 def test_tables_behind_map_and_lens_open(report: Path, open_page: Callable[..., Any]) -> None:
     """The folded tables hold one row per prompt and one per layer."""
-    page = open_page(report).page
-    page.click("#map details summary")
-    assert page.locator("#map details tbody tr").count() == 8
-    page.click("#lens details summary")
-    assert page.locator("#lens details tbody tr").count() == 12
+    opened = open_page(report)
+    for section, rows in (("map", 8), ("lens", 12)):
+        opened.page.click(f"#{section} details summary")
+        opened.page.locator(f"#{section} details tbody tr").first.wait_for()
+        assert opened.page.locator(f"#{section} details tbody tr").count() == rows
 
 
 def test_prompts_are_sorted_by_column(report: Path, open_page: Callable[..., Any]) -> None:
@@ -243,6 +252,6 @@ def test_unusual_records_render_at_any_width(
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 1280
     opened.page.set_viewport_size({"width": 390, "height": 900})
     if opened.page.locator("#plot-curves").count():
-        opened.page.wait_for_function("document.getElementById('plot-curves')._fullLayout?.width < 390")
+        opened.wait_until("document.getElementById('plot-curves')._fullLayout?.width < 390")
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
     assert opened.complaints == []
