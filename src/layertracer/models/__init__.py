@@ -1,6 +1,6 @@
 """A network's insides: where it comes from, how it is called, and which layers it has."""
 
-from layertracer.models._anatomy import Anatomy, Layer, probe_ids
+from layertracer.models._anatomy import Anatomy, Layer
 from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._embedded import EmbeddedModel, list_embedded
 from layertracer.models._exhaustion import is_out_of_memory
@@ -35,7 +35,6 @@ __all__ = [
     "load_parts",
     "make_network",
     "observe_calls",
-    "probe_ids",
     "signature_of",
     "take_apart",
 ]

@@ -15,12 +15,11 @@ from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._kinds import mixer_kind, mlp_kind
 from layertracer.models._observe import CallRecord, observe_calls
+from layertracer.models._probes import known_tokens, plain_token_ids, probe_ids, probe_source, safe_tokens, text_config
 from layertracer.models._pytree import Leaves
 from layertracer.models._roles import Layout, Part, find_parts, measure_layer
 from layertracer.models._stack import Stack, find_stack
 from layertracer.models._wiring import PROBE_BATCHES, PROBE_LENGTHS, Wiring, wire_layers
-
-_FEW_TOKENS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +71,7 @@ class Anatomy:
         d_model: Width of the last axis of a layer's output.
         d_vocab: Number of logits at a position.
         n_input_tokens: Number of token ids that the model can read.
+        n_source_tokens: Number of token ids that its encoder can read; None in a model without an encoder.
         plain_tokens: Token ids without a special meaning, for probes.
     """
 
@@ -79,6 +79,7 @@ class Anatomy:
     d_model: int
     d_vocab: int
     n_input_tokens: int
+    n_source_tokens: int | None
     plain_tokens: Tensor = field(repr=False)
 
     @property
@@ -99,16 +100,18 @@ def find_anatomy(call: ModelCall, *, layers: str | None = None, device: torch.de
     Raises:
         AnatomyError: If no stack is found, or more than one, or its layers cannot be read.
     """
+    batch, length = PROBE_BATCHES[0], PROBE_LENGTHS[0]
+    first_call = probe_source(call, batch=batch, length=length, device=device)
     # The size of the vocabulary is not known yet; it is no smaller than the smallest table.
-    tables = [part.num_embeddings for part in call.module.modules() if isinstance(part, nn.Embedding)]
-    few = _plain_token_ids(call.module, min([_FEW_TOKENS, *(size for size in tables if size > 1)]))
-    first_ids = probe_ids(few, batch=PROBE_BATCHES[0], length=PROBE_LENGTHS[0], device=device)
-    smaller, d_vocab = _first_run(call, first_ids)
-    n_input_tokens = _known_tokens(smaller, first_ids) or d_vocab
-    allowed = _plain_token_ids(call.module, min(d_vocab, n_input_tokens))
-    stack = find_stack(call.module, smaller, path=layers)
-    second_ids = probe_ids(allowed, batch=PROBE_BATCHES[1], length=PROBE_LENGTHS[1], device=device)
-    larger = observe_calls(call.module.modules(), lambda: call(second_ids))
+    first_ids = probe_ids(safe_tokens(call.module), batch=batch, length=length, device=device)
+    smaller, d_vocab = _first_run(first_call, first_ids)
+    n_input_tokens = known_tokens(smaller, first_ids) or d_vocab
+    allowed = plain_token_ids(call.module, min(d_vocab, n_input_tokens))
+    stack = find_stack(call.module, smaller, n_positions=length, path=layers)
+    batch, length = PROBE_BATCHES[1], PROBE_LENGTHS[1]
+    second_call = probe_source(call, batch=batch, length=length, device=device)
+    second_ids = probe_ids(allowed, batch=batch, length=length, device=device)
+    larger = observe_calls(call.module.modules(), lambda: second_call(second_ids))
     layer_calls = _layer_calls(stack, larger)
     wirings = wire_layers(_layer_calls(stack, smaller), layer_calls)
     kinds = [
@@ -119,6 +122,7 @@ def find_anatomy(call: ModelCall, *, layers: str | None = None, device: torch.de
         d_model=layer_calls[0].inputs.values[wirings[0].stream_in].shape[-1],
         d_vocab=d_vocab,
         n_input_tokens=n_input_tokens,
+        n_source_tokens=None if first_call.source is None else known_tokens(smaller, first_call.source) or d_vocab,
         plain_tokens=allowed,
     )
 
@@ -187,18 +191,6 @@ def _layer_calls(stack: Stack, calls: Sequence[CallRecord]) -> list[CallRecord]:
     return found
 
 
-def _known_tokens(calls: Sequence[CallRecord], ids: Tensor) -> int | None:
-    """Number of token ids that the embedding knows, from what was fed to it; None where no table was fed them."""
-    sizes = [
-        call.module.num_embeddings
-        for call in calls
-        if isinstance(call.module, nn.Embedding)
-        for _, leaf in call.inputs.tensors()
-        if leaf.shape == ids.shape and torch.equal(leaf, ids)
-    ]
-    return max(sizes, default=None)
-
-
 def _first_run(call: ModelCall, ids: Tensor) -> tuple[list[CallRecord], int]:
     """All calls of the first run, and the number of logits; whatever it raises says that this is no language model."""
     output: list[Any] = []
@@ -213,23 +205,3 @@ def _first_run(call: ModelCall, ids: Tensor) -> tuple[list[CallRecord], int]:
             "returns next-token logits. Wrap your module so that its forward does."
         ) from error
     return calls, find_logits(output[0], ids).shape[-1]
-
-
-def _plain_token_ids(module: nn.Module, n_tokens: int) -> Tensor:
-    """Token ids below `n_tokens` without a special meaning in the model's configuration."""
-    settings = getattr(text_config(module), "__dict__", {})
-    named = (value for name, value in settings.items() if name.endswith("token_id"))
-    special = {token for value in named for token in (value if isinstance(value, list | tuple) else [value])}
-    return torch.tensor([token for token in range(n_tokens) if token not in special] or [0])
-
-
-def probe_ids(allowed: Tensor, *, batch: int, length: int, device: torch.device, seed: int = 0) -> Tensor:
-    """Random ids [batch, length] among the `allowed` ones."""
-    generator = torch.Generator().manual_seed(seed)
-    return allowed[torch.randint(0, len(allowed), (batch, length), generator=generator)].to(device)
-
-
-def text_config(module: nn.Module) -> Any:
-    """The configuration of the text model, inside a multimodal one's where there is one; None without any."""
-    config = getattr(module, "config", None)
-    return getattr(config, "text_config", None) or config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,23 +26,60 @@ class ModelCall:
 
     Attributes:
         module: The module.
-        ids_name: Keyword of the token ids; None where they go first, by position.
+        ids_name: Keyword of the token ids that are traced; None where they go first, by position.
         options: Keywords that switch off what a single forward does not need, as far as `forward` knows them.
+        source_name: Keyword of the encoder's token ids; None in a model without an encoder.
+        source: What the encoder reads, [batch, source position] or a single row for all; see `reading`.
+        encoded: What the encoder made of it, where that is known already.
     """
 
     module: nn.Module
     ids_name: str | None
     options: Mapping[str, Any]
+    source_name: str | None = None
+    source: Tensor | None = None
+    encoded: Any = None
 
     def __call__(self, ids: Tensor) -> Any:
         """Whatever the module returns for `ids` [batch, position]."""
         if self.ids_name is None:
             return self.module(ids, **self.options)
-        return self.module(**{self.ids_name: ids}, **self.options)
+        return self.module(**{self.ids_name: ids}, **self._source_arguments(len(ids)), **self.options)
 
     def logits(self, ids: Tensor) -> Tensor:
         """Logits [batch, position, d_vocab] for `ids` [batch, position]."""
         return find_logits(self(ids), ids)
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether an encoder reads token ids of its own."""
+        return self.source_name is not None
+
+    def reading(self, source: Tensor | None) -> ModelCall:
+        """The call whose encoder reads `source` [batch, source position]; the same call in a model without one."""
+        return self if source is None or not self.has_encoder else replace(self, source=source, encoded=None)
+
+    def reading_once(self, source: Tensor) -> ModelCall:
+        """The call whose encoder has read `source` [1, source position] once, for however many rows."""
+        if not self.has_encoder:
+            return self
+        knows_outputs = "encoder_outputs" in inspect.signature(self.module.forward).parameters
+        if not knows_outputs or not hasattr(self.module, "get_encoder"):
+            return replace(self, source=source, encoded=None)
+        get_encoder: Any = self.module.get_encoder
+        return replace(self, source=source, encoded=get_encoder()(**{_SOURCE: source})[0])
+
+    def _source_arguments(self, n_rows: int) -> dict[str, Any]:
+        if self.source_name is None:
+            return {}
+        assert self.source is not None  # `reading` comes first
+        if self.encoded is not None:
+            return {"encoder_outputs": (self.encoded.expand(n_rows, *self.encoded.shape[1:]),)}
+        rows = self.source.expand(n_rows, -1) if len(self.source) == 1 else self.source
+        return {self.source_name: rows}
+
+
+_SOURCE, _TRACED = "input_ids", "decoder_input_ids"
 
 
 def find_call(module: nn.Module) -> ModelCall:
@@ -50,10 +87,12 @@ def find_call(module: nn.Module) -> ModelCall:
     parameters = inspect.signature(module.forward).parameters
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     known = {name: value for name, value in _QUIET_OPTIONS.items() if name in parameters}
-    if takes_any and hasattr(module, "config") and "input_ids" in parameters:
+    if takes_any and hasattr(module, "config") and _SOURCE in parameters:
         # Hugging Face forwards hand unknown keywords down to where they are understood.
         known["use_cache"] = False
-    return ModelCall(module=module, ids_name="input_ids" if "input_ids" in parameters else None, options=known)
+    if _SOURCE in parameters and _TRACED in parameters:
+        return ModelCall(module=module, ids_name=_TRACED, options=known, source_name=_SOURCE)
+    return ModelCall(module=module, ids_name=_SOURCE if _SOURCE in parameters else None, options=known)
 
 
 def find_logits(output: Any, ids: Tensor) -> Tensor:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from layertracer.models._anatomy import Anatomy, find_anatomy, text_config
+from layertracer.models._anatomy import Anatomy, find_anatomy
 from layertracer.models._call import ModelCall, find_call
+from layertracer.models._probes import probe_ids, probe_source, text_config
 
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_sequence_length")
 
@@ -39,6 +40,31 @@ class Network:
     source: str
     device: torch.device
     dtype: torch.dtype
+
+    def reading(self, source: Tensor | None) -> Network:
+        """The network whose encoder reads `source` [batch, source position]; the same one where there is no encoder."""
+        return replace(self, call=self.call.reading(source))
+
+    def row(self, index: int) -> Network:
+        """The network whose encoder reads what row `index` of the present batch reads."""
+        source = self.call.source
+        return self if source is None else self.reading(source[index].unsqueeze(0))
+
+    def probe(self, *, batch: int, length: int, seed: int = 0) -> tuple[Network, Tensor]:
+        """Random token ids [batch, length], and the network whose encoder reads others beside them."""
+        call = probe_source(self.call, batch=batch, length=length, device=self.device, seed=seed)
+        ids = probe_ids(self.anatomy.plain_tokens, batch=batch, length=length, device=self.device, seed=seed)
+        return replace(self, call=call), ids
+
+    @property
+    def decoder_start_ids(self) -> tuple[int, ...] | None:
+        """What the decoder of an encoder-decoder model begins with; None where it is not configured."""
+        for holder in (getattr(self.module, "generation_config", None), getattr(self.module, "config", None)):
+            for name in ("decoder_start_token_id", "bos_token_id"):
+                token = getattr(holder, name, None)
+                if isinstance(token, int):
+                    return (token,)
+        return None
 
     @property
     def max_length(self) -> int | None:

@@ -30,12 +30,13 @@ class Stack:
     layers: tuple[tuple[str, nn.Module], ...]
 
 
-def find_stack(module: nn.Module, calls: Sequence[CallRecord], *, path: str | None = None) -> Stack:
+def find_stack(module: nn.Module, calls: Sequence[CallRecord], *, n_positions: int, path: str | None = None) -> Stack:
     """The decoder stack among the observed `calls` of all of `module`'s submodules.
 
     Args:
         module: The model.
         calls: What was observed while it ran, see `observe_calls`.
+        n_positions: Number of tokens that it read; an encoder beside it was given another number.
         path: Name of the container to take, where several could be meant.
 
     Raises:
@@ -50,6 +51,8 @@ def find_stack(module: nn.Module, calls: Sequence[CallRecord], *, path: str | No
             "run once each, in order, each taking the residual stream [batch, position, width] and returning one of "
             "the same shape. If the layers are held otherwise, put them into a torch.nn.ModuleList."
         )
+    own = [stack for stack in stacks if n_positions in _stream_shape(stack, calls)]
+    stacks = own or stacks
     longest = max(len(stack.layers) for stack in stacks)
     likely = [stack for stack in stacks if len(stack.layers) > 1] if longest > 1 else stacks
     if len(likely) > 1:
@@ -59,6 +62,14 @@ def find_stack(module: nn.Module, calls: Sequence[CallRecord], *, path: str | No
             f"wrap_model(module, layers={likely[-1].path!r})."
         )
     return likely[0]
+
+
+def _stream_shape(stack: Stack, calls: Sequence[CallRecord]) -> tuple[int, ...]:
+    """Shape of what enters a stack, without its width."""
+    first = next(call for call in calls if call.module is stack.layers[0][1])
+    link = shape_preserving(first)
+    assert link is not None  # `_could_be_layer` has seen to it
+    return tuple(first.inputs.values[link[0]].shape[:-1])
 
 
 def _chosen(stacks: Sequence[Stack], path: str) -> Stack:

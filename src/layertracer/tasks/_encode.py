@@ -39,8 +39,11 @@ def encode_samples(
     *,
     chat: bool = False,
     max_length: int | None = None,
+    has_encoder: bool = False,
 ) -> EncodedTask:
     """Token ids of prompts and answers, with the boundary found by tokenising both together.
+
+    Where an encoder reads the prompt and a decoder writes the answer, the two are no one text and are tokenised apart.
 
     Laws: the order is kept; a prompt's and its answer's ids together are the tokens of prompt + answer; samples given
     as ids come back as they are, and need no tokenizer.
@@ -51,6 +54,7 @@ def encode_samples(
         chat: Whether to put each prompt into the tokenizer's chat template as the user's turn. The answer then opens
             the reply, without its leading space.
         max_length: The model's context, in tokens; None where it has no limit.
+        has_encoder: Whether the model's encoder reads the prompts.
 
     Returns:
         The encoded samples with counts and warnings.
@@ -78,7 +82,7 @@ def encode_samples(
         cuts, start_token = [_cut_ids(sample) for sample in given], None
     else:
         rendered = _apply_chat_template(given, tokenizer) if chat else given
-        cuts, start_token = _cut_samples(rendered, tokenizer, add_special_tokens=not chat)
+        cuts, start_token = _cut_samples(rendered, tokenizer, add_special_tokens=not chat, apart=has_encoder)
         given = rendered
     check_answers(given, cuts)
     check_lengths(given, cuts, max_length=max_length)
@@ -116,10 +120,12 @@ def _render_chat(sample: Sample, tokenizer: Tokenizer) -> Sample:
 
 
 def _cut_samples(
-    samples: Sequence[Sample], tokenizer: Tokenizer, *, add_special_tokens: bool
+    samples: Sequence[Sample], tokenizer: Tokenizer, *, add_special_tokens: bool, apart: bool
 ) -> tuple[list[Cut], str | None]:
     """Every sample as prompt and answer ids, and the start token of the texts."""
-    joint = [i for i, sample in enumerate(samples) if sample.prompt is not None and sample.decoder_ids is None]
+    joint = [
+        i for i, sample in enumerate(samples) if sample.prompt is not None and sample.decoder_ids is None and not apart
+    ]
     texts = cut_texts(
         [str(samples[i].prompt) for i in joint],
         [samples[i].answer for i in joint],

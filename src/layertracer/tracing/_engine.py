@@ -16,7 +16,7 @@ from layertracer.tracing._ladder import ArgumentAxes, climb
 from layertracer.tracing._memory import PassPlan, plan_pass
 from layertracer.tracing._perturb import LastPosition, Perturber
 from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_readout
-from layertracer.tracing._prompts import Prompt, bucket_prompts, stack_ids
+from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts
 from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._reduce import LensStatistics, Reduction, log_probs_of, measure_lens
 from layertracer.tracing._tail import Tail
@@ -83,13 +83,13 @@ class Engine:
                 self.on_progress(Progress(done=int(done.sum()), total=len(done)))
 
     def _run_batch(self, batch: Sequence[Prompt], plan: PassPlan) -> None:
-        ids = stack_ids(batch, self.network.device)
+        network, ids = bind_batch(self.network, batch)
         # Prompts of a bucket are read at the same positions, the first of which is the prompt's last.
         perturber: Perturber = self.perturber
         if self.last_only:
             perturber = LastPosition(perturber=self.perturber, position=batch[0].read[0])
         measure = self._measure_ladder if self.method == "ladder" else self._measure_plain
-        lens, js = measure(ids, batch, perturber, plan)
+        lens, js = measure(network, ids, batch, perturber, plan)
         n_layers = self.network.anatomy.n_layers
         js_bits = torch.zeros(len(batch), self.n_draws, n_layers, device=ids.device)
         for (layer, draw), bits in js.items():
@@ -97,7 +97,7 @@ class Engine:
         self.readings.keep(batch, lens, js_bits)
 
     def _measure_ladder(
-        self, ids: Tensor, batch: Sequence[Prompt], perturber: Perturber, plan: PassPlan
+        self, network: Network, ids: Tensor, batch: Sequence[Prompt], perturber: Perturber, plan: PassPlan
     ) -> tuple[LensStatistics, dict[tuple[int, int], Tensor]]:
         """Lens statistics [prompt, read, 1 + layer], and JS [prompt] of each layer and draw."""
         read = batch[0].read
@@ -105,7 +105,7 @@ class Engine:
         js: dict[tuple[int, int], Tensor] = {}
         lens: LensStatistics | None = None
         for variants in plan.variant_chunks(n_layers=self.network.anatomy.n_layers, n_draws=self.n_draws):
-            rows = climb(self.network, ids, read=read, perturber=perturber, variants=variants, axes=self.axes)
+            rows = climb(network, ids, read=read, perturber=perturber, variants=variants, axes=self.axes)
             clean = rows.rungs[-1]
             if lens is None:
                 targets = _targets(batch, clean, reduction)
@@ -123,11 +123,11 @@ class Engine:
         return Reduction(Tail(self.network), d_vocab=self.network.anatomy.d_vocab, budget_bytes=chunk_bytes)
 
     def _measure_plain(
-        self, ids: Tensor, batch: Sequence[Prompt], perturber: Perturber, plan: PassPlan
+        self, network: Network, ids: Tensor, batch: Sequence[Prompt], perturber: Perturber, plan: PassPlan
     ) -> tuple[LensStatistics, dict[tuple[int, int], Tensor]]:
         """As `_measure_ladder`, one forward for each rung, layer and draw."""
         del plan
-        network, read = self.network, batch[0].read
+        read = batch[0].read
         own = log_probs_of(plain_logits(network, ids, read=read))
         targets = own.argmax(dim=-1)
         if batch[0].target_ids:

@@ -28,7 +28,6 @@ from layertracer.models import (
     Wiring,
     batch_axes,
     observe_calls,
-    probe_ids,
     signature_of,
     take_apart,
 )
@@ -218,8 +217,8 @@ class ArgumentAxes:
         layers = self._network.anatomy.layers
         records = []
         for batch in (2, 3):
-            ids = probe_ids(self._network.anatomy.plain_tokens, batch=batch, length=length, device=self._network.device)
-            records.append(observe_calls([layer.module for layer in layers], partial(self._network.call, ids)))
+            network, ids = self._network.probe(batch=batch, length=length)
+            records.append(observe_calls([layer.module for layer in layers], partial(network.call, ids)))
         for layer, one, other in zip(layers, *records, strict=True):
             signature = signature_of(one.inputs)
             if (layer.index, signature) not in self._known:

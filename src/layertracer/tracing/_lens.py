@@ -18,7 +18,7 @@ from layertracer.tracing._ladder import climb
 from layertracer.tracing._memory import default_budget_bytes, plan_pass
 from layertracer.tracing._model import TracedModel
 from layertracer.tracing._plain import plain_readout
-from layertracer.tracing._prompts import Prompt, bucket_prompts, prepare_prompts, stack_ids
+from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts, prepare_prompts
 from layertracer.tracing._reduce import log_probs_of
 from layertracer.tracing._self_check import refuse_non_finite
 from layertracer.tracing._tail import Tail
@@ -66,7 +66,13 @@ def read_layers(
     """
     if lens != "logit":
         raise UnknownNameError.among("lens", lens, ("logit",))
-    encoded = encode_samples(samples, model.tokenizer, chat=chat, max_length=model.network.max_length)
+    encoded = encode_samples(
+        samples,
+        model.tokenizer,
+        chat=chat,
+        max_length=model.network.max_length,
+        has_encoder=model.network.call.has_encoder,
+    )
     prompts = prepare_prompts(encoded.samples, model.network, target="model", target_tokens="first")
     anatomy = model.anatomy
     result = torch.empty(len(prompts), 1 + anatomy.n_layers, anatomy.d_vocab)
@@ -86,15 +92,15 @@ def read_layers(
 @torch.inference_mode()
 def _read_batch(model: TracedModel, batch: Sequence[Prompt]) -> Float[Tensor, "prompt rung d_vocab"]:
     """Log-probabilities of one batch, from the embeddings and after each layer, on the CPU."""
-    ids, read = stack_ids(batch, model.device), batch[0].read
+    (network, ids), read = bind_batch(model.network, batch), batch[0].read
     if model.self_check.method == "plain":
         rungs = range(-1, model.anatomy.n_layers)
-        one_by_one = (plain_readout(model.network, ids, read=read, layer=layer)[:, 0] for layer in rungs)
+        one_by_one = (plain_readout(network, ids, read=read, layer=layer)[:, 0] for layer in rungs)
     else:
-        rows = climb(model.network, ids, read=read, perturber=None, variants={}, axes=model.axes)
-        tail = Tail(model.network)
+        rows = climb(network, ids, read=read, perturber=None, variants={}, axes=model.axes)
+        tail = Tail(network)
         one_by_one = (tail(rung[:, 0]) for rung in (rows.embedding, *rows.rungs))
     log_probs = torch.stack([log_probs_of(logits).cpu() for logits in one_by_one], dim=1)
     if bool(log_probs.isnan().any()):
-        refuse_non_finite(model.network, ids)
+        refuse_non_finite(network, ids)
     return log_probs

@@ -22,12 +22,14 @@ class Prompt:
         ids: Token ids that are fed: the prompt and, with several target tokens, all of them but the last.
         read: Positions whose next-token distribution is read.
         target_ids: Tokens that are followed, one for each position; () for the model's own top token.
+        source_ids: Token ids that the encoder reads; None in a model without one.
     """
 
     index: int
     ids: tuple[int, ...]
     read: tuple[int, ...]
     target_ids: tuple[int, ...]
+    source_ids: tuple[int, ...] | None = None
 
 
 def prepare_prompts(
@@ -54,18 +56,16 @@ def prepare_prompts(
             f"{target_tokens!r}. Choose one of them each."
         )
     prompts = tuple(
-        _lay_out(index, sample, target=target, target_tokens=target_tokens) for index, sample in enumerate(samples)
+        _lay_out(index, sample, network, target=target, target_tokens=target_tokens)
+        for index, sample in enumerate(samples)
     )
     _check_ids(prompts, network)
     return prompts
 
 
-def _lay_out(index: int, sample: EncodedSample, *, target: TargetKind, target_tokens: TargetTokens) -> Prompt:
-    if sample.decoder_ids is not None:
-        raise UsageError(
-            f"Sample {index} has decoder_ids, which are for encoder-decoder models; this model has no encoder. Put all "
-            "tokens into the prompt."
-        )
+def _lay_out(
+    index: int, sample: EncodedSample, network: Network, *, target: TargetKind, target_tokens: TargetTokens
+) -> Prompt:
     if not sample.prompt_ids:
         raise UsageError(f"Sample {index} has an empty prompt. Give at least one token.")
     if target == "answer" and not sample.answer_ids:
@@ -74,25 +74,48 @@ def _lay_out(index: int, sample: EncodedSample, *, target: TargetKind, target_to
             "target='model'."
         )
     followed = () if target == "model" else sample.answer_ids[: 1 if target_tokens == "first" else None]
-    ids = sample.prompt_ids + followed[:-1]
-    first = len(sample.prompt_ids) - 1
-    return Prompt(index=index, ids=ids, read=tuple(range(first, len(ids))), target_ids=followed)
+    source_ids, prompt_ids = _split(index, sample, network)
+    ids = prompt_ids + followed[:-1]
+    first = len(prompt_ids) - 1
+    read = tuple(range(first, len(ids)))
+    return Prompt(index=index, ids=ids, read=read, target_ids=followed, source_ids=source_ids)
+
+
+def _split(index: int, sample: EncodedSample, network: Network) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
+    """What the encoder reads, None without one, and what the layers that are traced read."""
+    if not network.call.has_encoder:
+        if sample.decoder_ids is not None:
+            raise UsageError(
+                f"Sample {index} has decoder_ids, which are for encoder-decoder models; {network.name!r} has no "
+                "encoder. Put all tokens into the prompt."
+            )
+        return None, sample.prompt_ids
+    decoder_ids = sample.decoder_ids or network.decoder_start_ids
+    if not decoder_ids:
+        raise UsageError(
+            f"Sample {index} has no decoder_ids, and {network.name!r} names no token that its decoder starts with. "
+            "Give what the decoder has read so far: Sample(..., decoder_ids=(start,))."
+        )
+    return sample.prompt_ids, decoder_ids
 
 
 def _check_ids(prompts: Sequence[Prompt], network: Network) -> None:
     """Refuse prompts that the model cannot read, all of them at once."""
     longest = network.max_length
-    if longest is not None and any(len(prompt.ids) > longest for prompt in prompts):
-        offending = [prompt.index for prompt in prompts if len(prompt.ids) > longest]
-        worst = max(len(prompt.ids) for prompt in prompts)
+    lengths = [max(len(prompt.ids), len(prompt.source_ids or ())) for prompt in prompts]
+    if longest is not None and any(length > longest for length in lengths):
+        offending = [prompt.index for prompt, length in zip(prompts, lengths, strict=True) if length > longest]
+        worst = max(lengths)
         raise PromptTooLongError(
             f"{len(offending)} of {len(prompts)} prompts are longer than the context of {network.name!r}: up to "
             f"{worst} tokens, at most {longest} fit (samples {_short_list(offending)}). Use fewer demonstrations "
             "or shorter prompts."
         )
     n_tokens, d_vocab = network.anatomy.n_input_tokens, network.anatomy.d_vocab
+    n_source_tokens = network.anatomy.n_source_tokens or 0
     for prompt in prompts:
-        outside = [token for token in prompt.ids if not 0 <= token < n_tokens]
+        outside = [token for token in prompt.source_ids or () if not 0 <= token < n_source_tokens]
+        outside += [token for token in prompt.ids if not 0 <= token < n_tokens]
         outside += [token for token in prompt.target_ids if not 0 <= token < d_vocab]
         if outside:
             raise UsageError(
@@ -111,12 +134,16 @@ def bucket_prompts(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
 
     Nothing is padded: padding changes positions in some models and recurrent state in others.
     """
-    buckets: dict[tuple[int, tuple[int, ...]], list[Prompt]] = {}
+    buckets: dict[tuple[int, int, tuple[int, ...]], list[Prompt]] = {}
     for prompt in prompts:
-        buckets.setdefault((len(prompt.ids), prompt.read), []).append(prompt)
+        key = len(prompt.source_ids or ()), len(prompt.ids), prompt.read
+        buckets.setdefault(key, []).append(prompt)
     return list(buckets.values())
 
 
-def stack_ids(batch: Sequence[Prompt], device: torch.device) -> Tensor:
-    """Token ids [prompt, position] of a batch."""
-    return torch.tensor([prompt.ids for prompt in batch], device=device)
+def bind_batch(network: Network, batch: Sequence[Prompt]) -> tuple[Network, Tensor]:
+    """The token ids [prompt, position] of a batch, and the network whose encoder, if any, reads what goes with them."""
+    ids = torch.tensor([prompt.ids for prompt in batch], device=network.device)
+    if batch[0].source_ids is None:
+        return network, ids
+    return network.reading(torch.tensor([prompt.source_ids for prompt in batch], device=network.device)), ids

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from layertracer._errors import NonFiniteError, SelfCheckError
 from layertracer._types import SITES, Check, Mask, SelfCheck, Site
-from layertracer.models import Layer, Network, Role, is_out_of_memory, probe_ids, take_apart
+from layertracer.models import Layer, Network, Role, is_out_of_memory, take_apart
 from layertracer.tracing._branches import watching
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._ladder import ArgumentAxes, climb
@@ -83,7 +83,7 @@ def check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
         NonFiniteError: If its logits are not finite; names the first layer where that shows.
         SelfCheckError: If not even the plain method agrees with the model itself.
     """
-    ids = probe_ids(network.anatomy.plain_tokens, batch=_N_PROMPTS, length=_LENGTH, device=network.device, seed=1)
+    network, ids = network.probe(batch=_N_PROMPTS, length=_LENGTH, seed=1)
     own = log_probs_of(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0]
     if bool(own.isnan().any()):
         refuse_non_finite(network, ids)
@@ -114,7 +114,7 @@ def check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
 
 def _plain_only(network: Network, checks: tuple[Check, ...], *, row_by_row: bool, notes: tuple[str, ...]) -> SelfCheck:
     """The verdict for a model whose ladder failed: the plain method, if that agrees with the model on one prompt."""
-    ids = probe_ids(network.anatomy.plain_tokens, batch=1, length=_LENGTH, device=network.device, seed=1)
+    network, ids = network.probe(batch=1, length=_LENGTH, seed=1)
     own = log_probs_of(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0]
     probe = _Probe(network=network, axes=ArgumentAxes(network), ids=ids, own=own)
     n_layers = network.anatomy.n_layers
@@ -164,7 +164,7 @@ def refuse_non_finite(network: Network, ids: Tensor) -> None:
 
 
 def _batch_error(probe: _Probe) -> float:
-    alone = log_probs_of(plain_logits(probe.network, probe.ids[-1:], read=probe.last))[0, 0]
+    alone = log_probs_of(plain_logits(probe.network.row(-1), probe.ids[-1:], read=probe.last))[0, 0]
     return _gap(alone, probe.own[-1])
 
 

@@ -17,7 +17,7 @@ from layertracer.models import Layer, Network, Role, take_apart
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._branches import role_at, watching
 from layertracer.tracing._memory import plan_pass
-from layertracer.tracing._prompts import Prompt, bucket_prompts, stack_ids
+from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts
 from layertracer.tracing._rows import to_rows_first
 from layertracer.tracing._tail import replacing_forward
 
@@ -104,8 +104,9 @@ def _see_batch(network: Network, batch: Sequence[Prompt], site: Site, chosen: _C
             )
         )
 
+    bound, ids = bind_batch(network, batch)
     with observing_site(network, site, see):
-        network.call(stack_ids(batch, network.device))
+        bound.call(ids)
     return seen
 
 

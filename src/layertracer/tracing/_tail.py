@@ -59,6 +59,9 @@ class Tail:
 
     def __init__(self, network: Network) -> None:
         self._network = network
+        self._token = network.anatomy.plain_tokens[:1].to(network.device)
+        # The encoder reads something, once: where every layer is bypassed, what it says reaches nothing.
+        self._call = network.call.reading_once(self._token[None])
 
     def __call__(self, rows: Float[Tensor, "row *width"]) -> Float[Tensor, "row d_vocab"]:
         """Logits of single positions of the stream.
@@ -70,6 +73,5 @@ class Tail:
         """
         anatomy = self._network.anatomy
         stream = from_rows_first(rows.unsqueeze(1), anatomy.layers[-1].wiring)
-        ids = anatomy.plain_tokens[:1].to(self._network.device).expand(len(rows), 1)
         with bypassing(anatomy.layers, replacement=stream):
-            return self._network.call.logits(ids)[:, 0]
+            return self._call.logits(self._token.expand(len(rows), 1))[:, 0]

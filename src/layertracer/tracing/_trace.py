@@ -89,7 +89,13 @@ def trace_model(
     started_at, began = datetime.now(UTC), time.perf_counter()
     refuse_perturbation(model, options.perturbation)
     task = load_task(task) if isinstance(task, str) else task
-    encoded = encode_samples(task, model.tokenizer, chat=options.chat, max_length=model.network.max_length)
+    encoded = encode_samples(
+        task,
+        model.tokenizer,
+        chat=options.chat,
+        max_length=model.network.max_length,
+        has_encoder=model.network.call.has_encoder,
+    )
     prompts = prepare_prompts(
         encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
     )
