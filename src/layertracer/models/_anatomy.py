@@ -107,7 +107,13 @@ def find_anatomy(call: ModelCall, *, layers: str | None = None, device: torch.de
     smaller, d_vocab = _first_run(first_call, first_ids)
     n_input_tokens = known_tokens(smaller, first_ids) or d_vocab
     allowed = plain_token_ids(call.module, min(d_vocab, n_input_tokens))
-    stack = find_stack(call.module, smaller, n_positions=length, path=layers)
+    stack = find_stack(
+        call.module,
+        smaller,
+        n_positions=length,
+        n_source_positions=None if first_call.source is None else first_call.source.shape[1],
+        path=layers,
+    )
     batch, length = PROBE_BATCHES[1], PROBE_LENGTHS[1]
     second_call = probe_source(call, batch=batch, length=length, device=device)
     second_ids = probe_ids(allowed, batch=batch, length=length, device=device)

@@ -67,14 +67,15 @@ class ModelCall:
         if not knows_outputs or not hasattr(self.module, "get_encoder"):
             return replace(self, source=source, encoded=None)
         get_encoder: Any = self.module.get_encoder
-        return replace(self, source=source, encoded=get_encoder()(**{_SOURCE: source})[0])
+        return replace(self, source=source, encoded=get_encoder()(**{_SOURCE: source}))
 
     def _source_arguments(self, n_rows: int) -> dict[str, Any]:
         if self.source_name is None:
             return {}
         assert self.source is not None  # `reading` comes first
         if self.encoded is not None:
-            return {"encoder_outputs": (self.encoded.expand(n_rows, *self.encoded.shape[1:]),)}
+            states = self.encoded.last_hidden_state.expand(n_rows, -1, -1)
+            return {"encoder_outputs": type(self.encoded)(last_hidden_state=states)}
         rows = self.source.expand(n_rows, -1) if len(self.source) == 1 else self.source
         return {self.source_name: rows}
 

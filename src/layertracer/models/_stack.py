@@ -30,13 +30,21 @@ class Stack:
     layers: tuple[tuple[str, nn.Module], ...]
 
 
-def find_stack(module: nn.Module, calls: Sequence[CallRecord], *, n_positions: int, path: str | None = None) -> Stack:
+def find_stack(
+    module: nn.Module,
+    calls: Sequence[CallRecord],
+    *,
+    n_positions: int,
+    n_source_positions: int | None = None,
+    path: str | None = None,
+) -> Stack:
     """The decoder stack among the observed `calls` of all of `module`'s submodules.
 
     Args:
         module: The model.
         calls: What was observed while it ran, see `observe_calls`.
-        n_positions: Number of tokens that it read; an encoder beside it was given another number.
+        n_positions: Number of tokens that it read.
+        n_source_positions: Number of tokens that an encoder beside it read, another one.
         path: Name of the container to take, where several could be meant.
 
     Raises:
@@ -52,7 +60,7 @@ def find_stack(module: nn.Module, calls: Sequence[CallRecord], *, n_positions: i
             "the same shape. If the layers are held otherwise, put them into a torch.nn.ModuleList."
         )
     own = [stack for stack in stacks if n_positions in _stream_shape(stack, calls)]
-    stacks = own or stacks
+    stacks = own or [stack for stack in stacks if n_source_positions not in _stream_shape(stack, calls)]
     longest = max(len(stack.layers) for stack in stacks)
     likely = [stack for stack in stacks if len(stack.layers) > 1] if longest > 1 else stacks
     if len(likely) > 1:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -54,6 +55,8 @@ class Wiring:
         stream_out: Leaf of the output that is the stream.
         batch_axis: Axis of the stream that is the batch.
         position_axis: Axis of the stream that is the position; the width is the last.
+        n_leading: Entries of that axis that come before the first token's (learnt prompts in front of it).
+        n_parallel: Entries of that axis for each token, as blocks one behind the other (ProphetNet's n-gram streams).
         inputs: Batch axis of every tensor among the arguments, None where it does not grow with the batch.
         outputs: Likewise for the output.
         signature: Shape of the arguments for which `inputs` holds.
@@ -63,6 +66,8 @@ class Wiring:
     stream_out: int
     batch_axis: int
     position_axis: int
+    n_leading: int
+    n_parallel: int
     inputs: tuple[BatchAxis | None, ...]
     outputs: tuple[BatchAxis | None, ...]
     signature: Signature
@@ -142,8 +147,8 @@ def wire_layers(smaller: Sequence[CallRecord], larger: Sequence[CallRecord]) -> 
         assert one.outputs is not None and other.outputs is not None  # both probes have ended
         inputs, outputs = batch_axes(one.inputs, other.inputs), batch_axes(one.outputs, other.outputs)
         entering, leaving = inputs[stream_in], outputs[stream_out]
-        position_axis = _position_axis(one.inputs.values[stream_in], other.inputs.values[stream_in])
-        if entering is None or leaving != entering or entering.per_row != 1 or position_axis is None:
+        positions = _positions(one.inputs.values[stream_in], other.inputs.values[stream_in])
+        if entering is None or leaving != entering or entering.per_row != 1 or positions is None:
             raise AnatomyError(
                 f"The stream of {type(one.module).__name__} has shape {list(one.inputs.values[stream_in].shape)} at "
                 f"batch {PROBE_BATCHES[0]} and length {PROBE_LENGTHS[0]}: LayerTracer expects one axis for the batch "
@@ -154,7 +159,9 @@ def wire_layers(smaller: Sequence[CallRecord], larger: Sequence[CallRecord]) -> 
                 stream_in=stream_in,
                 stream_out=stream_out,
                 batch_axis=entering.axis,
-                position_axis=position_axis,
+                position_axis=positions.axis,
+                n_leading=positions.n_leading,
+                n_parallel=positions.n_parallel,
                 inputs=inputs,
                 outputs=outputs,
                 signature=signature_of(one.inputs),
@@ -163,12 +170,23 @@ def wire_layers(smaller: Sequence[CallRecord], larger: Sequence[CallRecord]) -> 
     return tuple(wirings)
 
 
-def _position_axis(smaller: Tensor, larger: Tensor) -> int | None:
-    found = [
-        axis
-        for axis, sizes in enumerate(zip(smaller.shape, larger.shape, strict=True))
-        if sizes == PROBE_LENGTHS and axis != smaller.ndim - 1
-    ]
+class _Positions(NamedTuple):
+    """An axis whose size is `n_leading + n_parallel × tokens`."""
+
+    axis: int
+    n_leading: int
+    n_parallel: int
+
+
+def _positions(smaller: Tensor, larger: Tensor) -> _Positions | None:
+    """The axis of the positions: the only one that grows with the length, by whole entries for each token."""
+    short, long = PROBE_LENGTHS
+    found = []
+    for axis, (few, many) in enumerate(zip(smaller.shape[:-1], larger.shape[:-1], strict=True)):
+        n_parallel, rest = divmod(many - few, long - short)
+        n_leading = few - n_parallel * short
+        if n_parallel >= 1 and rest == 0 and n_leading >= 0:
+            found.append(_Positions(axis, n_leading, n_parallel))
     return found[0] if len(found) == 1 else None
 
 

@@ -19,6 +19,7 @@ from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_read
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts
 from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._reduce import LensStatistics, Reduction, log_probs_of, measure_lens
+from layertracer.tracing._rows import stream_positions
 from layertracer.tracing._tail import Tail
 
 N_TOP = 5
@@ -87,7 +88,9 @@ class Engine:
         # Prompts of a bucket are read at the same positions, the first of which is the prompt's last.
         perturber: Perturber = self.perturber
         if self.last_only:
-            perturber = LastPosition(perturber=self.perturber, position=batch[0].read[0])
+            wiring = network.anatomy.layers[0].wiring
+            last = stream_positions(wiring, batch[0].read[:1], length=ids.shape[1])
+            perturber = LastPosition(perturber=self.perturber, positions=tuple(last))
         measure = self._measure_ladder if self.method == "ladder" else self._measure_plain
         lens, js = measure(network, ids, batch, perturber, plan)
         n_layers = self.network.anatomy.n_layers

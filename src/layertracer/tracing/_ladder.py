@@ -33,7 +33,7 @@ from layertracer.models import (
 )
 from layertracer.tracing._branches import refuse_unseen, role_at, watching
 from layertracer.tracing._perturb import Perturber
-from layertracer.tracing._rows import append_rows, expand_leaves, from_rows_first, repeat_rows, to_rows_first
+from layertracer.tracing._rows import append_rows, expand_leaves, from_rows_first, read_rows, repeat_rows, to_rows_first
 from layertracer.tracing._tail import replacing_forward
 
 Variants = Mapping[int, Sequence[int]]
@@ -177,7 +177,7 @@ class LadderPass:
             rows = self.perturber(self._clean(stream, wiring), entering=entering, layer=layer.index, draws=draws)
             stream = append_rows(stream, from_rows_first(rows.flatten(0, 1), wiring), wiring.batch_axis)
         if layer.index == self.network.anatomy.n_layers - 1:
-            self._rows = to_rows_first(stream, wiring)[:, list(self.read)]
+            self._rows = read_rows(to_rows_first(stream, wiring), wiring, self.read, length=self.ids.shape[1])
             raise _PassIsOver
         n_rows = stream.shape[wiring.batch_axis]
         values = expand_leaves(leaves, wiring.outputs, n_clean=self._n_clean, n_rows=n_rows)
@@ -190,7 +190,7 @@ class LadderPass:
 
     def _read_clean(self, stream: Tensor, wiring: Wiring) -> Tensor:
         """The clean rows at the positions that are read, a copy."""
-        return self._clean(stream, wiring)[:, list(self.read)].clone()
+        return read_rows(self._clean(stream, wiring), wiring, self.read, length=self.ids.shape[1])
 
 
 class ArgumentAxes:

@@ -126,15 +126,15 @@ class SkipPerturber:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastPosition:
-    """Another perturber, at one position of the prompt only.
+    """Another perturber, at one token of the prompt only.
 
     Attributes:
         perturber: The other one.
-        position: Index of the position.
+        positions: Where the token stands in the stream, see `stream_positions`.
     """
 
     perturber: Perturber
-    position: int
+    positions: tuple[int, ...]
 
     @property
     def site(self) -> Site:
@@ -145,7 +145,7 @@ class LastPosition:
         """See `Perturber`."""
         perturbed = self.perturber(values, entering=entering, layer=layer, draws=draws)
         here = torch.zeros(values.shape[1], dtype=torch.bool, device=values.device)
-        here[self.position] = True
+        here[list(self.positions)] = True
         return torch.where(here.reshape(1, 1, -1, *[1] * (values.ndim - 2)), perturbed, values)
 
 

@@ -21,6 +21,30 @@ def from_rows_first(rows: Tensor, wiring: Wiring) -> Tensor:
     return rows.movedim((0, 1), (wiring.batch_axis, wiring.position_axis))
 
 
+def stream_positions(wiring: Wiring, positions: Sequence[int], *, length: int) -> list[int]:
+    """Where the tokens at `positions` of a prompt stand along the stream's axis: `n_parallel` entries for each."""
+    return [
+        wiring.n_leading + which * length + position for position in positions for which in range(wiring.n_parallel)
+    ]
+
+
+def read_rows(rows: Tensor, wiring: Wiring, read: Sequence[int], *, length: int) -> Tensor:
+    """The tokens that are read out of [row, stream position, …, width], a copy.
+
+    Returns:
+        [row, read, …, width]; where a token has several entries, [row, read, entry, …, width].
+    """
+    taken = rows[:, stream_positions(wiring, read, length=length)]
+    return taken if wiring.n_parallel == 1 else taken.unflatten(1, (len(read), wiring.n_parallel))
+
+
+def as_prompts(rows: Tensor, wiring: Wiring) -> Tensor:
+    """Tokens [row, …, width], as `read_rows` gives them, as the stream of prompts of one token each."""
+    stream = rows.unsqueeze(1) if wiring.n_parallel == 1 else rows
+    leading = stream.new_zeros(len(rows), wiring.n_leading, *stream.shape[2:])
+    return from_rows_first(torch.cat((leading, stream), dim=1) if wiring.n_leading else stream, wiring)
+
+
 def expand_leaves(leaves: Leaves, axes: Sequence[BatchAxis | None], *, n_clean: int, n_rows: int) -> list[Any]:
     """Arguments for a batch of `n_rows`, whose rows repeat the `n_clean` prompts in order.
 

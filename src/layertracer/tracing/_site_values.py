@@ -18,7 +18,7 @@ from layertracer.tracing._batches import run_batches
 from layertracer.tracing._branches import role_at, watching
 from layertracer.tracing._memory import plan_pass
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts
-from layertracer.tracing._rows import to_rows_first
+from layertracer.tracing._rows import stream_positions, to_rows_first
 from layertracer.tracing._tail import replacing_forward
 
 _BANK_SIZE = 256
@@ -81,8 +81,9 @@ class _Seen:
 
 def _see_batch(network: Network, batch: Sequence[Prompt], site: Site, chosen: _Chosen) -> list[_Seen]:
     """What stands at the site of every layer, in one clean run."""
+    wiring = network.anatomy.layers[0].wiring
     wanted = [
-        (row, position, chosen[prompt.index, position])
+        (row, stream_positions(wiring, [position], length=len(prompt.ids))[0], chosen[prompt.index, position])
         for row, prompt in enumerate(batch)
         for position in range(len(prompt.ids))
         if (prompt.index, position) in chosen

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from layertracer.models import Layer, Network, take_apart
-from layertracer.tracing._rows import from_rows_first
+from layertracer.tracing._rows import as_prompts
 
 
 @contextmanager
@@ -72,6 +72,6 @@ class Tail:
             rows: What leaves the last layer, one position a row.
         """
         anatomy = self._network.anatomy
-        stream = from_rows_first(rows.unsqueeze(1), anatomy.layers[-1].wiring)
+        stream = as_prompts(rows, anatomy.layers[-1].wiring)
         with bypassing(anatomy.layers, replacement=stream):
             return self._call.logits(self._token.expand(len(rows), 1))[:, 0]
