@@ -69,7 +69,40 @@ def find_stack(
             f"{type(module).__name__} has more than one stack of layers: {listed}. Say which one is the decoder: "
             f"wrap_model(module, layers={likely[-1].path!r})."
         )
+    _refuse_layers_behind(module, likely[0], calls)
     return likely[0]
+
+
+def _refuse_layers_behind(module: nn.Module, stack: Stack, calls: Sequence[CallRecord]) -> None:
+    """Raise where blocks of another container run after the stack: then it is not what the output is read from.
+
+    Raises:
+        AnatomyError: If that is so.
+    """
+    own = {layer for _, layer in stack.layers}
+    last = max(index for index, call in enumerate(calls) if call.module in own)
+    behind = {call.module for call in calls[last + 1 :] if not _runs_inside(call, own)}
+    for path, container in module.named_modules():
+        blocks = [child for child in container.children() if child in behind and _n_matrices(child) > 1]
+        if isinstance(container, nn.ModuleList) and blocks:
+            raise AnatomyError(
+                f"{type(module).__name__} runs the layers of {path!r} after those of {stack.path!r}, the only ones "
+                "found that hand one stream on unchanged from each to the next, so that the output is not read from "
+                "them. A model whose last layers do not run as one chain cannot be traced."
+            )
+
+
+def _runs_inside(call: CallRecord, modules: set[nn.Module]) -> bool:
+    within: CallRecord | None = call
+    while within is not None:
+        if within.module in modules:
+            return True
+        within = within.parent
+    return False
+
+
+def _n_matrices(module: nn.Module) -> int:
+    return sum(parameter.ndim >= 2 for parameter in module.parameters())
 
 
 def _stream_shape(stack: Stack, calls: Sequence[CallRecord]) -> tuple[int, ...]:
