@@ -225,7 +225,8 @@ def _first_run(call: ModelCall, ids: Tensor) -> tuple[list[CallRecord], int]:
             raise
         raise AnatomyError(
             f"The module could not be run on token ids: {type(error).__name__}: {str(error).partition(chr(10))[0]}. "
-            "LayerTracer reads language models: forward takes token ids [batch, position] first (or as input_ids) and "
-            "returns next-token logits. Wrap your module so that its forward does."
+            "LayerTracer reads language models: forward takes token ids [batch, position] first (or as input_ids), of "
+            "any batch and length, and returns next-token logits. Wrap your module so that its forward does; a model "
+            "that reads several codebooks at once cannot be traced."
         ) from error
     return calls, find_logits(output[0], ids).shape[-1]
