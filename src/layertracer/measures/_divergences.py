@@ -73,7 +73,8 @@ def check_js(
         return check_finite(array, axes=JS_AXES, caller=caller), np.arange(array.shape[-1])
     # Checked with the missing ones as zeros, so that a message names the layer by its own index.
     checked = check_finite(np.where(missing, 0.0, array), axes=JS_AXES, caller=caller)
-    return checked[..., ~missing], np.flatnonzero(~missing)
+    # Laid out as if there were no others: sums then round alike.
+    return np.ascontiguousarray(checked[..., ~missing]), np.flatnonzero(~missing)
 
 
 def spread_out(

@@ -185,12 +185,12 @@ def _mixer_row(record: TraceRecord, group: MixerGroup) -> tuple[str, ...]:
     layers, gain_prob = f"{group.n_layers:,}", show_number(group.mean_gain_prob, digits=2, sign=True)
     row = [shorten(visible_line(group.mixer), 40), layers, f"{group.mean_depth:.2f}"]
     if group.mean_js_bits is None or group.interval is None or group.max_js_bits is None:
-        return (*row, "–", missing_part(record.spec), "–", gain_prob)
+        return (*row, missing_part(record.spec), "–", "–", gain_prob)
     if group.n_perturbed < group.n_layers:
         row[1] = f"{group.n_perturbed:,} of {layers}"
     ends = (show_number(end, digits=2) for end in (group.interval.low, group.interval.high))
     worst = f"layer {group.vulnerable_layer} ({show_number(group.max_js_bits, digits=2)})"
-    return (*row, show_number(group.mean_js_bits, digits=2), " to ".join(ends), worst, gain_prob)
+    return (*row, show_number(group.mean_js_bits), " to ".join(ends), worst, gain_prob)
 
 
 def _strips(record: TraceRecord, findings: Findings, js: Curve) -> tuple[Strip, Strip]:

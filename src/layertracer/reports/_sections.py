@@ -102,7 +102,7 @@ def _mixers(record: TraceRecord, table: Table) -> Section:
     return Section(
         id="mixers",
         short="Mixers",
-        title="Kind by kind of mixer",
+        title="By kind of mixer",
         lead=(
             f"How far the output moves {perturbation_clause(record.spec)}, and what a layer adds to the target's "
             "probability: means over the layers of each kind. The interval is over prompts and draws. "

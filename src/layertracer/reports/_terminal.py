@@ -86,7 +86,8 @@ def _draw_table(table: Table, *, width: int) -> Iterator[Text]:
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(table.columns))]
     if sum(widths) + 2 * (len(widths) - 1) > width:
         for name, *cells in table.rows:
-            facts = (f"{cell} ({head.lower()})" for head, cell in zip(table.columns[1:], cells, strict=True))
+            heads = (f"{head[:1].lower()}{head[1:]}" for head in table.columns[1:])
+            facts = (f"{head} {cell}" for head, cell in zip(heads, cells, strict=True))
             yield Text.assemble((f"{name} ", "bold"), " · ".join(facts))
         return
     for number, line in enumerate(lines):
