@@ -26,6 +26,7 @@ from layertracer.tracing._ladder import ArgumentAxes, climb
 from layertracer.tracing._perturb import Perturber, make_perturber
 from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_readout
 from layertracer.tracing._reduce import log_probs_of
+from layertracer.tracing._site_layers import layers_with
 from layertracer.tracing._tail import Tail, replacing_forward
 
 _LOG = logging.getLogger("layertracer")
@@ -240,9 +241,8 @@ def _plain_gap(probe: _Probe, site: Site, layers: Sequence[int], js: dict[tuple[
 
 def _site_checks(probe: _Probe) -> tuple[tuple[Check, ...], tuple[str, ...]]:
     """One check for each site inside the layer that the model has."""
-    roles = {part.role for layer in probe.network.anatomy.layers for part in layer.parts}
     checks, notes = [], []
-    sites = [site for site in SITES[1:] if site.removesuffix("_output") in roles]
+    sites = [site for site in SITES[1:] if layers_with(site, probe.network)]
     additions = _error_or_infinity(lambda: _addition_error(probe)) if sites else 0.0
     for site in sites:
         masking = _error_or_infinity(partial(_masking_error, probe, site))
@@ -264,8 +264,10 @@ def _error_or_infinity(measure: Callable[[], float]) -> float:
 
 
 def _masking_error(probe: _Probe, site: Site) -> float:
-    """How far the ladder's JS at a site is from the plain method's, for a layer of every kind."""
-    layers = probe.one_of_each_kind
+    """How far the ladder's JS at a site is from the plain method's, for a layer of every kind that has the site."""
+    having = set(layers_with(site, probe.network))
+    kinds = {(layer.mixer, layer.mlp): layer.index for layer in probe.network.anatomy.layers if layer.index in having}
+    layers = sorted(kinds.values())
     return _plain_gap(probe, site, layers, _ladder_readings(probe, site, layers, draws=(1,))[1])
 
 
