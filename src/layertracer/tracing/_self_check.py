@@ -19,7 +19,7 @@ from torch import Tensor
 
 from layertracer._errors import NonFiniteError, SelfCheckError
 from layertracer._types import SITES, Check, Mask, SelfCheck, Site
-from layertracer.models import Layer, Network, Role, is_out_of_memory, take_apart
+from layertracer.models import Layer, Network, Role, is_out_of_memory, observe_calls, take_apart
 from layertracer.tracing._branches import watching
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._ladder import ArgumentAxes, climb
@@ -82,10 +82,11 @@ def check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
 
     Raises:
         NonFiniteError: If its logits are not finite; names the first layer where that shows.
-        SelfCheckError: If not even the plain method agrees with the model itself.
+        SelfCheckError: If its layers run in another order than its anatomy says, it keeps something between calls, or
+            not even the plain method agrees with the model itself.
     """
     network, ids = network.probe(batch=_N_PROMPTS, length=_LENGTH, seed=1)
-    own = log_probs_of(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0]
+    own = _in_order(network, lambda: log_probs_of(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0])
     if bool(own.isnan().any()):
         refuse_non_finite(network, ids)
     probe = _Probe(network=network, axes=axes, ids=ids, own=own)
@@ -96,6 +97,7 @@ def check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
             "run one at a time, by the plain method."
         )
         return _plain_only(network, (batch,), row_by_row=True, notes=(note,))
+    _refuse_memory(probe)
     try:
         checks = (batch, *_ladder_checks(probe))
     except Exception as error:  # whatever a model's code raises means that the ladder is not for it
@@ -185,6 +187,40 @@ def _perturbed_batch_error(network: Network) -> float:
         float(js_divergence(perturbed(layer, None)[-1:], perturbed(layer, _N_PROMPTS - 1)).max())
         for layer in probe.layers
     )
+
+
+def _in_order(network: Network, run: Callable[[], Tensor]) -> Tensor:
+    """What `run` returns, if the layers run in the order of the anatomy meanwhile.
+
+    Raises:
+        SelfCheckError: If they do not.
+    """
+    output: list[Tensor] = []
+    modules = [layer.module for layer in network.anatomy.layers]
+    calls = observe_calls(modules, lambda: output.append(run()))
+    if [call.module for call in calls] != modules:
+        raise SelfCheckError(
+            f"{network.name!r} cannot be read: the layers that were found do not run once each, in the order found. "
+            "Make its forward call its layers in the same order at every length, then load it again."
+        )
+    return output[0]
+
+
+def _refuse_memory(probe: _Probe) -> None:
+    """Raise for a model that remembers an earlier call: the same prompts in the other order must give the same.
+
+    Raises:
+        SelfCheckError: If they do not.
+    """
+    network, source = probe.network, probe.network.call.source
+    turned = network if source is None else network.reading(source.flip(0))
+    error = _gap(log_probs_of(plain_logits(turned, probe.ids.flip(0), read=probe.last))[:, 0].flip(0), probe.own)
+    if not error <= _tolerance(network, "nats"):
+        raise SelfCheckError(
+            f"{network.name!r} cannot be read: two prompts in the other order give something else (by {error:.2g} "
+            "nats), although a prompt alone gives what it gives in a batch. It keeps something between calls, such as "
+            "a mask or a state of its first prompt: make it stateless, then load it again."
+        )
 
 
 def _batch_error(probe: _Probe) -> float:
