@@ -30,7 +30,7 @@ from layertracer.tracing._site_layers import layers_with
 from layertracer.tracing._tail import Tail, replacing_forward
 
 _LOG = logging.getLogger("layertracer")
-_N_PROMPTS, _LENGTH = 2, 11
+_N_PROMPTS, _LENGTH = 2, 7
 _MEANINGS = {
     "readout": "the last layer's readout is the model's own output",
     "lens": "a readout in the middle is the model with its later layers bypassed",
