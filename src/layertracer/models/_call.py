@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from layertracer._errors import AnatomyError
+from layertracer.models._heads import refuse_other_outputs
 from layertracer.models._pytree import take_apart
+from layertracer.models._wrappers import eagerly, is_compiled
 
 _QUIET_OPTIONS: Mapping[str, Any] = {
     "use_cache": False,  # a cache is state between calls; it is used only where it is the point
@@ -28,17 +30,20 @@ class ModelCall:
         module: The module.
         ids_name: Keyword of the token ids; None where they go first, by position.
         options: Keywords that switch off what a single forward does not need, as far as `forward` knows them.
+        is_compiled: Whether parts of it are compiled; they are run as they are written.
     """
 
     module: nn.Module
     ids_name: str | None
     options: Mapping[str, Any]
+    is_compiled: bool = False
 
     def __call__(self, ids: Tensor) -> Any:
         """Whatever the module returns for `ids` [batch, position]."""
-        if self.ids_name is None:
-            return self.module(ids, **self.options)
-        return self.module(**{self.ids_name: ids}, **self.options)
+        with eagerly(self.is_compiled):
+            if self.ids_name is None:
+                return self.module(ids, **self.options)
+            return self.module(**{self.ids_name: ids}, **self.options)
 
     def logits(self, ids: Tensor) -> Tensor:
         """Logits [batch, position, d_vocab] for `ids` [batch, position]."""
@@ -53,7 +58,12 @@ def find_call(module: nn.Module) -> ModelCall:
     if takes_any and hasattr(module, "config") and "input_ids" in parameters:
         # Hugging Face forwards hand unknown keywords down to where they are understood.
         known["use_cache"] = False
-    return ModelCall(module=module, ids_name="input_ids" if "input_ids" in parameters else None, options=known)
+    return ModelCall(
+        module=module,
+        ids_name="input_ids" if "input_ids" in parameters else None,
+        options=known,
+        is_compiled=is_compiled(module),
+    )
 
 
 def find_logits(output: Any, ids: Tensor) -> Tensor:
@@ -67,8 +77,9 @@ def find_logits(output: Any, ids: Tensor) -> Tensor:
         Logits [batch, position, d_vocab].
 
     Raises:
-        AnatomyError: If nothing in the output has that shape.
+        AnatomyError: If nothing in the output has that shape, or it is of another kind of model.
     """
+    refuse_other_outputs(output, ids)
     named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
     candidates = [named] if isinstance(named, Tensor) else [leaf for _, leaf in take_apart(output).tensors()]
     fitting = [
