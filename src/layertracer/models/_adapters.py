@@ -62,8 +62,8 @@ def read_adapter(folder: Path, *, label: str, allow_pickle: bool) -> Adapter:
     config = _read_config(folder / ADAPTER_CONFIG, label)
     if config.get("task_type") not in _TASKS:
         raise ModelLoadError(
-            f"{label} is an adapter for the task {config['task_type']!r}, which does not predict a next token. Expected "
-            "one with task_type 'CAUSAL_LM'. Load the model that it was put on."
+            f"{label} is an adapter for the task {config['task_type']!r}, which does not predict a next token. "
+            "Expected one with task_type 'CAUSAL_LM'. Load the model that it was put on."
         )
     if safetensors_files(folder, {}):
         raise ModelLoadError(
@@ -102,8 +102,8 @@ def put_on(module: nn.Module, adapter: Adapter, *, device: torch.device) -> nn.M
     missing = [message for message in messages if "missing adapter keys" in message]
     if missing:
         raise ModelLoadError(
-            f"{adapter.label} lacks weights that its configuration asks for: {missing[0].partition(': ')[2][:300]} They "
-            "would be random. Copy the whole adapter."
+            f"{adapter.label} lacks weights that its configuration asks for: {missing[0].partition(': ')[2][:300]} "
+            "They would be random. Copy the whole adapter."
         )
     for message in messages:
         logger.warning("%s: %s", adapter.label, " ".join(message.split()))

@@ -26,6 +26,7 @@ _INSTEAD = (
     "LayerTracer reads language models: token ids in, next-token logits out at every position. Load the language model "
     "that it was made from: load_model(its name), or AutoModelForCausalLM.from_pretrained and wrap_model."
 )
+_WITHOUT_VALUES = "Wrap the language model inside it instead (in TRL: wrap_model(model.pretrained_model))."
 
 
 def refuse_other_class(module: nn.Module) -> None:
@@ -36,12 +37,15 @@ def refuse_other_class(module: nn.Module) -> None:
     """
     base: Any = getattr(module, "get_base_model", None)  # what an adapter of peft was put on
     for one in (module, base() if callable(base) else None):
-        for ancestor in type(one).__mro__:
-            if OTHER_HEADS.search(ancestor.__name__):
-                raise AnatomyError(
-                    f"{type(module).__name__} does not predict a next token (it is a {ancestor.__name__}), so there is "
-                    f"nothing to read after its layers. {_INSTEAD}"
-                )
+        found = next((ancestor for ancestor in type(one).__mro__ if OTHER_HEADS.search(ancestor.__name__)), None)
+        if found is None:
+            continue
+        name = type(module).__name__
+        kind = "" if found is type(module) else f" (it is a {found.__name__})"
+        instead = _WITHOUT_VALUES if hasattr(module, "pretrained_model") else _INSTEAD
+        raise AnatomyError(
+            f"{name} does not predict a next token{kind}, so there is nothing to read after its layers. {instead}"
+        )
 
 
 def refuse_other_outputs(output: Any, ids: Tensor) -> None:
@@ -65,8 +69,7 @@ def refuse_other_outputs(output: Any, ids: Tensor) -> None:
     if values:
         raise AnatomyError(
             f"The model returns one number for each position, of shape {values[0]} for {list(ids.shape)} token ids: a "
-            "value or reward head. Wrap the language model inside it instead (in TRL: wrap_model(model.pretrained_model"
-            "))."
+            f"value or reward head. {_WITHOUT_VALUES}"
         )
 
 

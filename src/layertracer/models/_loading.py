@@ -194,9 +194,7 @@ def _load_adapter(folder: Path, request: _Request, *, label: str, name: str, sou
     base = _load(adapter.base, replace(request, revision=adapter.base_revision, adapter=label))
     module = put_on(base.module, adapter, device=request.device)
     own = load_tokenizer(Checkpoint(folder=folder, label=label, trust_remote_code=request.trust_remote_code))
-    return LoadedParts(
-        module=module, tokenizer=own or base.tokenizer, name=name, revision=base.revision, source=source
-    )
+    return LoadedParts(module=module, tokenizer=own or base.tokenizer, name=name, revision=base.revision, source=source)
 
 
 def _why_no_checkpoint(folder: Path) -> str:
