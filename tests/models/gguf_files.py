@@ -1,6 +1,6 @@
 """Tiny .gguf files of many architectures, written as llama.cpp's converter writes them.
 
-What that converter does to each architecture (names, metadata, turned and shifted weights) is written down here by hand.
+What that converter does to each architecture (names, metadata, turned and shifted weights) is written down by hand.
 Every setting that the format can hold is none of its defaults: a reader that passes over one is found out.
 """
 
