@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from layertracer.models._observe import CallRecord
 from layertracer.models._pytree import Leaves, take_apart
+from layertracer.models._weights import has_matrix, is_quantised
 
 Role = Literal["mixer", "mlp"]
 
@@ -94,7 +95,7 @@ def find_parts(layer: CallRecord, calls: Sequence[CallRecord], *, layout: Layout
         belongs together cannot be told.
     """
     inner = [call for call in calls if call.parent is layer and call.outputs is not None]
-    weighty = [call for call in inner if any(parameter.ndim >= 2 for parameter in call.module.parameters())]
+    weighty = [call for call in inner if has_matrix(call.module)]
     if len(weighty) == 1 and _is_whole_block(weighty[0], layer):
         return find_parts(weighty[0], calls, layout=layout)
     parts: dict[nn.Module, Part] = {}
@@ -162,13 +163,16 @@ def _measure_reach(call: CallRecord, layout: Layout) -> tuple[int, bool]:
     if before is None:
         return REACH_NONE, False
 
-    def reaches(n_first: int, *, tolerance: float = 1e-5) -> bool:
+    # Some quantised maps round all positions by common factors: whatever one holds changes the others a little.
+    rounding = 0.05 if is_quantised(call.module) else 1e-5
+
+    def reaches(n_first: int, *, tolerance: float = rounding) -> bool:
         """Whether the last position depends on the first ones."""
         return _differs(before, _replay(call, layout, touched, n_changed=n_first), tolerance=tolerance)
 
     with _OperatorNames() as operators:
         # Other tokens beside it change how experts are batched, hence the rounding of the last one.
-        if not reaches(length - 1, tolerance=max(1e-5, 8 * torch.finfo(before.dtype).eps)):
+        if not reaches(length - 1, tolerance=max(rounding, 8 * torch.finfo(before.dtype).eps)):
             return REACH_NONE, False
     has_softmax = any("softmax" in name or "scaled_dot_product" in name for name in operators.names)
     if reaches(1):
