@@ -10,7 +10,12 @@ from layertracer.reports._numbers import show_parameters
 from layertracer.reports._visible import shorten, visible_line
 from layertracer.runs import ModelRecord, TraceRecord, TraceSpec
 
-_SITES = {"block_output": "block output", "mixer_output": "mixer output", "mlp_output": "MLP output"}
+_SITES = {
+    "block_output": "block output",
+    "mixer_output": "mixer output",
+    "mlp_output": "MLP output",
+    "state": "state (the layer's memory)",
+}
 
 
 def model_name(record: TraceRecord) -> str:

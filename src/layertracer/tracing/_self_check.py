@@ -30,6 +30,7 @@ from layertracer.tracing._tail import Tail, replacing_forward
 
 _LOG = logging.getLogger("layertracer")
 _N_PROMPTS, _LENGTH = 2, 5
+_BRANCHES: tuple[Site, ...] = ("mixer_output", "mlp_output")  # "state" has a proof of its own
 _MEANINGS = {
     "readout": "the last layer's readout is the model's own output",
     "lens": "a readout in the middle is the model with its later layers bypassed",
@@ -219,7 +220,7 @@ def _site_checks(probe: _Probe) -> tuple[tuple[Check, ...], tuple[str, ...]]:
     """One check for each site inside the layer that the model has."""
     roles = {part.role for layer in probe.network.anatomy.layers for part in layer.parts}
     checks, notes = [], []
-    sites = [site for site in SITES[1:] if site.removesuffix("_output") in roles]
+    sites = [site for site in _BRANCHES if site.removesuffix("_output") in roles]
     additions = _error_or_infinity(lambda: _addition_error(probe)) if sites else 0.0
     for site in sites:
         masking = _error_or_infinity(partial(_masking_error, probe, site))

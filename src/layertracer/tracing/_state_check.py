@@ -1,0 +1,284 @@
+"""The proof of the site "state", made when it is first asked for: on a short probe, the model says with its own cache
+between two calls what it says in one, and a perturbed memory of one layer is that and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from layertracer._errors import SiteError
+from layertracer._types import Check, SelfCheck
+from layertracer.models import (
+    Leaves,
+    Memory,
+    Network,
+    StateMap,
+    StatePiece,
+    find_tensors,
+    hooking,
+    is_out_of_memory,
+    probe_ids,
+    take_apart,
+)
+from layertracer.tracing._divergence import js_divergence
+from layertracer.tracing._plain import plain_logits
+from layertracer.tracing._reduce import log_probs_of
+from layertracer.tracing._rows import to_rows_first
+from layertracer.tracing._state import STEP_WAYS, StateSite, StepWay
+
+_LENGTHS = (4, 11)
+"""Tokens of the probes: few, and more than a short window."""
+
+_MEANINGS = {
+    "state_readout": "read in two goes, with the model's own cache between them, a prompt gives what it gives in one",
+    "state_identity": "a perturbation of the memory that changes nothing changes no output",
+    "state_layers": "what a layer remembers is read by that layer and by none before it",
+    "state": "memories perturbed in one batch give what a prompt alone gives, one layer at a time",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scale:
+    """A perturbation for probes: every other entry times a factor."""
+
+    factor: float
+
+    def __call__(self, values: Tensor, *, piece: StatePiece, layer: int, draw: int) -> Tensor:
+        del piece, layer, draw
+        scaled = values.clone()
+        scaled[..., ::2] *= self.factor
+        return scaled
+
+
+_KEEP, _DROP = _Scale(factor=1.0), _Scale(factor=0.0)
+
+
+@dataclass(slots=True)
+class StateProof:
+    """The site "state" of a model, proved when it is first asked for; the verdict is kept.
+
+    Attributes:
+        network: The model.
+        row_by_row: Whether its prompts see one another in a batch.
+    """
+
+    network: Network
+    row_by_row: bool
+    _site: StateSite | None = field(default=None, init=False)
+    _checks: tuple[Check, ...] = field(default=(), init=False)
+    _refusal: str | None = field(default=None, init=False)
+
+    def site(self) -> StateSite:
+        """The site.
+
+        Raises:
+            SiteError: If the model keeps no memory that can be masked, or that could not be proved.
+        """
+        if self._site is None and self._refusal is None:
+            try:
+                self._site, self._checks = prove_state(self.network, row_by_row=self.row_by_row)
+            except SiteError as error:
+                self._refusal = str(error)
+        if self._site is None:
+            raise SiteError(self._refusal)
+        return self._site
+
+    def added_to(self, check: SelfCheck) -> SelfCheck:
+        """The proof at load together with this one, as far as it was made."""
+        return SelfCheck(
+            checks=(*check.checks, *self._checks), method=check.method, row_by_row=check.row_by_row, notes=check.notes
+        )
+
+
+@torch.inference_mode()
+def prove_state(network: Network, *, row_by_row: bool) -> tuple[StateSite, tuple[Check, ...]]:
+    """The site "state" of a model, and the errors that were measured.
+
+    Raises:
+        SiteError: If the model has no such site, or it could not be proved right.
+    """
+    try:
+        state = StateMap(network)
+    except SiteError:
+        raise
+    except Exception as error:  # whatever a model's own code raises with a cache means that the site is not for it
+        if is_out_of_memory(error):
+            raise
+        raise _refusal(network, f"running it with its cache raised {_first_line(error)}") from error
+    refuse_missing(state, network)
+    reasons = []
+    for way in STEP_WAYS:
+        if row_by_row and not way.one_row:
+            continue
+        site = StateSite(network=network, state=state, way=way)
+        try:
+            checks = _check_way(site)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            reasons.append(_first_line(error))
+            continue
+        failed = [check for check in checks if not check.passed]
+        if not failed:
+            return site, checks
+        reasons.append(", ".join(f"{check.name}: {check.error:.2g} {check.unit}" for check in failed))
+    raise _refusal(network, f"it could not be proved right ({'; '.join(dict.fromkeys(reasons))})")
+
+
+def refuse_missing(state: StateMap, network: Network) -> None:
+    """Raise where some layer keeps no memory of its own: the one place that decides so.
+
+    Raises:
+        SiteError: If that is so; names the layers.
+    """
+    without = state.layers_without
+    if without:
+        some = ", ".join(map(str, without[:8])) + (", …" if without[8:] else "")
+        raise SiteError(
+            f"{len(without)} of {network.anatomy.n_layers} layers of {network.name!r} keep no memory of their own "
+            f"(layers {some}), so that there is nothing to mask there at 'state'. Use site='block_output'."
+        )
+
+
+def _check_way(site: StateSite) -> tuple[Check, ...]:
+    readout, identity, rows = [], [], []
+    for length in _LENGTHS:
+        for n_read in (1, 2):
+            probe = _Probe.of(site, length=length, n_read=n_read)
+            readout.append(_gap(probe.clean, probe.own))
+            identity.append(probe.identity_error())
+        rows.append(probe.rows_error())
+    layers = _Probe.of(site, length=_LENGTHS[-1], n_read=1).layers_error()
+    return (
+        _check(site.network, "state_readout", _worst(readout), "nats"),
+        _check(site.network, "state_identity", _worst(identity), "bits"),
+        _check(site.network, "state_layers", layers, "relative"),
+        _check(site.network, "state", _worst(rows), "bits"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Probe:
+    """Two prompts (one, where rows run alone), what the model says about them, and what it says in two goes."""
+
+    site: StateSite
+    ids: Tensor
+    tokens: Tensor
+    memory: Memory
+    own: Tensor
+    clean: Tensor
+
+    @classmethod
+    def of(cls, site: StateSite, *, length: int, n_read: int) -> _Probe:
+        """A probe whose last `n_read` tokens are read after the prefix."""
+        network = site.network
+        batch = 1 if site.way.one_row else 2
+        ids = probe_ids(network.anatomy.plain_tokens, batch=batch, length=length, device=network.device, seed=2)
+        read = range(length - n_read, length)
+        tokens = ids[:, list(read)]
+        memory = site.read_prefix(ids, n_after=n_read)
+        return cls(
+            site=site,
+            ids=ids,
+            tokens=tokens,
+            memory=memory,
+            own=log_probs_of(plain_logits(network, ids, read=read)),
+            clean=site.clean(memory, tokens),
+        )
+
+    def identity_error(self) -> float:
+        """JS divergence of groups of rows whose memory is as it was."""
+        kept = self._perturbed(_KEEP, [(0, 0), (self.site.network.anatomy.n_layers - 1, 0)])
+        return float(js_divergence(kept, self.clean).max())
+
+    def rows_error(self) -> float:
+        """How far the JS of memories perturbed in one batch is from that of the last prompt alone, one at a time."""
+        layers = _one_of_each_kind(self.site.network)
+        together = js_divergence(self._perturbed(_DROP, [(layer, 0) for layer in layers]), self.clean)[:, -1]
+        alone = [js_divergence(self._alone(layer), self.clean[-1:])[0] for layer in layers]
+        return _worst(_gap(one, other) for one, other in zip(together, alone, strict=True))
+
+    def _alone(self, layer: int) -> Tensor:
+        """The last prompt with a cache of its own, changed in place and used at once: nothing is repeated or copied."""
+        site = self.site
+        memory = site.read_prefix(self.ids[-1:], n_after=self.tokens.shape[1])
+        site.perturb(find_tensors(memory), _DROP, rows=slice(None), layer=layer, draw=0)
+        return site.step(memory, self.tokens[-1:])
+
+    def layers_error(self) -> float:
+        """How much of a layer's perturbed memory shows in the stream before that layer, relatively.
+
+        Infinity where it does not show in what leaves the layer: then nobody reads that memory there.
+        """
+        n_layers = self.site.network.anatomy.n_layers
+        worst = 0.0
+        quiet = self._leaving(_KEEP, 0)
+        for layer in range(n_layers):
+            changed = self._leaving(_DROP, layer)
+            gaps = [_relative_gap(one, other) for one, other in zip(changed, quiet, strict=True)]
+            worst = max([worst, *gaps[:layer]])
+            if gaps[layer] <= max(gaps[:layer], default=0.0):
+                return float("inf")
+        return worst
+
+    def _leaving(self, perturber: _Scale, layer: int) -> list[Tensor]:
+        """The stream after every layer where the last token is read, with one layer's memory perturbed."""
+        seen: list[Tensor] = []
+        layers = {one.module: one for one in self.site.network.anatomy.layers}
+
+        def see(module: torch.nn.Module, args: object, kwargs: object, output: object) -> None:
+            del args, kwargs
+            leaves: Leaves = take_apart(output)
+            wiring = layers[module].wiring
+            seen.append(to_rows_first(leaves.values[wiring.stream_out], wiring)[:, 0].double().clone())
+
+        with hooking(layers, after=see):
+            self._perturbed(perturber, [(layer, 0)])
+        return seen
+
+    def _perturbed(self, perturber: _Scale, variants: Sequence[tuple[int, int]]) -> Tensor:
+        if not self.site.way.one_row:
+            return self.site.perturbed(self.memory, self.tokens, perturber, variants)
+        one_by_one = [self.site.perturbed(self.memory, self.tokens, perturber, [variant]) for variant in variants]
+        return torch.cat(one_by_one)
+
+
+def _one_of_each_kind(network: Network) -> list[int]:
+    layers = network.anatomy.layers
+    last_of_kind = {(layer.mixer, layer.mlp): layer.index for layer in layers}.values()
+    return sorted({0, len(layers) // 2, len(layers) - 1, *last_of_kind})
+
+
+def _relative_gap(one: Tensor, other: Tensor) -> float:
+    return float((one - other).abs().max() / other.abs().max().clamp(min=1e-30))
+
+
+def _check(network: Network, name: str, error: float, unit: str) -> Check:
+    eps = torch.finfo(network.dtype).eps
+    tolerance = {"nats": max(1e-3, 64 * eps), "bits": max(1e-5, 4 * eps), "relative": max(1e-4, 16 * eps)}[unit]
+    return Check(
+        name=name, error=error, tolerance=tolerance, unit=unit, passed=error <= tolerance, meaning=_MEANINGS[name]
+    )
+
+
+def _gap(one: Tensor, other: Tensor) -> float:
+    """Largest absolute difference; where both are minus infinity there is none."""
+    gap = (one - other).abs()
+    return float(gap[~((one == other) & one.isinf())].max())
+
+
+def _worst(errors: Iterable[float]) -> float:
+    """The largest error; NaN where one of them is, which no tolerance allows."""
+    return float(torch.tensor(list(errors), dtype=torch.float64).max())
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
+
+
+def _refusal(network: Network, reason: str) -> SiteError:
+    return SiteError(f"The site 'state' is not offered for {network.name!r}: {reason}. Use site='block_output'.")
