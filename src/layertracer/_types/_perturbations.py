@@ -69,8 +69,8 @@ class Mask:
     Laws: a partition masks each dimension exactly once in each group of `1 / fraction` draws;
     a mask that keeps everything changes nothing; equal seeds give equal masks.
 
-    At "state" it is not dimensions of the stream that are masked but entries of the layer's memory, slot by slot: a slot
-    is one position of its keys or of its values, or a whole convolution window or recurrent state.
+    At "state" it is not dimensions of the stream that are masked but entries of the layer's memory, slot by slot: a
+    slot is one position of its keys or of its values, or a whole convolution window or recurrent state.
 
     Attributes:
         fraction: Share of the dimensions masked in one draw, in (0, 1].
@@ -250,8 +250,8 @@ class Noise:
 
     Attributes:
         scale: Standard deviation relative to the root mean square of the stream, per position: of what
-            leaves the layer at "block_output", of what enters it at "mixer_output" and "mlp_output"; at "state" relative
-            to that of the slot itself.
+            leaves the layer at "block_output", of what enters it at "mixer_output" and "mlp_output"; at "state", of
+            the slot.
         site: "block_output", "mixer_output", "mlp_output" or "state".
         draws: Number of repetitions.
         positions: "all", or "last" (only the last position of the prompt).

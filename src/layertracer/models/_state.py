@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from layertracer._errors import AnatomyError, SiteError
@@ -84,7 +83,8 @@ class StatePiece:
         tensor = tensor.movedim((batch, position), (0, 1))
         if self.batch.per_row == 1:
             return tensor
-        return tensor.unflatten(0, (-1, self.batch.per_row)).movedim(2, 1)
+        heads_apart: Tensor = tensor.unflatten(0, (-1, self.batch.per_row))
+        return heads_apart.movedim(2, 1)
 
 
 class StateMap:

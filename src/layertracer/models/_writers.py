@@ -60,7 +60,11 @@ def observe_writes(layers: Sequence[nn.Module], memory: Any, run: Callable[[], o
 
     def differing() -> list[tuple[str, Tensor]]:
         tensors = find_tensors(memory).items()
-        return [(path, tensor) for path, tensor in tensors if tensor.is_floating_point() and _differs(known.get(path), tensor)]
+        return [
+            (path, tensor)
+            for path, tensor in tensors
+            if tensor.is_floating_point() and _differs(known.get(path), tensor)
+        ]
 
     def begin(layer: nn.Module, args: Any, kwargs: Any) -> None:
         del layer, args, kwargs

@@ -62,6 +62,10 @@ class TracedModel:
         """Its decoder layers."""
         return self.network.anatomy
 
+    def check_everything(self) -> SelfCheck:
+        """The proof at load together with that of the site "state", which is otherwise made when it is first used."""
+        return self.state_proof.attempted(self.self_check)
+
     def __repr__(self) -> str:
         """One line: name, layers, width, vocabulary, method."""
         anatomy = self.anatomy

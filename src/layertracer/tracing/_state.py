@@ -44,8 +44,8 @@ STEP_WAYS = (
     StepWay(together=True, one_row=False),
     StepWay(together=False, one_row=True),
 )
-"""Ways to try, the best first. Mamba forgets its state where several tokens follow it; RWKV mixes up the rows of a batch
-where a single one does."""
+"""Ways to try, the best first. Mamba forgets its state where several tokens follow it; RWKV mixes up the rows of a
+batch where a single one does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,8 @@ class StateSite:
         for number, (layer, draw) in enumerate(variants):
             rows = slice(number * len(tokens), (number + 1) * len(tokens))
             self.perturb(tensors, perturber, rows=rows, layer=layer, draw=draw)
-        return self.step(repeated, tokens.repeat(len(variants), 1)).unflatten(0, (len(variants), len(tokens)))
+        after = self.step(repeated, tokens.repeat(len(variants), 1))
+        return after.view(len(variants), len(tokens), *after.shape[1:])
 
     def perturb(
         self, tensors: dict[str, Tensor], perturber: StatePerturber, *, rows: slice, layer: int, draw: int
@@ -200,7 +201,6 @@ def refuse_without_prefix(prompts: Sequence[Prompt]) -> None:
     short = [prompt.index for prompt in prompts if prompt.read[0] < 1]
     if short:
         raise UsageError(
-            f"Sample {short[0]} is a prompt of one token{f' (and {len(short) - 1} others are)' if short[1:] else ''}, so "
-            "that no layer remembers anything before its last token. The site 'state' needs prompts of two tokens or "
-            "more."
+            f"Sample {short[0]}{f' and {len(short) - 1} others' if short[1:] else ''}: a prompt of one token leaves no "
+            "layer anything to remember before its last token. The site 'state' needs prompts of two tokens or more."
         )

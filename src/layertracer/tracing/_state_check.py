@@ -1,19 +1,20 @@
-"""The proof of the site "state", made when it is first asked for: on a short probe, the model says with its own cache
-between two calls what it says in one, and a perturbed memory of one layer is that and nothing else.
+"""The proof of the site "state", made when it is first asked for.
+
+On short probes, the model says with its own cache between two calls what it says in one, and a
+perturbed memory of one layer is that and nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from layertracer._errors import SiteError
 from layertracer._types import Check, SelfCheck
 from layertracer.models import (
-    Leaves,
     Memory,
     Network,
     StateMap,
@@ -28,7 +29,7 @@ from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._plain import plain_logits
 from layertracer.tracing._reduce import log_probs_of
 from layertracer.tracing._rows import to_rows_first
-from layertracer.tracing._state import STEP_WAYS, StateSite, StepWay
+from layertracer.tracing._state import STEP_WAYS, StateSite
 
 _LENGTHS = (4, 11)
 """Tokens of the probes: few, and more than a short window."""
@@ -42,19 +43,18 @@ _MEANINGS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scale:
-    """A perturbation for probes: every other entry times a factor."""
-
-    factor: float
+class _HalfGone:
+    """A perturbation for probes: draw 0 keeps everything, draw 1 every other entry."""
 
     def __call__(self, values: Tensor, *, piece: StatePiece, layer: int, draw: int) -> Tensor:
-        del piece, layer, draw
-        scaled = values.clone()
-        scaled[..., ::2] *= self.factor
-        return scaled
+        del piece, layer
+        perturbed = values.clone()
+        if draw == 1:
+            perturbed[..., ::2] = 0
+        return perturbed
 
 
-_KEEP, _DROP = _Scale(factor=1.0), _Scale(factor=0.0)
+_PERTURBER = _HalfGone()
 
 
 @dataclass(slots=True)
@@ -87,11 +87,17 @@ class StateProof:
             raise SiteError(self._refusal)
         return self._site
 
+    def attempted(self, check: SelfCheck) -> SelfCheck:
+        """The proof at load together with this one; a refusal becomes a note."""
+        try:
+            self.site()
+        except SiteError as refusal:
+            return replace(check, notes=(*check.notes, str(refusal)))
+        return self.added_to(check)
+
     def added_to(self, check: SelfCheck) -> SelfCheck:
         """The proof at load together with this one, as far as it was made."""
-        return SelfCheck(
-            checks=(*check.checks, *self._checks), method=check.method, row_by_row=check.row_by_row, notes=check.notes
-        )
+        return replace(check, checks=(*check.checks, *self._checks))
 
 
 @torch.inference_mode()
@@ -125,8 +131,16 @@ def prove_state(network: Network, *, row_by_row: bool) -> tuple[StateSite, tuple
         failed = [check for check in checks if not check.passed]
         if not failed:
             return site, checks
-        reasons.append(", ".join(f"{check.name}: {check.error:.2g} {check.unit}" for check in failed))
+        reasons += [_explain(check) for check in failed]
     raise _refusal(network, f"it could not be proved right ({'; '.join(dict.fromkeys(reasons))})")
+
+
+def _explain(check: Check) -> str:
+    if check.name == "state_readout":
+        return f"its own cache changes what it says, by {check.error:.2g} nats"
+    if check.name == "state_layers" and check.error == float("inf"):
+        return "a layer's memory does not show in what leaves that layer"
+    return f"{check.name}: {check.error:.2g} {check.unit}"
 
 
 def refuse_missing(state: StateMap, network: Network) -> None:
@@ -192,58 +206,56 @@ class _Probe:
 
     def identity_error(self) -> float:
         """JS divergence of groups of rows whose memory is as it was."""
-        kept = self._perturbed(_KEEP, [(0, 0), (self.site.network.anatomy.n_layers - 1, 0)])
+        kept = self._perturbed([(0, 0), (self.site.network.anatomy.n_layers - 1, 0)])
         return float(js_divergence(kept, self.clean).max())
 
     def rows_error(self) -> float:
         """How far the JS of memories perturbed in one batch is from that of the last prompt alone, one at a time."""
         layers = _one_of_each_kind(self.site.network)
-        together = js_divergence(self._perturbed(_DROP, [(layer, 0) for layer in layers]), self.clean)[:, -1]
+        together = js_divergence(self._perturbed([(layer, 1) for layer in layers]), self.clean)[:, -1]
         alone = [js_divergence(self._alone(layer), self.clean[-1:])[0] for layer in layers]
         return _worst(_gap(one, other) for one, other in zip(together, alone, strict=True))
 
     def _alone(self, layer: int) -> Tensor:
         """The last prompt with a cache of its own, changed in place and used at once: nothing is repeated or copied."""
-        site = self.site
-        memory = site.read_prefix(self.ids[-1:], n_after=self.tokens.shape[1])
-        site.perturb(find_tensors(memory), _DROP, rows=slice(None), layer=layer, draw=0)
-        return site.step(memory, self.tokens[-1:])
+        memory = self.site.read_prefix(self.ids[-1:], n_after=self.tokens.shape[1])
+        self.site.perturb(find_tensors(memory), _PERTURBER, rows=slice(None), layer=layer, draw=1)
+        return self.site.step(memory, self.tokens[-1:])
 
     def layers_error(self) -> float:
         """How much of a layer's perturbed memory shows in the stream before that layer, relatively.
 
         Infinity where it does not show in what leaves the layer: then nobody reads that memory there.
         """
-        n_layers = self.site.network.anatomy.n_layers
+        layers = range(self.site.network.anatomy.n_layers)
+        kept, gone = (self._leaving([(layer, draw) for layer in layers]) for draw in (0, 1))
         worst = 0.0
-        quiet = self._leaving(_KEEP, 0)
-        for layer in range(n_layers):
-            changed = self._leaving(_DROP, layer)
-            gaps = [_relative_gap(one, other) for one, other in zip(changed, quiet, strict=True)]
+        for layer in layers:
+            gaps = [_relative_gap(after[layer], before[layer]) for after, before in zip(gone, kept, strict=True)]
             worst = max([worst, *gaps[:layer]])
             if gaps[layer] <= max(gaps[:layer], default=0.0):
                 return float("inf")
         return worst
 
-    def _leaving(self, perturber: _Scale, layer: int) -> list[Tensor]:
-        """The stream after every layer where the last token is read, with one layer's memory perturbed."""
-        seen: list[Tensor] = []
-        layers = {one.module: one for one in self.site.network.anatomy.layers}
+    def _leaving(self, variants: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """The stream after every layer where the first token is read, [variant, prompt, …, width] each."""
+        seen: dict[int, list[Tensor]] = {}
+        layers = {layer.module: layer for layer in self.site.network.anatomy.layers}
 
-        def see(module: torch.nn.Module, args: object, kwargs: object, output: object) -> None:
+        def see(module: nn.Module, args: object, kwargs: object, output: object) -> None:
             del args, kwargs
-            leaves: Leaves = take_apart(output)
-            wiring = layers[module].wiring
-            seen.append(to_rows_first(leaves.values[wiring.stream_out], wiring)[:, 0].double().clone())
+            leaves, layer = take_apart(output), layers[module]
+            stream = to_rows_first(leaves.values[layer.wiring.stream_out], layer.wiring)
+            seen.setdefault(layer.index, []).append(stream[:, 0].double().clone())
 
         with hooking(layers, after=see):
-            self._perturbed(perturber, [(layer, 0)])
-        return seen
+            self._perturbed(variants)
+        return [torch.cat(seen[index]).unflatten(0, (len(variants), -1)) for index in range(len(layers))]
 
-    def _perturbed(self, perturber: _Scale, variants: Sequence[tuple[int, int]]) -> Tensor:
+    def _perturbed(self, variants: Sequence[tuple[int, int]]) -> Tensor:
         if not self.site.way.one_row:
-            return self.site.perturbed(self.memory, self.tokens, perturber, variants)
-        one_by_one = [self.site.perturbed(self.memory, self.tokens, perturber, [variant]) for variant in variants]
+            return self.site.perturbed(self.memory, self.tokens, _PERTURBER, variants)
+        one_by_one = [self.site.perturbed(self.memory, self.tokens, _PERTURBER, [variant]) for variant in variants]
         return torch.cat(one_by_one)
 
 
@@ -254,7 +266,8 @@ def _one_of_each_kind(network: Network) -> list[int]:
 
 
 def _relative_gap(one: Tensor, other: Tensor) -> float:
-    return float((one - other).abs().max() / other.abs().max().clamp(min=1e-30))
+    """Largest difference of any dimension, relative to its own size: a few enormous ones would hide the others."""
+    return float(((one - other).abs() / (other.abs() + other.abs().median() + 1e-30)).max())
 
 
 def _check(network: Network, name: str, error: float, unit: str) -> Check:

@@ -117,9 +117,9 @@ def _refuse_misfit(
     if (shape[0], shape[1]) == (n_layers, mask.draws) and widths in ([], [shape[2]]):
         return
     raise UsageError(
-        f"The explicit mask has shape {list(shape)} ([layer, draw, width]) and is put on every slot of a layer's state, "
-        f"but this model has {n_layers} layers, and a slot of layer {layer} has {' or '.join(map(str, widths))} "
-        "entries. One mask fits only where all slots of all layers are of one size (keys and values: heads × channels); "
+        f"The explicit mask of shape {list(shape)} ([layer, draw, width]) is put on every slot of a layer's state, but "
+        f"this model has {n_layers} layers, and a slot of layer {layer} has {' or '.join(map(str, widths))} "
+        "entries. One mask fits only where all slots of all layers are of one size (keys: heads × channels); "
         "otherwise use Mask(fraction=…, site='state')."
     )
 
