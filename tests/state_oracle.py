@@ -53,7 +53,8 @@ def remembered(name: str, cache: Any, *, layer: int, mixer: str) -> list[Remembe
     own, path = cache.layers[layer], f"['{name}'].layers[{layer}]"
     if "attention" in mixer:
         return [
-            Remembered(path=f"{path}.{part}", slots=getattr(own, part)[0].transpose(0, 1)) for part in ("keys", "values")
+            Remembered(path=f"{path}.{part}", slots=getattr(own, part)[0].transpose(0, 1))
+            for part in ("keys", "values")
         ]
     return [
         Remembered(path=f"{path}.{part}[0]", slots=getattr(own, part)[0][0][None])

@@ -31,7 +31,7 @@ from layertracer.tracing._reduce import log_probs_of
 from layertracer.tracing._rows import to_rows_first
 from layertracer.tracing._state import STEP_WAYS, StateSite
 
-_LENGTHS = (4, 11)
+_LENGTHS = (4, 17)
 """Tokens of the probes: few, and more than a short window."""
 
 _MEANINGS = {
