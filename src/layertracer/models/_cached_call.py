@@ -7,14 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from layertracer._errors import SiteError
 from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._object_graph import find_tensors
 
-Memory = dict[str, Any]
-"""What a model remembers of the tokens that it has read: its cache objects, by the keyword that takes each back."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What a model remembers of the tokens that it has read.
+
+    Attributes:
+        caches: Its cache objects, by the keyword that takes each back.
+        n_tokens: How many tokens it has read.
+    """
+
+    caches: dict[str, Any]
+    n_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,25 +35,34 @@ class CachedCall:
     Attributes:
         call: The model, told to use its cache.
         names: Keywords under which it returns its cache objects and takes them back.
+        takes_positions: Whether it can be told which positions the tokens have.
     """
 
     call: ModelCall
     names: tuple[str, ...]
+    takes_positions: bool
 
-    def __call__(self, ids: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
+    def __call__(
+        self, ids: Tensor, memory: Memory | None = None, *, with_positions: bool = False
+    ) -> tuple[Tensor, Memory]:
         """Feed more tokens.
 
         Args:
             ids: Token ids [row, position].
             memory: What was read before; the model changes it in place. None for nothing.
+            with_positions: Whether the model is told which positions the tokens have; most find that out themselves.
 
         Returns:
             Logits [row, position, d_vocab], and what has been read by now.
         """
-        call = replace(self.call, options={**self.call.options, **(memory or {})})
-        output = call(ids)
+        n_before, n_after = (0 if memory is None else memory.n_tokens), ids.shape[1]
+        options = {**self.call.options, **({} if memory is None else memory.caches)}
+        if with_positions:
+            options["position_ids"] = torch.arange(n_before, n_before + n_after, device=ids.device).expand(len(ids), -1)
+        output = replace(self.call, options=options)(ids)
         kept = _named(output)
-        return find_logits(output, ids), {name: kept[name] for name in self.names}
+        caches = {name: kept[name] for name in self.names}
+        return find_logits(output, ids), Memory(caches=caches, n_tokens=n_before + n_after)
 
 
 def find_cached_call(call: ModelCall, ids: Tensor, *, model: str) -> CachedCall:
@@ -67,7 +87,7 @@ def find_cached_call(call: ModelCall, ids: Tensor, *, model: str) -> CachedCall:
     if not names:
         found = f"it returns {', '.join(gained)}, which it does not take back" if gained else "it returns none"
         raise _refusal(model, f"{found} when told to use its cache")
-    return CachedCall(call=cached, names=names)
+    return CachedCall(call=cached, names=names, takes_positions="position_ids" in takes)
 
 
 def _named(output: Any) -> Mapping[str, Any]:

@@ -140,9 +140,10 @@ class StateMap:
     def repeated(self, memory: Memory, times: int) -> tuple[Memory, dict[str, Tensor]]:
         """A copy of `memory` in which all rows stand `times` times, one after the other, and its tensors by path."""
         tensors = {
-            path: self._repeat(tensor, self._axes.get(path), times) for path, tensor in find_tensors(memory).items()
+            path: self._repeat(tensor, self._axes.get(path), times)
+            for path, tensor in find_tensors(memory.caches).items()
         }
-        return copy_with(memory, tensors), tensors
+        return Memory(caches=copy_with(memory.caches, tensors), n_tokens=memory.n_tokens), tensors
 
     def _repeat(self, tensor: Tensor, axes: CacheAxes | None, times: int) -> Tensor:
         repeats = [1] * tensor.ndim
@@ -151,7 +152,7 @@ class StateMap:
         return tensor.repeat(repeats)
 
     def _unexplained(self, memory: Memory) -> list[str]:
-        tensors = find_tensors(memory)
+        tensors = find_tensors(memory.caches)
         known = {path: axes for path, axes in self._axes.items() if path in tensors}
         return [path for path, tensor in tensors.items() if path not in known or not known[path].explains(tensor)]
 
@@ -160,7 +161,7 @@ class StateMap:
 
     def _observe(self, batch: int, length: int) -> None:
         """Note the shapes of the cache's tensors after that many tokens."""
-        for path, tensor in find_tensors(self.call(self._probe(batch, length))[1]).items():
+        for path, tensor in find_tensors(self.call(self._probe(batch, length))[1].caches).items():
             self._shapes.setdefault(path, {})[batch, length] = tuple(tensor.shape)
 
     def _learn(self, length: int) -> None:
@@ -200,9 +201,9 @@ class StateMap:
             for _ in range(_N_STEPS):
                 self.call(step, memory)
 
-        written = observe_writes([layer.module for layer in self._network.anatomy.layers], memory, run)
+        written = observe_writes([layer.module for layer in self._network.anatomy.layers], memory.caches, run)
         pieces: dict[int, list[StatePiece]] = {layer: [] for layer in self._pieces}
-        for path, tensor in find_tensors(memory).items():
+        for path, tensor in find_tensors(memory.caches).items():
             axes = self._axes.get(path)
             if axes is None or axes.batch is None or not tensor.is_floating_point():
                 continue

@@ -33,19 +33,23 @@ class StepWay:
         together: All tokens in one call, and never a single one: a second one that nobody reads goes with it. Otherwise
             each has a call of its own.
         one_row: One row at a time.
+        with_positions: The model is told which positions the tokens have.
     """
 
-    together: bool
-    one_row: bool
+    together: bool = False
+    one_row: bool = False
+    with_positions: bool = False
 
 
 STEP_WAYS = (
-    StepWay(together=False, one_row=False),
-    StepWay(together=True, one_row=False),
-    StepWay(together=False, one_row=True),
+    StepWay(),
+    StepWay(with_positions=True),
+    StepWay(together=True),
+    StepWay(one_row=True),
+    StepWay(one_row=True, with_positions=True),
 )
 """Ways to try, the best first. Mamba forgets its state where several tokens follow it; RWKV mixes up the rows of a
-batch where a single one does."""
+batch where a single one does; Bamba takes every single token for the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +122,15 @@ class StateSite:
         n_read = tokens.shape[1]
         if self.way.together:
             fed = tokens if n_read > 1 else tokens.repeat(1, 2)
-            return log_probs_of(self.state.call(fed, memory)[0][:, :n_read])
+            return log_probs_of(self._feed(fed, memory)[0][:, :n_read])
         after = []
         for position in range(n_read):
-            logits, memory = self.state.call(tokens[:, position : position + 1], memory)
+            logits, memory = self._feed(tokens[:, position : position + 1], memory)
             after.append(log_probs_of(logits))
         return torch.cat(after, dim=1)
+
+    def _feed(self, tokens: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        return self.state.call(tokens, memory, with_positions=self.way.with_positions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,7 +118,7 @@ def prove_state(network: Network, *, row_by_row: bool) -> tuple[StateSite, tuple
     refuse_missing(state, network)
     reasons = []
     for way in STEP_WAYS:
-        if row_by_row and not way.one_row:
+        if (row_by_row and not way.one_row) or (way.with_positions and not state.call.takes_positions):
             continue
         site = StateSite(network=network, state=state, way=way)
         try:
@@ -219,7 +219,7 @@ class _Probe:
     def _alone(self, layer: int) -> Tensor:
         """The last prompt with a cache of its own, changed in place and used at once: nothing is repeated or copied."""
         memory = self.site.read_prefix(self.ids[-1:], n_after=self.tokens.shape[1])
-        self.site.perturb(find_tensors(memory), _PERTURBER, rows=slice(None), layer=layer, draw=1)
+        self.site.perturb(find_tensors(memory.caches), _PERTURBER, rows=slice(None), layer=layer, draw=1)
         return self.site.step(memory, self.tokens[-1:])
 
     def layers_error(self) -> float:
