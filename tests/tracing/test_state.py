@@ -118,11 +118,11 @@ def test_masks_of_a_scheme(name: str) -> None:
             np.testing.assert_allclose(found[row, :, layer], expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["llama", "mistral", "bloom", "gpt2"])
+@pytest.mark.parametrize("name", ["llama", "bloom"])
 def test_masks_given_entry_by_entry(name: str) -> None:
     """An explicit mask is put on every position of keys and of values alike, head by head."""
     family = BY_NAME[name]
-    width = 16 if name in ("llama", "mistral") else 32
+    width = {"llama": 16, "bloom": 32}[name]
     keep = np.random.default_rng(0).random((family.n_layers, 2, width)) > 0.4
     keep[:, 1] = True
     found = state_js(name, lt.Mask.explicit(keep, site="state"))
@@ -144,7 +144,7 @@ def numbers_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=words)
 
 
-@pytest.mark.parametrize("name", ["mistral", "mamba", "jamba", "qwen3_next", "rwkv"])
+@pytest.mark.parametrize("name", ["mistral", "jamba", "rwkv"])
 def test_several_tokens_after_the_prefix(name: str) -> None:
     """target_tokens="all": the state after the prefix, then the last token and the answer's tokens but the last."""
     prompt, answer = PROMPTS[3], (11, 54, 32)
@@ -158,7 +158,7 @@ def test_several_tokens_after_the_prefix(name: str) -> None:
     np.testing.assert_allclose(trace.js_bits[0, 0], expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["mistral", "mamba", "rwkv"])
 def test_the_lens_is_that_of_any_trace(name: str) -> None:
     """The target's curves do not depend on what is perturbed."""
     samples = as_samples(PROMPTS)
@@ -187,7 +187,7 @@ def test_smollm2_equals_the_oracle(smollm2: lt.TracedModel) -> None:
 # ---------------------------------------------------------------- laws
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["mistral", "bloom", "mamba", "qwen3_5_text", "jamba", "rwkv"])
 def test_batches_order_and_memory_do_not_matter(name: str) -> None:
     """A prompt alone, in a batch, in another order and in chunks has the same numbers."""
     mask = lt.Mask(site="state", fraction=0.25, draws=4)

@@ -105,7 +105,8 @@ class StateMap:
         self.call: CachedCall = find_cached_call(network.call, self._probe(2, 3), model=network.name)
         self._observe(PROBE_BATCHES[0], min(_LONG, network.max_length or _LONG))
         for length in _PROBE_LENGTHS:
-            self._learn(length)
+            self._learn_axes(length)
+        self._learn_owners(_PROBE_LENGTHS[-1])
 
     def pieces(self, layer: int) -> Sequence[StatePiece]:
         """The memory of a layer; empty where it keeps none."""
@@ -132,7 +133,8 @@ class StateMap:
         """
         memory = self.call(ids)[1]
         if self._unexplained(memory):
-            self._learn(ids.shape[1])
+            self._learn_axes(ids.shape[1])
+            self._learn_owners(ids.shape[1])
         if unknown := self._unexplained(memory):
             raise self._refusal(f"the axes of {unknown[0]} are not known for prompts of {ids.shape[1]} tokens")
         return memory
@@ -164,8 +166,8 @@ class StateMap:
         for path, tensor in find_tensors(self.call(self._probe(batch, length))[1].caches).items():
             self._shapes.setdefault(path, {})[batch, length] = tuple(tensor.shape)
 
-    def _learn(self, length: int) -> None:
-        """The axes of every tensor of the cache after that many tokens, and whose memory it is."""
+    def _learn_axes(self, length: int) -> None:
+        """The axes of every tensor of the cache after that many tokens."""
         few, more = PROBE_BATCHES
         for batch, n_tokens in ((few, length), (more, length), (few, length + 1)):
             self._observe(batch, n_tokens)
@@ -176,7 +178,6 @@ class StateMap:
                     position=self._position_axis(path, [shape for (batch, _), shape in shapes.items() if batch == few]),
                     shape=shapes[few, length],
                 )
-        self._learn_owners(length)
 
     def _batch_axis(self, path: str, smaller: tuple[int, ...], larger: tuple[int, ...]) -> BatchAxis | None:
         try:

@@ -31,7 +31,7 @@ from layertracer.tracing._reduce import log_probs_of
 from layertracer.tracing._rows import to_rows_first
 from layertracer.tracing._state import STEP_WAYS, StateSite
 
-_LENGTHS = (4, 17)
+_SHORT, _LONG = 4, 17
 """Tokens of the probes: few, and more than a short window."""
 
 _MEANINGS = {
@@ -159,19 +159,15 @@ def refuse_missing(state: StateMap, network: Network) -> None:
 
 
 def _check_way(site: StateSite) -> tuple[Check, ...]:
-    readout, identity, rows = [], [], []
-    for length in _LENGTHS:
-        for n_read in (1, 2):
-            probe = _Probe.of(site, length=length, n_read=n_read)
-            readout.append(_gap(probe.clean, probe.own))
-            identity.append(probe.identity_error())
-        rows.append(probe.rows_error())
-    layers = _Probe.of(site, length=_LENGTHS[-1], n_read=1).layers_error()
+    probes = (_Probe.of(site, length=_SHORT, n_read=1), _Probe.of(site, length=_LONG, n_read=2))
+    readout = _check(site.network, "state_readout", _worst(_gap(one.clean, one.own) for one in probes), "nats")
+    if not readout.passed:
+        return (readout,)  # the other checks would say nothing
     return (
-        _check(site.network, "state_readout", _worst(readout), "nats"),
-        _check(site.network, "state_identity", _worst(identity), "bits"),
-        _check(site.network, "state_layers", layers, "relative"),
-        _check(site.network, "state", _worst(rows), "bits"),
+        readout,
+        _check(site.network, "state_identity", _worst(one.identity_error() for one in probes), "bits"),
+        _check(site.network, "state_layers", probes[-1].layers_error(), "relative"),
+        _check(site.network, "state", probes[-1].rows_error(), "bits"),
     )
 
 
@@ -249,20 +245,18 @@ class _Probe:
             seen.setdefault(layer.index, []).append(stream[:, 0].double().clone())
 
         with hooking(layers, after=see):
-            self._perturbed(variants)
+            self._perturbed(variants, n_read=1)
         return [torch.cat(seen[index]).unflatten(0, (len(variants), -1)) for index in range(len(layers))]
 
-    def _perturbed(self, variants: Sequence[tuple[int, int]]) -> Tensor:
-        if not self.site.way.one_row:
-            return self.site.perturbed(self.memory, self.tokens, _PERTURBER, variants)
-        one_by_one = [self.site.perturbed(self.memory, self.tokens, _PERTURBER, [variant]) for variant in variants]
-        return torch.cat(one_by_one)
+    def _perturbed(self, variants: Sequence[tuple[int, int]], *, n_read: int | None = None) -> Tensor:
+        groups = [[variant] for variant in variants] if self.site.way.one_row else [variants]
+        tokens = self.tokens[:, :n_read]
+        return torch.cat([self.site.perturbed(self.memory, tokens, _PERTURBER, group) for group in groups])
 
 
 def _one_of_each_kind(network: Network) -> list[int]:
     layers = network.anatomy.layers
-    last_of_kind = {(layer.mixer, layer.mlp): layer.index for layer in layers}.values()
-    return sorted({0, len(layers) // 2, len(layers) - 1, *last_of_kind})
+    return sorted({0, *{(layer.mixer, layer.mlp): layer.index for layer in layers}.values()})
 
 
 def _relative_gap(one: Tensor, other: Tensor) -> float:
