@@ -142,7 +142,9 @@ def perturbations() -> st.SearchStrategy[Mask | Noise | Skip]:
         seed=st.integers(0, 2**31),
     )
     noises = built(Noise, scale=st.floats(0, 10), site=sites, draws=st.integers(1, 9), positions=positions)
-    return masks | noises | built(Skip, positions=positions)
+    # Of the state nothing but all of its positions can be perturbed, and masked entries are zero.
+    states = built(Mask, fraction=st.sampled_from([0.5, 0.2]), site=st.just("state"), draws=st.integers(1, 9))
+    return masks | noises | states | built(Skip, positions=positions)
 
 
 def trace_specs() -> st.SearchStrategy[TraceSpec]:

@@ -18,7 +18,7 @@ def test_inspect_shows_layers_and_self_check(tiny: Path) -> None:
     # 32x32 query and output, 32x16 key and value, three 32x48 of the MLP, two norms.
     assert {row[4] for row in layers} == {str(2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32)}
     assert "Self-check passed; method: one pass (ladder)" in result.stdout
-    assert "sites: block_output, mixer_output, mlp_output" in result.stdout
+    assert "sites: block_output, mixer_output, mlp_output, state" in result.stdout
 
 
 def test_inspect_as_json(tiny: Path) -> None:
@@ -26,7 +26,7 @@ def test_inspect_as_json(tiny: Path) -> None:
     document = json.loads(call("inspect", tiny, "--json").stdout)
     assert [layer["mixer"] for layer in document["model"]["layers"]] == ["attention"] * 4
     assert document["self_check"]["passed"] is True
-    assert document["sites"] == ["block_output", "mixer_output", "mlp_output"]
+    assert document["sites"] == ["block_output", "mixer_output", "mlp_output", "state"]
 
 
 def test_inspect_of_an_unknown_model_is_one_message() -> None:

@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from layertracer._errors import UnknownNameError, UsageError
 
-Site = Literal["block_output", "mixer_output", "mlp_output"]
+Site = Literal["block_output", "mixer_output", "mlp_output", "state"]
 Scheme = Literal["partition", "random"]
 Fill = Literal["zero", "mean", "resample"]
 Positions = Literal["all", "last"]
 
-SITES: tuple[Site, ...] = ("block_output", "mixer_output", "mlp_output")
+SITES: tuple[Site, ...] = ("block_output", "mixer_output", "mlp_output", "state")
 
 
 @runtime_checkable
@@ -52,6 +52,16 @@ def _check_draws(draws: int, seed: int) -> None:
         raise UsageError(f"draws must be at least 1, got {draws}. Give the number of random repetitions, e.g. draws=5.")
 
 
+def _check_positions(site: str, positions: str) -> None:
+    _check_choice("positions", positions, ("all", "last"))
+    if site == "state" and positions == "last":
+        raise UsageError(
+            "positions='last' has no meaning at site='state': the state is what a layer remembers of the tokens before "
+            "the prompt's last one. Leave positions out, or perturb the last position at another site, e.g. "
+            "site='mixer_output'."
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mask:
     """Dimensions of a site replaced by zero, the mean, or values from elsewhere.
@@ -59,14 +69,17 @@ class Mask:
     Laws: a partition masks each dimension exactly once in each group of `1 / fraction` draws;
     a mask that keeps everything changes nothing; equal seeds give equal masks.
 
+    At "state" it is not dimensions of the stream that are masked but entries of the layer's memory, slot by slot: a
+    slot is one position of its keys or of its values, or a whole convolution window or recurrent state.
+
     Attributes:
         fraction: Share of the dimensions masked in one draw, in (0, 1].
-        site: "block_output", "mixer_output" or "mlp_output".
+        site: "block_output", "mixer_output", "mlp_output" or "state".
         draws: Number of repetitions.
         scheme: "partition" (the draws of a group split the dimensions into `1 / fraction` disjoint
             sets) or "random" (each draw picks its own).
         fill: "zero"; "mean" (over all prompts and positions of the trace); "resample" (the values
-            that the dimensions have at another position of the trace).
+            that the dimensions have at another position of the trace). At "state" only "zero".
         positions: "all", or "last" (only the last position of the prompt).
         seed: Seed of the masks.
         keep: Given masks, 0 or 1, shape [layer, draw, width]; see `Mask.explicit`.
@@ -98,8 +111,13 @@ class Mask:
         _check_choice("site", self.site, SITES)
         _check_choice("scheme", self.scheme, ("partition", "random"))
         _check_choice("fill", self.fill, ("zero", "mean", "resample"))
-        _check_choice("positions", self.positions, ("all", "last"))
+        _check_positions(self.site, self.positions)
         _check_draws(self.draws, self.seed)
+        if self.site == "state" and self.fill != "zero":
+            raise UsageError(
+                f"fill={self.fill!r} has no meaning at site='state': keys at different positions, and the states of "
+                "different prompts, are not alike enough to be exchanged or averaged. Use fill='zero'."
+            )
         if not 0.0 < self.fraction <= 1.0:
             raise UsageError(
                 f"fraction must be in (0, 1], got {self.fraction}. It is the share of the dimensions "
@@ -190,17 +208,31 @@ class Mask:
         """Masks of one layer; each layer has a stream of its own, so that they do not depend on `n_layers`."""
         generator = np.random.default_rng([self.seed, layer])
         keep = np.ones((self.draws, width), dtype=bool)
-        if self.scheme == "random":
-            n_masked = round(self.fraction * width)
-            for draw in range(self.draws):
-                keep[draw, generator.permutation(width)[:n_masked]] = False
-            return keep
-        n_parts = max(1, round(1 / self.fraction))
-        for first in range(0, self.draws, n_parts):
-            parts = np.array_split(generator.permutation(width), n_parts)
-            for draw, part in zip(range(first, min(first + n_parts, self.draws)), parts, strict=False):
-                keep[draw, part] = False
+        permutations: list[NDArray[np.intp]] = []
+        for draw in range(self.draws):
+            number, stretch = self.masked_stretch(draw, width)
+            if number == len(permutations):
+                permutations.append(generator.permutation(width))
+            keep[draw, permutations[number][stretch]] = False
         return keep
+
+    def masked_stretch(self, draw: int, width: int) -> tuple[int, slice]:
+        """What a draw masks of `width` entries: the number of a permutation of them, and a stretch of it.
+
+        With scheme="random" every draw has a permutation of its own; with scheme="partition" the draws of a group share
+        one, and their stretches split it.
+
+        Example:
+            >>> [Mask(fraction=0.5, draws=3).masked_stretch(draw, 5) for draw in range(3)]
+            [(0, slice(0, 3, None)), (0, slice(3, 5, None)), (1, slice(0, 3, None))]
+        """
+        if self.scheme == "random":
+            return draw, slice(0, round(self.fraction * width))
+        n_parts = max(1, round(1 / self.fraction))
+        number, part = divmod(draw, n_parts)
+        size, n_larger = divmod(width, n_parts)  # the first parts take what is left over, one each
+        start = part * size + min(part, n_larger)
+        return number, slice(start, start + size + (part < n_larger))
 
     def to_dict(self) -> dict[str, Any]:
         """The specification as JSON values; an explicit mask by its shape and hash."""
@@ -218,8 +250,9 @@ class Noise:
 
     Attributes:
         scale: Standard deviation relative to the root mean square of the stream, per position: of what
-            leaves the layer at "block_output", of what enters it at the other sites.
-        site: "block_output", "mixer_output" or "mlp_output".
+            leaves the layer at "block_output", of what enters it at "mixer_output" and "mlp_output"; at "state", of
+            the slot.
+        site: "block_output", "mixer_output", "mlp_output" or "state".
         draws: Number of repetitions.
         positions: "all", or "last" (only the last position of the prompt).
         seed: Seed of the noise.
@@ -238,7 +271,7 @@ class Noise:
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
         _check_choice("site", self.site, SITES)
-        _check_choice("positions", self.positions, ("all", "last"))
+        _check_positions(self.site, self.positions)
         _check_draws(self.draws, self.seed)
         if not (np.isfinite(self.scale) and self.scale >= 0):
             raise UsageError(

@@ -3,7 +3,7 @@
 They repeat what lower floors define, so that `--help` needs no NumPy; a test compares them.
 """
 
-SITES = ("block_output", "mixer_output", "mlp_output")
+SITES = ("block_output", "mixer_output", "mlp_output", "state")
 SCHEMES = ("partition", "random")
 FILLS = ("zero", "mean", "resample")
 PERTURBATIONS = ("mask", "noise", "skip")

@@ -37,9 +37,10 @@ def inspect_command(model: str, *, as_json: bool, **settings: Any) -> None:
 
         loaded = load_model(model, **settings)
         record = describe_model(loaded)
+        proved = loaded.check_everything()
     if as_json:
-        check = dataclasses.asdict(loaded.self_check) | {"passed": loaded.self_check.passed}
-        say_json({"model": dataclasses.asdict(record), "self_check": check, "sites": _sites(loaded.self_check)})
+        check = dataclasses.asdict(proved) | {"passed": proved.passed}
+        say_json({"model": dataclasses.asdict(record), "self_check": check, "sites": _sites(proved)})
         return
     _print_model(record)
     say()
@@ -48,7 +49,7 @@ def inspect_command(model: str, *, as_json: bool, **settings: Any) -> None:
         [(layer.index, layer.path, layer.mixer, layer.mlp, layer.n_parameters) for layer in record.layers],
     )
     say()
-    _print_self_check(loaded.self_check)
+    _print_self_check(proved)
 
 
 def _print_model(record: ModelRecord) -> None:

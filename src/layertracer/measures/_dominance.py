@@ -32,6 +32,11 @@ class DominantDimensions:
     js_share: Float[np.ndarray, " layer"]
     draw_share: Float[np.ndarray, " layer"]
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the dimensions were looked at: at "state" there are none that all layers share."""
+        return bool(np.isfinite(self.ratio).any())
+
 
 def attribute_to_dominant(
     js_bits: Float[np.ndarray, "prompt draw layer"],

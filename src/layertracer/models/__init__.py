@@ -1,15 +1,18 @@
 """A network's insides: where it comes from, how it is called, and which layers it has."""
 
 from layertracer.models._anatomy import Anatomy, Layer
+from layertracer.models._cached_call import Memory
 from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._embedded import EmbeddedModel, list_embedded
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._fingerprint import fingerprint
 from layertracer.models._loading import LoadedParts, load_parts
 from layertracer.models._network import Network, make_network
+from layertracer.models._object_graph import find_tensors
 from layertracer.models._observe import CallRecord, hooking, observe_calls
 from layertracer.models._pytree import Leaves, put_back, take_apart
 from layertracer.models._roles import Part, Role
+from layertracer.models._state import StateMap, StatePiece
 from layertracer.models._wiring import BatchAxis, Signature, Wiring, batch_axes, signature_of
 
 __all__ = [
@@ -20,14 +23,18 @@ __all__ = [
     "Layer",
     "Leaves",
     "LoadedParts",
+    "Memory",
     "ModelCall",
     "Network",
     "Part",
     "Role",
     "Signature",
+    "StateMap",
+    "StatePiece",
     "Wiring",
     "batch_axes",
     "find_logits",
+    "find_tensors",
     "fingerprint",
     "hooking",
     "is_out_of_memory",

@@ -119,21 +119,27 @@ def batch_axes(smaller: Leaves, larger: Leaves) -> tuple[BatchAxis | None, ...]:
             "A layer is called with different kinds of arguments at batch 2 and at batch 3, so that its batch axes "
             "cannot be found. Run its prompts one at a time: trace a model wrapped so that it takes a single prompt."
         )
-    return tuple(_batch_axis(one, other) for one, other in zip(smaller.values, larger.values, strict=True))
+    return tuple(
+        batch_axis(one.shape, other.shape) if isinstance(one, Tensor) and isinstance(other, Tensor) else None
+        for one, other in zip(smaller.values, larger.values, strict=True)
+    )
 
 
-def _batch_axis(smaller: object, larger: object) -> BatchAxis | None:
-    if not (isinstance(smaller, Tensor) and isinstance(larger, Tensor)):
-        return None
+def batch_axis(smaller: Sequence[int], larger: Sequence[int]) -> BatchAxis | None:
+    """The batch axis of a tensor, from its shapes at batch 2 and at batch 3.
+
+    Raises:
+        AnatomyError: If it has two such axes.
+    """
     small, large = PROBE_BATCHES
     found = [
         BatchAxis(axis, a // small)
-        for axis, (a, b) in enumerate(zip(smaller.shape, larger.shape, strict=True))
+        for axis, (a, b) in enumerate(zip(smaller, larger, strict=True))
         if a != b and a % small == 0 and b % large == 0 and a // small == b // large
     ]
     if len(found) > 1:
         raise AnatomyError(
-            f"A tensor of shape {list(smaller.shape)} at batch {small} and {list(larger.shape)} at batch {large} has "
+            f"A tensor of shape {list(smaller)} at batch {small} and {list(larger)} at batch {large} has "
             "more than one axis that grows with the batch; LayerTracer cannot tell which one holds the rows."
         )
     return found[0] if found else None

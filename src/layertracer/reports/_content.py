@@ -19,14 +19,16 @@ from layertracer.runs import TraceRecord
 
 def figure_data(record: TraceRecord, overview: Overview, budget: Budget) -> dict[str, Any]:
     """Everything that the page's script draws, as JSON values."""
+    figures = {
+        "curves": draw_curves(record, overview, n_lines=budget.lines),
+        "strips": draw_strips(record, overview),
+        "map": draw_map(record, list(range(budget.map_rows))),
+        "sensitivity": draw_sensitivity(record),
+    }
+    if record.dominant.is_known:
+        figures["dominant"] = draw_dominant(record)
     return {
-        "figures": {
-            "curves": draw_curves(record, overview, n_lines=budget.lines),
-            "strips": draw_strips(record, overview),
-            "map": draw_map(record, list(range(budget.map_rows))),
-            "sensitivity": draw_sensitivity(record),
-            "dominant": draw_dominant(record),
-        },
+        "figures": figures,
         "lens": lens_data(record, budget.lens),
         "lens_layout": _lens_layout(),
         "prob_scale": PROB_SCALE,

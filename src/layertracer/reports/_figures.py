@@ -90,6 +90,8 @@ def _write_all(record: TraceRecord, overview: Overview, *, folder: Path, suffix:
 
     with mpl.rc_context(_STYLE):
         for name, draw in DRAWERS.items():
+            if name == "dominant" and not record.dominant.is_known:
+                continue
             figure = Figure()
             FigureCanvasAgg(figure)
             draw(figure, record, overview)

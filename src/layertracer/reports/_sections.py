@@ -45,14 +45,14 @@ def list_sections(record: TraceRecord, overview: Overview, *, has_figures: bool)
 
 
 def _figure_sections(record: TraceRecord, overview: Overview) -> tuple[Section, ...]:
-    return (
+    sections = (
         _curves(record, overview),
         _strips(record, overview),
         _map(record),
         _lens(),
         _sensitivity(record, overview),
-        _dominant(record),
     )
+    return (*sections, _dominant(record)) if record.dominant.is_known else sections
 
 
 def _marked(overview: Overview) -> str:

@@ -17,9 +17,9 @@ from layertracer.runs import TraceRecord
 def layer_table(record: TraceRecord, overview: Overview) -> Table:
     """Every number per layer that the figures draw."""
     target, js, gains = overview.target, overview.js, overview.strips[0].values
-    dominant, missing = record.dominant, set(record.layers_without_site)
-    columns = ("Layer", "Mixer", "Target probability", "Interval", "Gain", "JS, bits", "Interval",
-               "Largest dimension", "× median", "Share of JS", "By chance")  # fmt: skip
+    missing = set(record.layers_without_site)
+    dominant_columns, dominant_cells = _dominant_columns(record)
+    columns = ("Layer", "Mixer", "Target probability", "Interval", "Gain", "JS, bits", "Interval", *dominant_columns)
     rows = tuple(
         (
             str(layer.index),
@@ -29,14 +29,28 @@ def layer_table(record: TraceRecord, overview: Overview) -> Table:
             show_number(gains[i], digits=2, sign=True),
             missing_part(record.spec) if i in missing else show_number(js.mean[i]),
             "–" if i in missing else f"{show_number(js.low[i], digits=2)} to {show_number(js.high[i], digits=2)}",
+            *dominant_cells[i],
+        )
+        for i, layer in enumerate(record.model.layers)
+    )
+    return Table(columns=columns, rows=rows, numeric=frozenset({0, *range(2, len(columns))}))
+
+
+def _dominant_columns(record: TraceRecord) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headings and cells on the dominant dimensions; none where there are no such."""
+    dominant, missing = record.dominant, set(record.layers_without_site)
+    if not dominant.is_known:
+        return (), [()] * record.n_layers
+    cells: list[tuple[str, ...]] = [
+        (
             "–" if i in missing else str(int(dominant.dimension[i])),
             show_number(float(dominant.ratio[i]), digits=2),
             show_share(float(dominant.js_share[i])),
             show_share(float(dominant.draw_share[i])),
         )
-        for i, layer in enumerate(record.model.layers)
-    )
-    return Table(columns=columns, rows=rows, numeric=frozenset({0, *range(2, 11)}))
+        for i in range(record.n_layers)
+    ]
+    return ("Largest dimension", "× median", "Share of JS", "By chance"), cells
 
 
 def sensitivity_table(rows: list[tuple[float, int | None, float]]) -> Table:

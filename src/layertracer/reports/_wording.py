@@ -10,8 +10,13 @@ from layertracer.reports._numbers import show_parameters
 from layertracer.reports._visible import shorten, visible_line
 from layertracer.runs import ModelRecord, TraceRecord, TraceSpec
 
-_SITES = {"block_output": "block output", "mixer_output": "mixer output", "mlp_output": "MLP output"}
-_PARTS = {"mixer_output": "mixer", "mlp_output": "MLP"}
+_SITES = {
+    "block_output": "block output",
+    "mixer_output": "mixer output",
+    "mlp_output": "MLP output",
+    "state": "state (the layer's memory)",
+}
+_PARTS = {"mixer_output": "mixer", "mlp_output": "MLP", "state": "memory of its own"}
 """What a layer without the site has not got."""
 
 

@@ -76,7 +76,8 @@ class TraceRecord:
         top_ids: The tokens most probable after each layer, best first.
         top_prob: Their probabilities.
         dominant_dimension: The dimension of the largest root mean square at the perturbed site.
-        dominant_ratio: That root mean square relative to the median dimension's.
+        dominant_ratio: That root mean square relative to the median dimension's; NaN at the site "state", whose slots
+            have no dimensions in common.
         dominant_hit: Whether the draw masks that dimension.
         tokens: Text of every token id that occurs.
         method: "ladder" or "plain".

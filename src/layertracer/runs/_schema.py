@@ -145,10 +145,13 @@ DIMENSIONS = Table(
         Column(
             name="dominant_dimension",
             type="int32",
-            meaning="the dimension of the largest root mean square at the perturbed site",
+            meaning="the dimension of the largest root mean square at the perturbed site; 0 where none was looked for",
         ),
         Column(
-            name="dominant_ratio", type="float32", meaning="that root mean square over the median dimension's, a ratio"
+            name="dominant_ratio",
+            type="float32",
+            meaning="that root mean square over the median dimension's, a ratio; NaN where none was looked for, as at "
+            "the site state",
         ),
         Column(name="dominant_hit", type="list<bool>", meaning="for every draw, whether it masks that dimension"),
     ),

@@ -13,6 +13,7 @@ from layertracer._types import SelfCheck
 from layertracer.models import Anatomy, Network, load_parts, make_network
 from layertracer.tracing._ladder import ArgumentAxes
 from layertracer.tracing._self_check import check_network
+from layertracer.tracing._state_check import StateProof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +24,13 @@ class TracedModel:
         network: The model and what was found in it.
         self_check: The proof, with the error of every check.
         axes: Batch axes of its layers' arguments, learnt as prompts come.
+        state_proof: The proof of the site "state", made when it is first asked for.
     """
 
     network: Network
     self_check: SelfCheck
     axes: ArgumentAxes
+    state_proof: StateProof
 
     @property
     def module(self) -> nn.Module:
@@ -58,6 +61,10 @@ class TracedModel:
     def anatomy(self) -> Anatomy:
         """Its decoder layers."""
         return self.network.anatomy
+
+    def check_everything(self) -> SelfCheck:
+        """The proof at load together with that of the site "state", which is otherwise made when it is first used."""
+        return self.state_proof.attempted(self.self_check)
 
     def __repr__(self) -> str:
         """One line: name, layers, width, vocabulary, method."""
@@ -134,4 +141,10 @@ def wrap_model(
 def prove(network: Network) -> TracedModel:
     """A network checked, see `check_network`."""
     axes = ArgumentAxes(network)
-    return TracedModel(network=network, self_check=check_network(network, axes), axes=axes)
+    check = check_network(network, axes)
+    return TracedModel(
+        network=network,
+        self_check=check,
+        axes=axes,
+        state_proof=StateProof(network=network, row_by_row=check.row_by_row),
+    )

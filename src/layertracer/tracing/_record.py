@@ -47,7 +47,7 @@ def build_record(
     return TraceRecord(
         spec=parts.spec,
         model=describe_model(parts.model),
-        self_check=parts.model.self_check,
+        self_check=parts.model.state_proof.added_to(parts.model.self_check),
         provenance=collect_provenance(command=parts.command, started_at=parts.started_at),
         prompts=prompts,
         target_log_prob=readings.log_prob[done, 1:],
@@ -115,7 +115,7 @@ def _dominant_dimensions(values: SiteValues | None, n_layers: int) -> tuple[NDAr
 
 def _hits(perturbation: Perturbation, dimension: NDArray[np.int32], *, width: int) -> NDArray[np.bool_]:
     """Whether a draw masks a layer's dominant dimension, [draw, layer]."""
-    if not isinstance(perturbation, Mask):
+    if not isinstance(perturbation, Mask) or perturbation.site == "state":
         return np.zeros((perturbation.n_draws, len(dimension)), bool)
     keep = perturbation.keep_array(n_layers=len(dimension), width=width)
     return ~keep[np.arange(len(dimension)), :, dimension].T

@@ -31,6 +31,7 @@ from layertracer.tracing._tail import Tail, replacing_forward
 
 _LOG = logging.getLogger("layertracer")
 _N_PROMPTS, _LENGTH = 2, 7
+_BRANCHES: tuple[Site, ...] = ("mixer_output", "mlp_output")  # "state" has a proof of its own
 _MEANINGS = {
     "readout": "the last layer's readout is the model's own output",
     "lens": "a readout in the middle is the model with its later layers bypassed",
@@ -278,7 +279,7 @@ def _plain_gap(probe: _Probe, site: Site, layers: Sequence[int], js: dict[tuple[
 def _site_checks(probe: _Probe) -> tuple[tuple[Check, ...], tuple[str, ...]]:
     """One check for each site inside the layer that the model has."""
     checks, notes = [], []
-    sites = [site for site in SITES[1:] if layers_with(site, probe.network)]
+    sites = [site for site in _BRANCHES if layers_with(site, probe.network)]
     additions = _error_or_infinity(lambda: _addition_error(probe)) if sites else 0.0
     for site in sites:
         masking = _error_or_infinity(partial(_masking_error, probe, site))

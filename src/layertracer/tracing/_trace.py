@@ -21,6 +21,8 @@ from layertracer.tracing._prompts import Prompt, prepare_prompts
 from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._record import RecordParts, build_record
 from layertracer.tracing._site_values import SiteValues, collect_site_values
+from layertracer.tracing._state import StatePass, refuse_without_prefix
+from layertracer.tracing._state_perturb import make_state_perturber
 
 
 class TraceInterrupted(KeyboardInterrupt):
@@ -158,8 +160,10 @@ class _Run:
     def measure(self) -> None:
         """Look at the site in clean runs, then run the ladder (or the plain method) over all prompts."""
         model, perturbation = self._model, self._options.perturbation
-        perturber = self._make_perturber()  # refuses a mask of the wrong shape before anything runs
-        self.site_values = self._look_at_site()
+        state = self._make_state_pass() if perturbation.site == "state" else None
+        # Made before anything runs, since it refuses a mask of the wrong shape.
+        perturber = self._make_perturber() if state is None else None
+        self.site_values = self._look_at_site() if state is None else None
         if self.site_values is not None and _fills_from_runs(perturbation):
             perturber = self._make_perturber(Fills(mean=self.site_values.mean, bank=self.site_values.bank))
         Engine(
@@ -172,8 +176,15 @@ class _Run:
             row_by_row=model.self_check.row_by_row,
             budget_bytes=self._budget_bytes,
             readings=self.readings,
+            state=state,
             on_progress=self._on_progress,
         ).run(self._prompts)
+
+    def _make_state_pass(self) -> StatePass:
+        perturbation, site = self._options.perturbation, self._model.state_proof.site()
+        refuse_without_prefix(self._prompts)
+        perturber = make_state_perturber(perturbation, site.state, n_layers=self._model.anatomy.n_layers)
+        return StatePass(site=site, perturber=perturber, n_draws=perturbation.n_draws)
 
     def _look_at_site(self) -> SiteValues | None:
         """What stands at the site in clean runs; None where memory does not allow it and nothing depends on it."""
@@ -221,6 +232,9 @@ def refuse_perturbation(model: TracedModel, perturbation: Perturbation) -> None:
         )
     check, site, name = model.self_check, perturbation.site, model.name
     if site == "block_output":
+        return
+    if site == "state":
+        model.state_proof.site()
         return
     if site in check.errors and check[site].passed:
         return

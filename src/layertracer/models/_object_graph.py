@@ -1,0 +1,75 @@
+"""The tensors inside an object of any class: found by walking its attributes, and replaced in a copy of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_DEEPEST = 8
+_OPAQUE = (str, bytes, int, float, complex, type, torch.dtype, torch.device, nn.Module)
+"""Of these the contents are of no interest: they hold no tensors, or are modules, which a cache may refer to."""
+
+
+def find_tensors(structure: Any) -> dict[str, Tensor]:
+    """Every tensor that is reachable from `structure`, by its path, in a fixed order.
+
+    Attributes, lists, tuples and dictionaries are followed, not modules.
+
+    Example:
+        >>> list(find_tensors({"keys": [torch.zeros(2)]}))
+        ["['keys'][0]"]
+    """
+    found: dict[str, Tensor] = {}
+    _walk(structure, "", found, seen=set(), depth=0)
+    return found
+
+
+def copy_with(structure: Any, replacements: Mapping[str, Tensor]) -> Any:
+    """A copy of `structure` in which tensors are replaced, wherever they occur; what is left out is copied too.
+
+    Args:
+        structure: An object that holds tensors; it stays as it is.
+        replacements: New tensors by path, see `find_tensors`.
+    """
+    tensors = find_tensors(structure)
+    # What `deepcopy` finds here it takes for already copied.
+    memo: dict[int, Any] = {id(tensors[path]): tensor for path, tensor in replacements.items()}
+    memo |= {id(module): module for module in _modules_in(structure)}
+    return copy.deepcopy(structure, memo)
+
+
+def _walk(value: Any, path: str, found: dict[str, Tensor], *, seen: set[int], depth: int) -> None:
+    if id(value) in seen or value is None or isinstance(value, _OPAQUE) or depth > _DEEPEST:
+        return
+    seen.add(id(value))
+    if isinstance(value, Tensor):
+        found[path] = value
+        return
+    for step, member in _members(value):
+        _walk(member, path + step, found, seen=seen, depth=depth + 1)
+
+
+def _members(value: Any) -> Iterator[tuple[str, Any]]:
+    """What an object holds, each with its step on the path."""
+    if isinstance(value, Mapping):
+        yield from ((f"[{key!r}]", member) for key, member in value.items())
+    elif isinstance(value, list | tuple):
+        yield from ((f"[{index}]", member) for index, member in enumerate(value))
+    yield from ((f".{name}", member) for name, member in getattr(value, "__dict__", {}).items())
+
+
+def _modules_in(structure: Any) -> list[nn.Module]:
+    modules: list[nn.Module] = []
+    pending, seen = [structure], set()
+    while pending:
+        value = pending.pop()
+        if isinstance(value, nn.Module):
+            modules.append(value)
+        elif id(value) not in seen and not isinstance(value, (*_OPAQUE, Tensor)):
+            seen.add(id(value))
+            pending += [member for _, member in _members(value)]
+    return modules
