@@ -1,5 +1,6 @@
 """A network's insides: where it comes from, how it is called, and which layers it has."""
 
+from layertracer.models._additions import Addition, Additions, Role
 from layertracer.models._anatomy import Anatomy, Layer
 from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._embedded import EmbeddedModel, list_embedded
@@ -9,10 +10,12 @@ from layertracer.models._loading import LoadedParts, load_parts
 from layertracer.models._network import Network, make_network
 from layertracer.models._observe import CallRecord, hooking, observe_calls
 from layertracer.models._pytree import Leaves, take_apart
-from layertracer.models._roles import Part, Role
+from layertracer.models._roles import Part
 from layertracer.models._wiring import BatchAxis, Signature, Wiring, batch_axes, signature_of
 
 __all__ = [
+    "Addition",
+    "Additions",
     "Anatomy",
     "BatchAxis",
     "CallRecord",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from layertracer._errors import AnatomyError
 from layertracer._types import LayerRecord
+from layertracer.models._additions import Additions, find_additions
 from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._kinds import mixer_kind, mlp_kind
@@ -33,6 +34,7 @@ class Layer:
         mlp: Kind of the other part: "dense", "experts" or "none".
         module: The layer itself.
         parts: Its mixer and its MLP.
+        additions: What its branches add to the stream.
         wiring: How it is called.
         output: What it returned in a probe, without the stream.
     """
@@ -43,6 +45,7 @@ class Layer:
     mlp: str
     module: nn.Module = field(repr=False)
     parts: tuple[Part, ...] = field(repr=False)
+    additions: Additions = field(repr=False)
     wiring: Wiring = field(repr=False)
     output: Leaves = field(repr=False)
 
@@ -139,17 +142,21 @@ class _Kinds:
 
     parts: tuple[Part, ...]
     mixers: tuple[Part, ...]
+    additions: Additions
 
 
 def _kinds_of(layer: CallRecord, calls: Sequence[CallRecord], wiring: Wiring) -> _Kinds:
     stream = layer.inputs.values[wiring.stream_in]
     layout = Layout.of(stream, batch_axis=wiring.batch_axis, position_axis=wiring.position_axis)
+    additions = find_additions(layer, wiring)
     parts = find_parts(layer, calls, layout=layout)
     mixers = tuple(part for part in parts if part.role == "mixer")
     if mixers:
-        return _Kinds(parts=parts, mixers=mixers)
+        return _Kinds(parts=parts, mixers=mixers, additions=additions)
     whole = measure_layer(layer, layout=layout)
-    return _Kinds(parts=parts, mixers=()) if whole is None else _Kinds(parts=(), mixers=(whole,))
+    if whole is None:
+        return _Kinds(parts=parts, mixers=(), additions=additions)
+    return _Kinds(parts=(), mixers=(whole,), additions=additions)
 
 
 def _describe_layers(
@@ -169,6 +176,7 @@ def _describe_layers(
             mlp=mlp_kind(own.parts),
             module=module,
             parts=own.parts,
+            additions=own.additions,
             wiring=wiring,
             output=_without_stream(call, wiring),
         )

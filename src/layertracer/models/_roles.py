@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from layertracer.models._additions import Role
 from layertracer.models._observe import CallRecord
 from layertracer.models._pytree import Leaves, take_apart
 
-Role = Literal["mixer", "mlp"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
