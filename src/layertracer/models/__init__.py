@@ -9,7 +9,7 @@ from layertracer.models._fingerprint import fingerprint
 from layertracer.models._loading import LoadedParts, load_parts
 from layertracer.models._network import Network, make_network
 from layertracer.models._observe import CallRecord, hooking, observe_calls
-from layertracer.models._pytree import Leaves, take_apart
+from layertracer.models._pytree import Leaves, put_back, take_apart
 from layertracer.models._roles import Part
 from layertracer.models._wiring import BatchAxis, Signature, Wiring, batch_axes, signature_of
 
@@ -38,6 +38,7 @@ __all__ = [
     "load_parts",
     "make_network",
     "observe_calls",
+    "put_back",
     "signature_of",
     "take_apart",
 ]

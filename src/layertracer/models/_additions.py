@@ -225,8 +225,9 @@ def _axis_of(leaf: Tensor, batch_axis: int, length: int) -> int | None:
 
 # ---------------------------------------------------------------- judging
 
-_STILL, _NEAR, _FAR = range(3)
-"""How far a branch reaches: its own position, the one before, more."""
+_SHORT = 3
+"""Positions that a token shift or a short convolution reaches back. A branch that reaches no farther, beside one that
+does, is no mixer."""
 
 
 @dataclass(slots=True)
@@ -238,42 +239,49 @@ class _Judge:
     places: Places
     clean: dict[_Spot, Tensor] = field(init=False, default_factory=dict)
     changed: dict[_Spot, Tensor] = field(init=False, default_factory=dict)
+    short: int = field(init=False, default=0)
 
     def additions(self) -> Additions:
         """All of it."""
         unclear: dict[Role, str] = {}
         spots = self._collect()
-        restored = {_spot(join.operation, join.operand) for join in self.joins if self._is_addition(join)}
+        added = [join for join in self.joins if self._is_addition(join)]
+        restored = {_spot(join.operation, join.operand) for join in added}
         self.changed = self.bench.look(
             self.bench.changed_values(), set(spots), {spot: self.clean[spot] for spot in restored}
         )
-        pieces: list[_Piece] = []
-        gates: set[nn.Module] = set()
-        for join in self.joins:
-            if self._is_addition(join):
-                pieces += self._pieces(join.operation, join.operand, unclear)
-            elif self._is_harmless(join, unclear):
-                gates |= _modules_of(join.value)
-        if any(self._reach(*piece) is None for piece in pieces):
+        reaches = [self._reach(join.operation, join.operand) for join in added]
+        if None in reaches:
             unclear["mixer"] = unclear["mlp"] = "what a branch adds cannot be seen again in a second run"
             return Additions(unclear=unclear)
-        found = _settle([self._judge(*piece) for piece in pieces], [self._reach(*piece) for piece in pieces])
+        self.short = _SHORT if any(reach is not None and reach > _SHORT for reach in reaches) else 0
+        gates = {
+            module
+            for join in self.joins
+            if join not in added and self._is_factor(join, unclear)
+            for module in _modules_of(join.value)
+        }
+        pieces = [piece for join in added for piece in self._pieces(join.operation, join.operand, unclear)]
+        return self._assembled(pieces, unclear, frozenset(gates))
+
+    def _assembled(
+        self, pieces: Sequence[_Piece], unclear: Mapping[Role, str], gates: frozenset[nn.Module]
+    ) -> Additions:
+        found = [self._judge(*piece) for piece in pieces]
         served: dict[Role, frozenset[nn.Module]] = {}
         for addition, (operation, operand) in zip(found, pieces, strict=True):
             modules = _modules_of(operation.operands[operand])
             served[addition.role] = served.get(addition.role, frozenset()) | modules
         owners = {addition.place.module for addition in found}
+        calls = {(addition.place.module, addition.place.call) for addition in found}
         return Additions(
             found=tuple(found),
             modules=tuple(
                 module for module, callers in self.places.callers.items() if module in owners or callers & owners
             ),
-            counts={
-                (place.module, place.call): sum(self.places.counts[place.module, place.call][name] for name in ADDITIONS)
-                for place in (addition.place for addition in found)
-            },
+            counts={call: sum(self.places.counts[call][name] for name in ADDITIONS) for call in calls},
             unclear=unclear,
-            gates=frozenset(gates),
+            gates=gates,
             served=served,
         )
 
@@ -291,7 +299,7 @@ class _Judge:
         return list(self.clean)
 
     def _reach(self, operation: Operation, operand: int) -> int | None:
-        """How far an operand reaches; None where that cannot be measured."""
+        """How many positions away an operand changes with the stream; None where that cannot be measured."""
         if operation.place is None:
             return None
         spot = _spot(operation, operand)
@@ -300,13 +308,19 @@ class _Judge:
         differences = self._differences(self.clean[spot], self.changed[spot])
         if differences is None:
             return None
-        reach = _STILL
-        for row in range(self.bench.n_rows):
-            at = self.bench.changed_at(row)
-            moved = [position for position in differences[row].nonzero().flatten().tolist() if position != at]
-            if moved:
-                reach = max(reach, _NEAR if moved == [at + 1] else _FAR)
-        return reach
+        return max(
+            (
+                abs(position - self.bench.changed_at(row))
+                for row in range(self.bench.n_rows)
+                for position in differences[row].nonzero().flatten().tolist()
+            ),
+            default=0,
+        )
+
+    def _mixes(self, operation: Operation, operand: int) -> bool | None:
+        """Whether an operand is the mixer's; None where that cannot be measured."""
+        reach = self._reach(operation, operand)
+        return None if reach is None else reach > self.short
 
     def _differences(self, clean: Tensor, changed: Tensor) -> Tensor | None:
         """Where [row, position] two values differ."""
@@ -340,40 +354,41 @@ class _Judge:
             if inside is None or not inside.is_addition or inside.passes_matrix:
                 continue
             live = [which for which, one in enumerate(inside.operands) if one.is_live and not one.on_trunk]
-            reaches = [self._reach(inside, which) for which in live]
-            if len(live) == 2 and None not in reaches and (reaches[0] == _STILL) != (reaches[1] == _STILL):
+            mixes = [self._mixes(inside, which) for which in live]
+            if set(mixes) == {True, False}:
                 if _is_copy_of(value, inner):
                     return [piece for which in live for piece in self._pieces(inside, which, unclear)]
                 reason = "mixer and MLP are added up and changed together before they are added to the stream"
                 unclear["mixer"] = unclear["mlp"] = reason
         return [(operation, operand)]
 
-    def _is_harmless(self, join: Join, unclear: dict[Role, str]) -> bool:
+    def _is_factor(self, join: Join, unclear: dict[Role, str]) -> bool:
         """Whether a join that is no addition is a factor of the stream at its own position."""
-        reach = self._reach(join.operation, join.operand)
-        name = join.operation.name.removeprefix("aten::")
-        if reach == _STILL and join.operation.name in FACTORS:
+        mixes = self._mixes(join.operation, join.operand)
+        if mixes is False and join.operation.name in FACTORS:
             return True
-        roles: tuple[Role, ...] = ("mixer", "mlp") if reach is None else ("mlp",) if reach == _STILL else ("mixer",)
+        roles: tuple[Role, ...] = ("mixer", "mlp") if mixes is None else ("mixer",) if mixes else ("mlp",)
         for role in roles:
+            name = join.operation.name.removeprefix("aten::")
             unclear[role] = f"its branch meets the stream by {name!r}, not by an addition"
         return False
 
     def _judge(self, operation: Operation, operand: int) -> Addition:
         assert operation.place is not None  # additions are of the stream's shape
         addition = Addition(place=operation.place, operand=operand, role="mlp")
-        if self._reach(operation, operand) != _STILL:
-            return replace(addition, role="mixer")
-        return replace(addition, role="other") if self._is_of_another_input(operation, operand) else addition
+        if self._is_of_another_input(operation, operand):
+            return replace(addition, role="other")
+        return replace(addition, role="mixer") if self._mixes(operation, operand) else addition
 
     def _is_of_another_input(self, operation: Operation, operand: int) -> bool:
         """Whether a branch says nothing about the stream once the layer's other inputs are silent."""
-        spot = _spot(operation, operand)
-        if bool((self.clean[spot] == self.changed[spot]).all()):
+        spot, branch = _spot(operation, operand), branch_of(operation.operands[operand])
+        if any(value.operation is not None and value.operation.embeds_tokens for value in branch):
             return True
-        leaves = {value.leaf for value in branch_of(operation.operands[operand]) if value.operation is None}
-        others = frozenset(leaf for leaf in leaves if leaf in self.bench.others())
-        if not others:
+        if not any(value.on_trunk for value in branch):
+            return True
+        others = self.bench.others() & {value.leaf for value in branch if value.leaf is not None}
+        if self._mixes(operation, operand) or not others:
             return False
         stream = self.bench.layer.inputs.values[self.bench.wiring.stream_in]
         restored = {_spot(join.operation, join.operand) for join in self.joins if self._is_addition(join)}
@@ -403,13 +418,3 @@ def _is_copy_of(value: Value, inner: Value) -> bool:
             return False
         value = value.operation.operands[0]
     return True
-
-
-def _settle(found: Sequence[Addition], reaches: Sequence[int | None]) -> list[Addition]:
-    """Where some branch reaches far, one that sees the position before alone is an MLP with a token shift."""
-    if _FAR not in reaches:
-        return list(found)
-    return [
-        replace(addition, role="mlp") if reach == _NEAR else addition
-        for addition, reach in zip(found, reaches, strict=True)
-    ]

@@ -21,6 +21,7 @@ from layertracer.models._places import Place, Places, StreamShape
 
 ADDITIONS = ("aten::add", "aten::add_")
 FACTORS = ("aten::mul", "aten::mul_", "aten::div", "aten::div_", "aten::bmm", "aten::matmul", "aten::einsum")
+_PRODUCTS = ("aten::mul", "aten::mul_", "aten::div", "aten::div_")
 _COPIES = ("aten::clone", "aten::_to_copy", "aten::contiguous", "aten::dropout", "aten::native_dropout", "aten::detach")
 _CONTRACTIONS = frozenset(
     f"aten::{name}"
@@ -89,6 +90,11 @@ class Operation:
         return self.name in ADDITIONS and len(self.operands) == 2
 
     @property
+    def embeds_tokens(self) -> bool:
+        """Whether it looks up embeddings of what the layer was given."""
+        return self.name == "aten::embedding" and any(operand.is_live for operand in self.operands)
+
+    @property
     def is_copy(self) -> bool:
         """Whether its result has the values of what it took."""
         return self.name in _COPIES
@@ -137,10 +143,11 @@ class FlowRecorder(TorchDispatchMode):
         kwargs = kwargs or {}
         tensors = operand_tensors(args, kwargs)
         operation = self._operation(func, tensors)
+        sizes = [tensor.numel() for tensor in tensors]
         result = func(*args, **kwargs)
         value = Value(
             operation=operation,
-            on_trunk=not operation.passes_matrix and any(operand.on_trunk for operand in operation.operands),
+            on_trunk=not operation.passes_matrix and _keeps_trunk(operation, sizes),
             is_live=any(operand.is_live for operand in operation.operands),
             modules=self.places.modules,
         )
@@ -203,6 +210,14 @@ def _passes_matrix(name: str, operands: Sequence[Value]) -> bool:
     if name in _CHOICES:
         return any(operand.is_live and not operand.on_trunk for operand in operands[1:])
     return name in _CONTRACTIONS and not all(operand.is_live for operand in operands)
+
+
+def _keeps_trunk(operation: Operation, sizes: Sequence[int]) -> bool:
+    """Whether the stream leads on: a factor made of it, but spread over a branch that is larger, is a weight of that."""
+    trunk = [size for size, operand in zip(sizes, operation.operands, strict=True) if operand.on_trunk]
+    if operation.name in _PRODUCTS and trunk:
+        return max(trunk) >= max(sizes)
+    return bool(trunk)
 
 
 def _same_memory(one: Tensor, other: Tensor) -> bool:

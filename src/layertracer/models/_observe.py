@@ -12,7 +12,7 @@ from torch import nn
 from layertracer.models._pytree import Leaves, take_apart
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class CallRecord:
     """One call of one module.
 

@@ -28,6 +28,7 @@ from layertracer.models import (
     Wiring,
     batch_axes,
     observe_calls,
+    put_back,
     signature_of,
     take_apart,
 )
@@ -126,7 +127,7 @@ class LadderPass:
             axes = self.axes.inputs(layer, leaves, length=self.ids.shape[1])
             values = expand_leaves(leaves, axes, n_clean=self._n_clean, n_rows=n_rows)
             values[layer.wiring.stream_in] = stream
-            args, kwargs = leaves.rebuilt(values)
+            args, kwargs = put_back((args, kwargs), leaves.rebuilt(values))
             output = self._run_layer(layer, partial(forward, *args, **kwargs), stream=stream, entering=entering)
             return self._finish(layer, output, entering)
 

@@ -29,7 +29,7 @@ from layertracer.tracing._reduce import log_probs_of
 from layertracer.tracing._tail import Tail, replacing_forward
 
 _LOG = logging.getLogger("layertracer")
-_N_PROMPTS, _LENGTH = 2, 5
+_N_PROMPTS, _LENGTH = 2, 11
 _MEANINGS = {
     "readout": "the last layer's readout is the model's own output",
     "lens": "a readout in the middle is the model with its later layers bypassed",
