@@ -5,15 +5,18 @@ from layertracer.models._anatomy import Anatomy, Layer
 from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._embedded import EmbeddedModel, list_embedded
 from layertracer.models._exhaustion import is_out_of_memory
+from layertracer.models._dataflow import ADDITIONS, has_stream_shape, operand_tensors
 from layertracer.models._fingerprint import fingerprint
 from layertracer.models._loading import LoadedParts, load_parts
 from layertracer.models._network import Network, make_network
 from layertracer.models._observe import CallRecord, hooking, observe_calls
+from layertracer.models._places import Places, StreamShape
 from layertracer.models._pytree import Leaves, put_back, take_apart
 from layertracer.models._roles import Part
 from layertracer.models._wiring import BatchAxis, Signature, Wiring, batch_axes, signature_of
 
 __all__ = [
+    "ADDITIONS",
     "Addition",
     "Additions",
     "Anatomy",
@@ -26,18 +29,22 @@ __all__ = [
     "ModelCall",
     "Network",
     "Part",
+    "Places",
     "Role",
     "Signature",
+    "StreamShape",
     "Wiring",
     "batch_axes",
     "find_logits",
     "fingerprint",
+    "has_stream_shape",
     "hooking",
     "is_out_of_memory",
     "list_embedded",
     "load_parts",
     "make_network",
     "observe_calls",
+    "operand_tensors",
     "put_back",
     "signature_of",
     "take_apart",

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from layertracer._errors import AnatomyError
 from layertracer._types import LayerRecord
 from layertracer.models._additions import Additions, find_additions
+from layertracer.models._attention_form import ObservedPart
 from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._kinds import mixer_kind, mlp_kind
-from layertracer.models._observe import CallRecord, observe_calls
+from layertracer.models._observe import CallRecord, call_inside, observe_calls
 from layertracer.models._probes import known_tokens, plain_token_ids, probe_ids, probe_source, safe_tokens, text_config
 from layertracer.models._pytree import Leaves
 from layertracer.models._roles import Layout, Part, find_parts, measure_layer
@@ -123,9 +124,8 @@ def find_anatomy(call: ModelCall, *, layers: str | None = None, device: torch.de
     larger = observe_calls(call.module.modules(), lambda: second_call(second_ids))
     layer_calls = _layer_calls(stack, larger)
     wirings = wire_layers(_layer_calls(stack, smaller), layer_calls)
-    kinds = [
-        _kinds_of(call_of_layer, larger, wiring) for call_of_layer, wiring in zip(layer_calls, wirings, strict=True)
-    ]
+    probes = _Probes(smaller=smaller, larger=larger)
+    kinds = list(map(probes.kinds_of, _layer_calls(stack, smaller), layer_calls, wirings))
     return Anatomy(
         layers=_describe_layers(stack, wirings, kinds, layer_calls, config=text_config(call.module)),
         d_model=layer_calls[0].inputs.values[wirings[0].stream_in].shape[-1],
@@ -138,25 +138,45 @@ def find_anatomy(call: ModelCall, *, layers: str | None = None, device: torch.de
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kinds:
-    """What gives a layer its kinds: its parts, and what mixes positions in it."""
+    """What gives a layer its kinds: its parts, and what mixes positions and what does not in it, as observed."""
 
     parts: tuple[Part, ...]
-    mixers: tuple[Part, ...]
+    mixers: tuple[tuple[Part, ObservedPart], ...]
+    mlps: tuple[tuple[Part, ObservedPart], ...]
     additions: Additions
 
 
-def _kinds_of(layer: CallRecord, calls: Sequence[CallRecord], wiring: Wiring) -> _Kinds:
-    stream = layer.inputs.values[wiring.stream_in]
-    layout = Layout.of(stream, batch_axis=wiring.batch_axis, position_axis=wiring.position_axis)
-    additions = find_additions(layer, wiring)
-    parts = find_parts(layer, calls, layout=layout)
-    mixers = tuple(part for part in parts if part.role == "mixer")
-    if mixers:
-        return _Kinds(parts=parts, mixers=mixers, additions=additions)
-    whole = measure_layer(layer, layout=layout)
-    if whole is None:
-        return _Kinds(parts=parts, mixers=(), additions=additions)
-    return _Kinds(parts=(), mixers=(whole,), additions=additions)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Probes:
+    """All calls of the two probes."""
+
+    smaller: Sequence[CallRecord]
+    larger: Sequence[CallRecord]
+
+    def kinds_of(self, smaller: CallRecord, larger: CallRecord, wiring: Wiring) -> _Kinds:
+        """The parts of one layer, which was called so in the two probes."""
+        stream = larger.inputs.values[wiring.stream_in]
+        layout = Layout.of(stream, batch_axis=wiring.batch_axis, position_axis=wiring.position_axis)
+        parts = find_parts(larger, self.larger, layout=layout)
+        mixers = tuple(part for part in parts if part.role == "mixer")
+        if not mixers:
+            whole = measure_layer(larger, layout=layout)
+            mixers, parts = ((), parts) if whole is None else ((whole,), ())
+
+        def seen(part: Part) -> tuple[Part, ObservedPart]:
+            calls = (
+                call_inside(smaller, self.smaller, part.module),
+                call_inside(larger, self.larger, part.module),
+            )
+            return part, ObservedPart(smaller=calls[0], larger=calls[1], layout=layout)
+
+        mlps = (part for part in parts if part.role == "mlp")
+        return _Kinds(
+            parts=parts,
+            mixers=tuple(map(seen, mixers)),
+            mlps=tuple(map(seen, mlps)),
+            additions=find_additions(larger, wiring),
+        )
 
 
 def _describe_layers(
@@ -173,7 +193,7 @@ def _describe_layers(
             index=index,
             path=path,
             mixer=mixer_kind(own.mixers, index=index, n_layers=n_layers, config=config),
-            mlp=mlp_kind(own.parts),
+            mlp=mlp_kind(own.mlps),
             module=module,
             parts=own.parts,
             additions=own.additions,
@@ -215,7 +235,8 @@ def _first_run(call: ModelCall, ids: Tensor) -> tuple[list[CallRecord], int]:
             raise
         raise AnatomyError(
             f"The module could not be run on token ids: {type(error).__name__}: {str(error).partition(chr(10))[0]}. "
-            "LayerTracer reads language models: forward takes token ids [batch, position] first (or as input_ids) and "
-            "returns next-token logits. Wrap your module so that its forward does."
+            "LayerTracer reads language models: forward takes token ids [batch, position] first (or as input_ids), of "
+            "any batch and length, and returns next-token logits. Wrap your module so that its forward does; a model "
+            "that reads several codebooks at once cannot be traced."
         ) from error
     return calls, find_logits(output[0], ids).shape[-1]

@@ -64,3 +64,14 @@ def observe_calls(modules: Iterable[nn.Module], run: Callable[[], object]) -> li
     with hooking(dict.fromkeys(modules), before=begin, after=end):
         run()
     return calls
+
+
+def call_inside(outer: CallRecord, calls: Iterable[CallRecord], module: nn.Module) -> CallRecord:
+    """The first call of `module` during the call `outer`, which may be `outer` itself."""
+    for call in calls:
+        within: CallRecord | None = call
+        while call.module is module and within is not None:
+            if within is outer:
+                return call
+            within = within.parent
+    raise LookupError(f"{type(module).__name__} was not called inside {type(outer.module).__name__}")

@@ -74,6 +74,8 @@ class StreamShape:
             return seen.movedim((self.batch_axis, self.position_axis), (0, 1))
         rows, positions = self.shape[self.batch_axis], self.shape[self.position_axis]
         sizes = tuple(tensor.shape)
+        if tensor.ndim == len(self.shape) and (sizes[self.batch_axis], sizes[self.position_axis]) == (rows, positions):
+            return tensor.movedim((self.batch_axis, self.position_axis), (0, 1))
         if sizes[:2] == (rows, positions):
             return tensor
         if sizes[:2] == (positions, rows):

@@ -6,6 +6,7 @@ one before and returning a tensor of the same shape. No name of a model decides.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -53,12 +54,8 @@ def find_stack(
     stacks = _outermost(_all_stacks(module, calls), calls)
     if path is not None:
         return _chosen(stacks + _all_stacks(module, calls), path)
-    if not stacks:
-        raise AnatomyError(
-            f"No decoder stack was found in {type(module).__name__}: expected a ModuleList or Sequential whose members "
-            "run once each, in order, each taking the residual stream [batch, position, width] and returning one of "
-            "the same shape. If the layers are held otherwise, put them into a torch.nn.ModuleList."
-        )
+    if not any(len(stack.layers) > 1 for stack in stacks) and len(stacks) != 1:
+        raise _no_stack(module, calls)
     own = [stack for stack in stacks if n_positions in _stream_shape(stack, calls)]
     stacks = own or [stack for stack in stacks if n_source_positions not in _stream_shape(stack, calls)]
     longest = max(len(stack.layers) for stack in stacks)
@@ -69,7 +66,62 @@ def find_stack(
             f"{type(module).__name__} has more than one stack of layers: {listed}. Say which one is the decoder: "
             f"wrap_model(module, layers={likely[-1].path!r})."
         )
+    _refuse_layers_behind(module, likely[0], calls)
     return likely[0]
+
+
+def _no_stack(module: nn.Module, calls: Sequence[CallRecord]) -> AnatomyError:
+    """The error for a model without a chain of layers, with what its containers do instead."""
+    n_calls = Counter(call.module for call in calls)
+    repeated = [
+        f"{path!r} ({max(n_calls[child] for child in container.children())} times)"
+        for path, container in module.named_modules()
+        if isinstance(container, nn.ModuleList)
+        and any(n_calls[child] > 1 and _n_matrices(child) > 1 for child in container.children())
+    ]
+    found = (
+        f"The layers of {', '.join(repeated[:3])} run several times in one forward, so that what leaves a layer is not "
+        "one thing; such a model cannot be traced."
+        if repeated
+        else "If the layers are held otherwise, put each into one module, and these into a torch.nn.ModuleList."
+    )
+    return AnatomyError(
+        f"No decoder stack was found in {type(module).__name__}: expected a ModuleList or Sequential whose members "
+        f"run once each, in order, each taking the residual stream [batch, position, width] and returning one of the "
+        f"same shape. {found}"
+    )
+
+
+def _refuse_layers_behind(module: nn.Module, stack: Stack, calls: Sequence[CallRecord]) -> None:
+    """Raise where blocks of another container run after the stack: then it is not what the output is read from.
+
+    Raises:
+        AnatomyError: If that is so.
+    """
+    own = {layer for _, layer in stack.layers}
+    last = max(index for index, call in enumerate(calls) if call.module in own)
+    behind = {call.module for call in calls[last + 1 :] if not _runs_inside(call, own)}
+    for path, container in module.named_modules():
+        blocks = [child for child in container.children() if child in behind and _n_matrices(child) > 1]
+        if isinstance(container, nn.ModuleList) and blocks:
+            raise AnatomyError(
+                f"{type(module).__name__} runs the layers of {path!r} after those of {stack.path!r}, the only ones "
+                "found that hand one stream on unchanged from each to the next, so that the output is not read from "
+                "them. A model whose last layers do not run as one chain cannot be traced."
+            )
+
+
+def _runs_inside(call: CallRecord, modules: set[nn.Module]) -> bool:
+    within: CallRecord | None = call
+    while within is not None:
+        if within.module in modules:
+            return True
+        within = within.parent
+    return False
+
+
+def _n_matrices(module: nn.Module) -> int:
+    return sum(parameter.ndim >= 2 for parameter in module.parameters())
 
 
 def _stream_shape(stack: Stack, calls: Sequence[CallRecord]) -> tuple[int, ...]:

@@ -152,7 +152,8 @@ def wire_layers(smaller: Sequence[CallRecord], larger: Sequence[CallRecord]) -> 
             raise AnatomyError(
                 f"The stream of {type(one.module).__name__} has shape {list(one.inputs.values[stream_in].shape)} at "
                 f"batch {PROBE_BATCHES[0]} and length {PROBE_LENGTHS[0]}: LayerTracer expects one axis for the batch "
-                "and one for the position. Such a layout is not supported."
+                "and one that grows with the position. A model that pads its prompts or lays them out otherwise cannot "
+                "be traced."
             )
         wirings.append(
             Wiring(
