@@ -1,11 +1,11 @@
 """A network's insides: where it comes from, how it is called, and which layers it has."""
 
-from layertracer.models._additions import Addition, Additions, Role
+from layertracer.models._additions import SHORT_REACH, Addition, Additions, Role
 from layertracer.models._anatomy import Anatomy, Layer
 from layertracer.models._call import ModelCall, find_logits
+from layertracer.models._dataflow import ADDITIONS, has_stream_shape, operand_tensors
 from layertracer.models._embedded import EmbeddedModel, list_embedded
 from layertracer.models._exhaustion import is_out_of_memory
-from layertracer.models._dataflow import ADDITIONS, has_stream_shape, operand_tensors
 from layertracer.models._fingerprint import fingerprint
 from layertracer.models._loading import LoadedParts, load_parts
 from layertracer.models._network import Network, make_network
@@ -17,6 +17,7 @@ from layertracer.models._wiring import BatchAxis, Signature, Wiring, batch_axes,
 
 __all__ = [
     "ADDITIONS",
+    "SHORT_REACH",
     "Addition",
     "Additions",
     "Anatomy",

@@ -12,7 +12,6 @@ MLP's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -120,10 +119,18 @@ class _Watch(TorchDispatchMode):
         for operand in self._wanted.get(place, ()):
             self.seen[place, operand] = tensors[operand].clone()
             if (place, operand) in self._clean:
-                leaves = take_apart((args, kwargs))
-                index = leaves.tensors()[operand][0]
-                args, kwargs = leaves.replaced(index, self._clean[place, operand].clone())
+                args, kwargs = self._restored(func, args, kwargs, place=place, operand=operand)
         return func(*args, **kwargs)
+
+    def _restored(self, func: Any, args: Any, kwargs: Any, *, place: Place, operand: int) -> tuple[Any, Any]:
+        """An operator's arguments with one put back; what it writes to is put back itself, since it is read later."""
+        leaves, clean = take_apart((args, kwargs)), self._clean[place, operand]
+        index, tensor = leaves.tensors()[operand]
+        if operand == 0 and func._schema.is_mutable:
+            tensor.copy_(clean)
+            return args, kwargs
+        changed: tuple[Any, Any] = leaves.replaced(index, clean.clone())
+        return changed
 
 
 @dataclass(slots=True, kw_only=True)
@@ -225,7 +232,7 @@ def _axis_of(leaf: Tensor, batch_axis: int, length: int) -> int | None:
 
 # ---------------------------------------------------------------- judging
 
-_SHORT = 3
+SHORT_REACH = 3
 """Positions that a token shift or a short convolution reaches back. A branch that reaches no farther, beside one that
 does, is no mixer."""
 
@@ -254,7 +261,7 @@ class _Judge:
         if None in reaches:
             unclear["mixer"] = unclear["mlp"] = "what a branch adds cannot be seen again in a second run"
             return Additions(unclear=unclear)
-        self.short = _SHORT if any(reach is not None and reach > _SHORT for reach in reaches) else 0
+        self.short = SHORT_REACH if any(reach is not None and reach > SHORT_REACH for reach in reaches) else 0
         gates = {
             module
             for join in self.joins
@@ -344,9 +351,7 @@ class _Judge:
             and self.bench.shape.view(tensor) is not None
         )
 
-    def _pieces(
-        self, operation: Operation, operand: int, unclear: dict[Role, str]
-    ) -> list[_Piece]:
+    def _pieces(self, operation: Operation, operand: int, unclear: dict[Role, str]) -> list[_Piece]:
         """The branches of which a sum that joins the trunk was made, where they differ in kind."""
         value = operation.operands[operand]
         for inner in behind_matrices(value):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from layertracer._errors import AnatomyError
 from layertracer._types import LayerRecord
-from layertracer.models._additions import Additions, find_additions
+from layertracer.models._additions import Additions, Role, find_additions
 from layertracer.models._attention_form import ObservedPart
 from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._exhaustion import is_out_of_memory
@@ -53,6 +53,13 @@ class Layer:
     def output_like(self, stream: Tensor) -> Any:
         """What the layer would return, with `stream` as its stream."""
         return self.output.replaced(self.wiring.stream_out, stream)
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """Whether it has a mixer and an MLP, as its parts say or what is added to its stream."""
+        kinds: dict[Role, str] = {"mixer": self.mixer, "mlp": self.mlp}
+        named = {role for role, kind in kinds.items() if kind != "none"}
+        return frozenset(named | {addition.role for addition in self.additions.found})
 
     @property
     def n_parameters(self) -> int:

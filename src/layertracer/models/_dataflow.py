@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,10 +24,28 @@ _PRODUCTS = ("aten::mul", "aten::mul_", "aten::div", "aten::div_")
 _COPIES = ("aten::clone", "aten::_to_copy", "aten::contiguous", "aten::dropout", "aten::native_dropout", "aten::detach")
 _CONTRACTIONS = frozenset(
     f"aten::{name}"
-    for name in (
-        "mm addmm bmm baddbmm linear matmul mv addmv einsum convolution _convolution conv1d conv2d "
-        "mkldnn_convolution mkldnn_linear _grouped_mm _scaled_mm _int_mm _weight_int8pack_mm _weight_int4pack_mm"
-    ).split()
+    for name in [
+        "mm",
+        "addmm",
+        "bmm",
+        "baddbmm",
+        "linear",
+        "matmul",
+        "mv",
+        "addmv",
+        "einsum",
+        "convolution",
+        "_convolution",
+        "conv1d",
+        "conv2d",
+        "mkldnn_convolution",
+        "mkldnn_linear",
+        "_grouped_mm",
+        "_scaled_mm",
+        "_int_mm",
+        "_weight_int8pack_mm",
+        "_weight_int4pack_mm",
+    ]
 )
 _CHOICES = frozenset(
     f"aten::{name}{ending}"
@@ -38,10 +55,19 @@ _CHOICES = frozenset(
 """Operators that pick rows. What is picked by a router's choice is no longer the stream."""
 _SHAPES_ONLY = frozenset(
     f"aten::{name}"
-    for name in (
-        "zeros_like ones_like empty_like full_like rand_like randn_like new_zeros new_ones new_empty new_full "
-        "new_empty_strided"
-    ).split()
+    for name in [
+        "zeros_like",
+        "ones_like",
+        "empty_like",
+        "full_like",
+        "rand_like",
+        "randn_like",
+        "new_zeros",
+        "new_ones",
+        "new_empty",
+        "new_full",
+        "new_empty_strided",
+    ]
 )
 """Operators that take nothing of a tensor but its shape."""
 _CELL = "_layertracer_cell"
@@ -273,7 +299,9 @@ def branch_of(value: Value) -> list[Value]:
 def behind_matrices(value: Value) -> list[Value]:
     """What leads to a branch's value without passing a matrix, itself included."""
     start = [value]
-    return _walk(start, lambda one: not one.on_trunk, stop=lambda one: bool(one.operation and one.operation.passes_matrix))
+    return _walk(
+        start, lambda one: not one.on_trunk, stop=lambda one: bool(one.operation and one.operation.passes_matrix)
+    )
 
 
 def _walk(start: Sequence[Value], wanted: Any, *, stop: Any = lambda _: False) -> list[Value]:

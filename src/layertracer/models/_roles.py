@@ -21,7 +21,6 @@ from layertracer.models._observe import CallRecord
 from layertracer.models._pytree import Leaves, take_apart
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A part of a layer with a role.

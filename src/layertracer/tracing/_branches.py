@@ -38,9 +38,7 @@ class BranchWatcher(TorchDispatchMode):
         wiring = layer.wiring
         self._edit = edit
         self._batch_axis = wiring.batch_axis
-        self._shape = StreamShape(
-            shape=stream.shape, batch_axis=wiring.batch_axis, position_axis=wiring.position_axis
-        )
+        self._shape = StreamShape(shape=stream.shape, batch_axis=wiring.batch_axis, position_axis=wiring.position_axis)
         self._layer = layer
         self._operands: dict[Any, dict[int, Role]] = {}
         for addition in layer.additions.found:
@@ -145,7 +143,7 @@ def refuse_unseen(layer: Layer, role: Role, *, seen: bool) -> None:
             f"What the {role} of layer {layer.index} ({layer.path}) adds to the stream cannot be told apart: "
             f"{layer.additions.unclear[role]}. Use site='block_output' for this model."
         )
-    if not seen and any(part.role == role for part in layer.parts):
+    if not seen and role in layer.roles:
         raise SiteError(
             f"Layer {layer.index} ({layer.path}) has a part that should add to the stream as its {role}, but no such "
             "addition was seen, so that nothing would be perturbed there. Use site='block_output' for this model."

@@ -13,6 +13,7 @@ from layertracer._types import SITES, Mask, Noise, Perturbation, Sample, Skip, S
 from layertracer.measures import OnsetCriterion, Rise
 from layertracer.runs import TraceRecord, TraceSpec
 from layertracer.tasks import EncodedTask, Task, encode_samples, load_task
+from layertracer.tracing._branches import role_at
 from layertracer.tracing._engine import N_TOP, Engine
 from layertracer.tracing._memory import default_budget_bytes, parse_memory
 from layertracer.tracing._model import TracedModel
@@ -223,8 +224,8 @@ def refuse_perturbation(model: TracedModel, perturbation: Perturbation) -> None:
     check, site, name = model.self_check, perturbation.site, model.name
     if site == "block_output":
         return
-    role = site.removesuffix("_output")
-    without = [layer.index for layer in model.anatomy.layers if all(part.role != role for part in layer.parts)]
+    role = role_at(site)
+    without = [layer.index for layer in model.anatomy.layers if role not in layer.roles]
     if site in check.errors and check[site].passed and without:
         raise SiteError(
             f"{len(without)} of {model.anatomy.n_layers} layers of {name!r} have no {role}, so that there is nothing "
