@@ -3,7 +3,7 @@
 from layertracer.models._additions import SHORT_REACH, Addition, Additions, Role
 from layertracer.models._anatomy import Anatomy, Layer
 from layertracer.models._call import ModelCall, find_logits
-from layertracer.models._dataflow import ADDITIONS, has_stream_shape, operand_tensors
+from layertracer.models._dataflow import ADDITIONS, CONTRACTIONS, has_stream_shape, operand_tensors
 from layertracer.models._embedded import EmbeddedModel, list_embedded
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._fingerprint import fingerprint
@@ -17,6 +17,7 @@ from layertracer.models._wiring import BatchAxis, Signature, Wiring, batch_axes,
 
 __all__ = [
     "ADDITIONS",
+    "CONTRACTIONS",
     "SHORT_REACH",
     "Addition",
     "Additions",

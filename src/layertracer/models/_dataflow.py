@@ -22,7 +22,7 @@ ADDITIONS = ("aten::add", "aten::add_")
 FACTORS = ("aten::mul", "aten::mul_", "aten::div", "aten::div_", "aten::bmm", "aten::matmul", "aten::einsum")
 _PRODUCTS = ("aten::mul", "aten::mul_", "aten::div", "aten::div_")
 _COPIES = ("aten::clone", "aten::_to_copy", "aten::contiguous", "aten::dropout", "aten::native_dropout", "aten::detach")
-_CONTRACTIONS = frozenset(
+CONTRACTIONS = frozenset(
     f"aten::{name}"
     for name in [
         "mm",
@@ -235,7 +235,7 @@ def _passes_matrix(name: str, operands: Sequence[Value]) -> bool:
         return True
     if name in _CHOICES:
         return any(operand.is_live and not operand.on_trunk for operand in operands[1:])
-    return name in _CONTRACTIONS and not all(operand.is_live for operand in operands)
+    return name in CONTRACTIONS and not all(operand.is_live for operand in operands)
 
 
 def _keeps_trunk(operation: Operation, sizes: Sequence[int]) -> bool:

@@ -58,8 +58,10 @@ class BranchWatcher(TorchDispatchMode):
         if roles is None:
             return func(*args, **kwargs)
         self.n_seen += len(roles)
-        if len(tensors) != 2 or any(self._shape.view(tensor) is None for tensor in tensors):
+        if len(tensors) != 2 or any(self._shape.view(tensors[which]) is None for which in roles):
             raise _took_another_path(self._layer)
+        if any(self._shape.view(tensor) is None for tensor in tensors):
+            return self._add_to_some(func, args, kwargs, roles=roles)
         return self._add(func, args, kwargs, roles=roles)
 
     def _add(self, func: Any, args: Any, kwargs: Any, *, roles: dict[int, Role]) -> Tensor:
@@ -80,6 +82,17 @@ class BranchWatcher(TorchDispatchMode):
             # A view, so that the result itself changes; a layout that allows none is refused by torch.
             target = result.view(first.shape) if result.numel() == first.numel() else result
             self._last_rows(target, n_rows).copy_(last[0] + last[1])
+        return result
+
+    def _add_to_some(self, func: Any, args: Any, kwargs: Any, *, roles: dict[int, Role]) -> Tensor:
+        """An addition to some of several streams, with the last rows of what is added replaced."""
+        operands = list(args)
+        for which, role in roles.items():
+            rows = self._edit(self._as_stream(operands[which]), role)
+            if rows is not None:
+                operands[which] = operands[which].clone()
+                self._last_rows(self._as_stream(operands[which]), rows.shape[self._batch_axis]).copy_(rows)
+        result: Tensor = func(*operands, **kwargs)
         return result
 
     def _as_stream(self, tensor: Tensor) -> Tensor:

@@ -13,15 +13,17 @@ Of every layer, on a short batch:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from layertracer._types import SITES, Check, Site
 from layertracer.models import (
+    CONTRACTIONS,
     SHORT_REACH,
     Layer,
     Leaves,
@@ -60,7 +62,7 @@ def check_sites(
     checks, notes = [], []
     for site in sites:
         reason = _why_unclear(network, role_at(site))
-        error = float("inf") if reason else max(proofs, _error_or_infinity(lambda site=site: masking_error(site)))  # type: ignore[misc]
+        error = float("inf") if reason else _worst([proofs, _error_or_infinity(lambda site=site: masking_error(site))])  # type: ignore[misc]
         checks.append(judge(site, error))
         if not checks[-1].passed:
             reason = reason or "what a layer adds to its stream there could not be told apart"
@@ -96,8 +98,7 @@ def _addition_error(network: Network, ids: Tensor, *, tolerance: float) -> float
         for layer in network.anatomy.layers:
             stack.enter_context(replacing_forward(layer.module, _proving(layer, errors, tolerance=tolerance)))
         network.call(ids)
-    # The largest; NaN where one of them is, which no tolerance allows.
-    return float(torch.tensor(errors, dtype=torch.float64).max())
+    return _worst(errors)
 
 
 def _proving(layer: Layer, errors: list[float], *, tolerance: float) -> Callable[..., Any]:
@@ -172,15 +173,17 @@ class _Bench:
     def unsealed(self, *, tolerance: float) -> float:
         """How far the layer is from sealed and pure; infinity where the trial shows nothing."""
         stream = self.given.values[self.layer.wiring.stream_in]
-        with self._troubling(lambda answer: -3 * answer):
+        gates = self.layer.additions.gates
+        with _troubling(self.layer, lambda answer: -3 * answer, spared=gates):
             sealed, _ = self._repeat(stream, put_back=("mixer", "mlp", "other"))
             troubled, _ = self._repeat(stream, put_back=())
-        with self._troubling(_fixed_answer):
+        with _troubling(self.layer, _fixed_answer, spared=frozenset()):
             one, added = self._repeat(stream, put_back=())
             other, added_to_other = self._repeat(1 - 3 * stream.flip(self.layer.wiring.batch_axis), put_back=())
-        shows = _relative(troubled, self.leaving) > 10 * tolerance and _relative(one, other) > 10 * tolerance
+        if _relative(troubled, self.leaving) <= 10 * tolerance or _relative(one, other) <= 10 * tolerance:
+            return float("inf")
         impure = [_relative(a, b) for a, b in zip(added, added_to_other, strict=True)]
-        return max(_relative(sealed, self.leaving), *impure, 0.0) if shows else float("inf")
+        return _worst([_relative(sealed, self.leaving), *impure])
 
     def _repeat(self, stream: Tensor, *, put_back: Sequence[Role]) -> tuple[Tensor, list[Tensor]]:
         """What leaves the layer, and what its branches added, when it is given `stream`."""
@@ -199,34 +202,68 @@ class _Bench:
         leaving: Tensor = take_apart(output).values[wiring.stream_out]
         return leaving, seen
 
-    @contextmanager
-    def _troubling(self, trouble: Trouble) -> Iterator[None]:
-        """Modules that hold a matrix answer something else in the block, but for those that weigh the stream itself."""
 
-        def answer(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-            del module, args, kwargs
-            leaves = take_apart(output)
-            return leaves.rebuilt(
-                [
-                    trouble(value) if isinstance(value, Tensor) and value.is_floating_point() else value
-                    for value in leaves.values
-                ]
-            )
+@contextmanager
+def _troubling(layer: Layer, trouble: Trouble, *, spared: frozenset[nn.Module]) -> Iterator[None]:
+    """Whatever holds a matrix in a layer answers something else in the block, except for some modules."""
+    holders = [
+        module
+        for module in layer.module.modules()
+        if module is not layer.module
+        and module not in spared
+        and any(parameter.ndim >= 2 for parameter in module.parameters(recurse=False))
+    ]
+    # A module that adds to the stream itself must not answer something else: what its matrices give does.
+    adding = [module for module in holders if any(module is one.place.module for one in layer.additions.found)]
+    mode = _TroubledContractions(trouble)
 
-        with hooking(list(self._matrices()), after=answer):
-            yield
+    def begin(module: nn.Module, args: Any, kwargs: Any) -> None:
+        del module, args, kwargs
+        mode.depth += 1
 
-    def _matrices(self) -> Iterator[nn.Module]:
-        for module in self.layer.module.modules():
-            if module is not self.layer.module and module not in self.layer.additions.gates:
-                if any(parameter.ndim >= 2 for parameter in module.parameters(recurse=False)):
-                    yield module
+    def end(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        del module, args, kwargs, output
+        mode.depth -= 1
+
+    def answer(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        del module, args, kwargs
+        leaves = take_apart(output)
+        return leaves.rebuilt([trouble(value) if _is_number(value) else value for value in leaves.values])
+
+    with (
+        hooking([module for module in holders if module not in adding], after=answer),
+        hooking(adding, before=begin, after=end),
+        mode if adding else nullcontext(),
+    ):
+        yield
+
+
+class _TroubledContractions(TorchDispatchMode):
+    """Products of matrices answer something else inside some modules."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch does not annotate it
+        self._trouble = trouble
+        self.depth = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        return self._trouble(result) if self.depth and func._schema.name in CONTRACTIONS else result
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def _fixed_answer(answer: Tensor) -> Tensor:
     """Values that depend on the shape alone."""
     count = torch.arange(answer.numel(), device=answer.device, dtype=torch.float32)
     return torch.cos(count).reshape(answer.shape).to(answer.dtype)
+
+
+def _worst(errors: Sequence[float]) -> float:
+    """The largest error; NaN where one of them is, which no tolerance allows."""
+    return float(torch.tensor(errors, dtype=torch.float64).max())
 
 
 def _relative(one: Tensor, other: Tensor) -> float:
