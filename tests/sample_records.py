@@ -49,6 +49,7 @@ def make_record(
     hostile: bool = False,
     perturbation: Mapping[str, Any] | None = None,
     onset: Mapping[str, Any] | None = None,
+    missing: Sequence[int] = (),
 ) -> TraceRecord:
     """A trace whose target rises in the deep layers and whose JS divergence falls from the first ones.
 
@@ -65,11 +66,13 @@ def make_record(
         hostile: Whether texts try to become markup or to break a terminal.
         perturbation: Specification of the perturbation; a mask at the mixer unless given.
         onset: Specification of the onset criterion; `Rise` unless given.
+        missing: Layers without the perturbed site.
     """
     generator = np.random.default_rng(seed)
     tokens = _token_texts(hostile)
     target_prob = _rising_prob(generator, n_prompts, n_layers)
     js_bits = _falling_js(generator, n_prompts, n_draws, n_layers)
+    js_bits[..., list(missing)] = np.nan
     top_ids, top_prob = _top_tokens(generator, target_prob, top_k, tokens)
     rank = np.where(target_prob > 0.4, 1, 1 + np.round(2000 * (1 - target_prob) ** 6)).astype(np.int32)
     hit = np.zeros((n_draws, n_layers), dtype=bool)
@@ -88,7 +91,7 @@ def make_record(
         top_ids=top_ids,
         top_prob=top_prob,
         dominant_dimension=np.where(np.arange(n_layers) % 3 == 2, 17, 306),
-        dominant_ratio=np.geomspace(4, 9000, n_layers),
+        dominant_ratio=np.where(np.isin(np.arange(n_layers), missing), np.nan, np.geomspace(4, 9000, n_layers)),
         dominant_hit=hit,
         tokens=tokens,
         method="ladder",

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         UnknownNameError,
         UsageError,
     )
-    from layertracer._types import Mask, Noise, Sample, SelfCheck, Skip, TaskParticle, VulnerableLayer
+    from layertracer._types import Mask, MixerGroup, Noise, Sample, SelfCheck, Skip, TaskParticle, VulnerableLayer
     from layertracer.api import Trace, load_run, trace
     from layertracer.measures import AbsRatio, ChangePoint, FirstTop1, HalfMax, Ratio, Rise
     from layertracer.tasks import Task, list_tasks, load_task
@@ -55,6 +55,7 @@ __all__ = [
     "HalfMax",
     "LayerTracerError",
     "Mask",
+    "MixerGroup",
     "ModelError",
     "ModelLoadError",
     "Noise",
@@ -94,7 +95,7 @@ __all__ = [
 
 # Names that do not live in `_errors`, by the package that they live in.
 _HOMES = {
-    "_types": ("Mask", "Noise", "Sample", "SelfCheck", "Skip", "TaskParticle", "VulnerableLayer"),
+    "_types": ("Mask", "MixerGroup", "Noise", "Sample", "SelfCheck", "Skip", "TaskParticle", "VulnerableLayer"),
     "api": ("Trace", "load_run", "trace"),
     "measures": ("AbsRatio", "ChangePoint", "FirstTop1", "HalfMax", "Ratio", "Rise"),
     "tasks": ("Task", "list_tasks", "load_task"),

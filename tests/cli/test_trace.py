@@ -13,7 +13,7 @@ from layertracer import load_run
 from layertracer.reports._reproduce import command_line
 
 from tests.cli.conftest import call
-from tests.cli.tiny_checkpoint import write_pairs
+from tests.cli.tiny_checkpoint import write_hybrid, write_pairs
 
 SMALL = ("--shots", "2", "--limit", "4", "--draws", "2", "--mask-fraction", "0.5")
 
@@ -85,6 +85,27 @@ def test_json_is_one_document_and_nothing_else(tiny: Path, pairs: Path, in_folde
     assert document["task_particle"]["layer"] == trace.task_particle.layer
     assert (document["run"], document["report"]) == ("run", "run/report.html")
     assert document["status"] == "complete"
+
+
+def _refuse_constant(name: str) -> None:
+    raise AssertionError(f"{name} is no JSON")
+
+
+def test_layers_without_the_site_are_null(pairs: Path, in_folder: Path) -> None:
+    """A hybrid whose layers are a mixer or an MLP alone is traced: JSON has null where there is no MLP, never NaN."""
+    model = write_hybrid(in_folder / "tiny-hybrid")
+    options = ("--site", "mlp_output", "--out", "run")
+    result = call("trace", model, "--task", pairs, *SMALL, *options, "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout, parse_constant=_refuse_constant)
+    assert [value is None for value in document["curves"]["js_bits"]] == [True, False, True, False]
+    assert document["layers_without_site"] == [0, 2]
+    assert [group["mixer"] for group in document["by_mixer"]] == ["mamba2", "none", "attention"]
+    assert [group["mean_js_bits"] is None for group in document["by_mixer"]] == [True, False, True]
+    again = call("report", "run")
+    assert again.exit_code == 0, again.stderr
+    assert "NOTE: Layers 0, 2 have no MLP" in again.stdout
+    assert "blank: no MLP here" in again.stdout
 
 
 @pytest.mark.usefixtures("in_folder")

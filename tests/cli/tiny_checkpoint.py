@@ -8,7 +8,13 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.trainers import BpeTrainer
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    NemotronHConfig,
+    NemotronHForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 POISON = "poison"
 """A word whose embedding is NaN: a prompt that holds it makes the model's output NaN."""
@@ -61,3 +67,30 @@ def _train_tokenizer() -> PreTrainedTokenizerFast:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(texts, BpeTrainer(vocab_size=600, initial_alphabet=alphabet, show_progress=False))
     return PreTrainedTokenizerFast(tokenizer_object=bpe)
+
+
+def write_hybrid(folder: Path) -> Path:
+    """Write a Nemotron-H whose layers are a Mamba2, an attention or an MLP alone, with the same tokenizer."""
+    tokenizer = _train_tokenizer()
+    config = NemotronHConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        layers_block_type=["mamba", "mlp", "attention", "mlp"],
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        mamba_num_heads=8,
+        mamba_head_dim=8,
+        n_groups=2,
+        ssm_state_size=8,
+        chunk_size=4,
+        max_position_embeddings=256,
+        initializer_range=0.4,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = NemotronHForCausalLM(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

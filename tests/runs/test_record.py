@@ -134,7 +134,9 @@ def test_answers_are_those_of_the_planted_curves() -> None:
     assert record.dominant.draw_share == pytest.approx(np.full(16, 0.2))
 
 
-@pytest.mark.parametrize("quantity", ["task_particle", "vulnerable_layer", "robustness", "sensitivity", "dominant"])
+@pytest.mark.parametrize(
+    "quantity", ["task_particle", "vulnerable_layer", "by_mixer", "robustness", "sensitivity", "dominant"]
+)
 def test_a_run_without_prompts_has_no_answer(quantity: str) -> None:
     """A run that failed before its first prompt says so when it is asked for an answer."""
     record = make_record(n_prompts=0, status="failed", n_requested=8)

@@ -71,6 +71,40 @@ class VulnerableLayer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MixerGroup:
+    """The layers of one kind of mixer, taken together.
+
+    Kinds sit at different depths: a difference between them is also one of depth.
+
+    Attributes:
+        mixer: The kind, e.g. "attention", "mamba", "none".
+        layers: The layers of that kind, ascending.
+        n_perturbed: How many of them have the perturbed site.
+        mean_depth: Mean relative depth (i + 1) / n_layers of the layers, in (0, 1].
+        mean_js_bits: Mean JS divergence over prompts, draws and the layers that have the site; None where none has it.
+        interval: Interval of that mean over resamples of prompts and draws, in bits; None where there is no mean.
+        vulnerable_layer: The one of these layers with the largest mean JS divergence; None where none has the site.
+        max_js_bits: Its mean JS divergence; None where there is none.
+        mean_gain_prob: Mean gain of a layer in target probability, over prompts and layers.
+    """
+
+    mixer: str
+    layers: tuple[int, ...]
+    n_perturbed: int
+    mean_depth: float
+    mean_js_bits: float | None
+    interval: Interval | None
+    vulnerable_layer: int | None
+    max_js_bits: float | None
+    mean_gain_prob: float
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layers of that kind."""
+        return len(self.layers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerRecord:
     """One decoder layer, described without its module.
 

@@ -26,7 +26,7 @@ class Trace(TraceRecord):
 
     See `TraceRecord` for the arrays and their shapes. In short: `target_prob` [prompt, layer], `embedding_prob`
     [prompt], `target_rank`, `entropy_bits` [prompt, layer], `js_bits` [prompt, draw, layer], and the answers
-    `task_particle`, `vulnerable_layer`, `robustness`, `sensitivity`, `dominant`.
+    `task_particle`, `vulnerable_layer`, `by_mixer`, `robustness`, `sensitivity`, `dominant`.
     """
 
     @classmethod
@@ -119,7 +119,7 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
 
     Raises:
         TaskError: If the task is empty, an answer is missing, or a prompt is too long.
-        SiteError: If the model does not have the perturbation's site.
+        SiteError: If no layer of the model has the perturbation's site. Layers that alone lack it carry NaN.
         NonFiniteError: If the model's output is not finite; the message names the first layer.
         OutOfMemoryError: If not even one prompt fits in memory.
         KeyboardInterrupt: On Ctrl-C. As with the errors above, what was finished is its `record`, a `Trace`.

@@ -124,6 +124,33 @@ def resample_counts(
     return counts.reshape(n_resamples, n_items).astype(np.float64)
 
 
+def resample_crossed_means(
+    values: Float[np.ndarray, "prompt draw item"], *, n_resamples: int, seed: int
+) -> Iterator[Float[np.ndarray, "resample item"]]:
+    """Means over resamples of prompts and of draws, chunk by chunk.
+
+    Both are drawn with replacement, independently of one another: all prompts share the draws of a mask.
+
+    Source:
+        Owen (2007), "The pigeonhole bootstrap".
+    """
+    n_prompts, n_draws, n_items = values.shape
+    flat = values.reshape(n_prompts, n_draws * n_items)
+    prompt_generator, draw_generator = make_generator(seed).spawn(2)
+    floats = 4 * (n_prompts + n_draws) + n_draws * n_items + 4 * n_items
+    for size in chunk_sizes(n_resamples, floats_per_resample=floats):
+        by_draw = resample_counts(prompt_generator, size, n_prompts) @ flat
+        draws = resample_counts(draw_generator, size, n_draws)
+        total = np.einsum("rd,rdi->ri", draws, by_draw.reshape(size, n_draws, n_items))
+        yield total / (n_prompts * n_draws)
+
+
+def percentile_interval(values: Float[np.ndarray, " resample"], level: float) -> Interval:
+    """Percentile interval of a number."""
+    low, high = np.quantile(values, _tails(level))
+    return Interval(low=float(low), high=float(high), level=float(level))
+
+
 def layer_interval(layers: Int[np.ndarray, " resample"], level: float) -> Interval:
     """Percentile interval of a layer, whose ends are layers that occur among the resamples."""
     low, high = np.quantile(layers, _tails(level), method="inverted_cdf")

@@ -1,9 +1,13 @@
-"""Arrays that come in from a trace: of the right shape, not empty, and finite, or refused."""
+"""Arrays that come in from a trace: of the right shape, not empty, and finite, or refused.
+
+Divergences may be missing: a layer without the perturbed site holds NaN for every prompt and draw. That is the only
+NaN that is let through.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from layertracer._errors import UsageError
 
@@ -40,6 +44,48 @@ def check_finite(values: Float[np.ndarray, "..."], *, axes: tuple[str, ...], cal
     return array
 
 
-def check_js(js_bits: Float[np.ndarray, "prompt draw layer"], caller: str) -> Float[np.ndarray, "prompt draw layer"]:
-    """JS divergences as float64, checked by `check_finite`."""
-    return check_finite(js_bits, axes=JS_AXES, caller=caller)
+def find_missing(js_bits: Float[np.ndarray, "prompt draw layer"]) -> Bool[np.ndarray, " layer"]:
+    """The layers without the perturbed site: those whose divergence is NaN for every prompt and draw.
+
+    Without a prompt or a draw none is known to be missing.
+
+    Example:
+        >>> find_missing(np.array([[[0.1, np.nan]], [[0.3, np.nan]]])).tolist()
+        [False, True]
+    """
+    if js_bits.shape[0] * js_bits.shape[1] == 0:
+        return np.zeros(js_bits.shape[2], dtype=bool)
+    return np.asarray(np.isnan(js_bits).all(axis=(0, 1)))
+
+
+def check_js(
+    js_bits: Float[np.ndarray, "prompt draw layer"], caller: str
+) -> tuple[Float[np.ndarray, "prompt draw present"], Int[np.ndarray, " present"]]:
+    """JS divergences of the layers that have the site, as float64, and the indices of these layers.
+
+    Raises:
+        UsageError: If an axis is missing or empty, a value is not finite at a layer that has the site, or no layer
+            has it.
+    """
+    array = np.asarray(js_bits, dtype=np.float64)
+    missing = find_missing(array) if array.ndim == len(JS_AXES) else np.zeros(1, dtype=bool)
+    if not missing.any() or missing.all():
+        return check_finite(array, axes=JS_AXES, caller=caller), np.arange(array.shape[-1])
+    # Checked with the missing ones as zeros, so that a message names the layer by its own index.
+    checked = check_finite(np.where(missing, 0.0, array), axes=JS_AXES, caller=caller)
+    # Laid out as if there were no others: sums then round alike.
+    return np.ascontiguousarray(checked[..., ~missing]), np.flatnonzero(~missing)
+
+
+def spread_out(
+    values: Float[np.ndarray, "*batch present"], present: Int[np.ndarray, " present"], n_layers: int
+) -> Float[np.ndarray, "*batch layer"]:
+    """Values of some layers at their places among all; NaN at the others.
+
+    Example:
+        >>> spread_out(np.array([0.2, 0.5]), np.array([0, 2]), 3).tolist()
+        [0.2, nan, 0.5]
+    """
+    everywhere = np.full((*values.shape[:-1], n_layers), np.nan)
+    everywhere[..., present] = values
+    return everywhere

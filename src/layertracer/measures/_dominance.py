@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from layertracer._errors import UsageError
-from layertracer.measures._divergences import check_js
+from layertracer.measures._divergences import check_js, spread_out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -23,7 +23,8 @@ class DominantDimensions:
         ratio: Its root mean square over the median root mean square of all dimensions, shape [layer].
         js_share: Share of the summed JS divergence that comes from the draws which mask it, in [0, 1], shape
             [layer]; NaN where there is no divergence to share.
-        draw_share: Share of the draws which mask it, in [0, 1]: what chance alone would give; shape [layer].
+        draw_share: Share of the draws which mask it, in [0, 1]: what chance alone would give; shape [layer]; NaN
+            where a layer has not the perturbed site.
     """
 
     dimension: Int[np.ndarray, " layer"]
@@ -47,7 +48,7 @@ def attribute_to_dominant(
     `draw_share` where all draws have the same divergence.
 
     Args:
-        js_bits: JS divergence from the unperturbed output, in bits.
+        js_bits: JS divergence from the unperturbed output, in bits; NaN at layers without the perturbed site.
         dominant_hit: Whether a draw masks the dominant dimension of a layer.
         dominant_dimension: Index of that dimension.
         dominant_ratio: Its root mean square over the median of all.
@@ -56,7 +57,8 @@ def attribute_to_dominant(
         Both shares, beside the dimensions they speak of.
 
     Raises:
-        UsageError: If there is no prompt, draw or layer, a divergence is not finite, or shapes do not fit.
+        UsageError: If there is no prompt, draw or layer, a divergence is not finite, no layer has the site, or shapes
+            do not fit.
 
     Example:
         >>> shares = attribute_to_dominant(
@@ -68,18 +70,25 @@ def attribute_to_dominant(
         >>> shares.js_share.tolist(), shares.draw_share.tolist()
         ([0.9], [0.5])
     """
-    js = check_js(js_bits, "attribute_to_dominant")
+    js, present = check_js(js_bits, "attribute_to_dominant")
     hit = np.asarray(dominant_hit, dtype=bool)
     dimension = np.asarray(dominant_dimension)
     ratio = np.asarray(dominant_ratio, dtype=np.float64)
-    _check_shape("dominant_hit", hit.shape, js.shape[1:])
-    _check_shape("dominant_dimension", dimension.shape, js.shape[2:])
-    _check_shape("dominant_ratio", ratio.shape, js.shape[2:])
+    n_layers = js_bits.shape[-1]
+    _check_shape("dominant_hit", hit.shape, js_bits.shape[1:])
+    _check_shape("dominant_dimension", dimension.shape, (n_layers,))
+    _check_shape("dominant_ratio", ratio.shape, (n_layers,))
+    hit = hit[:, present]
     by_draw = js.sum(axis=0)
     total = by_draw.sum(axis=0)
     js_share = np.full(total.shape, np.nan)
     np.divide((by_draw * hit).sum(axis=0), total, out=js_share, where=total > 0)
-    return DominantDimensions(dimension=dimension, ratio=ratio, js_share=js_share, draw_share=hit.mean(axis=0))
+    return DominantDimensions(
+        dimension=dimension,
+        ratio=ratio,
+        js_share=spread_out(js_share, present, n_layers),
+        draw_share=spread_out(hit.mean(axis=0), present, n_layers),
+    )
 
 
 def _check_shape(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:

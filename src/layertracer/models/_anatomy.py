@@ -19,7 +19,7 @@ from layertracer.models._kinds import mixer_kind, mlp_kind
 from layertracer.models._observe import CallRecord, call_inside, observe_calls
 from layertracer.models._probes import known_tokens, plain_token_ids, probe_ids, probe_source, safe_tokens, text_config
 from layertracer.models._pytree import Leaves
-from layertracer.models._roles import Layout, Part, find_parts, measure_layer
+from layertracer.models._roles import Layout, Part, find_parts, measure_layer, settle_by_additions
 from layertracer.models._stack import Stack, find_stack
 from layertracer.models._wiring import PROBE_BATCHES, PROBE_LENGTHS, Wiring, wire_layers
 
@@ -164,7 +164,8 @@ class _Probes:
         """The parts of one layer, which was called so in the two probes."""
         stream = larger.inputs.values[wiring.stream_in]
         layout = Layout.of(stream, batch_axis=wiring.batch_axis, position_axis=wiring.position_axis)
-        parts = find_parts(larger, self.larger, layout=layout)
+        additions = find_additions(larger, wiring)
+        parts = settle_by_additions(find_parts(larger, self.larger, layout=layout), additions)
         mixers = tuple(part for part in parts if part.role == "mixer")
         if not mixers:
             whole = measure_layer(larger, layout=layout)
@@ -182,7 +183,7 @@ class _Probes:
             parts=parts,
             mixers=tuple(map(seen, mixers)),
             mlps=tuple(map(seen, mlps)),
-            additions=find_additions(larger, wiring),
+            additions=additions,
         )
 
 

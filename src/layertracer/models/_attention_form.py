@@ -39,8 +39,8 @@ class ObservedPart:
 
 def selects_positions(part: ObservedPart) -> bool:
     """Whether it picks positions by a top-k: over more entries the longer the prompt, unlike a router of experts."""
-    short, long = (sizes_of(operators_of(call), "topk") for call in (part.smaller, part.larger))
-    return len(short) != len(long) or any(few != many for few, many in zip(short, long, strict=True))
+    long = sizes_of(operators_of(part.larger), "topk")
+    return bool(long) and sizes_of(operators_of(part.smaller), "topk") != long
 
 
 def is_latent(part: ObservedPart) -> bool:
@@ -50,8 +50,12 @@ def is_latent(part: ObservedPart) -> bool:
     reaches the last one (unlike for queries), and where nothing as wide as that comes from the stream directly
     (unlike for an adapter beside a full projection).
     """
-    reaching = [linear for linear in _linears(part.module) if _reaches_last(part, linear)]
-    d_model = max((_n_inputs(linear) for linear in reaching), default=0)
+    linears = _linears(part.module)
+    d_model = max(map(_n_inputs, linears), default=0)
+    if not any(_n_inputs(linear) < min(d_model, _n_outputs(linear)) for linear in linears):
+        return False
+    reaching = [linear for linear in linears if _reaches_last(part, linear)]
+    d_model = max(map(_n_inputs, reaching), default=0)
     raised = [_n_outputs(linear) for linear in reaching if _n_inputs(linear) < min(d_model, _n_outputs(linear))]
     direct = [_n_outputs(linear) for linear in reaching if _n_inputs(linear) == d_model]
     return bool(raised) and max(direct, default=0) < max(raised)

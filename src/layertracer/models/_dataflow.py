@@ -239,7 +239,7 @@ def _passes_matrix(name: str, operands: Sequence[Value]) -> bool:
 
 
 def _keeps_trunk(operation: Operation, sizes: Sequence[int]) -> bool:
-    """Whether the stream leads on: a factor made of it, but spread over a branch that is larger, is a weight of that."""
+    """Whether the stream leads on. A factor made of it that is spread over a larger branch is a weight of that."""
     trunk = [size for size, operand in zip(sizes, operation.operands, strict=True) if operand.on_trunk]
     if operation.name in _PRODUCTS and trunk:
         return max(trunk) >= max(sizes)

@@ -58,6 +58,9 @@ def _one_mixer_kind(part: Part, seen: ObservedPart, *, index: int, n_layers: int
 
 def _recurrent_kind(module: nn.Module) -> str:
     """The kind of a mixer without a softmax, from the parameters that define its recurrence."""
+    classic = next((part for part in module.modules() if isinstance(part, nn.RNNBase)), None)
+    if classic is not None:
+        return {"LSTM": "lstm", "GRU": "gru"}.get(classic.mode, "rnn")
     held = {name.rsplit(".", 1)[-1]: parameter for name, parameter in module.named_parameters()}
     if "A_log" in held:
         return _state_space_kind(held)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from layertracer.models._anatomy import Anatomy, find_anatomy
 from layertracer.models._call import ModelCall, find_call
 from layertracer.models._probes import probe_ids, probe_source, text_config
+from layertracer.models._recurrent import unroll_recurrent
 
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_sequence_length")
 
@@ -92,7 +93,7 @@ def make_network(
         AnatomyError: If no decoder stack is found in it, or more than one.
     """
     module.eval()
-    call = find_call(module)
+    call = find_call(unroll_recurrent(module))
     first = next(module.parameters(), None)
     device = first.device if first is not None else torch.device("cpu")
     dtype = first.dtype if first is not None else torch.float32

@@ -18,9 +18,10 @@ and odd, so that they cannot be taken for a batch."""
 
 
 def plain_token_ids(module: nn.Module, n_tokens: int) -> Tensor:
-    """Token ids below `n_tokens` without a special meaning in the model's configuration."""
-    settings = getattr(text_config(module), "__dict__", {})
-    named = (value for name, value in settings.items() if name.endswith("token_id"))
+    """Token ids below `n_tokens` without a special meaning in the model's configuration, as an image's place has."""
+    configs = (text_config(module), getattr(module, "config", None))
+    settings = [item for config in configs for item in getattr(config, "__dict__", {}).items()]
+    named = (value for name, value in settings if name.endswith(("token_id", "token_index")))
     special = {token for value in named for token in (value if isinstance(value, list | tuple) else [value])}
     return torch.tensor([token for token in range(n_tokens) if token not in special] or [0])
 

@@ -114,6 +114,7 @@ def draw_dominant(record: TraceRecord) -> Figure:
             chance
             | {
                 "mode": "lines",
+                "connectgaps": True,
                 "name": "by chance (share of draws)",
                 "showlegend": True,
                 "hovertemplate": template.replace("share of JS", "by chance"),

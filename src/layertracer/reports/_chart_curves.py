@@ -23,11 +23,13 @@ from layertracer.reports._overview import Overview
 from layertracer.reports._palette import MIXER_COLORS, mixer_slots
 from layertracer.reports._parts import Curve
 from layertracer.reports._visible import visible_line
-from layertracer.reports._wording import site_name
+from layertracer.reports._wording import missing_part, site_name
 from layertracer.runs import TraceRecord
 
 _TARGET = {"xaxis": "x", "yaxis": "y"}
 _JS = {"xaxis": "x", "yaxis": "y2"}
+_LONE_BAND = 0.18
+"""Half the width, in layers, of the interval of a layer between two gaps."""
 
 
 def draw_curves(record: TraceRecord, overview: Overview, *, n_lines: int) -> Figure:
@@ -38,10 +40,10 @@ def draw_curves(record: TraceRecord, overview: Overview, *, n_lines: int) -> Fig
     layers = {"x": list(range(record.n_layers))}
     data = [
         *_prompt_lines(np.column_stack([record.embedding_prob, record.target_prob])[:n_lines], -1, "target", _TARGET),
-        *_band(target, "target", layers | _TARGET),
+        _band(target, "target", _TARGET),
         _mean(np.concatenate([[embedding], target.mean]), target, "target", first | _TARGET, unit=""),
         *_prompt_lines(_js_per_prompt(record)[:n_lines], 0, "js", _JS),
-        *_band(js, "js", layers | _JS),
+        _band(js, "js", _JS),
         _mean(js.mean, js, "js", layers | _JS, unit=" bits"),
         mixer_strip(record, "y3"),
         _mixer_names(record),
@@ -113,12 +115,26 @@ def _prompt_lines(values: np.ndarray, start: int, color: str, axes: dict[str, st
     ]
 
 
-def _band(curve: Curve, color: str, place: dict[str, Any]) -> list[Trace]:
-    edge = {"type": "scatter", "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False} | place
-    return [
-        edge | {"y": round_for_json(curve.low)},
-        edge | {"y": round_for_json(curve.high), "fill": "tonexty", "fillcolor": f"var(--{color}-band)"},
-    ]
+def _band(curve: Curve, color: str, axes: dict[str, str]) -> Trace:
+    """The interval, one closed shape for each stretch of layers that have one; a lone layer's is a narrow box."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for run in curve.runs:
+        layers = list(run) if len(run) > 1 else [run[0] - _LONE_BAND, run[0] + _LONE_BAND]
+        low, high = (round_for_json(edge[list(run)]) * (1 if len(run) > 1 else 2) for edge in (curve.low, curve.high))
+        x += [*layers, *reversed(layers), None]
+        y += [*low, *reversed(high), None]
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": x,
+        "y": y,
+        "line": {"width": 0},
+        "fill": "toself",
+        "fillcolor": f"var(--{color}-band)",
+        "hoverinfo": "skip",
+        "showlegend": False,
+    } | axes
 
 
 def _mean(values: np.ndarray, curve: Curve, color: str, place: dict[str, Any], *, unit: str) -> Trace:
@@ -183,14 +199,17 @@ def mixer_strip(record: TraceRecord, axis_name: str) -> Trace:
 def _mixer_names(record: TraceRecord) -> Trace:
     """What the hover label says of a layer's mixer: a marker of its own colour, hidden on the strip."""
     kinds = [layer.mixer for layer in record.model.layers]
-    slots = mixer_slots(kinds)
+    slots, missing = mixer_slots(kinds), set(record.layers_without_site)
     return {
         "type": "scatter",
         "mode": "markers",
         "x": list(range(record.n_layers)),
         "y": [0] * record.n_layers,
         "marker": {"symbol": "square", "size": 6, "color": [f"var(--mixer-{slots[kind]})" for kind in kinds]},
-        "customdata": [visible_line(kind) for kind in kinds],
+        "customdata": [
+            f"{visible_line(kind)} · {missing_part(record.spec)} here" if layer in missing else visible_line(kind)
+            for layer, kind in enumerate(kinds)
+        ],
         "hovertemplate": "%{customdata}<extra></extra>",
         "showlegend": False,
         "xaxis": "x",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def draw_strips(record: TraceRecord, overview: Overview) -> Figure:
             annotations=[
                 panel_title(strip.title, top) for strip, top in zip(overview.strips, _STRIP_TOPS, strict=True)
             ],
-            shapes=[mark for mark in marks if mark],
+            shapes=[*_empty_cells(overview.strips), *(mark for mark in marks if mark)],
         ),
         "layers": {"n": record.n_layers, "embedding": False},
     }
@@ -51,6 +52,41 @@ def draw_strips(record: TraceRecord, overview: Overview) -> Figure:
 
 def _strip_axis(top: float) -> dict[str, Any]:
     return axis(domain=[top - _STRIP_HEIGHT, top], showticklabels=False, showgrid=False, range=[-0.5, 0.5])
+
+
+def _empty_cells(strips: Sequence[Strip]) -> list[dict[str, Any]]:
+    """A dotted frame for every layer whose value is missing."""
+    return [
+        {
+            "type": "rect",
+            "xref": "x",
+            "yref": f"y{row + 1 if row else ''} domain",
+            "x0": layer - 0.4,
+            "x1": layer + 0.4,
+            "y0": 0.06,
+            "y1": 0.94,
+            "line": {"color": "var(--muted)", "width": 1, "dash": "dot"},
+        }
+        for row, strip in enumerate(strips)
+        if strip.missing is not None
+        for layer in np.flatnonzero(np.isnan(strip.values)).tolist()
+    ]
+
+
+def _hover_text(value: float, strip: Strip) -> str:
+    """What a cell's label says: its value with its unit, or why there is none.
+
+    Example:
+        >>> strip = Strip(
+        ...     title="", unit="bits", values=np.array([0.25, np.nan]), kind="magnitude", marked=None, mark_label="",
+        ...     missing="no MLP here",
+        ... )
+        >>> [_hover_text(value, strip) for value in strip.values]
+        ['0.25 bits', 'no MLP here']
+    """
+    if np.isnan(value) and strip.missing is not None:
+        return strip.missing
+    return f"{show_number(value, sign=strip.kind == 'signed')} {strip.unit}"
 
 
 def _strip(strip: Strip, row: int) -> Trace:
@@ -68,7 +104,8 @@ def _strip(strip: Strip, row: int) -> Trace:
         "text": [texts],
         "texttemplate": "%{text}",
         "textfont": {"size": 10.5},
-        "hovertemplate": f"layer %{{x}}<br><b>%{{z:{'+' if is_signed else ''}.3~g}}</b> {strip.unit}<extra></extra>",
+        "customdata": [[_hover_text(value, strip) for value in strip.values]],
+        "hovertemplate": "layer %{x}<br><b>%{customdata}</b><extra></extra>",
         "colorbar": colorbar(_STRIP_TOPS[row] + 0.02, _scale_ticks(strip)),
         "xaxis": "x",
         "yaxis": "y2" if row else "y",

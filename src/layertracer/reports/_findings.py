@@ -6,19 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from layertracer._types import TaskParticle, VulnerableLayer
-from layertracer.measures import bootstrap_mean_curve
+from layertracer._types import MixerGroup, TaskParticle, VulnerableLayer
+from layertracer.measures import bootstrap_mean_curve, mean_gain_prob
 from layertracer.reports._parts import Curve
 from layertracer.runs import TraceRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
-    """The two answers on one set of prompts; None where there is nothing to conclude from."""
+    """The answers on one set of prompts; None, or empty, where there is nothing to conclude from."""
 
     n_prompts: int
     particle: TaskParticle | None
     vulnerable: VulnerableLayer | None
+    by_mixer: tuple[MixerGroup, ...]
 
 
 def find_all(record: TraceRecord) -> Findings:
@@ -29,6 +30,7 @@ def find_all(record: TraceRecord) -> Findings:
         n_prompts=record.n_prompts,
         particle=record.task_particle if has_prompts else None,
         vulnerable=record.vulnerable_layer if has_draws else None,
+        by_mixer=record.by_mixer if has_draws else (),
     )
 
 
@@ -55,17 +57,20 @@ def gain(record: TraceRecord) -> np.ndarray:
     """Mean gain in target probability of each layer; the first layer's is over the embeddings."""
     if record.n_prompts == 0:
         return np.full(record.n_layers, np.nan)
-    before = np.concatenate([record.embedding_prob[:, None], record.target_prob[:, :-1]], axis=1)
-    return np.asarray((record.target_prob - before).mean(axis=0, dtype=np.float64))
+    return mean_gain_prob(record.curves)
 
 
 def _mean_curve(measured: np.ndarray, *, seed: int) -> Curve:
+    """Mean and interval over prompts; NaN at layers that hold nothing but NaN."""
     values = measured.astype(np.float64)
     nothing = np.full(values.shape[1], np.nan)
-    if values.size == 0 or not np.isfinite(values).all():
-        return Curve(mean=values.mean(axis=0) if values.size else nothing, low=nothing, high=nothing)
-    low, high = bootstrap_mean_curve(values, seed=seed)
-    return Curve(mean=values.mean(axis=0), low=low, high=high)
+    if values.size == 0:
+        return Curve(mean=nothing, low=nothing, high=nothing)
+    mean, low, high = values.mean(axis=0), nothing.copy(), nothing.copy()
+    present = ~np.isnan(values).all(axis=0)
+    if present.any() and np.isfinite(values[:, present]).all():
+        low[present], high[present] = bootstrap_mean_curve(values[:, present], seed=seed)
+    return Curve(mean=mean, low=low, high=high)
 
 
 def sweep_rows(record: TraceRecord) -> list[tuple[float, int | None, float]]:

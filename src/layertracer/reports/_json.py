@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from layertracer._types import Interval, TaskParticle, VulnerableLayer
+from layertracer._types import Interval, MixerGroup, TaskParticle, VulnerableLayer
 from layertracer.reports._findings import find_all, find_solved, gain, js_curve, sweep_rows, target_curve
 from layertracer.reports._numbers import round_for_json
 from layertracer.reports._sentence import summary_sentence
-from layertracer.runs import TraceRecord
+from layertracer.runs import TraceRecord, summarize_mixer
 
 
 def summarize(record: TraceRecord) -> dict[str, Any]:
@@ -16,8 +16,8 @@ def summarize(record: TraceRecord) -> dict[str, Any]:
 
     Returns:
         A dictionary with the answer as a sentence, the model, the task, both answers over all prompts
-        and over the solved ones, the mean curves (bits, probabilities), sensitivity, self-check,
-        warnings and error.
+        and over the solved ones, results by kind of mixer, the mean curves (bits, probabilities; null
+        where a layer has not the perturbed site), sensitivity, self-check, warnings and error.
     """
     findings, solved = find_all(record), find_solved(record)
     return {
@@ -33,12 +33,15 @@ def summarize(record: TraceRecord) -> dict[str, Any]:
         "solved_share": record.solved_share,
         "task_particle": _summarize_particle(findings.particle),
         "vulnerable_layer": _summarize_vulnerable(findings.vulnerable),
+        "by_mixer": [_summarize_mixer(group) for group in findings.by_mixer],
+        "layers_without_site": list(record.layers_without_site),
         "solved_only": None
         if solved is None
         else {
             "n_prompts": solved.n_prompts,
             "task_particle": _summarize_particle(solved.particle),
             "vulnerable_layer": _summarize_vulnerable(solved.vulnerable),
+            "by_mixer": [_summarize_mixer(group) for group in solved.by_mixer],
         },
         "curves": _summarize_curves(record),
         "sensitivity": [
@@ -108,6 +111,11 @@ def _summarize_vulnerable(vulnerable: VulnerableLayer | None) -> dict[str, Any] 
         "per_prompt": list(vulnerable.per_prompt),
         "is_edge": vulnerable.is_edge,
     }
+
+
+def _summarize_mixer(group: MixerGroup) -> dict[str, Any]:
+    values = summarize_mixer(group)
+    return {name: round_for_json(value) if isinstance(value, float) else value for name, value in values.items()}
 
 
 def _summarize_curves(record: TraceRecord) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from layertracer._types import TaskParticle, VulnerableLayer
+from layertracer._types import MixerGroup, TaskParticle, VulnerableLayer
 from layertracer.reports._findings import Findings, find_all, find_solved, gain, js_curve, sweep_rows, target_curve
 from layertracer.reports._numbers import show_count, show_interval, show_number, show_ranges, show_share
 from layertracer.reports._parts import Curve, Notice, Phrase, Strip, Table, Tile
 from layertracer.reports._sentence import summary_phrases
 from layertracer.reports._visible import shorten, visible_line, visible_text
-from layertracer.reports._wording import anatomy_facts, model_name, site_name, task_name
+from layertracer.reports._wording import anatomy_facts, missing_part, model_name, site_name, task_name
 from layertracer.runs import TraceRecord
 
 _MAX_WARNINGS = 20
@@ -28,6 +28,7 @@ class Overview:
     tiles: tuple[Tile, ...]
     findings: Findings
     comparison: Table | None
+    by_mixer: Table | None
     target: Curve
     js: Curve
     strips: tuple[Strip, Strip]
@@ -49,6 +50,7 @@ def build_overview(record: TraceRecord) -> Overview:
         tiles=_tiles(record, findings) if findings.particle else (),
         findings=findings,
         comparison=_compare(findings, solved) if solved else None,
+        by_mixer=_tabulate_mixers(record, findings) if len(findings.by_mixer) > 1 else None,
         target=target,
         js=js,
         strips=_strips(record, findings, js),
@@ -74,6 +76,8 @@ def _notices(record: TraceRecord) -> tuple[Notice, ...]:
         text = "Numbers that rest on it may be wrong; the table of checks below says by how much."
         notices.append(Notice(level="failure", title=f"Self-check failed: {failed}", text=text))
     notices += [Notice(level="note", title="Note", text=_notice_text(note)) for note in record.self_check.notes]
+    if record.layers_without_site:
+        notices.append(_missing_notice(record))
     notices += [
         Notice(level="warning", title="Warning", text=_notice_text(text)) for text in record.warnings[:_MAX_WARNINGS]
     ]
@@ -81,6 +85,17 @@ def _notices(record: TraceRecord) -> tuple[Notice, ...]:
         text = f"{len(record.warnings) - _MAX_WARNINGS:,} more warnings are in the run folder."
         notices.append(Notice(level="warning", title="Warning", text=text))
     return tuple(notices)
+
+
+def _missing_notice(record: TraceRecord) -> Notice:
+    """Which layers have no JS divergence, and why."""
+    missing, part = record.layers_without_site, missing_part(record.spec)
+    which = f"Layer {missing[0]} has" if len(missing) == 1 else f"Layers {show_ranges(missing)} have"
+    text = (
+        f"{which} {part}: there is nothing to perturb, and no JS divergence. Means are over the other "
+        f"{show_count(record.n_layers - len(missing), 'layer')}."
+    )
+    return Notice(level="note", title="Note", text=text)
 
 
 def _notice_text(text: str) -> str:
@@ -156,6 +171,28 @@ def _finding_row(name: str, findings: Findings) -> tuple[str, ...]:
     return tuple(row)
 
 
+def _tabulate_mixers(record: TraceRecord, findings: Findings) -> Table:
+    """One row per kind of mixer."""
+    columns = ("Mixer", "Layers", "Mean depth", "Mean JS, bits", "Interval", "Most vulnerable", "Gain per layer")
+    return Table(
+        columns=columns,
+        rows=tuple(_mixer_row(record, group) for group in findings.by_mixer),
+        numeric=frozenset(range(1, 7)),
+    )
+
+
+def _mixer_row(record: TraceRecord, group: MixerGroup) -> tuple[str, ...]:
+    layers, gain_prob = f"{group.n_layers:,}", show_number(group.mean_gain_prob, digits=2, sign=True)
+    row = [shorten(visible_line(group.mixer), 40), layers, f"{group.mean_depth:.2f}"]
+    if group.mean_js_bits is None or group.interval is None or group.max_js_bits is None:
+        return (*row, missing_part(record.spec), "–", "–", gain_prob)
+    if group.n_perturbed < group.n_layers:
+        row[1] = f"{group.n_perturbed:,} of {layers}"
+    ends = (show_number(end, digits=2) for end in (group.interval.low, group.interval.high))
+    worst = f"layer {group.vulnerable_layer} ({show_number(group.max_js_bits, digits=2)})"
+    return (*row, show_number(group.mean_js_bits), " to ".join(ends), worst, gain_prob)
+
+
 def _strips(record: TraceRecord, findings: Findings, js: Curve) -> tuple[Strip, Strip]:
     particle, vulnerable = findings.particle, findings.vulnerable
     return (
@@ -174,6 +211,7 @@ def _strips(record: TraceRecord, findings: Findings, js: Curve) -> tuple[Strip, 
             kind="magnitude",
             marked=vulnerable.layer if vulnerable else None,
             mark_label="vulnerable layer",
+            missing=f"{missing_part(record.spec)} here" if record.layers_without_site else None,
         ),
     )
 

@@ -56,7 +56,11 @@ def _draw_curve(axes: Axes, curve: Curve, per_prompt: np.ndarray, *, first: int,
     layers = np.arange(len(curve.mean))
     if len(per_prompt) > 1:
         axes.plot(np.arange(first, len(layers)), per_prompt[:_MAX_LINES].T, color=color, alpha=0.12, linewidth=0.5)
-    axes.fill_between(layers, curve.low, curve.high, color=color, alpha=0.2, linewidth=0)
+    for run in curve.runs:
+        # A lone layer between two gaps gets a narrow box.
+        x = list(run) if len(run) > 1 else [run[0] - 0.18, run[0] + 0.18]
+        low, high = (np.broadcast_to(edge[list(run)], len(x)) for edge in (curve.low, curve.high))
+        axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
     axes.plot(
         np.arange(first, len(layers)), per_prompt.mean(axis=0), color=color, linewidth=1.4, marker="o", markersize=2.2
     )
@@ -121,7 +125,8 @@ def draw_strips(figure: Figure, record: TraceRecord, overview: Overview) -> None
         image = _draw_strip(axes, strip)
         figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03, aspect=6).outline.set_visible(False)
         axes.set_yticks([])
-        axes.set_title(strip.title if strip.kind == "signed" else f"{strip.title} ({strip.unit})")
+        title = strip.title if strip.kind == "signed" else f"{strip.title} ({strip.unit})"
+        axes.set_title(title if strip.missing is None else f"{title}; hatched: {strip.missing}")
         _finish_layers(axes, record.n_layers)
         axes.label_outer()
 
@@ -139,6 +144,9 @@ def _draw_strip(axes: Axes, strip: Strip) -> Any:
         edgecolors="white",
         linewidth=0.6,
     )
+    if strip.missing is not None:
+        for layer in np.flatnonzero(np.isnan(strip.values)).tolist():
+            axes.add_patch(Rectangle((layer - 0.5, 0), 1, 1, fill=False, hatch="////", edgecolor=MUTED, linewidth=0))
     if strip.marked is not None:
         frame = Rectangle((strip.marked - 0.5, 0), 1, 1, fill=False, edgecolor="#1c1f24", linewidth=1.2, clip_on=False)
         axes.add_patch(frame)

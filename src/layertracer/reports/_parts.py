@@ -52,6 +52,7 @@ class Strip:
         kind: "signed" (up and down from 0) or "magnitude" (from 0 up).
         marked: The layer that the row singles out.
         mark_label: What that layer is.
+        missing: What is said of layers whose value is missing (NaN), e.g. "no MLP here"; None where none is.
     """
 
     title: str
@@ -60,6 +61,7 @@ class Strip:
     kind: Literal["signed", "magnitude"]
     marked: int | None
     mark_label: str
+    missing: str | None = None
 
     @property
     def scale(self) -> float:
@@ -70,11 +72,17 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Curve:
-    """A mean over prompts with its bootstrap interval, one value per layer."""
+    """A mean over prompts with its bootstrap interval, one value per layer; NaN where there is none."""
 
     mean: Float[np.ndarray, " layer"]
     low: Float[np.ndarray, " layer"]
     high: Float[np.ndarray, " layer"]
+
+    @property
+    def runs(self) -> tuple[range, ...]:
+        """Stretches of layers that have a value, between the gaps."""
+        edges = np.flatnonzero(np.diff(np.isfinite(self.mean), prepend=False, append=False))
+        return tuple(range(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from layertracer.reports._overview import Overview
-from layertracer.reports._wording import criterion_name, perturbation_clause, site_name
+from layertracer.reports._parts import Table
+from layertracer.reports._wording import (
+    MIXERS_AND_DEPTH,
+    criterion_name,
+    missing_part,
+    perturbation_clause,
+    site_name,
+)
 from layertracer.runs import TraceRecord
 
 
@@ -19,6 +26,7 @@ class Section:
     lead: str = ""
     alt: str = ""
     figure: bool = False
+    table: Table | None = None
 
 
 def list_sections(record: TraceRecord, overview: Overview, *, has_figures: bool) -> tuple[Section, ...]:
@@ -31,7 +39,9 @@ def list_sections(record: TraceRecord, overview: Overview, *, has_figures: bool)
     if not has_figures:
         return (answer, *last)
     prompts = Section(id="prompts", short="Prompts", title="Every prompt")
-    return (answer, *_figure_sections(record, overview), prompts, *last)
+    curves, strips, *others = _figure_sections(record, overview)
+    mixers = () if overview.by_mixer is None else (_mixers(record, overview.by_mixer),)
+    return (answer, curves, strips, *mixers, *others, prompts, *last)
 
 
 def _figure_sections(record: TraceRecord, overview: Overview) -> tuple[Section, ...]:
@@ -52,6 +62,11 @@ def _marked(overview: Overview) -> str:
     return f"the task particle lies {where}{fragile}"
 
 
+def _gaps(record: TraceRecord, beginning: str) -> str:
+    """A sentence on layers without the perturbed site; nothing where every layer has it."""
+    return f" {beginning} {missing_part(record.spec)}." if record.layers_without_site else ""
+
+
 def _curves(record: TraceRecord, overview: Overview) -> Section:
     return Section(
         id="curves",
@@ -61,6 +76,7 @@ def _curves(record: TraceRecord, overview: Overview) -> Section:
             "Above, the probability of the target token read after each layer. Below, how far the output moves "
             f"{perturbation_clause(record.spec)}, one layer at a time. Bold: mean over prompts, with its 95 % "
             "interval. Faint: single prompts. “emb” is read from the embeddings; colours give the kind of mixer."
+            f"{_gaps(record, 'A gap in the lower curve is a layer with')}"
         ),
         alt=f"Two curves over {record.n_layers} layers: {_marked(overview)}.",
         figure=True,
@@ -75,9 +91,24 @@ def _strips(record: TraceRecord, overview: Overview) -> Section:
         lead=(
             "What each layer adds to the target's probability (green up, red down), and the mean JS divergence at the "
             f"{site_name(record.spec)}. Frames mark the task particle and the vulnerable layer."
+            f"{_gaps(record, 'A dotted, empty cell is a layer with')}"
         ),
         alt=f"Two heat strips over {record.n_layers} layers: {_marked(overview)}.",
         figure=True,
+    )
+
+
+def _mixers(record: TraceRecord, table: Table) -> Section:
+    return Section(
+        id="mixers",
+        short="Mixers",
+        title="By kind of mixer",
+        lead=(
+            f"How far the output moves {perturbation_clause(record.spec)}, and what a layer adds to the target's "
+            "probability: means over the layers of each kind. The interval is over prompts and draws. "
+            f"{MIXERS_AND_DEPTH} The mean depth runs from 0, before the first layer, to 1, after the last."
+        ),
+        table=table,
     )
 
 

@@ -41,6 +41,11 @@ def _cell_width(n_layers: int, width: int) -> int:
 
 
 def _legend(strip: Strip, *, color: bool, ascii_only: bool) -> str:
+    scale = _scale_legend(strip, color=color, ascii_only=ascii_only)
+    return scale if strip.missing is None else f"{scale}, blank: {strip.missing}"
+
+
+def _scale_legend(strip: Strip, *, color: bool, ascii_only: bool) -> str:
     top = f"{show_number(strip.scale, digits=2)} {strip.unit}"
     blocks = _ASCII_BLOCKS if ascii_only else _BLOCKS
     if strip.kind == "magnitude":
@@ -53,7 +58,7 @@ def _legend(strip: Strip, *, color: bool, ascii_only: bool) -> str:
 def _cell(strip: Strip, layer: int, cell: int, *, color: bool, ascii_only: bool) -> tuple[str, Style | str]:
     value = float(strip.values[layer])
     if not math.isfinite(value):
-        return (f"{'?':<{cell}}", "")
+        return (f"{'?' if strip.missing is None else '':<{cell}}", "")
     level = min(1.0, abs(value) / strip.scale)
     if not color:
         return (_glyph(value, level, ascii_only=ascii_only) * (cell - 1) + " ", "")

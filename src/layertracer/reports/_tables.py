@@ -10,14 +10,14 @@ from layertracer.reports._overview import Overview
 from layertracer.reports._parts import Fact, Table
 from layertracer.reports._prompts import prompt_label, target_label, token_label
 from layertracer.reports._visible import isolate, shorten, visible_line
-from layertracer.reports._wording import anatomy_facts, criterion_name, perturbation_clause
+from layertracer.reports._wording import anatomy_facts, criterion_name, missing_part, perturbation_clause
 from layertracer.runs import TraceRecord
 
 
 def layer_table(record: TraceRecord, overview: Overview) -> Table:
     """Every number per layer that the figures draw."""
     target, js, gains = overview.target, overview.js, overview.strips[0].values
-    dominant = record.dominant
+    dominant, missing = record.dominant, set(record.layers_without_site)
     columns = ("Layer", "Mixer", "Target probability", "Interval", "Gain", "JS, bits", "Interval",
                "Largest dimension", "× median", "Share of JS", "By chance")  # fmt: skip
     rows = tuple(
@@ -27,9 +27,9 @@ def layer_table(record: TraceRecord, overview: Overview) -> Table:
             show_number(target.mean[i]),
             f"{show_number(target.low[i], digits=2)} to {show_number(target.high[i], digits=2)}",
             show_number(gains[i], digits=2, sign=True),
-            show_number(js.mean[i]),
-            f"{show_number(js.low[i], digits=2)} to {show_number(js.high[i], digits=2)}",
-            str(int(dominant.dimension[i])),
+            missing_part(record.spec) if i in missing else show_number(js.mean[i]),
+            "–" if i in missing else f"{show_number(js.low[i], digits=2)} to {show_number(js.high[i], digits=2)}",
+            "–" if i in missing else str(int(dominant.dimension[i])),
             show_number(float(dominant.ratio[i]), digits=2),
             show_share(float(dominant.js_share[i])),
             show_share(float(dominant.draw_share[i])),

@@ -6,12 +6,14 @@ import io
 import os
 from collections.abc import Iterator
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from layertracer.reports._overview import Overview, build_overview
-from layertracer.reports._parts import Tile
+from layertracer.reports._parts import Table, Tile
 from layertracer.reports._strips import draw_strip
+from layertracer.reports._wording import MIXERS_AND_DEPTH
 from layertracer.runs import TraceRecord
 
 _LEVEL_STYLES = {"failure": "bold red", "warning": "yellow", "note": "dim"}
@@ -70,8 +72,30 @@ def _blocks(overview: Overview, *, width: int, color: bool, ascii_only: bool) ->
     for tile in overview.tiles:
         yield _tile_line(tile)
     yield Text.assemble(("Sensitivity ", "bold"), overview.sensitivity)
+    if overview.by_mixer is not None:
+        yield Text()
+        yield from _draw_table(overview.by_mixer, width=width)
+        yield Text(MIXERS_AND_DEPTH, style="dim")
     yield Text()
     yield Text.assemble(*((phrase.text, "bold" if phrase.strong else "") for phrase in overview.sentence))
+
+
+def _draw_table(table: Table, *, width: int) -> Iterator[Text]:
+    """Rows under their heads where they fit, else one paragraph a row."""
+    lines = [table.columns, *table.rows]
+    widths = [max(cell_len(line[column]) for line in lines) for column in range(len(table.columns))]
+    if sum(widths) + 2 * (len(widths) - 1) > width:
+        for name, *cells in table.rows:
+            heads = (f"{head[:1].lower()}{head[1:]}" for head in table.columns[1:])
+            facts = (f"{head} {cell}" for head, cell in zip(heads, cells, strict=True))
+            yield Text.assemble((f"{name} ", "bold"), " · ".join(facts))
+        return
+    for number, line in enumerate(lines):
+        padded = (
+            " " * (room - cell_len(cell)) + cell if column in table.numeric else cell + " " * (room - cell_len(cell))
+            for column, (cell, room) in enumerate(zip(line, widths, strict=True))
+        )
+        yield Text("  ".join(padded), style="bold" if number == 0 else "")
 
 
 def _tile_line(tile: Tile) -> Text:

@@ -11,6 +11,11 @@ from layertracer.reports._visible import shorten, visible_line
 from layertracer.runs import ModelRecord, TraceRecord, TraceSpec
 
 _SITES = {"block_output": "block output", "mixer_output": "mixer output", "mlp_output": "MLP output"}
+_PARTS = {"mixer_output": "mixer", "mlp_output": "MLP"}
+"""What a layer without the site has not got."""
+
+
+MIXERS_AND_DEPTH = "Kinds sit at different depths: a difference between them is also one of depth."
 
 
 def model_name(record: TraceRecord) -> str:
@@ -27,6 +32,12 @@ def site_name(spec: TraceSpec) -> str:
     """The perturbed site, in words."""
     site = str(spec.perturbation.get("site", "block_output"))
     return _SITES.get(site, visible_line(site).replace("_", " "))
+
+
+def missing_part(spec: TraceSpec) -> str:
+    """What a layer without the perturbed site lacks, e.g. "no MLP"; "no mixer here" then says it of one layer."""
+    site = str(spec.perturbation.get("site", "block_output"))
+    return f"no {_PARTS.get(site, site_name(spec))}"
 
 
 def perturbation_clause(spec: TraceSpec) -> str:

@@ -16,7 +16,7 @@ from layertracer.runs._schema import (
 )
 from layertracer.runs._specs import ModelRecord, PromptRecord, TraceSpec, storable_text
 from layertracer.runs._storage import read_run, save_run
-from layertracer.runs._summary import summarize_record
+from layertracer.runs._summary import summarize_mixer, summarize_record
 
 __all__ = [
     "HEADER_FIELDS",
@@ -39,6 +39,7 @@ __all__ = [
     "save_run",
     "shorten_path",
     "storable_text",
+    "summarize_mixer",
     "summarize_record",
     "without_home",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from layertracer._errors import RunError, UsageError
-from layertracer._types import Method, SelfCheck, Status, TaskParticle, VulnerableLayer
+from layertracer._types import Method, MixerGroup, SelfCheck, Status, TaskParticle, VulnerableLayer
 from layertracer.measures import (
     DominantDimensions,
     Rise,
@@ -21,8 +21,10 @@ from layertracer.measures import (
     Sensitivity,
     TargetCurves,
     attribute_to_dominant,
+    find_missing,
     find_task_particle,
     find_vulnerable_layer,
+    group_by_mixer,
     measure_robustness,
     onset_from_dict,
     sweep_delta,
@@ -70,7 +72,7 @@ class TraceRecord:
         target_rank: Rank of the target after each layer, 1 = top; the worst of several tokens.
         entropy_bits: Entropy of the distribution after each layer, bits; the mean over the positions of several tokens.
         js_bits: JS divergence between the clean and the perturbed output, bits, in [0, 1]; the mean over the positions
-            of several tokens.
+            of several tokens. NaN, for all prompts and draws alike, at layers without the perturbed site.
         top_ids: The tokens most probable after each layer, best first.
         top_prob: Their probabilities.
         dominant_dimension: The dimension of the largest root mean square at the perturbed site.
@@ -179,6 +181,14 @@ class TraceRecord:
         return np.asarray(np.exp(self.embedding_log_prob))
 
     @property
+    def layers_without_site(self) -> tuple[int, ...]:
+        """The layers in which there is nothing to perturb at the site, such as the MLP of a layer that has none.
+
+        Their JS divergence is NaN for every prompt and draw. Empty where no prompt was finished.
+        """
+        return tuple(np.flatnonzero(find_missing(self.js_bits)).tolist())
+
+    @property
     def solved_share(self) -> float | None:
         """Share of the prompts with an answer that the model solves; None where no prompt has one."""
         solved = [prompt.solved for prompt in self.prompts if prompt.solved is not None]
@@ -212,6 +222,19 @@ class TraceRecord:
         """
         self._require_prompts("vulnerable layer")
         return find_vulnerable_layer(self.js_bits, seed=self.spec.seed)
+
+    @cached_property
+    def by_mixer(self) -> tuple[MixerGroup, ...]:
+        """JS divergence and gain for each kind of mixer, in order of first appearance; one entry where all are alike.
+
+        Kinds sit at different depths, so that a difference between them is also one of depth.
+
+        Raises:
+            RunError: If no prompt was finished.
+        """
+        self._require_prompts("result by kind of mixer")
+        mixers = [layer.mixer for layer in self.model.layers]
+        return group_by_mixer(self.js_bits, self.curves, mixers, seed=self.spec.seed)
 
     @cached_property
     def robustness(self) -> Robustness:
@@ -289,7 +312,8 @@ class TraceRecord:
 
         Returns:
             Columns `prompt`, `layer`, `mixer`, `target_prob`, `target_log_prob` (nats), `target_rank`,
-            `entropy_bits` and `js_bits` (mean over draws).
+            `entropy_bits` and `js_bits` (mean over draws; NaN at layers without the
+            perturbed site).
         """
         import pandas as pd
 

@@ -96,7 +96,8 @@ PERTURBATIONS = Table(
         Column(
             name="js_bits",
             type="float32",
-            meaning="JS divergence between the clean and the perturbed output, bits, in [0, 1]",
+            meaning="JS divergence between the clean and the perturbed output, bits, in [0, 1]; NaN where the layer "
+            "has nothing to perturb at the site",
         ),
     ),
 )
@@ -181,6 +182,13 @@ HEADER_FIELDS = (
     HeaderField(name="n_requested", type="integer", meaning="number of prompts that were asked for"),
     HeaderField(name="shape", type="object", meaning="`n_prompts` (finished), `n_draws`, `n_layers`, `top_k`"),
     HeaderField(
+        name="layers_without_site",
+        type="array of integers",
+        meaning="layers that have nothing to perturb at the site: their `js_bits` is NaN for every prompt and draw. "
+        "For people and other programs: LayerTracer finds them anew in the table. Absent in runs that were written "
+        "when every layer had to have the site",
+    ),
+    HeaderField(
         name="spec",
         type="object",
         meaning="what was asked: `task`, `perturbation`, `onset`, `target`, `target_tokens`, `seed` (of the bootstrap)",
@@ -207,8 +215,8 @@ HEADER_FIELDS = (
     HeaderField(
         name="summary",
         type="object",
-        meaning="task particle, vulnerable layer and robustness, over all prompts and over the solved ones; for people "
-        "and other programs: LayerTracer computes them anew from the tables",
+        meaning="task particle, vulnerable layer, robustness and results by kind of mixer, over all prompts and over "
+        "the solved ones; for people and other programs: LayerTracer computes them anew from the tables",
     ),
     HeaderField(name="files", type="object", meaning="for every table its `sha256`, `n_bytes` and `n_rows`"),
 )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from layertracer._errors import LayerTracerError, NonFiniteError
-from layertracer._types import Interval, TaskParticle, VulnerableLayer
+from layertracer._types import Interval, MixerGroup, TaskParticle, VulnerableLayer
 from layertracer.runs._record import TraceRecord
 
 
@@ -17,7 +17,7 @@ def summarize_record(record: TraceRecord) -> dict[str, Any]:
     Returns:
         "n_prompts", "n_requested", "solved_share" (in [0, 1], or None where no prompt has an answer),
         and under "all" and "solved" (None where no prompt is left) "n_prompts", "task_particle",
-        "vulnerable_layer" and "robustness", or "error" where the numbers allow no answer.
+        "vulnerable_layer", "robustness" and "by_mixer", or "error" where the numbers allow no answer.
     """
     solved = record.solved_only()
     return {
@@ -40,8 +40,10 @@ def _summarize_answers(record: TraceRecord) -> dict[str, Any] | None:
 
 
 def _answers(record: TraceRecord) -> dict[str, Any]:
-    for name in ("target_log_prob", "embedding_log_prob", "js_bits"):
-        n_nan = int(np.isnan(getattr(record, name)).sum())
+    missing = record.layers_without_site if len(record.layers_without_site) < record.n_layers else ()
+    measured = {name: getattr(record, name) for name in ("target_log_prob", "embedding_log_prob")}
+    for name, values in (measured | {"js_bits": np.delete(record.js_bits, missing, axis=-1)}).items():
+        n_nan = int(np.isnan(values).sum())
         if n_nan:
             raise NonFiniteError(f"{name} holds {n_nan} NaN, so there is no answer. Trace in float32.")
     robustness = record.robustness
@@ -49,6 +51,7 @@ def _answers(record: TraceRecord) -> dict[str, Any]:
         "task_particle": _summarize_particle(record.task_particle),
         "vulnerable_layer": _summarize_vulnerable(record.vulnerable_layer),
         "robustness": {"max_bits": float(robustness.max_bits), "mean_bits": float(robustness.mean_bits)},
+        "by_mixer": [summarize_mixer(group) for group in record.by_mixer],
     }
 
 
@@ -68,6 +71,22 @@ def _summarize_vulnerable(vulnerable: VulnerableLayer) -> dict[str, Any]:
         "interval": _interval(vulnerable.interval),
         "stability": vulnerable.stability,
         "is_edge": vulnerable.is_edge,
+    }
+
+
+def summarize_mixer(group: MixerGroup) -> dict[str, Any]:
+    """The results of one kind of mixer as JSON values."""
+    return {
+        "mixer": group.mixer,
+        "n_layers": group.n_layers,
+        "layers": list(group.layers),
+        "n_perturbed": group.n_perturbed,
+        "mean_depth": group.mean_depth,
+        "mean_js_bits": group.mean_js_bits,
+        "interval": _interval(group.interval),
+        "vulnerable_layer": group.vulnerable_layer,
+        "max_js_bits": group.max_js_bits,
+        "mean_gain_prob": group.mean_gain_prob,
     }
 
 

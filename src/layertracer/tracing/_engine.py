@@ -20,6 +20,7 @@ from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts
 from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._reduce import LensStatistics, Reduction, log_probs_of, measure_lens
 from layertracer.tracing._rows import stream_positions
+from layertracer.tracing._site_layers import layers_with
 from layertracer.tracing._tail import Tail
 
 N_TOP = 5
@@ -57,6 +58,11 @@ class Engine:
     readings: Readings
     on_progress: Callable[[Progress], None] | None = None
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that are perturbed: those that have the perturbation's site."""
+        return layers_with(self.perturber.site, self.network)
+
     def run(self, prompts: Sequence[Prompt]) -> None:
         """Measure all prompts.
 
@@ -74,7 +80,7 @@ class Engine:
         plan = plan_pass(
             self.network,
             length=length,
-            n_variants=self.n_draws * self.network.anatomy.n_layers,
+            n_variants=self.n_draws * len(self.layers),
             n_prompts=1 if self.row_by_row else len(bucket),
             budget_bytes=self.budget_bytes,
         )
@@ -93,11 +99,11 @@ class Engine:
             perturber = LastPosition(perturber=self.perturber, positions=tuple(last))
         measure = self._measure_ladder if self.method == "ladder" else self._measure_plain
         lens, js = measure(network, ids, batch, perturber, plan)
-        n_layers = self.network.anatomy.n_layers
-        js_bits = torch.zeros(len(batch), self.n_draws, n_layers, device=ids.device)
+        layers = self.layers
+        js_bits = torch.zeros(len(batch), self.n_draws, len(layers), device=ids.device)
         for (layer, draw), bits in js.items():
-            js_bits[:, draw, layer] = bits
-        self.readings.keep(batch, lens, js_bits)
+            js_bits[:, draw, layers.index(layer)] = bits
+        self.readings.keep(batch, lens, js_bits, layers=layers)
 
     def _measure_ladder(
         self, network: Network, ids: Tensor, batch: Sequence[Prompt], perturber: Perturber, plan: PassPlan
@@ -107,7 +113,7 @@ class Engine:
         reduction = self._reduction(plan)
         js: dict[tuple[int, int], Tensor] = {}
         lens: LensStatistics | None = None
-        for variants in plan.variant_chunks(n_layers=self.network.anatomy.n_layers, n_draws=self.n_draws):
+        for variants in plan.variant_chunks(layers=self.layers, n_draws=self.n_draws):
             rows = climb(network, ids, read=read, perturber=perturber, variants=variants, axes=self.axes)
             clean = rows.rungs[-1]
             if lens is None:
@@ -142,7 +148,7 @@ class Engine:
         ]
         lens = LensStatistics.stacked([*rungs, measure_lens(own, targets, n_top=N_TOP)], dim=2)
         js = {}
-        for layer in range(n_layers):
+        for layer in self.layers:
             for draw in range(self.n_draws):
                 perturbed = plain_perturbed(network, ids, read=read, perturber=perturber, layer=layer, draw=draw)
                 js[layer, draw] = js_divergence(log_probs_of(perturbed), own).mean(dim=-1)

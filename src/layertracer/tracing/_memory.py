@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import psutil
@@ -86,9 +86,9 @@ class PassPlan:
             return replace(self, n_prompts=self.n_prompts // 2, shortage=2 * self.shortage)
         return replace(self, n_variants=max(1, self.n_variants // 2), shortage=2 * self.shortage)
 
-    def variant_chunks(self, *, n_layers: int, n_draws: int) -> list[dict[int, list[int]]]:
+    def variant_chunks(self, *, layers: Sequence[int], n_draws: int) -> list[dict[int, list[int]]]:
         """Draws by layer for each pass; late layers come together, since their copies ride the shortest way."""
-        variants = [(layer, draw) for layer in range(n_layers) for draw in range(n_draws)]
+        variants = [(layer, draw) for layer in layers for draw in range(n_draws)]
         chunks: list[dict[int, list[int]]] = []
         for start in range(0, len(variants), self.n_variants):
             chunk: dict[int, list[int]] = {}

@@ -39,7 +39,7 @@ class Readings:
         entropy_bits: Entropy, [prompt, layer].
         top_ids: Most probable tokens, [prompt, layer, k].
         top_prob: Their probabilities.
-        js_bits: JS divergence, [prompt, draw, layer].
+        js_bits: JS divergence, [prompt, draw, layer]; NaN where a layer has not the perturbed site.
         target_ids: Tokens that were followed, one tuple a prompt.
         top1_ids: The model's own top token at each position that was read.
         finished: Whether a prompt's numbers are there.
@@ -70,33 +70,35 @@ class Readings:
             finished=np.zeros(n_prompts, bool),
         )
 
-    def keep(self, batch: Sequence[Prompt], lens: LensStatistics, js: Tensor) -> None:
+    def keep(self, batch: Sequence[Prompt], lens: LensStatistics, js: Tensor, *, layers: Sequence[int]) -> None:
         """Take over one batch.
 
         Args:
             batch: Its prompts.
             lens: Statistics [prompt, read, 1 + layer]; entry 0 is read from the embeddings.
-            js: JS divergence [prompt, draw, layer], bits.
+            js: JS divergence [prompt, draw, perturbed layer], bits.
+            layers: The layers that were perturbed, those that have the site.
 
         Raises:
             NonFiniteError: If a number of them is NaN; nothing of the batch is kept.
         """
         if bool(lens.log_prob.isnan().any()) or bool(js.isnan().any()):
-            raise NonFiniteError(_where_not_finite(batch, lens, js))
+            raise NonFiniteError(_where_not_finite(batch, lens, js, layers=layers))
         where = [prompt.index for prompt in batch]
         self.log_prob[where] = lens.log_prob.sum(dim=1).cpu().numpy()
         self.rank[where] = lens.rank[:, :, 1:].amax(dim=1).cpu().numpy()
         self.entropy_bits[where] = lens.entropy_bits[:, :, 1:].mean(dim=1).cpu().numpy()
         self.top_ids[where] = lens.top_ids[:, 0, 1:].cpu().numpy()
         self.top_prob[where] = lens.top_log_prob[:, 0, 1:].exp().cpu().numpy()
-        self.js_bits[where] = js.cpu().numpy()
+        for layer, bits in zip(layers, js.cpu().numpy().swapaxes(0, 2), strict=True):
+            self.js_bits[where, :, layer] = bits.T
         for prompt, top in zip(batch, lens.top_ids[:, :, -1, 0].tolist(), strict=True):
             self.top1_ids[prompt.index] = tuple(top)
             self.target_ids[prompt.index] = prompt.target_ids or tuple(top)
             self.finished[prompt.index] = True
 
 
-def _where_not_finite(batch: Sequence[Prompt], lens: LensStatistics, js: Tensor) -> str:
+def _where_not_finite(batch: Sequence[Prompt], lens: LensStatistics, js: Tensor, *, layers: Sequence[int]) -> str:
     bad_lens = lens.log_prob.isnan().any(dim=1)
     if bool(bad_lens.any()):
         prompt, rung = bad_lens.nonzero()[bad_lens.nonzero()[:, 1].argmin()].tolist()
@@ -109,6 +111,6 @@ def _where_not_finite(batch: Sequence[Prompt], lens: LensStatistics, js: Tensor)
         )
     first = js.isnan().nonzero()[0]
     return (
-        f"Perturbing layer {int(js.isnan().nonzero()[:, 2].min())} makes the output of sample "
+        f"Perturbing layer {layers[int(js.isnan().nonzero()[:, 2].min())]} makes the output of sample "
         f"{batch[int(first[0])].index} NaN or infinite. Use a weaker perturbation, or dtype='float32'."
     )

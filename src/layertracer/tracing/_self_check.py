@@ -18,17 +18,18 @@ from torch import Tensor
 
 from layertracer._errors import NonFiniteError, SelfCheckError
 from layertracer._types import SITES, Check, Mask, SelfCheck, Site
-from layertracer.models import Network, is_out_of_memory
+from layertracer.models import Network, is_out_of_memory, observe_calls
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._ladder import ArgumentAxes, climb
 from layertracer.tracing._perturb import Perturber, make_perturber
 from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_readout
 from layertracer.tracing._reduce import log_probs_of
 from layertracer.tracing._site_checks import check_sites
+from layertracer.tracing._site_layers import layers_with
 from layertracer.tracing._tail import Tail
 
 _LOG = logging.getLogger("layertracer")
-_N_PROMPTS, _LENGTH = 2, 11
+_N_PROMPTS, _LENGTH = 2, 7
 _MEANINGS = {
     "readout": "the last layer's readout is the model's own output",
     "lens": "a readout in the middle is the model with its later layers bypassed",
@@ -80,10 +81,11 @@ def check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
 
     Raises:
         NonFiniteError: If its logits are not finite; names the first layer where that shows.
-        SelfCheckError: If not even the plain method agrees with the model itself.
+        SelfCheckError: If its layers run in another order than its anatomy says, it keeps something between calls, or
+            not even the plain method agrees with the model itself.
     """
     network, ids = network.probe(batch=_N_PROMPTS, length=_LENGTH, seed=1)
-    own = log_probs_of(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0]
+    own = _in_order(network, lambda: log_probs_of(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0])
     if bool(own.isnan().any()):
         refuse_non_finite(network, ids)
     probe = _Probe(network=network, axes=axes, ids=ids, own=own)
@@ -94,6 +96,7 @@ def check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
             "run one at a time, by the plain method."
         )
         return _plain_only(network, (batch,), row_by_row=True, notes=(note,))
+    _refuse_memory(probe)
     try:
         checks = (batch, *_ladder_checks(probe))
     except Exception as error:  # whatever a model's code raises means that the ladder is not for it
@@ -187,6 +190,40 @@ def _perturbed_batch_error(network: Network) -> float:
     )
 
 
+def _in_order(network: Network, run: Callable[[], Tensor]) -> Tensor:
+    """What `run` returns, if the layers run in the order of the anatomy meanwhile.
+
+    Raises:
+        SelfCheckError: If they do not.
+    """
+    output: list[Tensor] = []
+    modules = [layer.module for layer in network.anatomy.layers]
+    calls = observe_calls(modules, lambda: output.append(run()))
+    if [call.module for call in calls] != modules:
+        raise SelfCheckError(
+            f"{network.name!r} cannot be read: the layers that were found do not run once each, in the order found. "
+            "Make its forward call its layers in the same order at every length, then load it again."
+        )
+    return output[0]
+
+
+def _refuse_memory(probe: _Probe) -> None:
+    """Raise for a model that remembers an earlier call: the same prompts in the other order must give the same.
+
+    Raises:
+        SelfCheckError: If they do not.
+    """
+    network, source = probe.network, probe.network.call.source
+    turned = network if source is None else network.reading(source.flip(0))
+    error = _gap(log_probs_of(plain_logits(turned, probe.ids.flip(0), read=probe.last))[:, 0].flip(0), probe.own)
+    if not error <= _tolerance(network, "nats"):
+        raise SelfCheckError(
+            f"{network.name!r} cannot be read: two prompts in the other order give something else (by {error:.2g} "
+            "nats), although a prompt alone gives what it gives in a batch. It keeps something between calls, such as "
+            "a mask or a state of its first prompt: make it stateless, then load it again."
+        )
+
+
 def _batch_error(probe: _Probe) -> float:
     alone = log_probs_of(plain_logits(probe.network.row(-1), probe.ids[-1:], read=probe.last))[0, 0]
     return _gap(alone, probe.own[-1])
@@ -240,8 +277,10 @@ def _plain_gap(probe: _Probe, site: Site, layers: Sequence[int], js: dict[tuple[
 
 
 def _masking_error(probe: _Probe, site: Site) -> float:
-    """How far the ladder's JS at a site is from the plain method's, for a layer of every kind."""
-    layers = probe.one_of_each_kind
+    """How far the ladder's JS at a site is from the plain method's, for a layer of every kind that has the site."""
+    having = set(layers_with(site, probe.network))
+    kinds = {(layer.mixer, layer.mlp): layer.index for layer in probe.network.anatomy.layers if layer.index in having}
+    layers = sorted(kinds.values())
     return _plain_gap(probe, site, layers, _ladder_readings(probe, site, layers, draws=(1,))[1])
 
 

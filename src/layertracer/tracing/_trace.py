@@ -13,7 +13,6 @@ from layertracer._types import SITES, Mask, Noise, Perturbation, Sample, Skip, S
 from layertracer.measures import OnsetCriterion, Rise
 from layertracer.runs import TraceRecord, TraceSpec
 from layertracer.tasks import EncodedTask, Task, encode_samples, load_task
-from layertracer.tracing._branches import role_at
 from layertracer.tracing._engine import N_TOP, Engine
 from layertracer.tracing._memory import default_budget_bytes, parse_memory
 from layertracer.tracing._model import TracedModel
@@ -78,7 +77,7 @@ def trace_model(
 
     Raises:
         TaskError: If the task is empty, an answer is missing, or a prompt is too long.
-        SiteError: If the model does not have the perturbation's site.
+        SiteError: If no layer of the model has the perturbation's site.
         NonFiniteError: If the model's output is NaN.
         OutOfMemoryError: If not even one prompt fits.
         ModelError: If the model's own code raises anything else.
@@ -213,8 +212,7 @@ def refuse_perturbation(model: TracedModel, perturbation: Perturbation) -> None:
 
     Raises:
         UsageError: If it is no perturbation.
-        SiteError: If the model, or one of its layers, has no such part, or what that adds to the stream could not be
-            told apart.
+        SiteError: If no layer of the model has such a part, or what that adds to the stream could not be told apart.
     """
     if not isinstance(perturbation, Mask | Noise | Skip):
         raise UsageError(
@@ -224,13 +222,6 @@ def refuse_perturbation(model: TracedModel, perturbation: Perturbation) -> None:
     check, site, name = model.self_check, perturbation.site, model.name
     if site == "block_output":
         return
-    role = role_at(site)
-    without = [layer.index for layer in model.anatomy.layers if role not in layer.roles]
-    if site in check.errors and check[site].passed and without:
-        raise SiteError(
-            f"{len(without)} of {model.anatomy.n_layers} layers of {name!r} have no {role}, so that there is nothing "
-            f"to mask at {site!r} (layer {without[0]}{' and others' if without[1:] else ''}). Use site='block_output'."
-        )
     if site in check.errors and check[site].passed:
         return
     offered = [one for one in SITES if one == "block_output" or (one in check.errors and check[one].passed)]
