@@ -226,7 +226,7 @@ def operand_tensors(args: Any, kwargs: Any) -> list[Tensor]:
 
 def has_stream_shape(shape: StreamShape, tensors: Sequence[Tensor]) -> bool:
     """Whether one of them holds something of every row and position."""
-    return any(shape.by_position(tensor) is not None for tensor in tensors)
+    return any(shape.holds_positions(tensor) for tensor in tensors)
 
 
 def _passes_matrix(name: str, operands: Sequence[Value]) -> bool:
@@ -248,7 +248,7 @@ def _keeps_trunk(operation: Operation, sizes: Sequence[int]) -> bool:
 
 def _same_memory(one: Tensor, other: Tensor) -> bool:
     try:
-        return one.untyped_storage()._cdata == other.untyped_storage()._cdata
+        return bool(one.untyped_storage()._cdata == other.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError):  # a tensor without a storage of its own
         return False
 

@@ -75,16 +75,21 @@ class StreamShape:
         rows, positions = self.shape[self.batch_axis], self.shape[self.position_axis]
         sizes = tuple(tensor.shape)
         if tensor.ndim == len(self.shape) and (sizes[self.batch_axis], sizes[self.position_axis]) == (rows, positions):
-            return tensor.movedim((self.batch_axis, self.position_axis), (0, 1))
+            moved: Tensor = tensor.movedim((self.batch_axis, self.position_axis), (0, 1))
+            return moved
         if sizes[:2] == (rows, positions):
             return tensor
         if sizes[:2] == (positions, rows):
             return tensor.transpose(0, 1)
         if sizes[:1] == (rows * positions,):
             first, second = (rows, positions) if self.batch_axis < self.position_axis else (positions, rows)
-            unflat = tensor.unflatten(0, (first, second))
+            unflat: Tensor = tensor.unflatten(0, (first, second))
             return unflat if self.batch_axis < self.position_axis else unflat.transpose(0, 1)
         return None
+
+    def holds_positions(self, tensor: Tensor) -> bool:
+        """Whether a tensor holds something of every row and position."""
+        return tensor.ndim >= 1 and self.by_position(tensor) is not None
 
     @property
     def _own_axes(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ one another in a batch, they run one at a time. If even that fails, the model is
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
