@@ -1,7 +1,7 @@
 """Sites in families whose additions do not simply add up, against plain hooks on the modules that a reader names.
 
-Norms after the addition, inside a module or in the layer; a stream that is scaled, or spread over several; a decoder that
-also looks at an encoder; a shared block; a chunked window; a short convolution on what both branches return.
+Norms after the addition, inside a module or in the layer; a stream that is scaled, or spread over several; a decoder
+that also looks at an encoder.
 """
 
 from __future__ import annotations

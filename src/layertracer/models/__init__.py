@@ -1,6 +1,6 @@
 """A network's insides: where it comes from, how it is called, and which layers it has."""
 
-from layertracer.models._additions import SHORT_REACH, Addition, Additions, Role
+from layertracer.models._additions import Addition, Additions, Role
 from layertracer.models._anatomy import Anatomy, Layer
 from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._dataflow import ADDITIONS, CONTRACTIONS, has_stream_shape, operand_tensors
@@ -18,7 +18,6 @@ from layertracer.models._wiring import BatchAxis, Signature, Wiring, batch_axes,
 __all__ = [
     "ADDITIONS",
     "CONTRACTIONS",
-    "SHORT_REACH",
     "Addition",
     "Additions",
     "Anatomy",

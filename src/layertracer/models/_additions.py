@@ -65,6 +65,7 @@ class Additions:
         counts: How many additions of the stream's shape each call ran in which one was found.
         unclear: For a role whose additions cannot be told, why.
         gates: Modules from which factors of the stream itself were computed.
+        shift: How many positions its MLP looks back, by a token shift or a short convolution.
         served: For each role, the modules inside which its branches were computed.
     """
 
@@ -73,6 +74,7 @@ class Additions:
     counts: Mapping[tuple[nn.Module, int], int] = field(default_factory=dict)
     unclear: Mapping[Role, str] = field(default_factory=dict)
     gates: frozenset[nn.Module] = frozenset()
+    shift: int = 0
     served: Mapping[Role, frozenset[nn.Module]] = field(default_factory=dict)
 
     def of(self, role: Role) -> tuple[Addition, ...]:
@@ -232,7 +234,7 @@ def _axis_of(leaf: Tensor, batch_axis: int, length: int) -> int | None:
 
 # ---------------------------------------------------------------- judging
 
-SHORT_REACH = 3
+_SHORT = 3
 """Positions that a token shift or a short convolution reaches back. A branch that reaches no farther, beside one that
 does, is no mixer."""
 
@@ -261,7 +263,7 @@ class _Judge:
         if None in reaches:
             unclear["mixer"] = unclear["mlp"] = "what a branch adds cannot be seen again in a second run"
             return Additions(unclear=unclear)
-        self.short = SHORT_REACH if any(reach is not None and reach > SHORT_REACH for reach in reaches) else 0
+        self.short = _SHORT if any(reach is not None and reach > _SHORT for reach in reaches) else 0
         gates = {
             module
             for join in self.joins
@@ -289,6 +291,10 @@ class _Judge:
             counts={call: sum(self.places.counts[call][name] for name in ADDITIONS) for call in calls},
             unclear=unclear,
             gates=gates,
+            shift=max(
+                (self._reach(*piece) or 0 for one, piece in zip(found, pieces, strict=True) if one.role == "mlp"),
+                default=0,
+            ),
             served=served,
         )
 

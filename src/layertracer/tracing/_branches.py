@@ -45,8 +45,6 @@ class BranchWatcher(TorchDispatchMode):
             self._operands.setdefault(addition.place, {})[addition.operand] = addition.role
         self.places = Places(layer.module)
         self.n_seen = 0
-        self.base: Tensor | None = None
-        """What the first addition was made to: the stream, unless the layer norms it at its entrance."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator; change what is added where it is an addition to the stream."""
@@ -70,8 +68,6 @@ class BranchWatcher(TorchDispatchMode):
         alpha = kwargs.get("alpha", 1)
         terms = (first, second if alpha == 1 else alpha * second)
         edited = [self._edit(term, roles[which]) if which in roles else None for which, term in enumerate(terms)]
-        if self.base is None and len(roles) == 1:
-            self.base = terms[1 - next(iter(roles))].clone()
         n_rows = next((rows.shape[self._batch_axis] for rows in edited if rows is not None), 0)
         last = [
             self._last_rows(term, n_rows).clone() if rows is None else rows

@@ -24,7 +24,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from layertracer._types import SITES, Check, Site
 from layertracer.models import (
     CONTRACTIONS,
-    SHORT_REACH,
     Layer,
     Leaves,
     Network,
@@ -108,10 +107,11 @@ def _proving(layer: Layer, errors: list[float], *, tolerance: float) -> Callable
     def proven(*args: Any, **kwargs: Any) -> Any:
         entering = take_apart((args, kwargs))
         before = [value.clone() if isinstance(value, Tensor) else value for value in entering.values]
-        output, additions, base = _run(layer, forward, (args, kwargs), before[wiring.stream_in])
+        output, additions = _run(layer, forward, (args, kwargs))
         after = take_apart((args, kwargs)).values
         leaving = take_apart(output).values[wiring.stream_out].clone()
-        gap = _relative(sum((one.double() for one in additions), start=base.double()), leaving)
+        entered = before[wiring.stream_in].double()
+        gap = _relative(sum((one.double() for one in additions), start=entered), leaving)
         bench = _Bench(layer, forward, Leaves(before, entering.spec), additions, leaving)
         errors.append(bench.leak())
         errors.append(gap if gap <= tolerance else bench.unsealed(tolerance=tolerance))
@@ -122,16 +122,18 @@ def _proving(layer: Layer, errors: list[float], *, tolerance: float) -> Callable
     return proven
 
 
-def _run(
-    layer: Layer, forward: Callable[..., Any], call: tuple[Any, Any], stream: Tensor
-) -> tuple[Any, list[Tensor], Tensor]:
-    """A layer's output, what its branches added, and what the first was added to."""
+def _run(layer: Layer, forward: Callable[..., Any], call: tuple[Any, Any]) -> tuple[Any, list[Tensor]]:
+    """A layer's output, and what its branches added."""
     additions: list[Tensor] = []
     args, kwargs = call
-    entering = take_apart(call).values[layer.wiring.stream_in]
-    with watching(layer, entering, lambda added, _: additions.append(added.clone())) as watcher:
+
+    def note(added: Tensor, role: Role) -> None:
+        del role
+        additions.append(added.clone())
+
+    with watching(layer, take_apart(call).values[layer.wiring.stream_in], note):
         output = forward(*args, **kwargs)
-    return output, additions, stream if watcher.base is None else watcher.base
+    return output, additions
 
 
 Trouble = Callable[[Tensor], Tensor]
@@ -161,12 +163,11 @@ class _Bench:
         wiring = self.layer.wiring
         stream = self.given.values[wiring.stream_in].clone()
         rows = to_rows_first(stream, wiring)
-        middle = rows.shape[1] // 2
-        rows[:, middle] = 1 - 3 * rows[:, middle].flip(0)
+        n_positions, shift = rows.shape[1], self.layer.additions.shift
+        at = max(0, (n_positions - shift) // 2 - 1)
+        rows[:, at] = 1 - 3 * rows[:, at].flip(0)
         leaving, _ = self._repeat(stream, put_back=("mixer", "other"))
-        positions = [
-            position for position in range(rows.shape[1]) if not 0 <= position - middle <= SHORT_REACH
-        ]  # an MLP may have a token shift
+        positions = [position for position in range(n_positions) if not 0 <= position - at <= shift]
         one, other = (to_rows_first(tensor, wiring)[:, positions] for tensor in (leaving, self.leaving))
         return _relative(one, other)
 
