@@ -5,6 +5,7 @@
 #   make test-all   the long sweeps as well
 #   make check      lint, format, types, floors, generated docs, doctests
 #   make docs       write the generated pages of docs/
+#   make architectures   hold every text family of Transformers against oracles; write docs/architectures.md
 #   make format     let ruff put the code in order
 #   make clean      remove what was built and set up
 #
@@ -27,7 +28,7 @@ unexport PYTHONPATH
 unexport PYTHONHOME
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-all check lint types floors docs-check doctests docs format clean
+.PHONY: setup demo test test-all check lint types floors docs-check doctests docs architectures format clean
 
 setup: $(STAMPS)/package $(STAMPS)/demo-model
 
@@ -36,7 +37,7 @@ demo: setup
 
 # One thread: the models of the tests are tiny, and on a machine that others use too, threads that wait for one another
 # cost more than they bring.
-test test-all: export OMP_NUM_THREADS = 1
+test test-all architectures: export OMP_NUM_THREADS = 1
 
 test: setup
 	$(BIN)/python -m pytest
@@ -65,6 +66,10 @@ doctests: setup
 
 docs: setup
 	$(BIN)/python scripts/make_docs.py
+
+# Every family that the installed Transformers registers, some ten minutes; not part of `check`.
+architectures: setup
+	$(BIN)/python scripts/make_architectures.py
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -203,12 +203,6 @@ class TestDamage:
         with pytest.raises(ModelLoadError, match=r"give its own path: .*tiny\.gguf"):
             load_parts(tmp_path)
 
-    def test_folder_of_an_adapter(self, tmp_path: Path) -> None:
-        """A folder that holds an adapter says what to do with it."""
-        (tmp_path / "adapter_config.json").write_text("{}")
-        with pytest.raises(ModelLoadError, match="merge it into its base model"):
-            load_parts(tmp_path)
-
     @pytest.mark.parametrize("content", ["{", "[]", ""], ids=["cut off", "a list", "empty"])
     def test_broken_config(self, tmp_path: Path, content: str) -> None:
         """A config.json that is no JSON object is an error with its path."""

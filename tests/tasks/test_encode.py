@@ -167,6 +167,9 @@ def test_text_and_ids_mix(framing_bpe: Fast) -> None:
 def test_encoder_prompt_keeps_its_end_token(framing_bpe: Fast) -> None:
     """With decoder_ids the prompt goes to an encoder: it keeps its end token, and the answer is the decoder's."""
     task = encode_samples([Sample(prompt="wide ->", answer=" narrow", decoder_ids=(0,))], framing_bpe)
+    alike = encode_samples([Sample(prompt="wide ->", answer=" narrow")], framing_bpe, has_encoder=True)
+    assert alike.samples[0].prompt_ids == task.samples[0].prompt_ids
+    assert alike.samples[0].answer_ids == task.samples[0].answer_ids
     encoded = task.samples[0]
     assert list(encoded.prompt_ids) == framing_bpe("wide ->")["input_ids"]
     assert tokens_of(framing_bpe, encoded.answer_ids) == ["Ġnarrow"]

@@ -13,6 +13,7 @@ from layertracer.models._observe import CallRecord, hooking, observe_calls
 from layertracer.models._places import Places, StreamShape
 from layertracer.models._pytree import Leaves, put_back, take_apart
 from layertracer.models._roles import Part
+from layertracer.models._weights import has_matrix, is_quantised
 from layertracer.models._wiring import BatchAxis, Signature, Wiring, batch_axes, signature_of
 
 __all__ = [
@@ -38,9 +39,11 @@ __all__ = [
     "batch_axes",
     "find_logits",
     "fingerprint",
+    "has_matrix",
     "has_stream_shape",
     "hooking",
     "is_out_of_memory",
+    "is_quantised",
     "list_embedded",
     "load_parts",
     "make_network",

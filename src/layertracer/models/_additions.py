@@ -2,9 +2,9 @@
 
 The layer runs once and its dataflow is recorded. An addition is where a branch, something computed
 from the stream by matrices, is added to the trunk, which leads from the stream that enters to the
-stream that leaves. Then the layer runs with its input changed at one position, and with every branch
-put back to what it was once it has been looked at, so that none reaches the next: a branch that
-changes at another position is the mixer's. One that says nothing about the stream without another
+stream that leaves. Then the layer runs with its input changed up to some position, and with every
+branch put back to what it was once it has been looked at, so that none reaches the next: a branch
+that changes at a later position is the mixer's. One that says nothing about the stream without another
 input (an encoder's states, an embedding of the token) belongs to neither site. The others are the
 MLP's.
 """
@@ -35,6 +35,7 @@ from layertracer.models._dataflow import (
 from layertracer.models._observe import CallRecord
 from layertracer.models._places import Place, Places, StreamShape
 from layertracer.models._pytree import take_apart
+from layertracer.models._weights import is_quantised
 from layertracer.models._wiring import Wiring
 
 Role = Literal["mixer", "mlp", "other"]
@@ -178,12 +179,12 @@ class _Bench:
     def n_positions(self) -> int:
         return self.shape.shape[self.shape.position_axis]
 
-    def changed_at(self, row: int) -> int:
-        """The position at which a row is changed: another one in each, in the middle."""
-        return (self.n_positions // 2 + row) % self.n_positions
+    def last_changed(self, row: int) -> int:
+        """The position up to which a row is changed: another one in each, in the middle."""
+        return min(self.n_positions // 2 + row, self.n_positions - 2)
 
     def changed_values(self) -> list[Any]:
-        """The layer's arguments, with each row changed at one position in all that has positions."""
+        """The layer's arguments, with each row changed up to a position in all that has positions."""
         values = list(self.layer.inputs.values)
         for index, leaf in self._inputs():
             axis = self.wiring.batch_axis if index == self.wiring.stream_in else self.wiring.inputs[index].axis  # type: ignore[union-attr]  # _inputs has seen to it
@@ -196,8 +197,8 @@ class _Bench:
     def _changed(self, rows: Tensor) -> Tensor:
         changed = rows.clone()
         for row in range(self.n_rows):
-            position = self.changed_at(row)
-            changed[row, position] = 1 - 3 * rows[(row + 1) % self.n_rows, position]
+            first = slice(0, self.last_changed(row) + 1)
+            changed[row, first] = 1 - 3 * rows[row - 1, first]
         return changed
 
     def without_others(self, others: frozenset[int], *, stream: Tensor) -> list[Any]:
@@ -312,23 +313,18 @@ class _Judge:
         return list(self.clean)
 
     def _reach(self, operation: Operation, operand: int) -> int | None:
-        """How many positions away an operand changes with the stream; None where that cannot be measured."""
+        """How many positions on an operand still changes with the stream; None where that cannot be measured."""
         if operation.place is None:
             return None
         spot = _spot(operation, operand)
         if spot not in self.changed or spot not in self.clean:
             return None
-        differences = self._differences(self.clean[spot], self.changed[spot])
-        if differences is None:
+        moved = self._differences(self.clean[spot], self.changed[spot])
+        if moved is None:
             return None
-        return max(
-            (
-                abs(position - self.bench.changed_at(row))
-                for row in range(self.bench.n_rows)
-                for position in differences[row].nonzero().flatten().tolist()
-            ),
-            default=0,
-        )
+        last = [self.bench.last_changed(row) for row in range(self.bench.n_rows)]
+        reached = [position - last[row] for row, position in moved.nonzero().tolist() if position > last[row]]
+        return max(reached, default=0)
 
     def _mixes(self, operation: Operation, operand: int) -> bool | None:
         """Whether an operand is the mixer's; None where that cannot be measured."""
@@ -343,7 +339,8 @@ class _Judge:
         if not one.is_floating_point():
             return (one != other).flatten(2).any(-1) if one.ndim > 2 else one != other
         gap = (one - other).abs().flatten(2).amax(-1) if one.ndim > 2 else (one - other).abs()
-        tolerance = max(1e-5, 8 * torch.finfo(clean.dtype).eps)  # experts batch other tokens together, and round so
+        rounding = 0.05 if is_quantised(self.bench.layer.module) else 1e-5  # by factors common to all positions
+        tolerance = max(rounding, 8 * torch.finfo(clean.dtype).eps)  # experts batch other tokens together, and round so
         return gap > tolerance * one.abs().max().clamp(min=1e-12)
 
     def _is_addition(self, join: Join) -> bool:

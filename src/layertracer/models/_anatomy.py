@@ -21,6 +21,7 @@ from layertracer.models._probes import known_tokens, plain_token_ids, probe_ids,
 from layertracer.models._pytree import Leaves
 from layertracer.models._roles import Layout, Part, find_parts, measure_layer, settle_by_additions
 from layertracer.models._stack import Stack, find_stack
+from layertracer.models._weights import count_parameters
 from layertracer.models._wiring import PROBE_BATCHES, PROBE_LENGTHS, Wiring, wire_layers
 
 
@@ -64,7 +65,7 @@ class Layer:
     @property
     def n_parameters(self) -> int:
         """Number of parameters of the layer."""
-        return sum(parameter.numel() for parameter in self.module.parameters())
+        return count_parameters(self.module)
 
     def to_record(self) -> LayerRecord:
         """The layer described without its module."""

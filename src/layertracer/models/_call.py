@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from layertracer._errors import AnatomyError
+from layertracer.models._heads import refuse_other_outputs
 from layertracer.models._pytree import take_apart
+from layertracer.models._wrappers import eagerly, is_compiled
 
 _QUIET_OPTIONS: Mapping[str, Any] = {
     "use_cache": False,  # a cache is state between calls; it is used only where it is the point
@@ -31,6 +33,7 @@ class ModelCall:
         source_name: Keyword of the encoder's token ids; None in a model without an encoder.
         source: What the encoder reads, [batch, source position] or a single row for all; see `reading`.
         encoded: What the encoder made of it, where that is known already.
+        is_compiled: Whether parts of it are compiled; they are run as they are written.
     """
 
     module: nn.Module
@@ -39,12 +42,14 @@ class ModelCall:
     source_name: str | None = None
     source: Tensor | None = None
     encoded: Any = None
+    is_compiled: bool = False
 
     def __call__(self, ids: Tensor) -> Any:
         """Whatever the module returns for `ids` [batch, position]."""
-        if self.ids_name is None:
-            return self.module(ids, **self.options)
-        return self.module(**{self.ids_name: ids}, **self._source_arguments(len(ids)), **self.options)
+        with eagerly(self.is_compiled):
+            if self.ids_name is None:
+                return self.module(ids, **self.options)
+            return self.module(**{self.ids_name: ids}, **self._source_arguments(len(ids)), **self.options)
 
     def logits(self, ids: Tensor) -> Tensor:
         """Logits [batch, position, d_vocab] for `ids` [batch, position]."""
@@ -91,9 +96,15 @@ def find_call(module: nn.Module) -> ModelCall:
     if takes_any and hasattr(module, "config") and _SOURCE in parameters:
         # Hugging Face forwards hand unknown keywords down to where they are understood.
         known["use_cache"] = False
-    if _SOURCE in parameters and _TRACED in parameters:
-        return ModelCall(module=module, ids_name=_TRACED, options=known, source_name=_SOURCE)
-    return ModelCall(module=module, ids_name=_SOURCE if _SOURCE in parameters else None, options=known)
+    has_encoder = _SOURCE in parameters and _TRACED in parameters
+    own_name = _SOURCE if _SOURCE in parameters else None
+    return ModelCall(
+        module=module,
+        ids_name=_TRACED if has_encoder else own_name,
+        options=known,
+        source_name=_SOURCE if has_encoder else None,
+        is_compiled=is_compiled(module),
+    )
 
 
 def find_logits(output: Any, ids: Tensor) -> Tensor:
@@ -107,8 +118,9 @@ def find_logits(output: Any, ids: Tensor) -> Tensor:
         Logits [batch, position, d_vocab].
 
     Raises:
-        AnatomyError: If nothing in the output has that shape.
+        AnatomyError: If nothing in the output has that shape, or it is of another kind of model.
     """
+    refuse_other_outputs(output, ids)
     named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
     candidates = [named] if isinstance(named, Tensor) else [leaf for _, leaf in take_apart(output).tensors()]
     fitting = [

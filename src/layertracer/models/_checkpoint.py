@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +12,11 @@ import torch
 from torch import nn
 
 from layertracer._errors import ModelLoadError, RemoteCodeError
+from layertracer.models._heads import OTHER_HEADS
 from layertracer.models._loading_report import check_loading_report, explained_failures
 from layertracer.models._quiet import paused_collector, quiet_transformers
 from layertracer.models._weight_files import check_weight_files
 
-# Heads that predict something else than the next token. A model with such a head has no readout.
-_OTHER_HEADS = re.compile(
-    r"(Classification|QuestionAnswering|MultipleChoice|MaskedLM|PreTraining|NextSentencePrediction|Regression"
-    r"|ValueHead|RewardModel|ForReward|ForEmbedding)$"
-)
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "*.model", "*.tiktoken", "*vocab*.txt", "*vocab*.json")
 
 
@@ -83,7 +78,7 @@ def load_checkpoint(
     with paused_collector(), quiet_transformers():
         check_remote_code(raw_config, checkpoint)
         module = _load_module(checkpoint, raw_config, device=device, dtype=dtype, is_pickled=is_pickled)
-        tokenizer = _load_tokenizer(checkpoint)
+        tokenizer = load_tokenizer(checkpoint)
     return module, tokenizer
 
 
@@ -116,7 +111,7 @@ def refuse_other_heads(raw_config: Mapping[str, Any], label: str) -> None:
         ModelLoadError: If every architecture that it names is such a model.
     """
     architectures = _architectures(raw_config)
-    if architectures and all(_OTHER_HEADS.search(name) for name in architectures):
+    if architectures and all(OTHER_HEADS.search(name) for name in architectures):
         raise ModelLoadError(
             f"{label} is {', '.join(architectures)}, which does not predict a next token, so there is nothing to read "
             "after its layers. Expected a language model such as LlamaForCausalLM. Load the model that it was "
@@ -213,7 +208,7 @@ def _choose_auto_class(config: Any, raw_config: Mapping[str, Any], checkpoint: C
     )
 
 
-def _load_tokenizer(checkpoint: Checkpoint) -> Any | None:
+def load_tokenizer(checkpoint: Checkpoint) -> Any | None:
     """The checkpoint's tokenizer; None where it has no file of one."""
     import transformers
 

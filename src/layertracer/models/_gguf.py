@@ -7,9 +7,9 @@ one. The first load therefore leaves a float32 copy in the format of transformer
 from __future__ import annotations
 
 import logging
-import mmap
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ from torch import nn
 from layertracer._errors import ModelLoadError
 from layertracer.models._cache import cache_folder, find_entry, locked, remembered_hash, remove_entry, write_entry
 from layertracer.models._checkpoint import Checkpoint, load_checkpoint
+from layertracer.models._gguf_settings import GgufFacts, correct, read_facts
 from layertracer.models._loading_report import check_loading_report, explained_failures
 from layertracer.models._quiet import quiet_gguf_reader, quiet_transformers
 
 logger = logging.getLogger("layertracer")
 
-_CONVERTER_VERSION = 1
+_CONVERTER_VERSION = 2
 """Raise it when conversion changes: copies of an older converter are then not used any more."""
 
 _MAGIC = b"GGUF"
@@ -124,38 +125,31 @@ def _read(path: Path, label: str) -> tuple[nn.Module, Any]:
         weights["quantization_config"] = library.GgufConfig(dequantize=True)
     folder = str(path.resolve().parent)
     with explained_failures(label, torch.device("cpu")), quiet_transformers(), quiet_gguf_reader():
-        module, report = library.AutoModelForCausalLM.from_pretrained(
-            folder, **weights, dtype=torch.float32, output_loading_info=True
+        facts = read_facts(path)
+        config = library.AutoConfig.from_pretrained(folder, **source)
+        unread = correct(config, facts)
+        auto_class = library.AutoModelForSeq2SeqLM if config.is_encoder_decoder else library.AutoModelForCausalLM
+        module, report = auto_class.from_pretrained(
+            folder, **weights, config=config, dtype=torch.float32, output_loading_info=True
         )
         tokenizer = library.AutoTokenizer.from_pretrained(folder, **source)
     check_loading_report(module, report, label)
-    _warn_of_ignored(path, module, label)
+    _warn_of_ignored(module, facts, unread, label)
     _forget_origin(module)
     return module.eval().requires_grad_(False), tokenizer
 
 
-def _warn_of_ignored(path: Path, module: Any, label: str) -> None:
+def _warn_of_ignored(module: Any, facts: GgufFacts, unread: Sequence[str], label: str) -> None:
     """Say so where the file holds what transformers passes over in silence and what changes every number a little."""
-    rope = getattr(module.config, "rope_parameters", None) or {}
     has_bias = any(name.endswith(".bias") for name, _ in module.named_parameters())
-    ignored = [
-        name
-        for name, is_used in (("rope_freqs.weight", rope.get("rope_type") != "default"), ("attn_q.bias", has_bias))
-        if not is_used and _mentions(path, name)
-    ]
-    if ignored:
+    ignored = [] if has_bias or not any(name.endswith("attn_q.bias") for name in facts.sizes) else ["attn_q.bias"]
+    if ignored or unread:
         logger.warning(
-            "%s holds tensors that transformers does not read from .gguf files (%s): its numbers are not quite those "
-            "of the original model. Prefer its checkpoint in safetensors.",
+            "%s holds what transformers does not read from .gguf files (%s): its numbers are not quite those of the "
+            "original model. Prefer its checkpoint in safetensors.",
             label,
-            ", ".join(ignored),
+            ", ".join((*ignored, *unread)),
         )
-
-
-def _mentions(path: Path, name: str) -> bool:
-    """Whether the file names a tensor so; the list of tensors has no index, and reading it properly is slow."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(name.encode()) >= 0
 
 
 def _forget_origin(module: Any) -> None:

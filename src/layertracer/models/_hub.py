@@ -12,6 +12,7 @@ import huggingface_hub
 from huggingface_hub import errors
 
 from layertracer._errors import LayerTracerError, ModelLoadError, UnknownNameError
+from layertracer.models._adapters import ADAPTER_WEIGHTS, PICKLED_ADAPTER_WEIGHTS, is_adapter
 from layertracer.models._checkpoint import Checkpoint, check_remote_code, read_config, refuse_other_heads
 from layertracer.models._embedded import list_embedded
 from layertracer.models._weight_files import (
@@ -52,6 +53,8 @@ def fetch_checkpoint(
     Configuration first: what would be refused is refused before its weights are downloaded. Without a network, what
     the cache holds is used.
 
+    Of an adapter, only its own files are fetched.
+
     Args:
         hub_id: "owner/name", or "name" for one of the hub's early models.
         revision: Branch, tag or commit; None for the default branch.
@@ -75,16 +78,26 @@ def fetch_checkpoint(
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
     )
+    if is_adapter(folder):
+        _fetch_adapter_weights(checkpoint)
+        return checkpoint
     if not (folder / "config.json").is_file():
         raise ModelLoadError(
             f"{hub_id} has no config.json{_among_its_files(folder)}. Expected a model in the format of transformers. "
-            "Load the model that an adapter belongs to; download a .gguf file and give its path."
+            "Download a .gguf file and give its path."
         )
     raw_config = read_config(checkpoint)
     refuse_other_heads(raw_config, hub_id)
     check_remote_code(raw_config, checkpoint)
     _fetch_weights(checkpoint, raw_config)
     return checkpoint
+
+
+def _fetch_adapter_weights(checkpoint: Checkpoint) -> None:
+    """Put an adapter's weights beside its configuration; the model that it belongs to is fetched under its own name."""
+    _download(checkpoint.label, checkpoint.commit, allow=[ADAPTER_WEIGHTS])
+    if checkpoint.allow_pickle and not (checkpoint.folder / ADAPTER_WEIGHTS).is_file():
+        _download(checkpoint.label, checkpoint.commit, allow=[PICKLED_ADAPTER_WEIGHTS])
 
 
 def cached_hub_ids() -> tuple[str, ...]:

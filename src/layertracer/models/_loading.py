@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -13,6 +14,8 @@ from torch import nn
 from layertracer._errors import ModelLoadError, UsageError
 from layertracer.models._embedded import embedded_name, find_embedded
 from layertracer.models._placement import resolve_device, resolve_dtype
+
+logger = logging.getLogger("layertracer")
 
 Source = Literal["embedded", "hub", "folder", "gguf"]
 """What kind of place a model came from."""
@@ -47,6 +50,8 @@ class _Request:
     revision: str | None
     trust_remote_code: bool
     allow_pickle: bool
+    adapter: str | None = None
+    """What the user calls the adapter whose model this is."""
 
 
 def load_parts(
@@ -64,7 +69,7 @@ def load_parts(
     embedded model is reached as "./smollm2".
 
     Args:
-        name_or_path: "smollm2" or "default", a hub id, a folder with a config.json, or a .gguf file.
+        name_or_path: "smollm2" or "default", a hub id, a folder with a config.json or with an adapter, or a .gguf file.
         device: "auto", "cpu", "cuda", "cuda:1", "mps", "xpu", or a `torch.device`.
         dtype: "auto" (float32 on the CPU, the checkpoint's own elsewhere), "float32", "bfloat16", "float16".
         revision: Branch, tag or commit on the hub.
@@ -139,8 +144,11 @@ def _load_file(path: Path, request: _Request) -> LoadedParts:
 
 
 def _load_folder(path: Path, request: _Request) -> LoadedParts:
+    from layertracer.models._adapters import is_adapter
     from layertracer.models._checkpoint import Checkpoint, load_checkpoint
 
+    if is_adapter(path):
+        return _load_adapter(path.resolve(), request, label=str(path), name=path.resolve().name, source="folder")
     if not (path / "config.json").is_file():
         raise ModelLoadError(_why_no_checkpoint(path))
     checkpoint = Checkpoint(
@@ -154,6 +162,7 @@ def _load_folder(path: Path, request: _Request) -> LoadedParts:
 
 
 def _load_from_hub(hub_id: str, request: _Request) -> LoadedParts:
+    from layertracer.models._adapters import is_adapter
     from layertracer.models._checkpoint import load_checkpoint
     from layertracer.models._hub import fetch_checkpoint
 
@@ -163,8 +172,29 @@ def _load_from_hub(hub_id: str, request: _Request) -> LoadedParts:
         trust_remote_code=request.trust_remote_code,
         allow_pickle=request.allow_pickle,
     )
+    if is_adapter(checkpoint.folder):
+        parts = _load_adapter(checkpoint.folder, request, label=hub_id, name=hub_id, source="hub")
+        return replace(parts, revision=checkpoint.commit)
     module, tokenizer = load_checkpoint(checkpoint, device=request.device, dtype=request.dtype)
     return LoadedParts(module=module, tokenizer=tokenizer, name=hub_id, revision=checkpoint.commit, source="hub")
+
+
+def _load_adapter(folder: Path, request: _Request, *, label: str, name: str, source: Source) -> LoadedParts:
+    """The model that an adapter names, with the adapter on it."""
+    from layertracer.models._adapters import put_on, read_adapter
+    from layertracer.models._checkpoint import Checkpoint, load_tokenizer
+
+    if request.adapter is not None:
+        raise ModelLoadError(
+            f"{request.adapter} is an adapter on {label}, which is an adapter itself. Merge {label} into its model "
+            f"(merge_and_unload), save that, and enter its folder in the adapter_config.json of {request.adapter}."
+        )
+    adapter = read_adapter(folder, label=label, allow_pickle=request.allow_pickle)
+    logger.info("%s is an adapter on %s.", label, adapter.base)
+    base = _load(adapter.base, replace(request, revision=adapter.base_revision, adapter=label))
+    module = put_on(base.module, adapter, device=request.device)
+    own = load_tokenizer(Checkpoint(folder=folder, label=label, trust_remote_code=request.trust_remote_code))
+    return LoadedParts(module=module, tokenizer=own or base.tokenizer, name=name, revision=base.revision, source=source)
 
 
 def _why_no_checkpoint(folder: Path) -> str:
@@ -173,8 +203,6 @@ def _why_no_checkpoint(folder: Path) -> str:
     ggufs = [name for name in names if name.endswith(".gguf")]
     if ggufs:
         hint = f"For a .gguf file give its own path: {folder / ggufs[0]}."
-    elif "adapter_config.json" in names:
-        hint = "It holds an adapter: merge it into its base model (merge_and_unload), save that, and give its folder."
     elif "snapshots" in names:
         hint = "It is a repository in the hub's cache: give the hub id instead."
     else:

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from layertracer.models._anatomy import Anatomy, find_anatomy
 from layertracer.models._call import ModelCall, find_call
+from layertracer.models._heads import refuse_labels, refuse_other_class
 from layertracer.models._probes import probe_ids, probe_source, text_config
 from layertracer.models._recurrent import unroll_recurrent
+from layertracer.models._wrappers import eagerly, unwrap
 
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_sequence_length")
 
@@ -81,27 +83,32 @@ class Network:
 def make_network(
     module: nn.Module,
     *,
-    name: str,
+    name: str | None,
     tokenizer: Any = None,
     revision: str | None = None,
     source: str = "module",
     layers: str | None = None,
 ) -> Network:
-    """A module run, understood and put into evaluation mode.
+    """A module run, understood and put into evaluation mode; without a name, it is called by its class.
 
     Raises:
-        AnatomyError: If no decoder stack is found in it, or more than one.
+        AnatomyError: If no decoder stack is found in it, or more than one, or if it predicts something else than the
+            next token.
     """
-    module.eval()
+    module = unwrap(module).eval()
+    refuse_other_class(module)
     call = find_call(unroll_recurrent(module))
     first = next(module.parameters(), None)
     device = first.device if first is not None else torch.device("cpu")
     dtype = first.dtype if first is not None else torch.float32
+    with eagerly(call.is_compiled):  # parts are run on their own, too
+        anatomy = find_anatomy(call, layers=layers, device=device)
+    refuse_labels(module, anatomy.d_vocab)
     return Network(
         module=module,
         call=call,
-        anatomy=find_anatomy(call, layers=layers, device=device),
-        name=name,
+        anatomy=anatomy,
+        name=name or type(module).__name__,
         tokenizer=tokenizer,
         revision=revision,
         source=source,

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from layertracer.models._additions import Additions, Role
 from layertracer.models._observe import CallRecord
 from layertracer.models._pytree import take_apart
+from layertracer.models._weights import has_matrix, is_quantised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,7 @@ def find_parts(layer: CallRecord, calls: Sequence[CallRecord], *, layout: Layout
         belongs together cannot be told.
     """
     inner = [call for call in calls if call.parent is layer and call.outputs is not None]
-    weighty = [call for call in inner if any(parameter.ndim >= 2 for parameter in call.module.parameters())]
+    weighty = [call for call in inner if has_matrix(call.module)]
     if len(weighty) == 1 and _is_whole_block(weighty[0], layer):
         return find_parts(weighty[0], calls, layout=layout)
     parts: dict[nn.Module, Part] = {}
@@ -174,41 +175,43 @@ class _OperatorNames(TorchDispatchMode):
 def _measure_reach(call: CallRecord, layout: Layout) -> tuple[int, bool]:
     """How far back a part looks, and whether by a softmax.
 
-    Every row is changed at one position in the middle, each at another, and all later positions are looked at: what a
-    window or the border of a chunk hides from one of them it does not hide from all.
+    Every row is changed up to a position in the middle, each up to another, and all later positions are looked at: what
+    the border of a chunk hides in one of them it does not hide in all.
     """
     length = layout.n_positions
     touched = [index for index, leaf in call.inputs.tensors() if layout.by_position_or_head(leaf) is not None]
     if not touched or length < 3:
         return REACH_NONE, False
     # Run again rather than taken from the probe: what a part returned may have been added to in place since.
-    before = _replay(call, layout, touched, changed=[])
+    before = _replay(call, layout, touched, last_changed=[])
     if before is None:
         return REACH_NONE, False
-    changed = [min(length // 2 + row, length - 2) for row in range(layout.n_rows)]
+    # Some quantised maps round all positions by common factors: whatever one holds changes the others a little.
+    rounding = 0.05 if is_quantised(call.module) else 1e-5
+    last = [min(length // 2 + row, length - 2) for row in range(layout.n_rows)]
     with _OperatorNames() as operators:
-        after = _replay(call, layout, touched, changed=changed)
+        after = _replay(call, layout, touched, last_changed=last)
     # Other tokens beside it change how experts are batched, hence the rounding of the last one.
-    moved = _moved(before, after, tolerance=max(1e-5, 8 * torch.finfo(before.dtype).eps))
-    reaches = [int(moved[row, at + 1 :].any()) + int(moved[row, at + 2 :].any()) for row, at in enumerate(changed)]
+    moved = _moved(before, after, tolerance=max(rounding, 8 * torch.finfo(before.dtype).eps))
+    reaches = [int(moved[row, at + 1 :].any()) + int(moved[row, at + 2 :].any()) for row, at in enumerate(last)]
     if not any(reaches):
         return REACH_NONE, False
     has_softmax = any("softmax" in name or "scaled_dot_product" in name for name in operators.names)
-    first = _replay(call, layout, touched, changed=[0] * layout.n_rows)
-    if bool(_moved(before, first, tolerance=1e-5)[:, -1].any()):
+    first = _replay(call, layout, touched, last_changed=[0] * layout.n_rows)
+    if bool(_moved(before, first, tolerance=rounding)[:, -1].any()):
         return REACH_ALL, has_softmax
     return (REACH_SOME if max(reaches) > 1 else REACH_ONE), has_softmax
 
 
-def _replay(call: CallRecord, layout: Layout, touched: Sequence[int], *, changed: Sequence[int]) -> Tensor | None:
-    """The part's output [row, position, …], with its input replaced at one position of each row."""
+def _replay(call: CallRecord, layout: Layout, touched: Sequence[int], *, last_changed: Sequence[int]) -> Tensor | None:
+    """The part's output [row, position, …], with its input replaced up to a position of each row."""
     values = list(call.inputs.values)
     for index in touched:
         replaced = values[index].clone()
         rows, untouched = (layout.by_position_or_head(leaf) for leaf in (replaced, call.inputs.values[index]))
         assert rows is not None and untouched is not None  # `touched` holds only such leaves
-        for row, position in enumerate(changed):
-            rows[row, position] = 1 - 3 * untouched[row - 1, position]
+        for row, last in enumerate(last_changed):
+            rows[row, : last + 1] = 1 - 3 * untouched[row - 1, : last + 1]
         values[index] = replaced
     args, kwargs = call.inputs.rebuilt(values)
     return next(

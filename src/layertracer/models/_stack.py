@@ -15,6 +15,7 @@ from torch import nn
 
 from layertracer._errors import AnatomyError
 from layertracer.models._observe import CallRecord
+from layertracer.models._weights import has_matrix
 from layertracer.models._wiring import shape_preserving, stream_link
 
 
@@ -182,11 +183,7 @@ def _longest_chain(members: list[_Member]) -> list[_Member]:
 
 def _could_be_layer(member: _Member) -> bool:
     _, child, record = member
-    return _has_matrix(child) and record.outputs is not None and shape_preserving(record) is not None
-
-
-def _has_matrix(module: nn.Module) -> bool:
-    return any(parameter.ndim >= 2 for parameter in module.parameters())
+    return has_matrix(child) and record.outputs is not None and shape_preserving(record) is not None
 
 
 def _outermost(stacks: Sequence[Stack], calls: Sequence[CallRecord]) -> list[Stack]:

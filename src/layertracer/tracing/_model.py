@@ -116,16 +116,19 @@ def wrap_model(
 
     Args:
         module: Takes ids [batch, position] and returns logits [batch, position, d_vocab], alone or in
-            a tuple, a dictionary or an object. It is put into evaluation mode.
+            a tuple, a dictionary or an object. It is put into evaluation mode. A module inside torch.compile,
+            DataParallel, DistributedDataParallel or AveragedModel is taken out of it, and what is compiled runs as it
+            is written.
         tokenizer: Its tokenizer; not needed for samples given as token ids.
         name: As you call it; its class's name by default.
         layers: Name of the container of its layers, where several could be meant.
 
     Raises:
-        AnatomyError: If no decoder stack is found in it, or more than one.
+        AnatomyError: If no decoder stack is found in it, or more than one, or if it predicts something else than the
+            next token.
         SelfCheckError: If it cannot be read rightly.
     """
-    return prove(make_network(module, name=name or type(module).__name__, tokenizer=tokenizer, layers=layers))
+    return prove(make_network(module, name=name, tokenizer=tokenizer, layers=layers))
 
 
 def prove(network: Network) -> TracedModel:

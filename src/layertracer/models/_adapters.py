@@ -1,0 +1,148 @@
+"""Adapters (LoRA and its kin) in the format of peft: a folder of their own, put on the model that they name."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from layertracer._errors import ModelLoadError
+from layertracer.models._loading_report import explained_failures
+from layertracer.models._quiet import quiet_transformers
+from layertracer.models._weight_files import safetensors_files
+
+logger = logging.getLogger("layertracer")
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+PICKLED_ADAPTER_WEIGHTS = "adapter_model.bin"
+
+_TASKS = ("CAUSAL_LM", "SEQ_2_SEQ_LM", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """An adapter on disk.
+
+    Attributes:
+        folder: Folder that holds its files.
+        label: What the user calls it; stands in messages.
+        base: The model that it belongs to: a path or a hub id.
+        base_revision: Commit of that model on the hub; None for the newest.
+        allow_pickle: Whether pickled weights may be read where there are no others.
+    """
+
+    folder: Path
+    label: str
+    base: str
+    base_revision: str | None
+    allow_pickle: bool
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter."""
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
+def read_adapter(folder: Path, *, label: str, allow_pickle: bool) -> Adapter:
+    """What an adapter's folder says about it; what cannot be used is refused before its model is loaded.
+
+    Raises:
+        ModelLoadError: If its configuration is no such thing or names no model, if it was made for another task, if
+            there are no weights, if they are pickled without leave, or if the folder holds a whole model too.
+    """
+    config = _read_config(folder / ADAPTER_CONFIG, label)
+    if config.get("task_type") not in _TASKS:
+        raise ModelLoadError(
+            f"{label} is an adapter for the task {config['task_type']!r}, which does not predict a next token. "
+            "Expected one with task_type 'CAUSAL_LM'. Load the model that it was put on."
+        )
+    if safetensors_files(folder, {}):
+        raise ModelLoadError(
+            f"{label} holds both a whole model and an adapter ({ADAPTER_CONFIG}): it cannot be told whether the "
+            "adapter is merged already. Move the files of one of them into a folder of their own."
+        )
+    _check_weights(folder, label, allow_pickle=allow_pickle)
+    if importlib.util.find_spec("peft") is None:
+        raise ModelLoadError(
+            f"{label} holds an adapter, and the package that reads adapters is not installed. Run `pip install peft`, "
+            "or merge the adapter into its model (merge_and_unload), save that, and give its folder."
+        )
+    return Adapter(
+        folder=folder,
+        label=label,
+        base=_find_base(folder, config.get("base_model_name_or_path"), label),
+        base_revision=config.get("revision"),
+        allow_pickle=allow_pickle,
+    )
+
+
+def put_on(module: nn.Module, adapter: Adapter, *, device: torch.device) -> nn.Module:
+    """The model with the adapter on it, not merged: its weights stay beside the model's own.
+
+    Raises:
+        ModelLoadError: If the adapter does not fit the model, or lacks weights that it needs.
+        OutOfMemoryError: If it does not fit on the device.
+    """
+    with explained_failures(adapter.label, device), quiet_transformers(), warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        peft: Any = importlib.import_module("peft")
+        adapted = peft.PeftModel.from_pretrained(
+            module, str(adapter.folder), is_trainable=False, torch_device=str(device), local_files_only=True
+        )
+    messages = [str(warning.message) for warning in said if issubclass(warning.category, UserWarning)]
+    missing = [message for message in messages if "missing adapter keys" in message]
+    if missing:
+        raise ModelLoadError(
+            f"{adapter.label} lacks weights that its configuration asks for: {missing[0].partition(': ')[2][:300]} "
+            "They would be random. Copy the whole adapter."
+        )
+    for message in messages:
+        logger.warning("%s: %s", adapter.label, " ".join(message.split()))
+    result: nn.Module = adapted.eval().requires_grad_(False)
+    return result
+
+
+def _read_config(path: Path, label: str) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(f"{label}: cannot read {path} ({error}). Copy the adapter again.") from error
+    if not isinstance(config, dict) or not config.get("peft_type"):
+        raise ModelLoadError(f"{label}: {path} is not the configuration of an adapter: it names no 'peft_type'.")
+    return config
+
+
+def _check_weights(folder: Path, label: str, *, allow_pickle: bool) -> None:
+    if (folder / ADAPTER_WEIGHTS).is_file():
+        return
+    if not (folder / PICKLED_ADAPTER_WEIGHTS).is_file():
+        raise ModelLoadError(
+            f"{label} has an {ADAPTER_CONFIG} but no weights: expected {ADAPTER_WEIGHTS} in {folder}. Copy the whole "
+            "adapter."
+        )
+    if not allow_pickle:
+        raise ModelLoadError(
+            f"{label} has pickled weights only ({PICKLED_ADAPTER_WEIGHTS}), and unpickling runs whatever code they "
+            "carry. Expected safetensors. Save the adapter with save_pretrained, or, if you trust the file, use "
+            "allow_pickle=True."
+        )
+
+
+def _find_base(folder: Path, named: object, label: str) -> str:
+    """The model that an adapter names: a path as it stands or seen from the adapter's folder, else as it is called."""
+    if not isinstance(named, str) or not named:
+        raise ModelLoadError(
+            f"{label} does not say which model it belongs to: 'base_model_name_or_path' in its {ADAPTER_CONFIG} is "
+            f"{named!r}. Enter the model's hub id or folder there."
+        )
+    beside = folder / named
+    return str(beside) if not Path(named).exists() and beside.exists() else named

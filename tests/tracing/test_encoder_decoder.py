@@ -1,0 +1,101 @@
+"""Encoder-decoder models: the prompt goes to the encoder, the decoder's layers are traced."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import layertracer as lt
+
+from tests.architectures import registry
+from tests.oracles import js_bits
+
+SOURCES = ((7, 23, 91, 4, 66), (12, 45, 3), (90, 33, 15, 62, 48), (55, 8, 74))
+DECODED = ((5, 9, 12), (5, 44), (5, 60, 61), (5, 30, 8))
+
+
+@pytest.fixture(scope="module")
+def module() -> nn.Module:
+    """A tiny T5."""
+    module = registry.build("t5", encoder_decoder=True)
+    module.generation_config.decoder_start_token_id = 5
+    return module
+
+
+@pytest.fixture(scope="module")
+def model(module: nn.Module) -> lt.TracedModel:
+    """The same, ready to be traced."""
+    return lt.wrap_model(module)
+
+
+def _log_probs(module: nn.Module, source: tuple[int, ...], decoded: tuple[int, ...]) -> np.ndarray:
+    """The model's own log-probabilities at the last decoder position, float64."""
+    with torch.no_grad():
+        logits = module(
+            input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([decoded]), use_cache=False
+        ).logits
+    return torch.log_softmax(logits[0, -1].double(), dim=-1).numpy()
+
+
+def test_decoder_layers_are_traced_beside_prompts_of_any_length(module: nn.Module, model: lt.TracedModel) -> None:
+    """Readouts and JS of every prompt are those of running it alone with one hook; order and lengths do not matter."""
+    samples = [
+        lt.Sample(prompt_ids=source, decoder_ids=decoded, answer_id=17)
+        for source, decoded in zip(SOURCES, DECODED, strict=True)
+    ]
+    layers = module.decoder.block
+    assert [layer.module for layer in model.anatomy.layers] == list(layers)
+    keep = np.random.default_rng(0).random((len(layers), 2, model.anatomy.d_model)) < 0.5
+    trace = lt.trace(model, samples, perturbation=lt.Mask.explicit(keep))
+    own = lt.read_layers(model, samples).log_probs[:, -1]
+    for prompt, (source, decoded) in enumerate(zip(SOURCES, DECODED, strict=True)):
+        clean = _log_probs(module, source, decoded)
+        np.testing.assert_allclose(own[prompt], clean, atol=1e-5)
+        np.testing.assert_allclose(trace.target_prob[prompt, -1], np.exp(clean[17]), atol=1e-6)
+        for layer, block in enumerate(layers):
+            for draw in range(2):
+                mask = torch.from_numpy(keep[layer, draw])
+                handle = block.register_forward_hook(lambda _, __, out, mask=mask: (out[0] * mask, *out[1:]))
+                expected = js_bits(clean, _log_probs(module, source, decoded))
+                handle.remove()
+                assert trace.js_bits[prompt, draw, layer] == pytest.approx(expected, abs=1e-6)
+
+
+def test_without_decoder_ids_the_decoder_has_read_its_start_token(module: nn.Module, model: lt.TracedModel) -> None:
+    """A sample without decoder_ids is one whose decoder has read the configured start token."""
+    start = (module.generation_config.decoder_start_token_id,)
+    without, given = (
+        lt.read_layers(model, [lt.Sample(prompt_ids=SOURCES[0], decoder_ids=decoder_ids)]).log_probs
+        for decoder_ids in (None, start)
+    )
+    assert torch.equal(without, given)
+
+
+def test_target_is_read_after_what_the_decoder_has_read(module: nn.Module, model: lt.TracedModel) -> None:
+    """The target's probability is the model's own after the last of decoder_ids."""
+    trace = lt.trace(model, [lt.Sample(prompt_ids=SOURCES[0], decoder_ids=(5, 9), answer_id=12)])
+    expected = _log_probs(module, SOURCES[0], (5, 9))[12]
+    assert np.log(trace.target_prob[0, -1]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_model_without_a_start_token_asks_for_decoder_ids() -> None:
+    """Where nothing says what the decoder starts with, the error asks for it."""
+    module = registry.build("t5", encoder_decoder=True)
+    module.config.decoder_start_token_id = module.config.bos_token_id = None
+    module.generation_config.decoder_start_token_id = module.generation_config.bos_token_id = None
+    with pytest.raises(lt.UsageError, match=r"names no token that its decoder starts with.*decoder_ids=\(start,\)"):
+        lt.trace(lt.wrap_model(module), [lt.Sample(prompt_ids=(3, 4), answer_id=5)])
+
+
+def test_prompt_outside_the_encoders_vocabulary_is_refused(model: lt.TracedModel) -> None:
+    """A token that the encoder does not know is named before anything is computed."""
+    with pytest.raises(lt.UsageError, match="token id 4000"):
+        lt.trace(model, [lt.Sample(prompt_ids=(3, 4000), answer_id=5)])
+
+
+def test_decoder_ids_are_refused_by_a_model_without_an_encoder() -> None:
+    """A decoder-only model says that it has no encoder."""
+    with pytest.raises(lt.UsageError, match="has no encoder"):
+        lt.trace(lt.wrap_model(registry.build("llama")), [lt.Sample(prompt_ids=(3,), decoder_ids=(4,), answer_id=5)])
