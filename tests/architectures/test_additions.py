@@ -51,13 +51,14 @@ OFFERED: dict[str, Add] = {
     "after dropout": lambda _, stream, added: stream + nn.functional.dropout(added, 0.1, training=False),
     "through float64": lambda _, stream, added: (stream.double() + added.double()).float(),
     "flattened": _flattened,
+    "stream scaled": lambda _, stream, added: 0.8 * stream + added,
+    "stream scaled by dimension": lambda block, stream, added: block.norm.weight * stream + added,
+    "highway": lambda block, stream, added: block.scale.sigmoid() * added + (1 - block.scale.sigmoid()) * stream,
 }
 RIGHT_OR_REFUSED: dict[str, Add] = OFFERED | {
-    "stream scaled": lambda _, stream, added: 0.8 * stream + added,
     "subtraction": lambda _, stream, added: stream - (-added),
     "lerp": lambda _, stream, added: torch.lerp(stream, added, 0.3),
     "addcmul": lambda block, stream, added: torch.addcmul(stream, block.scale.expand_as(added), added),
-    "highway": lambda block, stream, added: block.scale.sigmoid() * added + (1 - block.scale.sigmoid()) * stream,
     "stacked": lambda _, stream, added: torch.stack([stream, added]).sum(0),
     "fused with a matrix": lambda _, stream, added: torch.baddbmm(
         stream, added, torch.eye(D_MODEL).expand(stream.shape[0], -1, -1)
@@ -147,6 +148,37 @@ def _divergence(module: SpelledModel, prompt: tuple[int, ...], site: str, layer:
         return js_bits(clean, plain_log_probs(module, prompt))
     finally:
         module.blocks[layer].keep.clear()
+
+
+class NormedTogether(SpelledModel):
+    """A model whose blocks norm the sum of both branches before they add it."""
+
+    def __init__(self) -> None:
+        super().__init__(OFFERED["sum"])
+        for block in self.blocks:
+            block.forward = lambda stream, block=block: (
+                stream + block.norm(block.mixing(block.norm_1(stream)) + block.thinking(block.norm_2(stream)))
+            )
+
+
+class AddedTogether(SpelledModel):
+    """A model whose blocks add both branches to one another first."""
+
+    def __init__(self) -> None:
+        super().__init__(OFFERED["sum"])
+        for block in self.blocks:
+            block.forward = lambda stream, block=block: (
+                stream + (block.mixing(block.norm_1(stream)) + block.thinking(block.norm_2(stream)))
+            )
+
+
+@pytest.mark.parametrize("site", ["mixer_output", "mlp_output"])
+def test_branches_that_are_changed_together_are_refused(site: str) -> None:
+    """A sum of both branches is taken apart where it is added as it is; where it is normed first, it is refused."""
+    assert lt.wrap_model(AddedTogether(), name="added").self_check[site].passed
+    refused = lt.wrap_model(NormedTogether(), name="normed").self_check
+    assert not refused[site].passed
+    assert any(site in note and "changed together" in note for note in refused.notes)
 
 
 class Alternating(SpelledModel):

@@ -1,8 +1,10 @@
 """A network's insides: where it comes from, how it is called, and which layers it has."""
 
+from layertracer.models._additions import Addition, Additions, Role
 from layertracer.models._anatomy import Anatomy, Layer
 from layertracer.models._cached_call import Memory
 from layertracer.models._call import ModelCall, find_logits
+from layertracer.models._dataflow import ADDITIONS, CONTRACTIONS, has_stream_shape, operand_tensors
 from layertracer.models._embedded import EmbeddedModel, list_embedded
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._fingerprint import fingerprint
@@ -10,12 +12,18 @@ from layertracer.models._loading import LoadedParts, load_parts
 from layertracer.models._network import Network, make_network
 from layertracer.models._object_graph import find_tensors
 from layertracer.models._observe import CallRecord, hooking, observe_calls
+from layertracer.models._places import Places, StreamShape
 from layertracer.models._pytree import Leaves, put_back, take_apart
-from layertracer.models._roles import Part, Role
+from layertracer.models._roles import Part
 from layertracer.models._state import StateMap, StatePiece
+from layertracer.models._weights import has_matrix, is_quantised
 from layertracer.models._wiring import BatchAxis, Signature, Wiring, batch_axes, signature_of
 
 __all__ = [
+    "ADDITIONS",
+    "CONTRACTIONS",
+    "Addition",
+    "Additions",
     "Anatomy",
     "BatchAxis",
     "CallRecord",
@@ -27,21 +35,27 @@ __all__ = [
     "ModelCall",
     "Network",
     "Part",
+    "Places",
     "Role",
     "Signature",
     "StateMap",
     "StatePiece",
+    "StreamShape",
     "Wiring",
     "batch_axes",
     "find_logits",
     "find_tensors",
     "fingerprint",
+    "has_matrix",
+    "has_stream_shape",
     "hooking",
     "is_out_of_memory",
+    "is_quantised",
     "list_embedded",
     "load_parts",
     "make_network",
     "observe_calls",
+    "operand_tensors",
     "put_back",
     "signature_of",
     "take_apart",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from layertracer._errors import AnatomyError
 from layertracer._types import LayerRecord
+from layertracer.models._additions import Additions, Role, find_additions
 from layertracer.models._attention_form import ObservedPart
 from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._exhaustion import is_out_of_memory
@@ -18,7 +19,7 @@ from layertracer.models._kinds import mixer_kind, mlp_kind
 from layertracer.models._observe import CallRecord, call_inside, observe_calls
 from layertracer.models._probes import known_tokens, plain_token_ids, probe_ids, probe_source, safe_tokens, text_config
 from layertracer.models._pytree import Leaves
-from layertracer.models._roles import Layout, Part, find_parts, measure_layer
+from layertracer.models._roles import Layout, Part, find_parts, measure_layer, settle_by_additions
 from layertracer.models._stack import Stack, find_stack
 from layertracer.models._weights import count_parameters
 from layertracer.models._wiring import PROBE_BATCHES, PROBE_LENGTHS, Wiring, wire_layers
@@ -35,6 +36,7 @@ class Layer:
         mlp: Kind of the other part: "dense", "experts" or "none".
         module: The layer itself.
         parts: Its mixer and its MLP.
+        additions: What its branches add to the stream.
         wiring: How it is called.
         output: What it returned in a probe, without the stream.
     """
@@ -45,12 +47,20 @@ class Layer:
     mlp: str
     module: nn.Module = field(repr=False)
     parts: tuple[Part, ...] = field(repr=False)
+    additions: Additions = field(repr=False)
     wiring: Wiring = field(repr=False)
     output: Leaves = field(repr=False)
 
     def output_like(self, stream: Tensor) -> Any:
         """What the layer would return, with `stream` as its stream."""
         return self.output.replaced(self.wiring.stream_out, stream)
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """Whether it has a mixer and an MLP, as its parts say or what is added to its stream."""
+        kinds: dict[Role, str] = {"mixer": self.mixer, "mlp": self.mlp}
+        named = {role for role, kind in kinds.items() if kind != "none"}
+        return frozenset(named | {addition.role for addition in self.additions.found})
 
     @property
     def n_parameters(self) -> int:
@@ -141,6 +151,7 @@ class _Kinds:
     parts: tuple[Part, ...]
     mixers: tuple[tuple[Part, ObservedPart], ...]
     mlps: tuple[tuple[Part, ObservedPart], ...]
+    additions: Additions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +165,8 @@ class _Probes:
         """The parts of one layer, which was called so in the two probes."""
         stream = larger.inputs.values[wiring.stream_in]
         layout = Layout.of(stream, batch_axis=wiring.batch_axis, position_axis=wiring.position_axis)
-        parts = find_parts(larger, self.larger, layout=layout)
+        additions = find_additions(larger, wiring)
+        parts = settle_by_additions(find_parts(larger, self.larger, layout=layout), additions)
         mixers = tuple(part for part in parts if part.role == "mixer")
         if not mixers:
             whole = measure_layer(larger, layout=layout)
@@ -168,7 +180,12 @@ class _Probes:
             return part, ObservedPart(smaller=calls[0], larger=calls[1], layout=layout)
 
         mlps = (part for part in parts if part.role == "mlp")
-        return _Kinds(parts=parts, mixers=tuple(map(seen, mixers)), mlps=tuple(map(seen, mlps)))
+        return _Kinds(
+            parts=parts,
+            mixers=tuple(map(seen, mixers)),
+            mlps=tuple(map(seen, mlps)),
+            additions=additions,
+        )
 
 
 def _describe_layers(
@@ -188,6 +205,7 @@ def _describe_layers(
             mlp=mlp_kind(own.mlps),
             module=module,
             parts=own.parts,
+            additions=own.additions,
             wiring=wiring,
             output=_without_stream(call, wiring),
         )

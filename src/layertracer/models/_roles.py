@@ -1,26 +1,26 @@
 """Which part of a layer is its mixer and which is its MLP, found by what they do.
 
-A part mixes where its output at the last position changes when only earlier positions of its input
-do. Of the parts that have weights, those that mix are the mixer, the others the MLP. Where a layer
+A part mixes where its output at some position changes when only an earlier position of its input
+does. Of the parts that have weights, those that mix are the mixer, the others the MLP. Where a layer
 has several parts that mix and some of them look back one position only (the token shift of RWKV's
-channel mix), those are the MLP.
+channel mix), those are the MLP. What adds to the stream has the last word: a part that serves
+cross-attention alone, or a gate by another input, is neither.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from layertracer.models._additions import Additions, Role
 from layertracer.models._observe import CallRecord
-from layertracer.models._pytree import Leaves, take_apart
+from layertracer.models._pytree import take_apart
 from layertracer.models._weights import has_matrix, is_quantised
-
-Role = Literal["mixer", "mlp"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +29,8 @@ class Part:
 
     Attributes:
         module: The part.
-        role: "mixer" or "mlp".
-        reach: How many positions back its output depends on its input: 0, 1, some (2) or all (3).
+        role: "mixer", "mlp", or "other" where it is neither, e.g. cross-attention.
+        reach: How many positions back its output depends on its input: 0, 1, some (2), or all (3).
         has_softmax: Whether it weighs positions by a softmax.
     """
 
@@ -78,6 +78,14 @@ class Layout:
             return leaf.view(self.n_rows, self.n_positions, -1)
         return None
 
+    def by_position_or_head(self, leaf: Tensor) -> Tensor | None:
+        """As `by_position`, also for what has an axis of heads between: keys and values of another layer."""
+        found = self.by_position(leaf)
+        has_heads = found is None and leaf.ndim == 4 and torch.is_floating_point(leaf)
+        if has_heads and (leaf.shape[0], leaf.shape[2]) == (self.n_rows, self.n_positions):
+            return leaf.transpose(1, 2)
+        return found
+
 
 REACH_NONE, REACH_ONE, REACH_SOME, REACH_ALL = range(4)
 
@@ -108,6 +116,18 @@ def find_parts(layer: CallRecord, calls: Sequence[CallRecord], *, layout: Layout
         elif call in weighty:
             parts[call.module] = Part(module=call.module, role="mlp", reach=reach, has_softmax=False)
     return _settle(list(parts.values()))
+
+
+def settle_by_additions(parts: Sequence[Part], additions: Additions) -> tuple[Part, ...]:
+    """Parts with the role of the only additions that they serve, where these are not a mixer's."""
+    return tuple(_settled_by_additions(part, additions) for part in parts)
+
+
+def _settled_by_additions(part: Part, additions: Additions) -> Part:
+    served = [role for role, modules in additions.served.items() if part.module in modules]
+    if len(served) == 1 and served[0] != "mixer":
+        return replace(part, role=served[0], has_softmax=False)
+    return part
 
 
 def measure_layer(layer: CallRecord, *, layout: Layout) -> Part | None:
@@ -153,56 +173,59 @@ class _OperatorNames(TorchDispatchMode):
 
 
 def _measure_reach(call: CallRecord, layout: Layout) -> tuple[int, bool]:
-    """How far back the last position of a part looks, and whether by a softmax."""
+    """How far back a part looks, and whether by a softmax.
+
+    Every row is changed up to a position in the middle, each up to another, and all later positions are looked at: what
+    the border of a chunk hides in one of them it does not hide in all.
+    """
     length = layout.n_positions
-    touched = [index for index, leaf in call.inputs.tensors() if layout.by_position(leaf) is not None]
+    touched = [index for index, leaf in call.inputs.tensors() if layout.by_position_or_head(leaf) is not None]
     if not touched or length < 3:
         return REACH_NONE, False
     # Run again rather than taken from the probe: what a part returned may have been added to in place since.
-    before = _replay(call, layout, touched, n_changed=0)
+    before = _replay(call, layout, touched, last_changed=[])
     if before is None:
         return REACH_NONE, False
-
     # Some quantised maps round all positions by common factors: whatever one holds changes the others a little.
     rounding = 0.05 if is_quantised(call.module) else 1e-5
-
-    def reaches(n_first: int, *, tolerance: float = rounding) -> bool:
-        """Whether the last position depends on the first ones."""
-        return _differs(before, _replay(call, layout, touched, n_changed=n_first), tolerance=tolerance)
-
+    last = [min(length // 2 + row, length - 2) for row in range(layout.n_rows)]
     with _OperatorNames() as operators:
-        # Other tokens beside it change how experts are batched, hence the rounding of the last one.
-        if not reaches(length - 1, tolerance=max(rounding, 8 * torch.finfo(before.dtype).eps)):
-            return REACH_NONE, False
+        after = _replay(call, layout, touched, last_changed=last)
+    # Other tokens beside it change how experts are batched, hence the rounding of the last one.
+    moved = _moved(before, after, tolerance=max(rounding, 8 * torch.finfo(before.dtype).eps))
+    reaches = [int(moved[row, at + 1 :].any()) + int(moved[row, at + 2 :].any()) for row, at in enumerate(last)]
+    if not any(reaches):
+        return REACH_NONE, False
     has_softmax = any("softmax" in name or "scaled_dot_product" in name for name in operators.names)
-    if reaches(1):
+    first = _replay(call, layout, touched, last_changed=[0] * layout.n_rows)
+    if bool(_moved(before, first, tolerance=rounding)[:, -1].any()):
         return REACH_ALL, has_softmax
-    return (REACH_SOME if reaches(length - 2) else REACH_ONE), has_softmax
+    return (REACH_SOME if max(reaches) > 1 else REACH_ONE), has_softmax
 
 
-def _replay(call: CallRecord, layout: Layout, touched: Sequence[int], *, n_changed: int) -> Tensor | None:
-    """The part's output at the last position, with its input at the first positions replaced."""
+def _replay(call: CallRecord, layout: Layout, touched: Sequence[int], *, last_changed: Sequence[int]) -> Tensor | None:
+    """The part's output [row, position, …], with its input replaced up to a position of each row."""
     values = list(call.inputs.values)
     for index in touched:
         replaced = values[index].clone()
-        rows = layout.by_position(replaced)
-        assert rows is not None  # `touched` holds only such leaves
-        rows[:, :n_changed] = 1 - 3 * rows.flip(0)[:, :n_changed]
+        rows, untouched = (layout.by_position_or_head(leaf) for leaf in (replaced, call.inputs.values[index]))
+        assert rows is not None and untouched is not None  # `touched` holds only such leaves
+        for row, last in enumerate(last_changed):
+            rows[row, : last + 1] = 1 - 3 * untouched[row - 1, : last + 1]
         values[index] = replaced
     args, kwargs = call.inputs.rebuilt(values)
-    return _last_position(take_apart(call.module(*args, **kwargs)), layout)
+    return next(
+        (
+            rows
+            for _, leaf in take_apart(call.module(*args, **kwargs)).tensors()
+            if (rows := layout.by_position(leaf)) is not None
+        ),
+        None,
+    )
 
 
-def _last_position(output: Leaves, layout: Layout) -> Tensor | None:
-    """What a part returns at the last position; None where it returns nothing by position."""
-    for _, leaf in output.tensors():
-        rows = layout.by_position(leaf)
-        if rows is not None:
-            return rows[:, -1]
-    return None
-
-
-def _differs(one: Tensor, other: Tensor | None, *, tolerance: float) -> bool:
-    assert other is not None  # the same call returned a tensor before
-    scale = one.abs().max().clamp(min=1e-12)
-    return bool((one - other).abs().max() > tolerance * scale)
+def _moved(before: Tensor, after: Tensor | None, *, tolerance: float) -> Tensor:
+    """Where [row, position] two outputs differ."""
+    assert after is not None  # the same call returned a tensor before
+    gap = (before - after).abs().flatten(2).amax(-1)
+    return gap > tolerance * before.abs().max().clamp(min=1e-12)

@@ -12,15 +12,20 @@ from torch import Tensor, nn
 _PLAIN_TYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
-def has_matrix(module: nn.Module) -> bool:
+def has_matrix(module: nn.Module, *, recurse: bool = True) -> bool:
     """Whether a module holds a weight matrix, as a parameter or, as some quantised formats do, packed in a buffer.
+
+    Args:
+        module: The module.
+        recurse: Whether its parts count too.
 
     Example:
         >>> has_matrix(nn.Linear(2, 3)), has_matrix(nn.LayerNorm(3))
         (True, False)
     """
-    return any(parameter.ndim >= 2 for parameter in module.parameters()) or any(
-        tensor.ndim >= 2 and not tensor.is_floating_point() for part in module.modules() for tensor in _packed(part)
+    parts = module.modules() if recurse else [module]
+    return any(parameter.ndim >= 2 for parameter in module.parameters(recurse=recurse)) or any(
+        tensor.ndim >= 2 and not tensor.is_floating_point() for part in parts for tensor in _packed(part)
     )
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,19 +18,18 @@ from torch import Tensor
 
 from layertracer._errors import NonFiniteError, SelfCheckError
 from layertracer._types import SITES, Check, Mask, SelfCheck, Site
-from layertracer.models import Layer, Network, Role, is_out_of_memory, observe_calls, take_apart
-from layertracer.tracing._branches import watching
+from layertracer.models import Network, is_out_of_memory, observe_calls
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._ladder import ArgumentAxes, climb
 from layertracer.tracing._perturb import Perturber, make_perturber
 from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_readout
 from layertracer.tracing._reduce import log_probs_of
+from layertracer.tracing._site_checks import check_sites
 from layertracer.tracing._site_layers import layers_with
-from layertracer.tracing._tail import Tail, replacing_forward
+from layertracer.tracing._tail import Tail
 
 _LOG = logging.getLogger("layertracer")
 _N_PROMPTS, _LENGTH = 2, 7
-_BRANCHES: tuple[Site, ...] = ("mixer_output", "mlp_output")  # "state" has a proof of its own
 _MEANINGS = {
     "readout": "the last layer's readout is the model's own output",
     "lens": "a readout in the middle is the model with its later layers bypassed",
@@ -112,7 +110,9 @@ def check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
         found = ", ".join(f"{check.name}: {check.error:.2g} {check.unit}" for check in failed)
         note = f"The ladder pass does not agree with the model ({found}); it is traced by the plain method."
         return _plain_only(network, checks, row_by_row=False, notes=(note,))
-    sites, notes = _site_checks(probe)
+    sites, notes = check_sites(
+        network, ids, masking_error=partial(_masking_error, probe), judge=partial(_check, network)
+    )
     return SelfCheck(checks=(*checks, *sites), method="ladder", notes=notes)
 
 
@@ -276,70 +276,12 @@ def _plain_gap(probe: _Probe, site: Site, layers: Sequence[int], js: dict[tuple[
     return _worst(gaps)
 
 
-def _site_checks(probe: _Probe) -> tuple[tuple[Check, ...], tuple[str, ...]]:
-    """One check for each site inside the layer that the model has."""
-    checks, notes = [], []
-    sites = [site for site in _BRANCHES if layers_with(site, probe.network)]
-    additions = _error_or_infinity(lambda: _addition_error(probe)) if sites else 0.0
-    for site in sites:
-        masking = _error_or_infinity(partial(_masking_error, probe, site))
-        check = _check(probe.network, site, _worst([additions, masking]))
-        checks.append(check)
-        if not check.passed:
-            notes.append(f"{site} is not offered: what a layer adds to its stream there could not be told apart.")
-    return tuple(checks), tuple(notes)
-
-
-def _error_or_infinity(measure: Callable[[], float]) -> float:
-    """An error; infinity where it cannot be measured: a site that cannot be watched is not offered, the rest is."""
-    try:
-        return measure()
-    except Exception as problem:
-        if is_out_of_memory(problem):
-            raise
-        return float("inf")
-
-
 def _masking_error(probe: _Probe, site: Site) -> float:
     """How far the ladder's JS at a site is from the plain method's, for a layer of every kind that has the site."""
     having = set(layers_with(site, probe.network))
     kinds = {(layer.mixer, layer.mlp): layer.index for layer in probe.network.anatomy.layers if layer.index in having}
     layers = sorted(kinds.values())
     return _plain_gap(probe, site, layers, _ladder_readings(probe, site, layers, draws=(1,))[1])
-
-
-def _addition_error(probe: _Probe) -> float:
-    """How far any layer's output is from its input plus what its mixer and MLP were seen to add, relatively."""
-    errors: list[float] = []
-    with ExitStack() as stack:
-        for layer in probe.network.anatomy.layers:
-            stack.enter_context(replacing_forward(layer.module, _adding_up(layer, errors)))
-        probe.network.call(probe.ids)
-    return _worst(errors)
-
-
-def _adding_up(layer: Layer, errors: list[float]) -> Callable[..., Any]:
-    """The layer's forward, which also notes how far its additions are from adding up."""
-    forward, wiring = layer.module.forward, layer.wiring
-
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        entering = take_apart((args, kwargs)).values[wiring.stream_in]
-        stream = entering.double().clone()
-        additions: list[Tensor] = []
-
-        def note(added: Tensor, role: Role) -> None:
-            del role
-            additions.append(added.double().clone())
-
-        with watching(layer, entering, note) as watcher:
-            output = forward(*args, **kwargs)
-        leaving = take_apart(output).values[wiring.stream_out].double()
-        base = stream if watcher.base is None else watcher.base.double()
-        gap = (leaving - sum(additions, start=base)).abs().max()
-        errors.append(float(gap / leaving.abs().max().clamp(min=1e-30)))
-        return output
-
-    return watched
 
 
 def _check(network: Network, name: str, error: float, *, meaning: str | None = None) -> Check:
