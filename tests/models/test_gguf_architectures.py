@@ -19,6 +19,12 @@ from tests.models.gguf_files import ARCHITECTURES, BY_NAME, N_VOCAB, GgufArchite
 IDS = torch.tensor([[5, 9, 13, 7, 22, 41, 5, 33, 8, 60, 11, 12]])
 BLOCKS = [gguf.GGMLQuantizationType[kind] for kind in ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")]
 
+# One of every way in which files differ from the weights runs always, the others with the long sweeps.
+ALWAYS = {"llama", "qwen3", "gemma2", "gemma3", "qwen2_moe", "stablelm", "bloom", "mamba", "qwen3_5", "t5_gated"}
+IN_TURN = [
+    pytest.param(one, id=one.name, marks=[] if one.name in ALWAYS else pytest.mark.slow) for one in ARCHITECTURES
+]
+
 pytestmark = pytest.mark.usefixtures("cache_folder")
 
 
@@ -29,7 +35,7 @@ def logits_of(module: Any) -> torch.Tensor:
     return module(IDS, use_cache=False, **more).logits
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda architecture: architecture.name)
+@pytest.mark.parametrize("architecture", IN_TURN)
 def test_gives_the_numbers_of_the_weights(tmp_path: Path, architecture: GgufArchitecture) -> None:
     """A .gguf file and a folder of safetensors with the same weights give the same logits, the second time too."""
     model = build(architecture)
@@ -60,7 +66,9 @@ def test_quantised_blocks(tmp_path: Path, kind: gguf.GGMLQuantizationType) -> No
     torch.testing.assert_close(logits_of(load_parts(path, device="cpu").module), rounded, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma2", "bloom", "mamba", "qwen3_5"])
+@pytest.mark.parametrize(
+    "name", ["llama", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gemma2", "bloom", "mamba", "qwen3_5"))]
+)
 def test_is_traced(tmp_path: Path, name: str) -> None:
     """A model out of a .gguf file passes the self-check by the ladder, and is traced as its own weights are."""
     architecture = BY_NAME[name]

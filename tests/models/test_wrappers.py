@@ -102,6 +102,7 @@ def test_numbers_are_those_of_the_model(wrapper: str) -> None:
         np.testing.assert_allclose(trace.js_bits[0], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapper", ["torch.compile", "module.compile"])
 def test_readouts_are_those_of_the_model(wrapper: str) -> None:
     """The readout of every layer is that of the model as it is written."""

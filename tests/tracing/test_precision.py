@@ -12,8 +12,11 @@ from tests.architectures.families import BY_NAME, build_tiny
 from tests.oracles import BRANCHES, plain_js, plain_log_probs, plain_readouts
 
 TYPES = [torch.bfloat16, torch.float16]
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("qwen3", "bloom", "falcon_alibi", "qwen3_next", "rwkv")]
-FAMILIES = ["gemma2", "mixtral", "mamba2", *SLOW]
+SLOW = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("qwen3", "mixtral", "bloom", "falcon_alibi", "qwen3_next", "rwkv")
+]
+FAMILIES = ["gemma2", "mamba2", *SLOW]
 IDS = (5, 9, 33, 7, 60, 41, 2, 88)
 SAMPLES = [lt.Sample(prompt_ids=IDS, answer_id=11), lt.Sample(prompt_ids=IDS[::-1], answer_id=3)]
 

@@ -103,9 +103,9 @@ def correct(config: Any, facts: GgufFacts) -> tuple[str, ...]:
         setattr(config, special, token)
     for name, slots in _FIELDS.items():
         value = facts.settings.get(name)
-        slot = next((slot for slot in slots if hasattr(config, slot)), None)
-        if value and slot is not None:  # 0 stands for "there is none", as for the MLP of Mamba
-            setattr(config, slot, value)
+        present = [slot for slot in slots if hasattr(config, slot)]
+        if value and present:  # 0 stands for "there is none", as for the MLP of Mamba
+            setattr(config, present[0], value)
     _correct_scale(config)
     _correct_activation(config, facts)
     unread = [
