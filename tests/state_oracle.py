@@ -50,6 +50,9 @@ def remembered(name: str, cache: Any, *, layer: int, mixer: str) -> list[Remembe
     """
     if mixer == "rwkv":  # one tensor for all layers: token shifts of both parts, numerator, denominator, maximum
         return [Remembered(path=f"['state'][{part}]", slots=cache[part][0, :, layer][None]) for part in range(5)]
+    if mixer == "xlstm":  # its memory, normaliser and maximum
+        path = f"['{name}'].rnn_state[{layer}]"
+        return [Remembered(path=f"{path}[{part}]", slots=cache.rnn_state[layer][part][0][None]) for part in range(3)]
     own, path = cache.layers[layer], f"['{name}'].layers[{layer}]"
     if "attention" in mixer:
         return [

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, xLSTMConfig
 
 import layertracer as lt
 from layertracer.models import BatchAxis, StatePiece
@@ -117,6 +117,23 @@ def test_masks_of_a_scheme(name: str) -> None:
         for layer in range(BY_NAME[name].n_layers):
             expected = [oracle(name, masked_by(mask, layer=layer, draw=draw), prompt, layer) for draw in range(2)]
             np.testing.assert_allclose(found[row, :, layer], expected, atol=1e-4, rtol=0)
+
+
+def test_a_memory_that_is_put_away_after_its_layer() -> None:
+    """What xLSTM writes into its cache when a layer has ended is that layer's all the same."""
+    sizes = {"vocab_size": 101, "hidden_size": 64, "num_hidden_layers": 3, "num_heads": 4, "chunk_size": 16}
+    config = xLSTMConfig(**sizes, qk_dim_factor=1.0, v_dim_factor=1.0, return_last_states=True, mode="inference")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = AutoModelForCausalLM.from_config(config).eval()
+        for parameter in module.parameters():
+            parameter.data += 0.3 * torch.randn_like(parameter)
+    mask = lt.Mask(site="state", fraction=1.0, scheme="random", draws=1)
+    prompt = PROMPTS[3]
+    found = lt.trace(lt.wrap_model(module, name="xlstm"), as_samples([prompt]), perturbation=mask).js_bits
+    expected = [plain_state_js(module, prompt, everything, layer=layer, mixer="xlstm") for layer in range(3)]
+    np.testing.assert_allclose(found[0, 0], expected, atol=1e-4, rtol=0)
+    assert min(expected) > 1e-4
 
 
 @pytest.mark.parametrize("name", ["llama", "bloom"])
@@ -349,7 +366,7 @@ def test_a_cache_of_any_class() -> None:
     ("fault", "reason"),
     [
         ("ignored", "its own cache changes what it says"),
-        ("late", "its own cache changes what it says"),
+        ("late", "all write to"),
         ("shared", "all write to"),
         ("swapped", "its own cache changes what it says"),
         ("unread", "does not show in what leaves that layer"),

@@ -50,34 +50,31 @@ class Writes:
 
 
 def observe_writes(layers: Sequence[nn.Module], memory: Any, run: Callable[[], object]) -> dict[str, Writes]:
-    """Which tensors of `memory` change while each of the `layers` runs, by path.
-
-    What changes between layers belongs to none of them and is left out.
-    """
+    """Which tensors of `memory` change while each of the `layers` runs, or before the next one begins, by path."""
     index_of = {layer: index for index, layer in enumerate(layers)}
-    known: dict[str, Tensor] = {}
+    known = {path: tensor.clone() for path, tensor in find_tensors(memory).items()}
     writes: dict[str, Writes] = {}
+    last: list[int] = []
 
-    def differing() -> list[tuple[str, Tensor]]:
-        tensors = find_tensors(memory).items()
-        return [
-            (path, tensor)
-            for path, tensor in tensors
-            if tensor.is_floating_point() and _differs(known.get(path), tensor)
-        ]
+    def note_writer() -> None:
+        for path, tensor in find_tensors(memory).items():
+            if tensor.is_floating_point() and _differs(known.get(path), tensor):
+                if last:
+                    writes.setdefault(path, Writes()).add(last[-1], known.get(path), tensor)
+                known[path] = tensor.clone()
 
     def begin(layer: nn.Module, args: Any, kwargs: Any) -> None:
         del layer, args, kwargs
-        known.update({path: tensor.clone() for path, tensor in differing()})
+        note_writer()  # some models put away what a layer returned after it has ended
 
     def end(layer: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         del args, kwargs, output
-        for path, tensor in differing():
-            writes.setdefault(path, Writes()).add(index_of[layer], known.get(path), tensor)
-            known[path] = tensor.clone()
+        last.append(index_of[layer])
+        note_writer()
 
     with hooking(layers, before=begin, after=end):
         run()
+    note_writer()
     return writes
 
 
