@@ -202,7 +202,7 @@ def _describe_layers(
             index=index,
             path=path,
             mixer=mixer_kind(own.mixers, index=index, n_layers=n_layers, config=config),
-            mlp=mlp_kind(own.mlps),
+            mlp=mlp_kind(own.mlps, adding=own.additions.served.get("mlp", ())),
             module=module,
             parts=own.parts,
             additions=own.additions,

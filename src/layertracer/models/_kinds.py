@@ -6,7 +6,7 @@ are longer than the probe and cannot be measured, except for the families in `_U
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -34,10 +34,15 @@ def mixer_kind(parts: Sequence[tuple[Part, ObservedPart]], *, index: int, n_laye
     return "+".join([kind for kind in kinds if kind != "conv"] or kinds) or "none"
 
 
-def mlp_kind(parts: Sequence[tuple[Part, ObservedPart]]) -> str:
-    """The kind of a layer's MLP: "dense", "experts" or "none"."""
+def mlp_kind(parts: Sequence[tuple[Part, ObservedPart]], *, adding: Collection[nn.Module] = ()) -> str:
+    """The kind of a layer's MLP: "dense", "experts" or "none".
+
+    Args:
+        parts: Its parts.
+        adding: Modules behind what it adds to the stream, for layers whose parts cannot be told apart.
+    """
     if not parts:
-        return "none"
+        return ("experts" if any(map(_has_experts, adding)) else "dense") if adding else "none"
     return "experts" if any(_has_experts(part.module) or _routes(seen) for part, seen in parts) else "dense"
 
 
