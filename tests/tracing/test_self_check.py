@@ -133,7 +133,7 @@ def _plain_divergences(model: Model, keep: np.ndarray) -> np.ndarray:
     [
         (Model, "ladder", False, None),
         (SeesItsNeighbours, "plain", True, "see one another"),
-        (LooksBackInItsTail, "plain", False, "does not agree with the model"),
+        (LooksBackInItsTail, "plain", True, "does not agree with the model"),
     ],
 )
 def test_whatever_the_method_the_numbers_are_those_of_plain_hooks(

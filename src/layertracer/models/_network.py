@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from layertracer._errors import AnatomyError, LayerTracerError
 from layertracer.models._anatomy import Anatomy, find_anatomy
 from layertracer.models._call import ModelCall, find_call
+from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._heads import refuse_labels, refuse_other_class
 from layertracer.models._probes import probe_ids, probe_source, text_config
 from layertracer.models._recurrent import unroll_recurrent
@@ -101,8 +103,17 @@ def make_network(
     first = next(module.parameters(), None)
     device = first.device if first is not None else torch.device("cpu")
     dtype = first.dtype if first is not None else torch.float32
-    with eagerly(call.is_compiled):  # parts are run on their own, too
-        anatomy = find_anatomy(call, layers=layers, device=device)
+    try:
+        with eagerly(call.is_compiled):  # parts are run on their own, too
+            anatomy = find_anatomy(call, layers=layers, device=device)
+    except Exception as error:
+        if isinstance(error, LayerTracerError) or is_out_of_memory(error):
+            raise
+        raise AnatomyError(
+            f"{type(module).__name__} could not be understood by running its parts: {type(error).__name__}: "
+            f"{str(error).partition(chr(10))[0]}. Layers must take the stream and return it; where several stacks "
+            "could be meant, wrap_model(module, layers='path.to.stack') chooses one."
+        ) from error
     refuse_labels(module, anatomy.d_vocab)
     return Network(
         module=module,

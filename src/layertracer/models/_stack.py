@@ -54,7 +54,9 @@ def find_stack(
     """
     stacks = _outermost(_all_stacks(module, calls), calls)
     if path is not None:
-        return _chosen(stacks + _all_stacks(module, calls), path)
+        chosen = _chosen(stacks + _all_stacks(module, calls), path)
+        _refuse_layers_behind(module, chosen, calls)
+        return chosen
     if not any(len(stack.layers) > 1 for stack in stacks) and len(stacks) != 1:
         raise _no_stack(module, calls)
     own = [stack for stack in stacks if n_positions in _stream_shape(stack, calls)]

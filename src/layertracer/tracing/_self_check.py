@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -30,6 +31,7 @@ from layertracer.tracing._tail import Tail
 
 _LOG = logging.getLogger("layertracer")
 _N_PROMPTS, _LENGTH = 2, 7
+_INSTEAD = "it is traced by the plain method, one prompt at a time."
 _MEANINGS = {
     "readout": "the last layer's readout is the model's own output",
     "lens": "a readout in the middle is the model with its later layers bypassed",
@@ -95,7 +97,7 @@ def check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
             f"Prompts of one batch see one another (a prompt alone differs by {batch.error:.2g} nats), so that they "
             "run one at a time, by the plain method."
         )
-        return _plain_only(network, (batch,), row_by_row=True, notes=(note,))
+        return _plain_only(network, (batch,), notes=(note,))
     _refuse_memory(probe)
     try:
         checks = (batch, *_ladder_checks(probe))
@@ -103,26 +105,25 @@ def check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
         if is_out_of_memory(error):
             raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        note = f"The ladder pass does not run on this model ({reason}); it is traced by the plain method."
-        return _plain_only(network, (batch,), row_by_row=False, notes=(note,))
+        note = f"The ladder pass does not run on this model ({reason}); {_INSTEAD}"
+        return _plain_only(network, (batch,), notes=(note,))
     failed = [check for check in checks if not check.passed]
     if failed:
         found = ", ".join(f"{check.name}: {check.error:.2g} {check.unit}" for check in failed)
-        note = f"The ladder pass does not agree with the model ({found}); it is traced by the plain method."
-        return _plain_only(network, checks, row_by_row=False, notes=(note,))
+        note = f"The ladder pass does not agree with the model ({found}); {_INSTEAD}"
+        return _plain_only(network, checks, notes=(note,))
     sites, notes = check_sites(
         network, ids, masking_error=partial(_masking_error, probe), judge=partial(_check, network)
     )
     return SelfCheck(checks=(*checks, *sites), method="ladder", notes=notes)
 
 
-def _plain_only(network: Network, checks: tuple[Check, ...], *, row_by_row: bool, notes: tuple[str, ...]) -> SelfCheck:
+def _plain_only(network: Network, checks: tuple[Check, ...], *, notes: tuple[str, ...]) -> SelfCheck:
     """The verdict for a model whose ladder failed: the plain method, if that agrees with the model on one prompt.
 
-    Rows that do not see one another while nothing is perturbed may do so when something is: where experts have room
-    for a number of tokens, say. Then, too, prompts run one at a time.
+    Prompts then run one at a time. Rows that do not see one another while nothing is perturbed may do so when something
+    is (where experts have room for a number of tokens, say), and no probe shows that they never will.
     """
-    row_by_row = row_by_row or _perturbed_batch_error(network) > _tolerance(network, "bits")
     network, ids = network.probe(batch=1, length=_LENGTH, seed=1)
     own = log_probs_of(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0]
     probe = _Probe(network=network, axes=ArgumentAxes(network), ids=ids, own=own)
@@ -152,7 +153,7 @@ def _plain_only(network: Network, checks: tuple[Check, ...], *, row_by_row: bool
         )
     for note in notes:
         _LOG.warning("%s: %s", network.name, note)
-    return SelfCheck(checks=(*checks, *own_checks), method="plain", row_by_row=row_by_row, notes=notes)
+    return SelfCheck(checks=(*checks, *own_checks), method="plain", row_by_row=True, notes=notes)
 
 
 def refuse_non_finite(network: Network, ids: Tensor) -> None:
@@ -169,24 +170,6 @@ def refuse_non_finite(network: Network, ids: Tensor) -> None:
     raise NonFiniteError(
         f"The output of {network.name!r} is not finite, although every layer's output is: NaN or infinity appears in "
         "the final norm or the unembedding. Check the weights there."
-    )
-
-
-def _perturbed_batch_error(network: Network) -> float:
-    """How far JS of a perturbed prompt in a batch is from that of the same prompt alone, in bits."""
-    network, ids = network.probe(batch=_N_PROMPTS, length=_LENGTH, seed=1)
-    own = log_probs_of(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0]
-    probe = _Probe(network=network, axes=ArgumentAxes(network), ids=ids, own=own)
-    perturber = probe.perturber("block_output")
-
-    def perturbed(layer: int, row: int | None) -> Tensor:
-        of, tokens = (network, ids) if row is None else (network.row(row), ids[row].unsqueeze(0))
-        logits = plain_perturbed(of, tokens, read=probe.last, perturber=perturber, layer=layer, draw=1)
-        return log_probs_of(logits)[:, 0]
-
-    return _worst(
-        float(js_divergence(perturbed(layer, None)[-1:], perturbed(layer, _N_PROMPTS - 1)).max())
-        for layer in probe.layers
     )
 
 
@@ -266,13 +249,17 @@ def _ladder_readings(
 
 
 def _plain_gap(probe: _Probe, site: Site, layers: Sequence[int], js: dict[tuple[int, int], Tensor]) -> float:
-    """Largest difference of the ladder's JS from the plain method's."""
+    """Largest difference of the ladder's JS from the plain method's, which runs every prompt alone.
+
+    Alone, because rows that see one another give the same in a batch by either method.
+    """
     perturber = probe.perturber(site)
     gaps = []
-    for layer in layers:
-        perturbed = plain_perturbed(probe.network, probe.ids, read=probe.last, perturber=perturber, layer=layer, draw=1)
-        plain = js_divergence(log_probs_of(perturbed)[:, 0], probe.own)
-        gaps.append(_gap(js[layer, 1], plain))
+    for layer, row in product(layers, range(_N_PROMPTS)):
+        network, ids = probe.network.row(row), probe.ids[row].unsqueeze(0)
+        perturbed = plain_perturbed(network, ids, read=probe.last, perturber=perturber, layer=layer, draw=1)
+        plain = js_divergence(log_probs_of(perturbed)[:, 0], probe.own[row].unsqueeze(0))
+        gaps.append(_gap(js[layer, 1][row].unsqueeze(0), plain))
     return _worst(gaps)
 
 
