@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from layertracer._errors import NonFiniteError, SelfCheckError
 from layertracer._types import SITES, Check, Mask, SelfCheck, Site
-from layertracer.models import Network, is_out_of_memory, observe_calls
+from layertracer.models import Network, is_out_of_memory, observe_calls, take_apart
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._ladder import ArgumentAxes, climb
 from layertracer.tracing._perturb import Perturber, make_perturber
@@ -27,10 +27,11 @@ from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_read
 from layertracer.tracing._reduce import log_probs_of
 from layertracer.tracing._site_checks import check_sites
 from layertracer.tracing._site_layers import layers_with
-from layertracer.tracing._tail import Tail
+from layertracer.tracing._tail import Tail, replacing_forward
 
 _LOG = logging.getLogger("layertracer")
 _N_PROMPTS, _LENGTH = 2, 7
+_FAR_LARGER = 32.0
 _INSTEAD = "it is traced by the plain method, one prompt at a time."
 _MEANINGS = {
     "readout": "the last layer's readout is the model's own output",
@@ -87,11 +88,12 @@ def check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
             not even the plain method agrees with the model itself.
     """
     network, ids = network.probe(batch=_N_PROMPTS, length=_LENGTH, seed=1)
-    own = _in_order(network, lambda: log_probs_of(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0])
+    everywhere = _in_order(network, lambda: log_probs_of(plain_logits(network, ids, read=range(_LENGTH))))
+    own = everywhere[:, -1]
     if bool(own.isnan().any()):
         refuse_non_finite(network, ids)
     probe = _Probe(network=network, axes=axes, ids=ids, own=own)
-    batch = _check(network, "batch", _batch_error(probe))
+    batch = _check(network, "batch", _batch_error(probe, everywhere[-1]))
     if not batch.passed:
         note = (
             f"Prompts of one batch see one another (a prompt alone differs by {batch.error:.2g} nats), so that they "
@@ -207,9 +209,32 @@ def _refuse_memory(probe: _Probe) -> None:
         )
 
 
-def _batch_error(probe: _Probe) -> float:
-    alone = log_probs_of(plain_logits(probe.network.row(-1), probe.ids[-1:], read=probe.last))[0, 0]
-    return _gap(alone, probe.own[-1])
+def _batch_error(probe: _Probe, own: Tensor) -> float:
+    """How far the last prompt alone, and beside a neighbour far larger or smaller, is from what it gives in a batch.
+
+    At all of its positions, [position, d_vocab]: what is taken from an early one need not reach the last.
+
+    Where rows compete (for the room of experts, say), a neighbour of its own size need not change anything.
+    """
+    alone = log_probs_of(plain_logits(probe.network.row(-1), probe.ids[-1:], read=range(_LENGTH)))[0]
+    beside = [_beside_scaled(probe, factor) for factor in (_FAR_LARGER, 1 / _FAR_LARGER)]
+    return _worst(_gap(one, own) for one in (alone, *beside))
+
+
+def _beside_scaled(probe: _Probe, factor: float) -> Tensor:
+    """The last prompt's log-probabilities where the first one's stream is scaled before the first layer."""
+    layer = probe.network.anatomy.layers[0]
+    forward, wiring = layer.module.forward, layer.wiring
+
+    def scaled(*args: Any, **kwargs: Any) -> Any:
+        leaves = take_apart((args, kwargs))
+        stream = leaves.values[wiring.stream_in].clone()
+        stream.narrow(wiring.batch_axis, 0, 1).mul_(factor)
+        args, kwargs = leaves.replaced(wiring.stream_in, stream)
+        return forward(*args, **kwargs)
+
+    with replacing_forward(layer.module, scaled):
+        return log_probs_of(plain_logits(probe.network, probe.ids, read=range(_LENGTH)))[-1]
 
 
 def _ladder_checks(probe: _Probe) -> tuple[Check, ...]:
