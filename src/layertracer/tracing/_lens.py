@@ -12,11 +12,11 @@ from torch import Tensor
 
 from layertracer._errors import UnknownNameError
 from layertracer._types import Sample
-from layertracer.tasks import Task, encode_samples
+from layertracer.tasks import Task
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._ladder import climb
 from layertracer.tracing._memory import default_budget_bytes, plan_pass
-from layertracer.tracing._model import TracedModel
+from layertracer.tracing._model import TracedModel, encode_for
 from layertracer.tracing._plain import plain_readout
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts, prepare_prompts
 from layertracer.tracing._reduce import log_probs_of
@@ -66,13 +66,7 @@ def read_layers(
     """
     if lens != "logit":
         raise UnknownNameError.among("lens", lens, ("logit",))
-    encoded = encode_samples(
-        samples,
-        model.tokenizer,
-        chat=chat,
-        max_length=model.network.max_length,
-        has_encoder=model.network.call.has_encoder,
-    )
+    encoded = encode_for(model, samples, chat=chat)
     prompts = prepare_prompts(encoded.samples, model.network, target="model", target_tokens="first")
     anatomy = model.anatomy
     result = torch.empty(len(prompts), 1 + anatomy.n_layers, anatomy.d_vocab)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from layertracer._types import SelfCheck
+from layertracer._types import Sample, SelfCheck
 from layertracer.models import Anatomy, Network, load_parts, make_network
+from layertracer.tasks import EncodedTask, encode_samples
 from layertracer.tracing._ladder import ArgumentAxes
 from layertracer.tracing._self_check import check_network
 from layertracer.tracing._state_check import StateProof
@@ -136,6 +138,18 @@ def wrap_model(
         SelfCheckError: If it cannot be read rightly.
     """
     return prove(make_network(module, name=name, tokenizer=tokenizer, layers=layers))
+
+
+def encode_for(model: TracedModel, samples: Iterable[Sample], *, chat: bool) -> EncodedTask:
+    """Samples as token ids of the model's own tokenizer, see `encode_samples`."""
+    network = model.network
+    return encode_samples(
+        samples,
+        model.tokenizer,
+        chat=chat,
+        max_length=network.max_length,
+        has_encoder=network.call.has_encoder,
+    )
 
 
 def prove(network: Network) -> TracedModel:

@@ -12,10 +12,10 @@ from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError, 
 from layertracer._types import SITES, Mask, Noise, Perturbation, Sample, Skip, Status, TargetKind, TargetTokens
 from layertracer.measures import OnsetCriterion, Rise
 from layertracer.runs import TraceRecord, TraceSpec
-from layertracer.tasks import EncodedTask, Task, encode_samples, load_task
+from layertracer.tasks import EncodedTask, Task, load_task
 from layertracer.tracing._engine import N_TOP, Engine
 from layertracer.tracing._memory import default_budget_bytes, parse_memory
-from layertracer.tracing._model import TracedModel
+from layertracer.tracing._model import TracedModel, encode_for
 from layertracer.tracing._perturb import Fills, Perturber, make_perturber
 from layertracer.tracing._prompts import Prompt, prepare_prompts
 from layertracer.tracing._readings import Progress, Readings
@@ -91,13 +91,7 @@ def trace_model(
     started_at, began = datetime.now(UTC), time.perf_counter()
     refuse_perturbation(model, options.perturbation)
     task = load_task(task) if isinstance(task, str) else task
-    encoded = encode_samples(
-        task,
-        model.tokenizer,
-        chat=options.chat,
-        max_length=model.network.max_length,
-        has_encoder=model.network.call.has_encoder,
-    )
+    encoded = encode_for(model, task, chat=options.chat)
     prompts = prepare_prompts(
         encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
     )
