@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen3MoeConfig, Qwen3Moe
 
 import layertracer as lt
 
+from tests.oracles import Branch, plain_js
 from tests.tracing.test_self_check import D_VOCAB, N_LAYERS, SAMPLES, WIDTH, Layer, Model, RunningMean
 
 
@@ -110,13 +111,18 @@ class _ProjectsAround(nn.Module):
 
 
 def test_projections_beside_a_mixer_are_no_mlp() -> None:
-    """Where projections are parts of their own, no site inside the layer is offered."""
+    """Where projections are parts of their own, each site is what its branch adds, projections and all."""
     module = Model()
     module.layers = nn.ModuleList(_ProjectsAround() for _ in range(N_LAYERS))
     model = lt.wrap_model(module)
-    assert not {"mixer_output", "mlp_output"} & set(model.self_check.errors)
-    with pytest.raises(lt.SiteError, match="does not exist"):
-        lt.trace(model, SAMPLES, perturbation=lt.Mask(site="mlp_output"))
+    keep = np.arange(N_LAYERS * WIDTH).reshape(N_LAYERS, 1, WIDTH) % 3 > 0
+    for site, branch in (("mixer_output", "after"), ("mlp_output", "mlp")):
+        found = lt.trace(model, SAMPLES, perturbation=lt.Mask.explicit(keep, site=site)).js_bits
+        branches = {site: (Branch(module=branch),)}
+        for prompt, sample in enumerate(SAMPLES):
+            expected = plain_js(module, "layers", sample.prompt_ids, keep=keep, branches=branches, site=site)
+            np.testing.assert_allclose(found[prompt], expected, atol=1e-6)
+            assert expected.max() > 1e-4
 
 
 class _PositionFirst(Model):

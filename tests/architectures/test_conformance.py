@@ -1,0 +1,100 @@
+"""Every family of the installed transformers, and variants of some, held against independent oracles."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import transformers
+
+from tests.architectures.conformance import FULL, QUICK, Extent, Verdict, examine
+from tests.architectures.conformance_cases import MECHANISMS, REFUSED, VARIANTS, Case, all_cases, default_cases
+from tests.architectures.conformance_page import PAGE, differences, page_of, transformers_of
+from tests.architectures.families import FAMILIES
+
+
+@cache
+def verdict_of(case: Case, extent: Extent) -> Verdict:
+    """One examination, for all tests of a case."""
+    return examine(case, extent)
+
+
+def label(case: Case) -> str:
+    """The name of a test."""
+    return case.label
+
+
+def check_numbers(verdict: Verdict) -> None:
+    """Nothing that is measured is wrong; what is refused is refused for the reason that is written down."""
+    assert verdict.faults == ()
+    assert (verdict.refusal is not None) == (verdict.case.label in REFUSED)
+
+
+@pytest.mark.parametrize("case", default_cases(), ids=label)
+def test_a_family_of_every_mechanism_is_read_rightly(case: Case) -> None:
+    """Layers, readouts, divergences and sites are the oracles', or the model is refused."""
+    check_numbers(verdict_of(case, QUICK))
+
+
+@pytest.mark.parametrize("case", default_cases(), ids=label)
+def test_a_family_of_every_mechanism_is_named_rightly(case: Case) -> None:
+    """Every layer's mixer and MLP are what a reader of the source calls them."""
+    assert verdict_of(case, QUICK).misnamed == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", all_cases(), ids=label)
+def test_every_family_is_read_rightly(case: Case) -> None:
+    """Layers, readouts, divergences and sites are the oracles', or the model is refused: none is silently wrong."""
+    check_numbers(verdict_of(case, FULL))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", all_cases(), ids=label)
+def test_every_family_is_named_rightly(case: Case) -> None:
+    """Every layer's mixer and MLP are what a reader of the source calls them."""
+    verdict = verdict_of(case, FULL)
+    assert verdict.misnamed == ()
+    assert verdict.is_read, f"{case.label} is new: read its source and add it to the tables"
+
+
+@pytest.mark.parametrize("case", VARIANTS, ids=label)
+def test_rows_that_see_one_another_run_one_at_a_time(case: Case) -> None:
+    """Where prompts of a batch change one another's answers, or positions compete, that is found at load."""
+    check = verdict_of(case, QUICK).self_check
+    compete_across_rows = case.name != "switch_transformers"
+    assert (check.method, check.row_by_row) == (("plain", True) if compete_across_rows else ("ladder", False))
+
+
+def test_every_mechanism_is_a_family_of_the_registry() -> None:
+    """What is listed as a mechanism, a refusal or a variant exists, and is not examined elsewhere already."""
+    labels = {case.label for case in all_cases()}
+    assert set(REFUSED) <= set(MECHANISMS) | {"musicgen_melody"}
+    assert set(MECHANISMS) - labels == set()
+    assert not set(MECHANISMS) & {family.name for family in FAMILIES}
+    assert all(MECHANISMS.values())
+    assert all(VARIANTS.values())
+
+
+def test_page_lists_the_families_of_its_transformers() -> None:
+    """docs/architectures.md has a row for each family of the Transformers that it was made with."""
+    page = PAGE.read_text("utf-8")
+    version = transformers_of(page)
+    if version != transformers.__version__:
+        pytest.skip(f"the page is of transformers {version}; `make architectures` writes it again")
+    assert differences(page) == []
+
+
+def test_page_is_made_of_verdicts() -> None:
+    """A family that is traced, one that is refused and a variant each have their row, and a lacking one is noticed."""
+    cases = {case.label: case for case in default_cases()}
+    chosen = (cases["bert"], cases["encdec:bart"], cases["xlm"], *VARIANTS)
+    page = page_of([verdict_of(case, QUICK) for case in chosen])
+    assert transformers_of(page) == transformers.__version__
+    assert "| `bert` | 4 | 4×attention | 4×dense | ladder |" in page
+    assert "| `bart` (encoder-decoder) | 4 |" in page
+    assert f"| `xlm` | {REFUSED['xlm'].reason} |" in page
+    assert "| `doge`, `is_moe=True` | a view in the router mixes positions and prompts | plain, one prompt" in page
+    lacking = differences(page)
+    assert "gpt2" in lacking
+    assert {"bert", "encdec:bart", "xlm", "layertracer"}.isdisjoint(lacking)
