@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import cycle
 from typing import Any, Literal
 
 import numpy as np
@@ -217,24 +217,26 @@ def _batch_error(probe: _Probe, own: Tensor) -> float:
     Where rows compete (for the room of experts, say), a neighbour of its own size need not change anything.
     """
     alone = log_probs_of(plain_logits(probe.network.row(-1), probe.ids[-1:], read=range(_LENGTH)))[0]
-    beside = [_beside_scaled(probe, factor) for factor in (_FAR_LARGER, 1 / _FAR_LARGER)]
-    return _worst(_gap(one, own) for one in (alone, *beside))
+    return max(_gap(alone, own), _gap(_beside_others(probe), own))
 
 
-def _beside_scaled(probe: _Probe, factor: float) -> Tensor:
-    """The last prompt's log-probabilities where the first one's stream is scaled before the first layer."""
+def _beside_others(probe: _Probe) -> Tensor:
+    """The last prompt's log-probabilities between two neighbours whose streams are scaled before the first layer."""
     layer = probe.network.anatomy.layers[0]
     forward, wiring = layer.module.forward, layer.wiring
+    source = probe.network.call.source
+    network = probe.network if source is None else probe.network.reading(source[[0, -1, 0]])
 
     def scaled(*args: Any, **kwargs: Any) -> Any:
         leaves = take_apart((args, kwargs))
         stream = leaves.values[wiring.stream_in].clone()
-        stream.narrow(wiring.batch_axis, 0, 1).mul_(factor)
+        stream.narrow(wiring.batch_axis, 0, 1).mul_(_FAR_LARGER)
+        stream.narrow(wiring.batch_axis, 2, 1).div_(_FAR_LARGER)
         args, kwargs = leaves.replaced(wiring.stream_in, stream)
         return forward(*args, **kwargs)
 
     with replacing_forward(layer.module, scaled):
-        return log_probs_of(plain_logits(probe.network, probe.ids, read=range(_LENGTH)))[-1]
+        return log_probs_of(plain_logits(network, probe.ids[[0, -1, 0]], read=range(_LENGTH)))[1]
 
 
 def _ladder_checks(probe: _Probe) -> tuple[Check, ...]:
@@ -274,13 +276,13 @@ def _ladder_readings(
 
 
 def _plain_gap(probe: _Probe, site: Site, layers: Sequence[int], js: dict[tuple[int, int], Tensor]) -> float:
-    """Largest difference of the ladder's JS from the plain method's, which runs every prompt alone.
+    """Largest difference of the ladder's JS from the plain method's, which runs the prompts in turn, each alone.
 
     Alone, because rows that see one another give the same in a batch by either method.
     """
     perturber = probe.perturber(site)
     gaps = []
-    for layer, row in product(layers, range(_N_PROMPTS)):
+    for layer, row in zip(layers, cycle(range(_N_PROMPTS)), strict=False):
         network, ids = probe.network.row(row), probe.ids[row].unsqueeze(0)
         perturbed = plain_perturbed(network, ids, read=probe.last, perturber=perturber, layer=layer, draw=1)
         plain = js_divergence(log_probs_of(perturbed)[:, 0], probe.own[row].unsqueeze(0))
