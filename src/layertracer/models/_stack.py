@@ -55,7 +55,7 @@ def find_stack(
     stacks = _outermost(_all_stacks(module, calls), calls)
     if path is not None:
         chosen = _chosen(stacks + _all_stacks(module, calls), path)
-        _refuse_layers_behind(module, chosen, calls)
+        _refuse_layers_behind(module, chosen, calls, containers=[path])
         return chosen
     if not any(len(stack.layers) > 1 for stack in stacks) and len(stacks) != 1:
         raise _no_stack(module, calls)
@@ -69,7 +69,7 @@ def find_stack(
             f"{type(module).__name__} has more than one stack of layers: {listed}. Say which one is the decoder: "
             f"wrap_model(module, layers={likely[-1].path!r})."
         )
-    _refuse_layers_behind(module, likely[0], calls)
+    _refuse_layers_behind(module, likely[0], calls, containers=[name for name, _ in module.named_modules()])
     return likely[0]
 
 
@@ -95,8 +95,10 @@ def _no_stack(module: nn.Module, calls: Sequence[CallRecord]) -> AnatomyError:
     )
 
 
-def _refuse_layers_behind(module: nn.Module, stack: Stack, calls: Sequence[CallRecord]) -> None:
-    """Raise where blocks of another container run after the stack: then it is not what the output is read from.
+def _refuse_layers_behind(
+    module: nn.Module, stack: Stack, calls: Sequence[CallRecord], *, containers: Sequence[str]
+) -> None:
+    """Raise where other blocks of some containers run after the stack: then the output is not read from it alone.
 
     Raises:
         AnatomyError: If that is so.
@@ -104,13 +106,15 @@ def _refuse_layers_behind(module: nn.Module, stack: Stack, calls: Sequence[CallR
     own = {layer for _, layer in stack.layers}
     last = max(index for index, call in enumerate(calls) if call.module in own)
     behind = {call.module for call in calls[last + 1 :] if not _runs_inside(call, own)}
-    for path, container in module.named_modules():
+    for path in containers:
+        container = module.get_submodule(path)
         blocks = [child for child in container.children() if child in behind and _n_matrices(child) > 1]
         if isinstance(container, nn.ModuleList) and blocks:
+            which = "other layers" if path == stack.path else "the layers"
             raise AnatomyError(
-                f"{type(module).__name__} runs the layers of {path!r} after those of {stack.path!r}, the only ones "
-                "found that hand one stream on unchanged from each to the next, so that the output is not read from "
-                "them. A model whose last layers do not run as one chain cannot be traced."
+                f"{type(module).__name__} runs {which} of {path!r} after those of {stack.path!r}, the only ones found that "
+                "hand one stream on unchanged from each to the next, so that the output is not read from them. A model "
+                "whose last layers do not run as one chain cannot be traced."
             )
 
 
