@@ -113,8 +113,8 @@ def _refuse_layers_behind(
             which = "other layers" if path == stack.path else "the layers"
             raise AnatomyError(
                 f"{type(module).__name__} runs {which} of {path!r} after those of {stack.path!r}, the only ones found "
-                "that hand one stream on unchanged from each to the next, so that the output is not read from them. A model "
-                "whose last layers do not run as one chain cannot be traced."
+                "that hand one stream on unchanged from each to the next, so that the output is not read from them. A "
+                "model whose last layers do not run as one chain cannot be traced."
             )
 
 
