@@ -25,7 +25,9 @@ class Operator:
     n_entries: int
 
 
-class _OperatorLog(TorchDispatchMode):
+class OperatorLog(TorchDispatchMode):
+    """The operators that run while it is on, in order."""
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch does not annotate it
         self.operators: list[Operator] = []
@@ -39,7 +41,7 @@ class _OperatorLog(TorchDispatchMode):
 def operators_of(call: CallRecord) -> tuple[Operator, ...]:
     """The operators of a call that was observed, from running it once more."""
     args, kwargs = call.inputs.rebuilt(call.inputs.values)
-    with _OperatorLog() as log:
+    with OperatorLog() as log:
         call.module(*args, **kwargs)
     return tuple(log.operators)
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from layertracer.models._additions import Additions, Role
 from layertracer.models._observe import CallRecord
+from layertracer.models._operators import OperatorLog
 from layertracer.models._pytree import take_apart
 from layertracer.models._weights import has_matrix, is_quantised
 
@@ -160,18 +159,6 @@ def _settle(parts: list[Part]) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-class _OperatorNames(TorchDispatchMode):
-    """The names of the operators that run."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch does not annotate it
-        self.names: set[str] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names.add(str(func))
-        return func(*args, **(kwargs or {}))
-
-
 def _measure_reach(call: CallRecord, layout: Layout) -> tuple[int, bool]:
     """How far back a part looks, and whether by a softmax.
 
@@ -189,14 +176,15 @@ def _measure_reach(call: CallRecord, layout: Layout) -> tuple[int, bool]:
     # Some quantised maps round all positions by common factors: whatever one holds changes the others a little.
     rounding = 0.05 if is_quantised(call.module) else 1e-5
     last = [min(length // 2 + row, length - 2) for row in range(layout.n_rows)]
-    with _OperatorNames() as operators:
+    with OperatorLog() as log:
         after = _replay(call, layout, touched, last_changed=last)
     # Other tokens beside it change how experts are batched, hence the rounding of the last one.
     moved = _moved(before, after, tolerance=max(rounding, 8 * torch.finfo(before.dtype).eps))
     reaches = [int(moved[row, at + 1 :].any()) + int(moved[row, at + 2 :].any()) for row, at in enumerate(last)]
     if not any(reaches):
         return REACH_NONE, False
-    has_softmax = any("softmax" in name or "scaled_dot_product" in name for name in operators.names)
+    names = {operator.name for operator in log.operators}
+    has_softmax = any("softmax" in name or "scaled_dot_product" in name for name in names)
     first = _replay(call, layout, touched, last_changed=[0] * layout.n_rows)
     if bool(_moved(before, first, tolerance=rounding)[:, -1].any()):
         return REACH_ALL, has_softmax

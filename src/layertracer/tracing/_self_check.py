@@ -7,7 +7,7 @@ one another in a batch, they run one at a time. If even that fails, the model is
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
@@ -21,6 +21,7 @@ from layertracer._errors import NonFiniteError, SelfCheckError
 from layertracer._types import SITES, Check, Mask, SelfCheck, Site
 from layertracer.models import Network, is_out_of_memory, observe_calls, take_apart
 from layertracer.tracing._divergence import js_divergence
+from layertracer.tracing._gaps import largest_gap, worst_of
 from layertracer.tracing._ladder import ArgumentAxes, climb
 from layertracer.tracing._perturb import Perturber, make_perturber
 from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_readout
@@ -137,11 +138,11 @@ def _plain_only(network: Network, checks: tuple[Check, ...], *, notes: tuple[str
         for layer in probe.layers
     ]
     own_checks = (
-        _check(network, "plain_readout", _gap(readout, own), meaning=_MEANINGS["readout"]),
+        _check(network, "plain_readout", largest_gap(readout, own), meaning=_MEANINGS["readout"]),
         _check(
             network,
             "plain_identity",
-            _worst(float(js_divergence(one, own).max()) for one in kept),
+            worst_of(float(js_divergence(one, own).max()) for one in kept),
             meaning=_MEANINGS["identity"],
         ),
     )
@@ -200,7 +201,7 @@ def _refuse_memory(probe: _Probe) -> None:
     """
     network, source = probe.network, probe.network.call.source
     turned = network if source is None else network.reading(source.flip(0))
-    error = _gap(log_probs_of(plain_logits(turned, probe.ids.flip(0), read=probe.last))[:, 0].flip(0), probe.own)
+    error = largest_gap(log_probs_of(plain_logits(turned, probe.ids.flip(0), read=probe.last))[:, 0].flip(0), probe.own)
     if not error <= _tolerance(network, "nats"):
         raise SelfCheckError(
             f"{network.name!r} cannot be read: two prompts in the other order give something else (by {error:.2g} "
@@ -217,7 +218,7 @@ def _batch_error(probe: _Probe, own: Tensor) -> float:
     Where rows compete (for the room of experts, say), a neighbour of its own size need not change anything.
     """
     alone = log_probs_of(plain_logits(probe.network.row(-1), probe.ids[-1:], read=range(_LENGTH)))[0]
-    return max(_gap(alone, own), _gap(_beside_others(probe), own))
+    return worst_of([largest_gap(alone, own), largest_gap(_beside_others(probe), own)])
 
 
 def _beside_others(probe: _Probe) -> Tensor:
@@ -244,9 +245,9 @@ def _ladder_checks(probe: _Probe) -> tuple[Check, ...]:
     lens, js = _ladder_readings(probe, "block_output", probe.layers, draws=(0, 1))
     plain = log_probs_of(plain_readout(network, probe.ids, read=probe.last, layer=middle))[:, 0]
     return (
-        _check(network, "readout", _gap(lens[probe.layers[-1]], probe.own)),
-        _check(network, "lens", _gap(lens[middle], plain)),
-        _check(network, "identity", _worst(float(js[layer, 0].max()) for layer in probe.layers)),
+        _check(network, "readout", largest_gap(lens[probe.layers[-1]], probe.own)),
+        _check(network, "lens", largest_gap(lens[middle], plain)),
+        _check(network, "identity", worst_of(float(js[layer, 0].max()) for layer in probe.layers)),
         _check(network, "ladder", _plain_gap(probe, "block_output", probe.layers, js)),
     )
 
@@ -286,8 +287,8 @@ def _plain_gap(probe: _Probe, site: Site, layers: Sequence[int], js: dict[tuple[
         network, ids = probe.network.row(row), probe.ids[row].unsqueeze(0)
         perturbed = plain_perturbed(network, ids, read=probe.last, perturber=perturber, layer=layer, draw=1)
         plain = js_divergence(log_probs_of(perturbed)[:, 0], probe.own[row].unsqueeze(0))
-        gaps.append(_gap(js[layer, 1][row].unsqueeze(0), plain))
-    return _worst(gaps)
+        gaps.append(largest_gap(js[layer, 1][row].unsqueeze(0), plain))
+    return worst_of(gaps)
 
 
 def _masking_error(probe: _Probe, site: Site) -> float:
@@ -317,14 +318,3 @@ def _tolerance(network: Network, unit: Literal["bits", "nats"], *, roundings: in
     """The largest error that rounding explains."""
     eps = torch.finfo(network.dtype).eps if network.dtype.is_floating_point else 1e-2
     return max(1e-3, 64 * eps) if unit == "nats" else max(1e-5, roundings * eps)
-
-
-def _gap(one: Tensor, other: Tensor) -> float:
-    """Largest absolute difference; where both are minus infinity there is none."""
-    gap = (one - other).abs()
-    return float(gap[~((one == other) & one.isinf())].max()) if gap.numel() else 0.0
-
-
-def _worst(errors: Iterable[float]) -> float:
-    """The largest error; NaN where one of them is, which no tolerance allows."""
-    return float(torch.tensor(list(errors), dtype=torch.float64).max())

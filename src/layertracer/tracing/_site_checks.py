@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ from layertracer.models import (
     take_apart,
 )
 from layertracer.tracing._branches import BRANCH_SITES, role_at, watching
+from layertracer.tracing._gaps import worst_of
 from layertracer.tracing._rows import to_rows_first
 from layertracer.tracing._tail import replacing_forward
 
@@ -65,7 +67,8 @@ def check_sites(
     checks, notes = [], []
     for site in sites:
         reason = _why_unclear(network, role_at(site))
-        error = float("inf") if reason else _worst([proofs, _error_or_infinity(lambda site=site: masking_error(site))])  # type: ignore[misc]
+        masking = 0.0 if reason else _error_or_infinity(partial(masking_error, site))
+        error = float("inf") if reason else worst_of([proofs, masking])
         checks.append(judge(site, error))
         if not checks[-1].passed:
             reason = reason or "what a layer adds to its stream there could not be told apart"
@@ -101,7 +104,7 @@ def _addition_error(network: Network, ids: Tensor, *, tolerance: float) -> float
         for layer in network.anatomy.layers:
             stack.enter_context(replacing_forward(layer.module, _proving(layer, errors, tolerance=tolerance)))
         network.call(ids)
-    return _worst(errors)
+    return worst_of(errors)
 
 
 def _proving(layer: Layer, errors: list[float], *, tolerance: float) -> Callable[..., Any]:
@@ -190,7 +193,7 @@ class _Bench:
         if _relative(troubled, self.leaving) <= 10 * tolerance or _relative(one, other) <= 10 * tolerance:
             return float("inf")
         impure = [_relative(a, b) for a, b in zip(added, added_to_other, strict=True)]
-        return _worst([_relative(sealed, self.leaving), *impure])
+        return worst_of([_relative(sealed, self.leaving), *impure])
 
     def _repeat(self, stream: Tensor, *, put_back: Sequence[Role]) -> tuple[Tensor, list[Tensor]]:
         """What leaves the layer, and what its branches added, when it is given `stream`."""
@@ -264,11 +267,6 @@ def _fixed_answer(answer: Tensor) -> Tensor:
     """Values that depend on the shape alone."""
     count = torch.arange(answer.numel(), device=answer.device, dtype=torch.float32)
     return torch.cos(count).reshape(answer.shape).to(answer.dtype)
-
-
-def _worst(errors: Sequence[float]) -> float:
-    """The largest error; NaN where one of them is, which no tolerance allows."""
-    return float(torch.tensor(errors, dtype=torch.float64).max())
 
 
 def _relative(one: Tensor, other: Tensor) -> float:

@@ -6,7 +6,7 @@ perturbed memory of one layer is that and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -25,6 +25,7 @@ from layertracer.models import (
     take_apart,
 )
 from layertracer.tracing._divergence import js_divergence
+from layertracer.tracing._gaps import largest_gap, worst_of
 from layertracer.tracing._plain import plain_logits
 from layertracer.tracing._reduce import log_probs_of
 from layertracer.tracing._rows import to_rows_first
@@ -156,12 +157,12 @@ def refuse_missing(state: StateMap, network: Network) -> None:
 
 def _check_way(site: StateSite) -> tuple[Check, ...]:
     probes = (_Probe.of(site, length=_SHORT, n_read=1), _Probe.of(site, length=_LONG, n_read=2))
-    readout = _check(site.network, "state_readout", _worst(_gap(one.clean, one.own) for one in probes), "nats")
+    readout = _check(site.network, "state_readout", worst_of(largest_gap(one.clean, one.own) for one in probes), "nats")
     if not readout.passed:
         return (readout,)  # the other checks would say nothing
     return (
         readout,
-        _check(site.network, "state_identity", _worst(one.identity_error() for one in probes), "bits"),
+        _check(site.network, "state_identity", worst_of(one.identity_error() for one in probes), "bits"),
         _check(site.network, "state_layers", probes[-1].layers_error(), "relative"),
         _check(site.network, "state", probes[-1].rows_error(), "bits"),
     )
@@ -206,7 +207,7 @@ class _Probe:
         layers = _one_of_each_kind(self.site)
         together = js_divergence(self._perturbed([(layer, 1) for layer in layers]), self.clean)[:, -1]
         alone = [js_divergence(self._alone(layer), self.clean[-1:])[0] for layer in layers]
-        return _worst(_gap(one, other) for one, other in zip(together, alone, strict=True))
+        return worst_of(largest_gap(one, other) for one, other in zip(together, alone, strict=True))
 
     def _alone(self, layer: int) -> Tensor:
         """The last prompt with a cache of its own, changed in place and used at once: nothing is repeated or copied."""
@@ -266,17 +267,6 @@ def _check(network: Network, name: str, error: float, unit: str) -> Check:
     return Check(
         name=name, error=error, tolerance=tolerance, unit=unit, passed=error <= tolerance, meaning=_MEANINGS[name]
     )
-
-
-def _gap(one: Tensor, other: Tensor) -> float:
-    """Largest absolute difference; where both are minus infinity there is none."""
-    gap = (one - other).abs()
-    return float(gap[~((one == other) & one.isinf())].max())
-
-
-def _worst(errors: Iterable[float]) -> float:
-    """The largest error; NaN where one of them is, which no tolerance allows."""
-    return float(torch.tensor(list(errors), dtype=torch.float64).max())
 
 
 def _first_line(error: Exception) -> str:
