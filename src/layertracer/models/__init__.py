@@ -10,18 +10,19 @@ from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._fingerprint import fingerprint
 from layertracer.models._loading import LoadedParts, load_parts
 from layertracer.models._network import Network, make_network
-from layertracer.models._object_graph import find_tensors
+from layertracer.models._object_graph import TensorPlace, copy_with, find_places, find_tensors
 from layertracer.models._observe import CallRecord, hooking, observe_calls
 from layertracer.models._places import Places, StreamShape
 from layertracer.models._pytree import Leaves, put_back, take_apart
 from layertracer.models._roles import Part
 from layertracer.models._state import StateMap, StatePiece
 from layertracer.models._weights import has_matrix, is_quantised
-from layertracer.models._wiring import BatchAxis, Signature, Wiring, batch_axes, signature_of
+from layertracer.models._wiring import PROBE_BATCHES, BatchAxis, Signature, Wiring, batch_axes, signature_of
 
 __all__ = [
     "ADDITIONS",
     "CONTRACTIONS",
+    "PROBE_BATCHES",
     "Addition",
     "Additions",
     "Anatomy",
@@ -41,9 +42,12 @@ __all__ = [
     "StateMap",
     "StatePiece",
     "StreamShape",
+    "TensorPlace",
     "Wiring",
     "batch_axes",
+    "copy_with",
     "find_logits",
+    "find_places",
     "find_tensors",
     "fingerprint",
     "has_matrix",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from functools import partial
+from operator import setitem
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,18 @@ from torch import Tensor, nn
 _DEEPEST = 8
 _OPAQUE = (str, bytes, int, float, complex, type, torch.dtype, torch.device, nn.Module)
 """Of these the contents are of no interest: they hold no tensors, or are modules, which a cache may refer to."""
+
+
+class TensorPlace(NamedTuple):
+    """A tensor inside a structure.
+
+    Attributes:
+        tensor: What stands there.
+        put: Puts another tensor there; None where nothing can be put, as in a tuple.
+    """
+
+    tensor: Tensor
+    put: Callable[[Tensor], None] | None
 
 
 def find_tensors(structure: Any) -> dict[str, Tensor]:
@@ -23,8 +37,13 @@ def find_tensors(structure: Any) -> dict[str, Tensor]:
         >>> list(find_tensors({"keys": [torch.zeros(2)]}))
         ["['keys'][0]"]
     """
-    found: dict[str, Tensor] = {}
-    _walk(structure, "", found, seen=set(), depth=0)
+    return {path: place.tensor for path, place in find_places(structure).items()}
+
+
+def find_places(structure: Any) -> dict[str, TensorPlace]:
+    """Every tensor that `find_tensors` finds, with the way to put another one in its place."""
+    found: dict[str, TensorPlace] = {}
+    _walk(structure, "", found, put=None, seen=set(), depth=0)
     return found
 
 
@@ -42,24 +61,35 @@ def copy_with(structure: Any, replacements: Mapping[str, Tensor]) -> Any:
     return copy.deepcopy(structure, memo)
 
 
-def _walk(value: Any, path: str, found: dict[str, Tensor], *, seen: set[int], depth: int) -> None:
+def _walk(
+    value: Any,
+    path: str,
+    found: dict[str, TensorPlace],
+    *,
+    put: Callable[[Tensor], None] | None,
+    seen: set[int],
+    depth: int,
+) -> None:
     if id(value) in seen or value is None or isinstance(value, _OPAQUE) or depth > _DEEPEST:
         return
     seen.add(id(value))
     if isinstance(value, Tensor):
-        found[path] = value
+        found[path] = TensorPlace(value, put)
         return
-    for step, member in _members(value):
-        _walk(member, path + step, found, seen=seen, depth=depth + 1)
+    for step, member, put_member in _members(value):
+        _walk(member, path + step, found, put=put_member, seen=seen, depth=depth + 1)
 
 
-def _members(value: Any) -> Iterator[tuple[str, Any]]:
-    """What an object holds, each with its step on the path."""
+def _members(value: Any) -> Iterator[tuple[str, Any, Callable[[Any], None] | None]]:
+    """What an object holds: the step to it on the path, itself, and what puts something else there."""
     if isinstance(value, Mapping):
-        yield from ((f"[{key!r}]", member) for key, member in value.items())
+        for key, member in value.items():
+            yield f"[{key!r}]", member, partial(setitem, value, key) if isinstance(value, MutableMapping) else None
     elif isinstance(value, list | tuple):
-        yield from ((f"[{index}]", member) for index, member in enumerate(value))
-    yield from ((f".{name}", member) for name, member in getattr(value, "__dict__", {}).items())
+        for index, member in enumerate(value):
+            yield f"[{index}]", member, partial(setitem, value, index) if isinstance(value, list) else None
+    for name, member in getattr(value, "__dict__", {}).items():
+        yield f".{name}", member, partial(setattr, value, name)
 
 
 def _modules_in(structure: Any) -> list[nn.Module]:
@@ -71,5 +101,5 @@ def _modules_in(structure: Any) -> list[nn.Module]:
             modules.append(value)
         elif id(value) not in seen and not isinstance(value, (*_OPAQUE, Tensor)):
             seen.add(id(value))
-            pending += [member for _, member in _members(value)]
+            pending += [member for _, member, _ in _members(value)]
     return modules

@@ -113,6 +113,11 @@ class StateMap:
         return self._pieces[layer]
 
     @property
+    def axes(self) -> Mapping[str, CacheAxes]:
+        """The axes of every tensor of the cache, by path."""
+        return self._axes
+
+    @property
     def layers_without(self) -> list[int]:
         """Layers that keep no memory of their own."""
         return [layer for layer, pieces in self._pieces.items() if not pieces]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,12 +19,14 @@ from torch import Tensor
 
 from layertracer._errors import AnatomyError
 from layertracer.models import (
+    PROBE_BATCHES,
     BatchAxis,
     Layer,
     Leaves,
     Network,
     Role,
     Signature,
+    StateMap,
     Wiring,
     batch_axes,
     observe_calls,
@@ -34,6 +36,7 @@ from layertracer.models import (
 )
 from layertracer.tracing._branches import refuse_unseen, role_at, watching
 from layertracer.tracing._perturb import Perturber
+from layertracer.tracing._row_memory import OpenMemory, RowMemory
 from layertracer.tracing._rows import append_rows, expand_leaves, from_rows_first, read_rows, repeat_rows, to_rows_first
 from layertracer.tracing._tail import replacing_forward
 
@@ -50,12 +53,49 @@ class LadderRows:
         rungs: What leaves each layer, one [prompt, read, …, width] a layer.
         perturbed: What leaves the last layer in the perturbed rows, [variant, prompt, read, …, width].
         variants: Layer and draw of each variant.
+        memory: What the rows remember by now, where that was asked for.
     """
 
     embedding: Tensor
     rungs: list[Tensor]
     perturbed: Tensor
     variants: list[tuple[int, int]]
+    memory: RowMemory | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[LadderRows]) -> LadderRows:
+        """The rows of passes over consecutive stretches of the same prompts."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            embedding=torch.cat([part.embedding for part in parts], dim=1),
+            rungs=[torch.cat(rungs, dim=1) for rungs in zip(*(part.rungs for part in parts), strict=True)],
+            perturbed=torch.cat([part.perturbed for part in parts], dim=2),
+            variants=parts[-1].variants,
+            memory=parts[-1].memory,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedRun:
+    """How a pass runs with the model's own cache.
+
+    Attributes:
+        state: The cache, understood.
+        before: What the rows remember of the tokens before; None at the beginning of a prompt.
+        with_positions: Whether the model is told which positions the tokens have.
+        keep: Whether what is remembered afterwards is wanted.
+    """
+
+    state: StateMap
+    before: RowMemory | None
+    with_positions: bool
+    keep: bool
+
+    @property
+    def n_before(self) -> int:
+        """How many tokens come before."""
+        return 0 if self.before is None else self.before.memory.n_tokens
 
 
 class _PassIsOver(Exception):  # noqa: N818 - not an error: it ends a forward whose tail is not needed
@@ -64,15 +104,16 @@ class _PassIsOver(Exception):  # noqa: N818 - not an error: it ends a forward wh
 
 @dataclass(slots=True, kw_only=True)
 class LadderPass:
-    """One pass over one batch of prompts of equal length.
+    """One pass over one batch of prompts of equal length, or over a stretch of them.
 
     Attributes:
         network: The model.
         ids: Token ids [prompt, position].
-        read: Positions that are read.
+        read: Positions that are read, counted from the first of `ids`.
         perturber: What is done; None for the lens rows alone.
         variants: Which draws of which layers.
         axes: Batch axes of the layers' arguments that are known so far; shared between passes.
+        cached: How the model's cache is used; None without one.
     """
 
     network: Network
@@ -81,9 +122,11 @@ class LadderPass:
     perturber: Perturber | None
     variants: Variants
     axes: ArgumentAxes
+    cached: CachedRun | None = None
     _rungs: list[Tensor] = field(init=False, default_factory=list)
     _embedding: Tensor | None = field(init=False, default=None)
     _rows: Tensor | None = field(init=False, default=None)
+    _open: OpenMemory | None = field(init=False, default=None)
 
     def run(self) -> LadderRows:
         """Run the pass.
@@ -95,8 +138,7 @@ class LadderPass:
         with ExitStack() as stack:
             for layer in layers:
                 stack.enter_context(replacing_forward(layer.module, self._stand_in(layer)))
-            with suppress(_PassIsOver):
-                self.network.call(self.ids)
+            memory = self._call()
         assert self._rows is not None and self._embedding is not None  # the last layer has run
         variants = [(layer.index, draw) for layer in layers for draw in self.variants.get(layer.index, ())]
         rows = self._rows[self._n_clean :]
@@ -105,7 +147,32 @@ class LadderPass:
             rungs=self._rungs,
             perturbed=rows.unflatten(0, (len(variants), self._n_clean)) if variants else rows[:0].unsqueeze(0),
             variants=variants,
+            memory=memory,
         )
+
+    def _call(self) -> RowMemory | None:
+        """Run the model; what its rows remember in the end, where that is wanted."""
+        if self.cached is None:
+            with suppress(_PassIsOver):
+                self.network.call(self.ids)
+            return None
+        cached = self.cached
+        self._open = None if cached.before is None else cached.before.open(self._n_clean)
+        before = None if self._open is None else self._open.memory
+        with suppress(_PassIsOver):
+            _, memory = cached.state.call(self.ids, before, with_positions=cached.with_positions)
+            return RowMemory(state=cached.state, memory=memory, n_prompts=self._n_clean)
+        return None
+
+    @property
+    def _is_over_at_last_layer(self) -> bool:
+        """Whether nobody needs what comes after the last layer."""
+        return self.cached is None or not self.cached.keep
+
+    @property
+    def _first(self) -> int:
+        """Position in the prompt of the first of `ids`."""
+        return 0 if self.cached is None else self.cached.n_before
 
     @property
     def _n_clean(self) -> int:
@@ -124,11 +191,15 @@ class LadderPass:
             entering = self._clean(stream, layer.wiring).clone()
             stream = self._append_at_entrance(layer, stream)
             n_rows = stream.shape[layer.wiring.batch_axis]
-            axes = self.axes.inputs(layer, leaves, length=self.ids.shape[1])
+            axes = self.axes.inputs(layer, leaves, length=self.ids.shape[1], cached=self.cached)
             values = expand_leaves(leaves, axes, n_clean=self._n_clean, n_rows=n_rows)
             values[layer.wiring.stream_in] = stream
             args, kwargs = put_back((args, kwargs), leaves.rebuilt(values))
+            if self._open is not None:
+                self._open.enter(layer.index, n_rows=n_rows)
             output = self._run_layer(layer, partial(forward, *args, **kwargs), stream=stream, entering=entering)
+            if self._open is not None and self._is_over_at_last_layer:
+                self._open.leave(layer.index)
             return self._finish(layer, output, entering)
 
         return stand_in
@@ -157,7 +228,7 @@ class LadderPass:
             # Of the copies, not of the clean rows: an earlier addition of the same part may have changed them already.
             copies = to_rows_first(added, layer.wiring)[-len(draws) * self._n_clean :].unflatten(0, (len(draws), -1))
             rows = [
-                perturber(values, entering=entering, layer=layer.index, draws=[draw])[0]
+                perturber(values, entering=entering, layer=layer.index, draws=[draw], first=self._first)[0]
                 for draw, values in zip(draws, copies, strict=True)
             ]
             return from_rows_first(torch.cat(rows), layer.wiring)
@@ -175,14 +246,27 @@ class LadderPass:
         self._rungs.append(self._read_clean(stream, wiring))
         draws = self.variants.get(layer.index, ())
         if draws and self.perturber is not None and self.perturber.site == "block_output":
-            rows = self.perturber(self._clean(stream, wiring), entering=entering, layer=layer.index, draws=draws)
+            clean = self._clean(stream, wiring)
+            rows = self.perturber(clean, entering=entering, layer=layer.index, draws=draws, first=self._first)
             stream = append_rows(stream, from_rows_first(rows.flatten(0, 1), wiring), wiring.batch_axis)
         if layer.index == self.network.anatomy.n_layers - 1:
             self._rows = read_rows(to_rows_first(stream, wiring), wiring, self.read, length=self.ids.shape[1])
-            raise _PassIsOver
+            if self._is_over_at_last_layer:
+                raise _PassIsOver
+            return self._clean_output(leaves, wiring)
         n_rows = stream.shape[wiring.batch_axis]
         values = expand_leaves(leaves, wiring.outputs, n_clean=self._n_clean, n_rows=n_rows)
         values[wiring.stream_out] = stream
+        return leaves.rebuilt(values)
+
+    def _clean_output(self, leaves: Leaves, wiring: Wiring) -> Any:
+        """A layer's output for the clean rows alone."""
+        values = [
+            leaf.narrow(axis.axis, 0, self._n_clean * axis.per_row)
+            if isinstance(leaf, Tensor) and axis is not None
+            else leaf
+            for leaf, axis in zip(leaves.values, wiring.outputs, strict=True)
+        ]
         return leaves.rebuilt(values)
 
     def _clean(self, stream: Tensor, wiring: Wiring) -> Tensor:
@@ -197,8 +281,8 @@ class LadderPass:
 class ArgumentAxes:
     """The batch axes of the layers' arguments, for every form in which they have been seen.
 
-    Masks and tables may be absent in a short prompt and present in a long one. A new form is looked
-    into by running two batches of its length.
+    Masks and tables may be absent in a short prompt and present in a long one, and differ after a prefix that the
+    model remembers. A new form is looked into by running two batches of its length.
 
     Args:
         network: The model.
@@ -206,32 +290,39 @@ class ArgumentAxes:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._known: dict[tuple[int, Signature], tuple[BatchAxis | None, ...]] = {
-            (layer.index, layer.wiring.signature): layer.wiring.inputs for layer in network.anatomy.layers
+        self._known: dict[tuple[int, bool, Signature], tuple[BatchAxis | None, ...]] = {
+            (layer.index, False, layer.wiring.signature): layer.wiring.inputs for layer in network.anatomy.layers
         }
-        self._looked_into: set[int] = set()
+        self._looked_into: set[tuple[int, int]] = set()
 
-    def look_into(self, length: int) -> None:
+    def look_into(self, length: int, cached: CachedRun | None = None) -> None:
         """Learn the axes of prompts of this length, where it may bring arguments in a form not seen before."""
-        if length in self._looked_into:
+        n_before = 0 if cached is None else cached.n_before
+        if (n_before, length) in self._looked_into:
             return
         layers = self._network.anatomy.layers
         records = []
-        for batch in (2, 3):
-            network, ids = self._network.probe(batch=batch, length=length)
-            records.append(observe_calls([layer.module for layer in layers], partial(network.call, ids)))
+        for batch in PROBE_BATCHES:
+            network, ids = self._network.probe(batch=batch, length=n_before + length)
+            run = partial(network.call, ids)
+            if cached is not None and n_before:
+                _, memory = cached.state.call(ids[:, :n_before])
+                run = partial(cached.state.call, ids[:, n_before:], memory, with_positions=cached.with_positions)
+            records.append(observe_calls([layer.module for layer in layers], run))
         for layer, one, other in zip(layers, *records, strict=True):
-            signature = signature_of(one.inputs)
-            if (layer.index, signature) not in self._known:
-                self._known[layer.index, signature] = batch_axes(one.inputs, other.inputs)
-        self._looked_into.add(length)
+            key = layer.index, n_before > 0, signature_of(one.inputs)
+            if key not in self._known:
+                self._known[key] = batch_axes(one.inputs, other.inputs)
+        self._looked_into.add((n_before, length))
 
-    def inputs(self, layer: Layer, leaves: Leaves, *, length: int) -> tuple[BatchAxis | None, ...]:
+    def inputs(
+        self, layer: Layer, leaves: Leaves, *, length: int, cached: CachedRun | None
+    ) -> tuple[BatchAxis | None, ...]:
         """The batch axes of one call's arguments."""
-        signature = signature_of(leaves)
-        if (layer.index, signature) not in self._known:
+        key = layer.index, cached is not None and cached.n_before > 0, signature_of(leaves)
+        if key not in self._known:
             raise UnfamiliarArguments(length)
-        return self._known[layer.index, signature]
+        return self._known[key]
 
 
 class UnfamiliarArguments(Exception):  # noqa: N818 - not an error: it says that a length is to be looked into
@@ -251,7 +342,7 @@ def climb(
     variants: Variants,
     axes: ArgumentAxes,
 ) -> LadderRows:
-    """One pass of the ladder over prompts of equal length.
+    """One pass of the ladder over prompts of equal length, without a cache.
 
     Args:
         network: The model.
@@ -264,19 +355,25 @@ def climb(
     Raises:
         AnatomyError: If the layers are called in a form that batches of two and three do not show.
     """
+    return run_pass(LadderPass(network=network, ids=ids, read=read, perturber=perturber, variants=variants, axes=axes))
 
-    def ladder() -> LadderPass:
-        return LadderPass(network=network, ids=ids, read=read, perturber=perturber, variants=variants, axes=axes)
 
+def run_pass(ladder: LadderPass) -> LadderRows:
+    """A pass; where its layers' arguments come in a form not seen before, that is looked into first.
+
+    Raises:
+        AnatomyError: If the layers are called in a form that batches of two and three do not show.
+        SiteError: If a layer's memory does not have the rows that reach it.
+    """
     try:
-        return ladder().run()
+        return replace(ladder).run()
     except UnfamiliarArguments as unfamiliar:
-        axes.look_into(unfamiliar.length)
+        ladder.axes.look_into(unfamiliar.length, ladder.cached)
     try:
-        return ladder().run()
+        return replace(ladder).run()
     except UnfamiliarArguments as still:
         raise AnatomyError(
-            f"{network.name!r} calls its layers with other kinds of arguments in this batch of {len(ids)} prompts of "
-            f"{still.length} tokens than in batches of two and three, so that their batch axes are not known. Trace "
-            "prompts of another length, or more of them at once."
+            f"{ladder.network.name!r} calls its layers with other kinds of arguments in this batch of "
+            f"{len(ladder.ids)} prompts of {still.length} tokens than in batches of two and three, so that their batch "
+            "axes are not known. Trace prompts of another length, or more of them at once."
         ) from None

@@ -28,7 +28,7 @@ class Perturber(Protocol):
     def site(self) -> Site:
         """Where inside the layer."""
 
-    def __call__(self, values: Tensor, *, entering: Tensor, layer: int, draws: Sequence[int]) -> Tensor:
+    def __call__(self, values: Tensor, *, entering: Tensor, layer: int, draws: Sequence[int], first: int = 0) -> Tensor:
         """Perturbed values at the site.
 
         Args:
@@ -36,6 +36,7 @@ class Perturber(Protocol):
             entering: The stream that enters the layer, of the same shape.
             layer: Index of the layer.
             draws: Which draws.
+            first: Position in the prompt of the first of `values`.
 
         Returns:
             [draw, prompt, position, …, width].
@@ -68,14 +69,14 @@ class MaskPerturber:
         """Where inside the layer."""
         return self.mask.site
 
-    def __call__(self, values: Tensor, *, entering: Tensor, layer: int, draws: Sequence[int]) -> Tensor:
+    def __call__(self, values: Tensor, *, entering: Tensor, layer: int, draws: Sequence[int], first: int = 0) -> Tensor:
         """See `Perturber`."""
         del entering
         keep = self.keep[layer, list(draws)]
         keep = keep.reshape(len(draws), *[1] * (values.ndim - 1), keep.shape[-1])
-        return torch.where(keep, values, self._fill(values, layer=layer, draws=draws))
+        return torch.where(keep, values, self._fill(values, layer=layer, draws=draws, first=first))
 
-    def _fill(self, values: Tensor, *, layer: int, draws: Sequence[int]) -> Tensor:
+    def _fill(self, values: Tensor, *, layer: int, draws: Sequence[int], first: int) -> Tensor:
         if self.mask.fill == "zero":
             return values.new_zeros(())
         assert self.fills is not None  # collected before the first pass
@@ -83,7 +84,10 @@ class MaskPerturber:
             return self.fills.mean[layer].to(values)
         bank = self.fills.bank[layer]
         length = values.shape[1]
-        picks = [_generator(self.mask.seed, layer, draw, 1).integers(len(bank), size=length) for draw in draws]
+        picks = [
+            _generator(self.mask.seed, layer, draw, 1).integers(len(bank), size=first + length)[first:]
+            for draw in draws
+        ]
         drawn = bank[torch.from_numpy(np.stack(picks)).to(bank.device)].to(values)
         return drawn.reshape(len(draws), 1, length, *[1] * (values.ndim - 3), drawn.shape[-1])
 
@@ -99,12 +103,15 @@ class NoisePerturber:
         """Where inside the layer."""
         return self.noise.site
 
-    def __call__(self, values: Tensor, *, entering: Tensor, layer: int, draws: Sequence[int]) -> Tensor:
+    def __call__(self, values: Tensor, *, entering: Tensor, layer: int, draws: Sequence[int], first: int = 0) -> Tensor:
         """See `Perturber`."""
         stream = values if self.site == "block_output" else entering
         rms = stream.float().square().mean(dim=-1, keepdim=True).sqrt()
-        shape = (values.shape[1], *values.shape[2:])
-        drawn = [_generator(self.noise.seed, layer, draw, 2).standard_normal(shape, dtype=np.float32) for draw in draws]
+        shape = (first + values.shape[1], *values.shape[2:])
+        drawn = [
+            _generator(self.noise.seed, layer, draw, 2).standard_normal(shape, dtype=np.float32)[first:]
+            for draw in draws
+        ]
         noise = torch.from_numpy(np.stack(drawn)).to(values.device)[:, None]
         return (values.float() + self.noise.scale * rms * noise).to(values.dtype)
 
@@ -118,9 +125,9 @@ class SkipPerturber:
         """Always the whole block."""
         return "block_output"
 
-    def __call__(self, values: Tensor, *, entering: Tensor, layer: int, draws: Sequence[int]) -> Tensor:
+    def __call__(self, values: Tensor, *, entering: Tensor, layer: int, draws: Sequence[int], first: int = 0) -> Tensor:
         """See `Perturber`."""
-        del values, layer
+        del values, layer, first
         return entering.expand(len(draws), *entering.shape)
 
 
@@ -130,7 +137,7 @@ class LastPosition:
 
     Attributes:
         perturber: The other one.
-        positions: Where the token stands in the stream, see `stream_positions`.
+        positions: Where the token stands in the stream, see `stream_positions`, counted from the prompt's first.
     """
 
     perturber: Perturber
@@ -141,11 +148,11 @@ class LastPosition:
         """Where inside the layer."""
         return self.perturber.site
 
-    def __call__(self, values: Tensor, *, entering: Tensor, layer: int, draws: Sequence[int]) -> Tensor:
+    def __call__(self, values: Tensor, *, entering: Tensor, layer: int, draws: Sequence[int], first: int = 0) -> Tensor:
         """See `Perturber`."""
-        perturbed = self.perturber(values, entering=entering, layer=layer, draws=draws)
+        perturbed = self.perturber(values, entering=entering, layer=layer, draws=draws, first=first)
         here = torch.zeros(values.shape[1], dtype=torch.bool, device=values.device)
-        here[list(self.positions)] = True
+        here[[position - first for position in self.positions if 0 <= position - first < len(here)]] = True
         return torch.where(here.reshape(1, 1, -1, *[1] * (values.ndim - 2)), perturbed, values)
 
 

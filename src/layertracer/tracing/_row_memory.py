@@ -1,0 +1,112 @@
+"""What the rows of a ladder pass remember of the tokens before it, in the model's own cache.
+
+Rows come in groups: the clean prompts first, then one group for each variant that was perturbed so
+far. A layer remembers as many groups as reach it, so that each layer's tensors have a number of rows
+of their own. What was read once for all prompts is given to each of them when its layer runs, and not
+before: never are all layers' memories there for all prompts at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from layertracer._errors import SiteError
+from layertracer.models import BatchAxis, Memory, StateMap, StatePiece, TensorPlace, copy_with, find_places
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowMemory:
+    """What the rows of a pass remember.
+
+    Attributes:
+        state: Which tensor of the cache is which layer's.
+        memory: The cache.
+        n_prompts: Rows of each group: the prompts of a batch, or one for a prefix that all of them share.
+    """
+
+    state: StateMap
+    memory: Memory
+    n_prompts: int
+
+    def open(self, n_prompts: int) -> OpenMemory:
+        """A copy to be read on by a batch of `n_prompts`; this one stays as it is."""
+        rows = {
+            path: self._clean_rows(place.tensor, axes.batch, n_prompts)
+            for path, place in find_places(self.memory.caches).items()
+            if (axes := self.state.axes.get(path)) is not None and axes.batch is not None
+        }
+        tensors = {path: place.tensor for path, place in find_places(self.memory.caches).items()}
+        caches = copy_with(self.memory.caches, tensors | rows)
+        return OpenMemory(
+            memory=Memory(caches=caches, n_tokens=self.memory.n_tokens),
+            before=self,
+            n_prompts=n_prompts,
+            places=find_places(caches),
+            tensors=tensors,
+        )
+
+    def _clean_rows(self, tensor: Tensor, axis: BatchAxis, n_prompts: int) -> Tensor:
+        """The clean group for that many prompts, a view: what the model reads off its cache before its layers run."""
+        clean = tensor.narrow(axis.axis, 0, self.n_prompts * axis.per_row)
+        if self.n_prompts == n_prompts or axis.per_row > 1:
+            return clean
+        sizes = list(clean.shape)
+        sizes[axis.axis] = n_prompts
+        return clean.expand(sizes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenMemory:
+    """A memory that a pass goes on from.
+
+    Attributes:
+        memory: What is given to the model.
+        before: Where it comes from.
+        n_prompts: Prompts of the pass.
+        places: Where the tensors of the cache stand.
+        tensors: What stood there, by path.
+    """
+
+    memory: Memory
+    before: RowMemory
+    n_prompts: int
+    places: Mapping[str, TensorPlace]
+    tensors: Mapping[str, Tensor]
+
+    def enter(self, layer: int, *, n_rows: int) -> None:
+        """Give a layer its memory for the rows that reach it, just before it runs.
+
+        Raises:
+            SiteError: If the layer remembers another number of groups than reach it.
+        """
+        for piece in self.before.state.pieces(layer):
+            if piece.path in self.places:
+                rows = self._spread(self.tensors[piece.path], piece, layer=layer, n_groups=n_rows // self.n_prompts)
+                self._put(piece.path, rows)
+
+    def leave(self, layer: int) -> None:
+        """Take a layer's memory back, once it has run and nobody will ask again."""
+        for piece in self.before.state.pieces(layer):
+            if piece.path in self.places:
+                self._put(piece.path, self.places[piece.path].tensor)
+
+    def _put(self, path: str, tensor: Tensor) -> None:
+        put = self.places[path].put
+        if put is None:
+            raise SiteError(f"the cache's {path} cannot be exchanged")
+        put(tensor)
+
+    def _spread(self, tensor: Tensor, piece: StatePiece, *, layer: int, n_groups: int) -> Tensor:
+        """[group of before × prompt of before] as [group × prompt], a copy: layers write into their memory."""
+        axis, per_row, n_prompts = piece.batch.axis, piece.batch.per_row, self.before.n_prompts
+        groups = tensor.unflatten(axis, (-1, n_prompts, per_row))
+        if groups.shape[axis] not in (1, n_groups):
+            raise SiteError(f"layer {layer} remembers {groups.shape[axis]} groups of rows where {n_groups} reach it")
+        sizes = list(groups.shape)
+        sizes[axis], sizes[axis + 1] = n_groups, self.n_prompts
+        spread: Tensor = groups.expand(sizes).clone(memory_format=torch.contiguous_format).flatten(axis, axis + 2)
+        return spread
