@@ -2,7 +2,7 @@
 
 from layertracer.models._additions import Addition, Additions, Role
 from layertracer.models._anatomy import Anatomy, Layer
-from layertracer.models._cached_call import Memory
+from layertracer.models._cached_call import Memory, UnusableCacheError
 from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._dataflow import ADDITIONS, CONTRACTIONS, has_stream_shape, operand_tensors
 from layertracer.models._embedded import EmbeddedModel, list_embedded
@@ -43,6 +43,7 @@ __all__ = [
     "StatePiece",
     "StreamShape",
     "TensorPlace",
+    "UnusableCacheError",
     "Wiring",
     "batch_axes",
     "copy_with",

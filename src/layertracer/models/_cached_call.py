@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layertracer._errors import SiteError
 from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._object_graph import find_tensors
 
@@ -65,19 +64,22 @@ class CachedCall:
         return find_logits(output, ids), Memory(caches=caches, n_tokens=n_before + n_after)
 
 
-def find_cached_call(call: ModelCall, ids: Tensor, *, model: str) -> CachedCall:
+class UnusableCacheError(Exception):
+    """A model has no cache that can be understood; the message says why, as the end of a sentence."""
+
+
+def find_cached_call(call: ModelCall, ids: Tensor) -> CachedCall:
     """How a model hands out its cache and takes it back, from what it returns with a cache and not without.
 
     Args:
         call: The model.
         ids: Token ids [row, position] of a probe.
-        model: Its name, for messages.
 
     Raises:
-        SiteError: If it returns no cache that it would take back.
+        UnusableCacheError: If it returns no cache that it would take back.
     """
     if "use_cache" not in call.options:
-        raise _refusal(model, "its forward takes no use_cache")
+        raise UnusableCacheError("its forward takes no use_cache")
     cached = replace(call, options={**call.options, "use_cache": True})
     without = {name for name, value in _named(call(ids)).items() if value is not None}
     output = _named(cached(ids))
@@ -86,7 +88,7 @@ def find_cached_call(call: ModelCall, ids: Tensor, *, model: str) -> CachedCall:
     names = tuple(name for name in gained if name in takes)
     if not names:
         found = f"it returns {', '.join(gained)}, which it does not take back" if gained else "it returns none"
-        raise _refusal(model, f"{found} when told to use its cache")
+        raise UnusableCacheError(f"{found} when told to use its cache")
     return CachedCall(call=cached, names=names, takes_positions="position_ids" in takes)
 
 
@@ -94,10 +96,3 @@ def _named(output: Any) -> Mapping[str, Any]:
     if isinstance(output, Mapping):
         return output
     return getattr(output, "__dict__", {})
-
-
-def _refusal(model: str, reason: str) -> SiteError:
-    return SiteError(
-        f"The site 'state' needs a model that keeps what it has read in a cache and takes it back; {model!r} does not: "
-        f"{reason}. Use site='block_output'."
-    )

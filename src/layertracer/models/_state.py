@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from layertracer._errors import AnatomyError, SiteError
-from layertracer.models._cached_call import CachedCall, Memory, find_cached_call
+from layertracer._errors import AnatomyError
+from layertracer.models._cached_call import CachedCall, Memory, UnusableCacheError, find_cached_call
 from layertracer.models._network import Network
 from layertracer.models._object_graph import copy_with, find_tensors
 from layertracer.models._probes import probe_ids
@@ -94,7 +94,7 @@ class StateMap:
         network: The model.
 
     Raises:
-        SiteError: If it returns no cache that it takes back, or the cache cannot be understood.
+        UnusableCacheError: If it returns no cache that it takes back, or the cache cannot be understood.
     """
 
     def __init__(self, network: Network) -> None:
@@ -102,7 +102,7 @@ class StateMap:
         self._shapes: dict[str, dict[tuple[int, int], tuple[int, ...]]] = {}
         self._axes: dict[str, CacheAxes] = {}
         self._pieces: dict[int, list[StatePiece]] = {layer.index: [] for layer in network.anatomy.layers}
-        self.call: CachedCall = find_cached_call(network.call, self._probe(2, 3), model=network.name)
+        self.call: CachedCall = find_cached_call(network.call, self._probe(2, 3))
         self._observe(PROBE_BATCHES[0], min(_LONG, network.max_length or _LONG))
         for length in _PROBE_LENGTHS:
             self._learn_axes(length)
@@ -134,14 +134,14 @@ class StateMap:
         """What the model remembers of `ids` [prompt, position].
 
         Raises:
-            SiteError: If it remembers it in a form that probes of that length do not explain.
+            UnusableCacheError: If it remembers it in a form that probes of that length do not explain.
         """
         memory = self.call(ids)[1]
         if self._unexplained(memory):
             self._learn_axes(ids.shape[1])
             self._learn_owners(ids.shape[1])
         if unknown := self._unexplained(memory):
-            raise self._refusal(f"the axes of {unknown[0]} are not known for prompts of {ids.shape[1]} tokens")
+            raise UnusableCacheError(f"the axes of {unknown[0]} are not known for prompts of {ids.shape[1]} tokens")
         return memory
 
     def repeated(self, memory: Memory, times: int) -> tuple[Memory, dict[str, Tensor]]:
@@ -188,14 +188,14 @@ class StateMap:
         try:
             return batch_axis(smaller, larger)
         except AnatomyError as error:
-            raise self._refusal(f"the batch axis of {path} is not known: {error}") from error
+            raise UnusableCacheError(f"the batch axis of {path} is not known: {error}") from error
 
     def _position_axis(self, path: str, shapes: Sequence[tuple[int, ...]]) -> int | None:
         if len({len(shape) for shape in shapes}) > 1:
-            raise self._refusal(f"{path} has another number of axes after other numbers of tokens")
+            raise UnusableCacheError(f"{path} has another number of axes after other numbers of tokens")
         growing = [axis for axis, sizes in enumerate(zip(*shapes, strict=True)) if len(set(sizes)) > 1]
         if len(growing) > 1:
-            raise self._refusal(f"{path} grows along {len(growing)} axes with the prompt")
+            raise UnusableCacheError(f"{path} grows along {len(growing)} axes with the prompt")
         return growing[0] if growing else None
 
     def _learn_owners(self, length: int) -> None:
@@ -225,18 +225,12 @@ class StateMap:
         if len(writers) == 1:
             return dict.fromkeys(writers)
         if not writers:
-            raise self._refusal(f"no layer was seen to write to {path}")
+            raise UnusableCacheError(f"no layer was seen to write to {path}")
         found = written[path].layer_axis()
         if found is None:
-            raise self._refusal(f"layers {', '.join(map(str, writers))} all write to {path}")
+            raise UnusableCacheError(f"layers {', '.join(map(str, writers))} all write to {path}")
         axis, entries = found
         return {layer: (axis, entry) for layer, entry in entries.items()}
-
-    def _refusal(self, reason: str) -> SiteError:
-        return SiteError(
-            f"The site 'state' is not offered for {self._network.name!r}: its cache could not be understood, because "
-            f"{reason}. Use site='block_output'."
-        )
 
 
 def _piece(

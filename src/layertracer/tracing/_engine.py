@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from layertracer._errors import OutOfMemoryError
 from layertracer._types import Method
-from layertracer.models import Network
+from layertracer.models import Network, is_out_of_memory
 from layertracer.tracing._batches import run_batches
-from layertracer.tracing._divergence import js_divergence
-from layertracer.tracing._ladder import ArgumentAxes, climb
-from layertracer.tracing._memory import PassPlan, plan_pass
-from layertracer.tracing._perturb import LastPosition, Perturber
-from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_readout
+from layertracer.tracing._climber import Before, Climber
+from layertracer.tracing._measure import Measured, measure_plain, measure_rows
+from layertracer.tracing._memory import PassPlan, plan_pass, row_bytes
+from layertracer.tracing._prefixes import PrefixNode
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts
 from layertracer.tracing._readings import Progress, Readings
-from layertracer.tracing._reduce import LensStatistics, Reduction, log_probs_of, measure_lens
-from layertracer.tracing._rows import stream_positions
+from layertracer.tracing._reduce import Reduction
 from layertracer.tracing._site_layers import layers_with
+from layertracer.tracing._site_values import SiteSums
+from layertracer.tracing._spot_check import find_disagreement
 from layertracer.tracing._state import StatePass
 from layertracer.tracing._tail import Tail
 
-N_TOP = 5
-"""How many of the most probable tokens are kept for each prompt and layer."""
-
 _LOGITS_BYTES = 256 * 2**20
 """Largest chunk of logits; larger ones are no faster."""
+
+_MEMORY_COPIES = 4
+"""How often a row's memory of a layer is there at the busiest moment: given to the row, with its own tokens added, and
+its heads repeated for keys and values."""
+
+
+class _NotTheSame(Exception):  # noqa: N818 - not an error: it says that prompts are to be traced without sharing
+    """A prompt after a shared prefix does not give what it gives alone."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,140 +43,167 @@ class Engine:
     """One model, one perturbation, one memory budget.
 
     Attributes:
-        network: The model.
-        axes: Batch axes of its layers' arguments.
-        perturber: What is done to its layers; None where nothing is, or their memory is perturbed.
+        climber: What is done to which rows.
         n_draws: Number of draws.
-        last_only: Whether only the prompt's last position is perturbed.
         method: "ladder" or "plain".
         row_by_row: Whether prompts must run one at a time.
         budget_bytes: Memory that a pass may take.
         readings: Where the numbers go; what was finished before an error stays there.
-        state: What is done to their memory; None where nothing is.
+        state: What is done to the layers' memory; None where nothing is.
+        sums: Where what stands at the site in clean rows is summed; None where nobody asks.
         on_progress: Called after every batch.
+        notes: What a user should know of how it went.
     """
 
-    network: Network
-    axes: ArgumentAxes
-    perturber: Perturber | None
+    climber: Climber
     n_draws: int
-    last_only: bool
     method: Method
     row_by_row: bool
     budget_bytes: int
     readings: Readings
     state: StatePass | None = None
+    sums: SiteSums | None = None
     on_progress: Callable[[Progress], None] | None = None
+    notes: list[str] = field(default_factory=list)
+    _checked_length: int = field(default=0, init=False)
+
+    @property
+    def network(self) -> Network:
+        """The model."""
+        return self.climber.network
 
     @property
     def layers(self) -> tuple[int, ...]:
         """The layers that are perturbed: those that have the perturbation's site."""
         if self.state is not None:
             return self.state.site.layers
-        assert self.perturber is not None  # there is one or the other
-        return layers_with(self.perturber.site, self.network)
+        assert self.climber.perturber is not None  # there is one or the other
+        return layers_with(self.climber.perturber.site, self.network)
 
-    def run(self, prompts: Sequence[Prompt]) -> None:
+    def run(self, root: PrefixNode) -> None:
         """Measure all prompts.
+
+        Args:
+            root: The prompts, grouped by what they have in common.
 
         Raises:
             NonFiniteError: If the model's output is NaN for a prompt.
             OutOfMemoryError: If not even one prompt with one perturbed copy fits.
         """
         with torch.inference_mode():
-            for bucket in bucket_prompts(prompts):
-                self._run_bucket(bucket)
+            self._run_or_else_alone(partial(self._run_prompts, root.prompts, Before()), root.prompts)
+            for node in root.children:
+                prompts = [prompt for one in node.nodes() for prompt in one.prompts]
+                self._run_or_else_alone(partial(self._run_group, node), prompts)
 
-    def _run_bucket(self, bucket: Sequence[Prompt]) -> None:
-        """Prompts of one length; out of memory halves the batch, then the variants of a pass, and goes on."""
-        for _ in run_batches(self.network, bucket, self._plan(bucket), self._run_batch):
-            if self.on_progress is not None:
-                done = self.readings.finished
-                self.on_progress(Progress(done=int(done.sum()), total=len(done)))
+    def _run_or_else_alone(self, run: Callable[[], None], prompts: Sequence[Prompt]) -> None:
+        """Some prompts, going on from what the model remembers; without that where it does not work out."""
+        try:
+            run()
+        except Exception as error:
+            climber = self.climber
+            expected = isinstance(error, _NotTheSame | OutOfMemoryError) or is_out_of_memory(error)
+            if climber.cached is None or not expected:
+                raise
+            reason = str(error) if isinstance(error, _NotTheSame) else "memory ran out"
+        else:
+            return
+        left = [prompt for prompt in prompts if not self.readings.finished[prompt.index]]
+        self.notes.append(f"{len(left)} prompts were traced without the model's own cache: {reason}.")
+        self.climber = replace(climber, cached=None)
+        self._run_prompts(left, Before())
+        self.climber = climber
 
-    def _plan(self, bucket: Sequence[Prompt]) -> PassPlan:
+    def _run_group(self, node: PrefixNode) -> None:
+        """Prompts that have a prefix in common."""
+        longest = max(one.end - one.start for one in node.nodes())
+        rows = row_bytes(self.network, longest)
+        plan = plan_pass(rows, n_variants=self.n_draws * len(self.layers), n_prompts=1, budget_bytes=self.budget_bytes)
+        self._run_node(node, Before(passes=plan.passes(layers=self.layers, n_draws=self.n_draws)))
+
+    def _run_node(self, node: PrefixNode, before: Before) -> None:
+        ids = torch.tensor([node.first.ids[node.start : node.end]], device=self.network.device)
+        before = self.climber.read(ids, before)
+        self._run_prompts(node.prompts, before)
+        for child in node.children:
+            self._run_node(child, before)
+
+    def _run_prompts(self, prompts: Sequence[Prompt], before: Before) -> None:
+        """Prompts of any lengths; out of memory halves the batch, then the variants of a pass, and goes on."""
+        for bucket in bucket_prompts(prompts):
+            plan = self._plan(bucket, before)
+            for _ in run_batches(self.network, bucket, plan, partial(self._run_batch, before=before)):
+                if self.on_progress is not None:
+                    done = self.readings.finished
+                    self.on_progress(Progress(done=int(done.sum()), total=len(done)))
+
+    def _plan(self, bucket: Sequence[Prompt], before: Before) -> PassPlan:
         length, n_prompts = len(bucket[0].ids), 1 if self.row_by_row else len(bucket)
         if self.state is not None:
             n_read = len(bucket[0].read)
             return self.state.plan(length=length, n_read=n_read, n_prompts=n_prompts, budget_bytes=self.budget_bytes)
+        if before.memories:
+            rows = row_bytes(self.network, length - before.n_tokens) + self._memory_bytes(length)
+            n_variants = max(sum(map(len, variants.values())) for variants in before.passes)
+            plan = plan_pass(rows, n_variants=n_variants, n_prompts=n_prompts, budget_bytes=self.budget_bytes)
+            return replace(plan, n_variants=1)  # the passes are given: only prompts can be fewer
+        rows = row_bytes(self.network, length)
         n_variants = self.n_draws * len(self.layers)
-        return plan_pass(
-            self.network, length=length, n_variants=n_variants, n_prompts=n_prompts, budget_bytes=self.budget_bytes
-        )
+        return plan_pass(rows, n_variants=n_variants, n_prompts=n_prompts, budget_bytes=self.budget_bytes)
 
-    def _run_batch(self, batch: Sequence[Prompt], plan: PassPlan) -> None:
+    def _memory_bytes(self, length: int) -> int:
+        """What one row's memory of one layer takes at the busiest moment."""
+        assert self.climber.cached is not None  # something was read before
+        n_layers = self.network.anatomy.n_layers
+        return _MEMORY_COPIES * self.climber.cached.state.row_bytes(length) // n_layers
+
+    def _run_batch(self, batch: Sequence[Prompt], plan: PassPlan, *, before: Before) -> None:
         network, ids = bind_batch(self.network, batch)
-        # Prompts of a bucket are read at the same positions, the first of which is the prompt's last.
-        perturber = self.perturber
-        if self.last_only and perturber is not None:
-            wiring = network.anatomy.layers[0].wiring
-            last = stream_positions(wiring, batch[0].read[:1], length=ids.shape[1])
-            perturber = LastPosition(perturber=perturber, positions=tuple(last))
-        measure = self._measure_ladder if self.method == "ladder" else self._measure_plain
-        lens, js = measure(network, ids, batch, perturber, plan)
+        anatomy, read = network.anatomy, batch[0].read
+        sums = None if self.sums is None else SiteSums(anatomy.n_layers, anatomy.d_model)
+        if not before.passes:
+            n_draws = 0 if self.climber.perturber is None else self.n_draws
+            before = Before(passes=plan.passes(layers=self.layers, n_draws=n_draws))
+        if self.method == "ladder":
+            rows = self.climber.climb(network, ids, read=read, before=before, sums=sums)
+            measured = measure_rows(rows, batch, self._reduction(plan))
+            self._check_spot(network, ids, measured, read=read, before=before)
+        else:
+            variants = [(layer, draw) for layer in self.layers for draw in range(self.n_draws)]
+            perturber = self.climber.at(network, ids, read)
+            measured = measure_plain(network, ids, batch, perturber=perturber, variants=variants)
+        js = measured.js
         if self.state is not None:
-            js = self.state.measure(ids, batch, lens, n_variants=plan.n_variants)
+            js = self.state.measure(ids, batch, measured.lens, n_variants=plan.n_variants)
+        self._keep(batch, measured, js)
+        if self.sums is not None and sums is not None:
+            self.sums.add(sums)
+
+    def _check_spot(
+        self, network: Network, ids: Tensor, measured: Measured, *, read: Sequence[int], before: Before
+    ) -> None:
+        """The first prompt after a memory longer than any before it must give what it gives in one piece.
+
+        Raises:
+            _NotTheSame: If it does not.
+        """
+        remembered = before.n_tokens or (self.climber.last_only and self.climber.cached is not None and read[0])
+        if remembered <= self._checked_length:
+            return
+        perturber = self.climber.at(network, ids, read)
+        found = find_disagreement(network, ids, measured, read=read, perturber=perturber)
+        if found is not None:
+            raise _NotTheSame(found)
+        self._checked_length = remembered
+
+    def _keep(self, batch: Sequence[Prompt], measured: Measured, js: dict[tuple[int, int], Tensor]) -> None:
         layers = self.layers
-        js_bits = torch.zeros(len(batch), self.n_draws, len(layers), device=ids.device)
+        js_bits = torch.zeros(len(batch), self.n_draws, len(layers), device=measured.lens.log_prob.device)
         for (layer, draw), bits in js.items():
             js_bits[:, draw, layers.index(layer)] = bits
-        self.readings.keep(batch, lens, js_bits, layers=layers)
-
-    def _measure_ladder(
-        self, network: Network, ids: Tensor, batch: Sequence[Prompt], perturber: Perturber | None, plan: PassPlan
-    ) -> tuple[LensStatistics, dict[tuple[int, int], Tensor]]:
-        """Lens statistics [prompt, read, 1 + layer], and JS [prompt] of each layer and draw."""
-        read = batch[0].read
-        reduction = self._reduction(plan)
-        js: dict[tuple[int, int], Tensor] = {}
-        lens: LensStatistics | None = None
-        n_draws = 0 if perturber is None else self.n_draws
-        for variants in plan.variant_chunks(layers=self.layers, n_draws=n_draws):
-            rows = climb(network, ids, read=read, perturber=perturber, variants=variants, axes=self.axes)
-            clean = rows.rungs[-1]
-            if lens is None:
-                targets = _targets(batch, clean, reduction)
-                lens = reduction.lens(torch.stack([rows.embedding, *rows.rungs], dim=2), targets, n_top=N_TOP)
-            if rows.variants:
-                bits = reduction.js_bits(clean.flatten(0, 1), rows.perturbed.flatten(1, 2))
-                per_prompt = bits.unflatten(1, (len(batch), len(read))).mean(dim=-1)
-                js.update(zip(rows.variants, per_prompt, strict=True))
-        assert lens is not None  # there is always a first chunk
-        return lens, js
+        self.readings.keep(batch, measured.lens, js_bits, layers=layers)
 
     def _reduction(self, plan: PassPlan) -> Reduction:
         """A quarter of the budget for logits, which are made when the pass itself has ended; less after a shortage."""
         chunk_bytes = min(self.budget_bytes // 4, _LOGITS_BYTES) // plan.shortage
         return Reduction(Tail(self.network), d_vocab=self.network.anatomy.d_vocab, budget_bytes=chunk_bytes)
-
-    def _measure_plain(
-        self, network: Network, ids: Tensor, batch: Sequence[Prompt], perturber: Perturber | None, plan: PassPlan
-    ) -> tuple[LensStatistics, dict[tuple[int, int], Tensor]]:
-        """As `_measure_ladder`, one forward for each rung, layer and draw."""
-        del plan
-        read = batch[0].read
-        own = log_probs_of(plain_logits(network, ids, read=read))
-        targets = own.argmax(dim=-1)
-        if batch[0].target_ids:
-            targets = torch.tensor([prompt.target_ids for prompt in batch], device=own.device)
-        n_layers = network.anatomy.n_layers
-        rungs = [
-            measure_lens(log_probs_of(plain_readout(network, ids, read=read, layer=layer)), targets, n_top=N_TOP)
-            for layer in range(-1, n_layers - 1)
-        ]
-        lens = LensStatistics.stacked([*rungs, measure_lens(own, targets, n_top=N_TOP)], dim=2)
-        js: dict[tuple[int, int], Tensor] = {}
-        for layer in self.layers if perturber is not None else ():
-            for draw in range(self.n_draws):
-                assert perturber is not None  # as above
-                perturbed = plain_perturbed(network, ids, read=read, perturber=perturber, layer=layer, draw=draw)
-                js[layer, draw] = js_divergence(log_probs_of(perturbed), own).mean(dim=-1)
-        return lens, js
-
-
-def _targets(batch: Sequence[Prompt], clean: Tensor, reduction: Reduction) -> Tensor:
-    """Tokens followed [prompt, read]: the answers, or the model's own top tokens."""
-    if batch[0].target_ids:
-        return torch.tensor([prompt.target_ids for prompt in batch], device=clean.device)
-    any_target = torch.zeros(clean.shape[:2], dtype=torch.long, device=clean.device)
-    return reduction.lens(clean.unsqueeze(2), any_target, n_top=1).top_ids[:, :, 0, 0]

@@ -43,6 +43,9 @@ from layertracer.tracing._tail import replacing_forward
 Variants = Mapping[int, Sequence[int]]
 """Which draws of which layers one pass computes."""
 
+SeeClean = Callable[[int, Tensor], None]
+"""Given a layer and what stands at the site in the clean rows, [prompt, position, …, width]; it must not keep it."""
+
 
 @dataclass(slots=True, kw_only=True)
 class LadderRows:
@@ -114,6 +117,7 @@ class LadderPass:
         variants: Which draws of which layers.
         axes: Batch axes of the layers' arguments that are known so far; shared between passes.
         cached: How the model's cache is used; None without one.
+        see: Called with what stands in the clean rows at the perturber's site; None where nobody asks.
     """
 
     network: Network
@@ -123,6 +127,7 @@ class LadderPass:
     variants: Variants
     axes: ArgumentAxes
     cached: CachedRun | None = None
+    see: SeeClean | None = None
     _rungs: list[Tensor] = field(init=False, default_factory=list)
     _embedding: Tensor | None = field(init=False, default=None)
     _rows: Tensor | None = field(init=False, default=None)
@@ -216,15 +221,22 @@ class LadderPass:
     def _run_layer(self, layer: Layer, forward: Callable[[], Any], *, stream: Tensor, entering: Tensor) -> Any:
         """The layer itself; for a site inside it, with the additions to the stream changed in the last rows."""
         draws, perturber = self.variants.get(layer.index, ()), self.perturber
-        if perturber is None or not draws or perturber.site == "block_output":
+        if perturber is None or perturber.site == "block_output":
             return forward()
         wanted = role_at(perturber.site)
+        is_seen = self.see is not None and bool(layer.additions.of(wanted))
+        if not draws and not is_seen:
+            return forward()
         seen: list[Role] = []
 
         def edit(added: Tensor, role: Role) -> Tensor | None:
             if role != wanted:
                 return None
             seen.append(role)
+            if self.see is not None:
+                self.see(layer.index, self._clean(added, layer.wiring))
+            if not draws:
+                return None
             # Of the copies, not of the clean rows: an earlier addition of the same part may have changed them already.
             copies = to_rows_first(added, layer.wiring)[-len(draws) * self._n_clean :].unflatten(0, (len(draws), -1))
             rows = [
@@ -244,11 +256,7 @@ class LadderPass:
         wiring = layer.wiring
         stream = leaves.values[wiring.stream_out]
         self._rungs.append(self._read_clean(stream, wiring))
-        draws = self.variants.get(layer.index, ())
-        if draws and self.perturber is not None and self.perturber.site == "block_output":
-            clean = self._clean(stream, wiring)
-            rows = self.perturber(clean, entering=entering, layer=layer.index, draws=draws, first=self._first)
-            stream = append_rows(stream, from_rows_first(rows.flatten(0, 1), wiring), wiring.batch_axis)
+        stream = self._append_at_exit(layer, stream, entering)
         if layer.index == self.network.anatomy.n_layers - 1:
             self._rows = read_rows(to_rows_first(stream, wiring), wiring, self.read, length=self.ids.shape[1])
             if self._is_over_at_last_layer:
@@ -258,6 +266,19 @@ class LadderPass:
         values = expand_leaves(leaves, wiring.outputs, n_clean=self._n_clean, n_rows=n_rows)
         values[wiring.stream_out] = stream
         return leaves.rebuilt(values)
+
+    def _append_at_exit(self, layer: Layer, stream: Tensor, entering: Tensor) -> Tensor:
+        """For the block's output, perturbed copies of the clean rows are appended when the layer has run."""
+        if self.perturber is None or self.perturber.site != "block_output":
+            return stream
+        draws, wiring = self.variants.get(layer.index, ()), layer.wiring
+        clean = self._clean(stream, wiring)
+        if self.see is not None:
+            self.see(layer.index, clean)
+        if not draws:
+            return stream
+        rows = self.perturber(clean, entering=entering, layer=layer.index, draws=draws, first=self._first)
+        return append_rows(stream, from_rows_first(rows.flatten(0, 1), wiring), wiring.batch_axis)
 
     def _clean_output(self, leaves: Leaves, wiring: Wiring) -> Any:
         """A layer's output for the clean rows alone."""
@@ -363,7 +384,7 @@ def run_pass(ladder: LadderPass) -> LadderRows:
 
     Raises:
         AnatomyError: If the layers are called in a form that batches of two and three do not show.
-        SiteError: If a layer's memory does not have the rows that reach it.
+        UnusableCacheError: If a layer's memory does not have the rows that reach it.
     """
     try:
         return replace(ladder).run()

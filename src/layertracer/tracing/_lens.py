@@ -15,7 +15,7 @@ from layertracer._types import Sample
 from layertracer.tasks import Task
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._ladder import climb
-from layertracer.tracing._memory import default_budget_bytes, plan_pass
+from layertracer.tracing._memory import default_budget_bytes, plan_pass, row_bytes
 from layertracer.tracing._model import TracedModel, encode_for
 from layertracer.tracing._plain import plain_readout
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts, prepare_prompts
@@ -72,8 +72,7 @@ def read_layers(
     result = torch.empty(len(prompts), 1 + anatomy.n_layers, anatomy.d_vocab)
     for bucket in bucket_prompts(prompts):
         plan = plan_pass(
-            model.network,
-            length=len(bucket[0].ids),
+            row_bytes(model.network, len(bucket[0].ids)),
             n_variants=0,
             n_prompts=1 if model.self_check.row_by_row else len(bucket),
             budget_bytes=default_budget_bytes(model.network),

@@ -86,7 +86,7 @@ class PassPlan:
             return replace(self, n_prompts=self.n_prompts // 2, shortage=2 * self.shortage)
         return replace(self, n_variants=max(1, self.n_variants // 2), shortage=2 * self.shortage)
 
-    def variant_chunks(self, *, layers: Sequence[int], n_draws: int) -> list[dict[int, list[int]]]:
+    def passes(self, *, layers: Sequence[int], n_draws: int) -> tuple[Mapping[int, Sequence[int]], ...]:
         """Draws by layer for each pass; late layers come together, since their copies ride the shortest way."""
         variants = [(layer, draw) for layer in layers for draw in range(n_draws)]
         chunks: list[dict[int, list[int]]] = []
@@ -95,7 +95,7 @@ class PassPlan:
             for layer, draw in variants[start : start + self.n_variants]:
                 chunk.setdefault(layer, []).append(draw)
             chunks.append(chunk)
-        return chunks or [{}]
+        return tuple(chunks) or ({},)
 
 
 def out_of_memory(network: Network, length: int) -> OutOfMemoryError:
@@ -107,9 +107,9 @@ def out_of_memory(network: Network, length: int) -> OutOfMemoryError:
     )
 
 
-def plan_pass(network: Network, *, length: int, n_variants: int, n_prompts: int, budget_bytes: int) -> PassPlan:
+def plan_pass(bytes_per_row: int, *, n_variants: int, n_prompts: int, budget_bytes: int) -> PassPlan:
     """The largest pass within the budget: all perturbed copies of as many prompts as fit, else fewer copies of one."""
-    n_rows = max(1, budget_bytes // row_bytes(network, length))
+    n_rows = max(1, budget_bytes // bytes_per_row)
     fitting = n_rows // (1 + n_variants)
     if fitting >= 1:
         return PassPlan(n_prompts=min(n_prompts, fitting), n_variants=max(1, n_variants))

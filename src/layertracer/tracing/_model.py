@@ -14,8 +14,9 @@ from layertracer._types import Sample, SelfCheck
 from layertracer.models import Anatomy, Network, load_parts, make_network
 from layertracer.tasks import EncodedTask, encode_samples
 from layertracer.tracing._ladder import ArgumentAxes
+from layertracer.tracing._prefix_check import PrefixProof
 from layertracer.tracing._self_check import check_network
-from layertracer.tracing._state_check import StateProof
+from layertracer.tracing._state_check import StateProof, UnderstoodCache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +28,14 @@ class TracedModel:
         self_check: The proof, with the error of every check.
         axes: Batch axes of its layers' arguments, learnt as prompts come.
         state_proof: The proof of the site "state", made when it is first asked for.
+        prefix_proof: The proof that prompts may share prefixes, made when that is first worth it.
     """
 
     network: Network
     self_check: SelfCheck
     axes: ArgumentAxes
     state_proof: StateProof
+    prefix_proof: PrefixProof
 
     @property
     def module(self) -> nn.Module:
@@ -65,8 +68,12 @@ class TracedModel:
         return self.network.anatomy
 
     def check_everything(self) -> SelfCheck:
-        """The proof at load together with that of the site "state", which is otherwise made when it is first used."""
-        return self.state_proof.attempted(self.self_check)
+        """The proof at load together with those that are otherwise made when they are first needed."""
+        return self.prefix_proof.attempted(self.state_proof.attempted(self.self_check))
+
+    def check_so_far(self) -> SelfCheck:
+        """The proof at load together with what else was proved since."""
+        return self.prefix_proof.added_to(self.state_proof.added_to(self.self_check))
 
     def __repr__(self) -> str:
         """One line: name, layers, width, vocabulary, method."""
@@ -156,9 +163,11 @@ def prove(network: Network) -> TracedModel:
     """A network checked, see `check_network`."""
     axes = ArgumentAxes(network)
     check = check_network(network, axes)
+    cache = UnderstoodCache(network)
     return TracedModel(
         network=network,
         self_check=check,
         axes=axes,
-        state_proof=StateProof(network=network, row_by_row=check.row_by_row),
+        state_proof=StateProof(network=network, row_by_row=check.row_by_row, cache=cache),
+        prefix_proof=PrefixProof(network=network, is_climbed=check.method == "ladder", cache=cache),
     )

@@ -8,14 +8,15 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from layertracer._types import EncodedSample, Mask, Perturbation, Status
 from layertracer.models import fingerprint
 from layertracer.runs import ModelRecord, PromptRecord, TraceRecord, TraceSpec, collect_provenance
 from layertracer.tracing._model import TracedModel
 from layertracer.tracing._readings import Readings
-from layertracer.tracing._site_values import SiteValues
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ class RecordParts:
 def build_record(
     parts: RecordParts,
     readings: Readings,
-    site_values: SiteValues | None,
+    site_rms: Float[Tensor, "layer width"] | None,
     *,
     status: Status,
     error: BaseException | None,
@@ -42,12 +43,12 @@ def build_record(
 ) -> TraceRecord:
     """The record of the prompts that were finished, in the order given."""
     done = np.flatnonzero(readings.finished)
-    dimension, ratio = _dominant_dimensions(site_values, parts.model.anatomy.n_layers)
+    dimension, ratio = _dominant_dimensions(site_rms, parts.model.anatomy.n_layers)
     prompts = tuple(_prompt_record(parts.samples[index], readings, index) for index in done.tolist())
     return TraceRecord(
         spec=parts.spec,
         model=describe_model(parts.model),
-        self_check=parts.model.state_proof.added_to(parts.model.self_check),
+        self_check=parts.model.check_so_far(),
         provenance=collect_provenance(command=parts.command, started_at=parts.started_at),
         prompts=prompts,
         target_log_prob=readings.log_prob[done, 1:],
@@ -101,11 +102,13 @@ def _prompt_record(sample: EncodedSample, readings: Readings, index: int) -> Pro
     )
 
 
-def _dominant_dimensions(values: SiteValues | None, n_layers: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def _dominant_dimensions(
+    site_rms: Float[Tensor, "layer width"] | None, n_layers: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The dimension of the largest root mean square in each layer, and its ratio to the median dimension's."""
-    if values is None:
+    if site_rms is None:
         return np.zeros(n_layers, np.int32), np.full(n_layers, np.nan, np.float32)
-    rms = values.rms.numpy()
+    rms = site_rms.numpy()
     dimension = rms.argmax(axis=1).astype(np.int32)
     median = np.median(rms, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -14,8 +14,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from layertracer._errors import SiteError
-from layertracer.models import BatchAxis, Memory, StateMap, StatePiece, TensorPlace, copy_with, find_places
+from layertracer.models import (
+    BatchAxis,
+    Memory,
+    StateMap,
+    StatePiece,
+    TensorPlace,
+    UnusableCacheError,
+    copy_with,
+    find_places,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +89,7 @@ class OpenMemory:
         """Give a layer its memory for the rows that reach it, just before it runs.
 
         Raises:
-            SiteError: If the layer remembers another number of groups than reach it.
+            UnusableCacheError: If the layer remembers another number of groups than reach it.
         """
         for piece in self.before.state.pieces(layer):
             if piece.path in self.places:
@@ -97,7 +105,7 @@ class OpenMemory:
     def _put(self, path: str, tensor: Tensor) -> None:
         put = self.places[path].put
         if put is None:
-            raise SiteError(f"the cache's {path} cannot be exchanged")
+            raise UnusableCacheError(f"the cache's {path} cannot be exchanged")
         put(tensor)
 
     def _spread(self, tensor: Tensor, piece: StatePiece, *, layer: int, n_groups: int) -> Tensor:
@@ -105,7 +113,9 @@ class OpenMemory:
         axis, per_row, n_prompts = piece.batch.axis, piece.batch.per_row, self.before.n_prompts
         groups = tensor.unflatten(axis, (-1, n_prompts, per_row))
         if groups.shape[axis] not in (1, n_groups):
-            raise SiteError(f"layer {layer} remembers {groups.shape[axis]} groups of rows where {n_groups} reach it")
+            raise UnusableCacheError(
+                f"layer {layer} remembers {groups.shape[axis]} groups of rows where {n_groups} reach it"
+            )
         sizes = list(groups.shape)
         sizes[axis], sizes[axis + 1] = n_groups, self.n_prompts
         spread: Tensor = groups.expand(sizes).clone(memory_format=torch.contiguous_format).flatten(axis, axis + 2)

@@ -13,18 +13,17 @@ from functools import partial
 from itertools import cycle
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from layertracer._errors import NonFiniteError, SelfCheckError
-from layertracer._types import SITES, Check, Mask, SelfCheck, Site
+from layertracer._types import SITES, Check, SelfCheck, Site
 from layertracer.models import Network, is_out_of_memory, observe_calls, take_apart
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._gaps import largest_gap, worst_of
 from layertracer.tracing._ladder import ArgumentAxes, climb
-from layertracer.tracing._perturb import Perturber, make_perturber
 from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_readout
+from layertracer.tracing._probing import half_masked, one_of_each_kind, tolerance_of
 from layertracer.tracing._reduce import log_probs_of
 from layertracer.tracing._site_checks import check_sites
 from layertracer.tracing._site_layers import layers_with
@@ -63,20 +62,7 @@ class _Probe:
     def layers(self) -> list[int]:
         """Layers to try: the first, one in the middle, the last, and one of every kind."""
         layers = self.network.anatomy.layers
-        return sorted({0, len(layers) // 2, len(layers) - 1, *self.one_of_each_kind})
-
-    @property
-    def one_of_each_kind(self) -> list[int]:
-        """A layer of every kind of mixer and MLP."""
-        return sorted({(layer.mixer, layer.mlp): layer.index for layer in self.network.anatomy.layers}.values())
-
-    def perturber(self, site: Site) -> Perturber:
-        """Draw 0 keeps everything, draw 1 a random half."""
-        anatomy = self.network.anatomy
-        keep = np.ones((anatomy.n_layers, 2, anatomy.d_model), dtype=bool)
-        keep[:, 1] = np.random.default_rng(0).random((anatomy.n_layers, anatomy.d_model)) < 0.5
-        mask = Mask.explicit(keep, site=site)
-        return make_perturber(mask, n_layers=anatomy.n_layers, width=anatomy.d_model, device=self.network.device)
+        return sorted({0, len(layers) // 2, len(layers) - 1, *one_of_each_kind(self.network)})
 
 
 @torch.inference_mode()
@@ -132,7 +118,7 @@ def _plain_only(network: Network, checks: tuple[Check, ...], *, notes: tuple[str
     probe = _Probe(network=network, axes=ArgumentAxes(network), ids=ids, own=own)
     n_layers = network.anatomy.n_layers
     readout = log_probs_of(plain_readout(network, ids, read=probe.last, layer=n_layers - 1))[:, 0]
-    perturber = probe.perturber("block_output")
+    perturber = half_masked(network, "block_output")
     kept = [
         log_probs_of(plain_perturbed(network, ids, read=probe.last, perturber=perturber, layer=layer, draw=0))[:, 0]
         for layer in probe.layers
@@ -202,7 +188,7 @@ def _refuse_memory(probe: _Probe) -> None:
     network, source = probe.network, probe.network.call.source
     turned = network if source is None else network.reading(source.flip(0))
     error = largest_gap(log_probs_of(plain_logits(turned, probe.ids.flip(0), read=probe.last))[:, 0].flip(0), probe.own)
-    if not error <= _tolerance(network, "nats"):
+    if not error <= tolerance_of(network, "nats"):
         raise SelfCheckError(
             f"{network.name!r} cannot be read: two prompts in the other order give something else (by {error:.2g} "
             "nats), although a prompt alone gives what it gives in a batch. It keeps something between calls, such as "
@@ -261,7 +247,7 @@ def _ladder_readings(
         probe.network,
         probe.ids,
         read=probe.last,
-        perturber=probe.perturber(site),
+        perturber=half_masked(probe.network, site),
         variants=dict.fromkeys(layers, draws),
         axes=probe.axes,
     )
@@ -281,7 +267,7 @@ def _plain_gap(probe: _Probe, site: Site, layers: Sequence[int], js: dict[tuple[
 
     Alone, because rows that see one another give the same in a batch by either method.
     """
-    perturber = probe.perturber(site)
+    perturber = half_masked(probe.network, site)
     gaps = []
     for layer, row in zip(layers, cycle(range(_N_PROMPTS)), strict=False):
         network, ids = probe.network.row(row), probe.ids[row].unsqueeze(0)
@@ -293,9 +279,7 @@ def _plain_gap(probe: _Probe, site: Site, layers: Sequence[int], js: dict[tuple[
 
 def _masking_error(probe: _Probe, site: Site) -> float:
     """How far the ladder's JS at a site is from the plain method's, for a layer of every kind that has the site."""
-    having = set(layers_with(site, probe.network))
-    kinds = {(layer.mixer, layer.mlp): layer.index for layer in probe.network.anatomy.layers if layer.index in having}
-    layers = sorted(kinds.values())
+    layers = one_of_each_kind(probe.network, layers_with(site, probe.network))
     return _plain_gap(probe, site, layers, _ladder_readings(probe, site, layers, draws=(1,))[1])
 
 
@@ -303,7 +287,7 @@ def _check(network: Network, name: str, error: float, *, meaning: str | None = N
     """An error held against its tolerance, which follows the precision of the model's numbers."""
     unit: Literal["bits", "nats"] = "bits" if name in ("identity", "plain_identity", "ladder", *SITES) else "nats"
     # Additions are compared with the sum that a layer itself rounds several times.
-    tolerance = _tolerance(network, unit, roundings=4 if name in SITES else 1)
+    tolerance = tolerance_of(network, unit, roundings=4 if name in SITES else 1)
     return Check(
         name=name,
         error=error,
@@ -312,9 +296,3 @@ def _check(network: Network, name: str, error: float, *, meaning: str | None = N
         passed=error <= tolerance,
         meaning=meaning or _MEANINGS[name],
     )
-
-
-def _tolerance(network: Network, unit: Literal["bits", "nats"], *, roundings: int = 1) -> float:
-    """The largest error that rounding explains."""
-    eps = torch.finfo(network.dtype).eps if network.dtype.is_floating_point else 1e-2
-    return max(1e-3, 64 * eps) if unit == "nats" else max(1e-5, roundings * eps)

@@ -16,7 +16,8 @@ from layertracer._types import Site
 from layertracer.models import Layer, Network, Role, take_apart
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._branches import role_at, watching
-from layertracer.tracing._memory import plan_pass
+from layertracer.tracing._memory import plan_pass, row_bytes
+from layertracer.tracing._perturb import Fills
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts
 from layertracer.tracing._rows import stream_positions, to_rows_first
 from layertracer.tracing._tail import replacing_forward
@@ -26,60 +27,85 @@ _Chosen = dict[tuple[int, int], int]
 """Entry in the bank for each prompt and position that stands in it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SiteValues:
-    """Values at a site over all prompts and positions of a trace.
+class SiteSums:
+    """Sums over what stood at the site of each layer, in float64, where it stands.
 
-    Attributes:
-        mean: Mean of each dimension.
-        rms: Root mean square of each dimension.
-        bank: Values at up to 256 positions, chosen by a seed.
+    Taken at once: the model may go on to add to the same tensor in place.
+
+    Args:
+        n_layers: How many layers the model has.
+        width: Width of its stream.
     """
 
-    mean: Float[Tensor, "layer width"]
-    rms: Float[Tensor, "layer width"]
-    bank: Float[Tensor, "layer entry width"]
+    def __init__(self, n_layers: int, width: int) -> None:
+        self._shape = (n_layers, width)
+        self._sums: dict[int, tuple[Tensor, Tensor, int]] = {}
+
+    def see(self, layer: int, values: Float[Tensor, "*place width"]) -> None:
+        """Take in what stands at a layer's site."""
+        flat = values.flatten(0, -2).double()
+        self._take(layer, flat.sum(dim=0), flat.square().sum(dim=0), len(flat))
+
+    def add(self, other: SiteSums, *, times: int = 1) -> None:
+        """Take in what another one saw, as if it had seen it that many times."""
+        for layer, (total, squares, count) in other._sums.items():
+            self._take(layer, times * total, times * squares, times * count)
+
+    def _take(self, layer: int, total: Tensor, squares: Tensor, count: int) -> None:
+        if layer in self._sums:
+            before = self._sums[layer]
+            total, squares, count = before[0] + total, before[1] + squares, before[2] + count
+        self._sums[layer] = total, squares, count
+
+    def means(self) -> Float[Tensor, "layer width"]:
+        """Mean of each dimension; 0 where nothing was seen."""
+        return self._over_counts(0)
+
+    def rms(self) -> Float[Tensor, "layer width"]:
+        """Root mean square of each dimension; 0 where nothing was seen."""
+        return self._over_counts(1).sqrt()
+
+    def _over_counts(self, which: int) -> Tensor:
+        result = torch.zeros(self._shape, dtype=torch.float64)
+        for layer, sums in self._sums.items():
+            result[layer] = (sums[0] if which == 0 else sums[1]).cpu() / sums[2]
+        return result.float()
 
 
 @torch.inference_mode()
 def collect_site_values(
     network: Network, prompts: Sequence[Prompt], site: Site, *, seed: int, budget_bytes: int, row_by_row: bool = False
-) -> SiteValues:
-    """Statistics of a site from one clean run over all prompts.
+) -> tuple[SiteSums, Fills]:
+    """Sums over a site from one clean run over all prompts, and what masked dimensions may become.
 
     They do not depend on how prompts are batched, nor on their order.
     """
     chosen = _choose_entries(prompts, seed=seed)
-    totals = _Totals(network, n_entries=len(chosen))
+    n_layers, width = network.anatomy.n_layers, network.anatomy.d_model
+    sums, bank = SiteSums(n_layers, width), torch.zeros(n_layers, len(chosen), width)
     for bucket in bucket_prompts(prompts):
-        length = len(bucket[0].ids)
         plan = plan_pass(
-            network,
-            length=length,
+            row_bytes(network, len(bucket[0].ids)),
             n_variants=0,
             n_prompts=1 if row_by_row else len(bucket),
             budget_bytes=budget_bytes,
         )
         for _, seen in run_batches(network, bucket, plan, lambda batch, _: _see_batch(network, batch, site, chosen)):
-            totals.add(seen)
-    return totals.values()
+            sums.add(seen.sums)
+            for (layer, entry), values in seen.entries.items():
+                bank[layer, entry] = values
+    return sums, Fills(mean=sums.means(), bank=bank)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """Sums over what stood at one layer's site, and the values for the bank.
+    """What stood at the site in one clean run: sums, and the values for the bank by layer and entry."""
 
-    Taken at once: the model may go on to add to the same tensor in place.
-    """
-
-    layer: int
-    total: Tensor
-    squares: Tensor
-    count: int
-    entries: dict[int, Tensor]
+    sums: SiteSums
+    entries: dict[tuple[int, int], Tensor]
 
 
-def _see_batch(network: Network, batch: Sequence[Prompt], site: Site, chosen: _Chosen) -> list[_Seen]:
+def _see_batch(network: Network, batch: Sequence[Prompt], site: Site, chosen: _Chosen) -> _Seen:
     """What stands at the site of every layer, in one clean run."""
     wiring = network.anatomy.layers[0].wiring
     wanted = [
@@ -88,22 +114,12 @@ def _see_batch(network: Network, batch: Sequence[Prompt], site: Site, chosen: _C
         for position in range(len(prompt.ids))
         if (prompt.index, position) in chosen
     ]
-    seen: list[_Seen] = []
+    seen = _Seen(sums=SiteSums(network.anatomy.n_layers, network.anatomy.d_model), entries={})
 
     def see(layer: int, values: Tensor) -> None:
-        flat = values.flatten(0, -2).double()
-        seen.append(
-            _Seen(
-                layer=layer,
-                total=flat.sum(dim=0).cpu(),
-                squares=flat.square().sum(dim=0).cpu(),
-                count=len(flat),
-                entries={
-                    entry: values[row, position].reshape(-1, values.shape[-1])[0].float().cpu().clone()
-                    for row, position, entry in wanted
-                },
-            )
-        )
+        seen.sums.see(layer, values)
+        for row, position, entry in wanted:
+            seen.entries[layer, entry] = values[row, position].reshape(-1, values.shape[-1])[0].float().cpu().clone()
 
     bound, ids = bind_batch(network, batch)
     with observing_site(network, site, see):
@@ -147,28 +163,3 @@ def _choose_entries(prompts: Sequence[Prompt], *, seed: int) -> _Chosen:
     generator = np.random.default_rng([seed, len(places)])
     picks = generator.permutation(len(places))[:_BANK_SIZE]
     return {places[pick]: entry for entry, pick in enumerate(picks.tolist())}
-
-
-class _Totals:
-    """Sums over positions, and the bank, as batches come in."""
-
-    def __init__(self, network: Network, *, n_entries: int) -> None:
-        shape = (network.anatomy.n_layers, network.anatomy.d_model)
-        self._sum = torch.zeros(shape, dtype=torch.float64)
-        self._squares = torch.zeros(shape, dtype=torch.float64)
-        self._count = torch.zeros(shape[0], 1, dtype=torch.float64)
-        self._bank = torch.zeros(shape[0], n_entries, shape[1])
-
-    def add(self, seen: Sequence[_Seen]) -> None:
-        """Take in what was seen of one batch."""
-        for one in seen:
-            self._sum[one.layer] += one.total
-            self._squares[one.layer] += one.squares
-            self._count[one.layer] += one.count
-            for entry, values in one.entries.items():
-                self._bank[one.layer, entry] = values
-
-    def values(self) -> SiteValues:
-        """The statistics."""
-        count = self._count.clamp(min=1)
-        return SiteValues(mean=(self._sum / count).float(), rms=(self._squares / count).sqrt().float(), bank=self._bank)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from layertracer._errors import SiteError, UsageError
-from layertracer.models import Memory, Network, StateMap
+from layertracer.models import Memory, Network, StateMap, UnusableCacheError
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._memory import PassPlan, plan_pass, row_bytes
 from layertracer.tracing._prompts import Prompt
@@ -73,8 +73,18 @@ class StateSite:
         return tuple(index for index in range(self.network.anatomy.n_layers) if index not in without)
 
     def read_prefix(self, ids: Tensor, *, n_after: int) -> Memory:
-        """What the model remembers of all tokens but the last `n_after`."""
-        return self.state.read(ids[:, : ids.shape[1] - n_after])
+        """What the model remembers of all tokens but the last `n_after`.
+
+        Raises:
+            SiteError: If it remembers it in a form that probes of that length do not explain.
+        """
+        try:
+            return self.state.read(ids[:, : ids.shape[1] - n_after])
+        except UnusableCacheError as error:
+            raise SiteError(
+                f"What {self.network.name!r} remembers of these prompts cannot be masked, because {error}. Use "
+                "site='block_output', or prompts of another length."
+            ) from error
 
     def clean(self, memory: Memory, tokens: Tensor) -> Tensor:
         """Log-probabilities [prompt, read, d_vocab] after each of the `tokens` [prompt, read] that follow `memory`."""
@@ -158,7 +168,9 @@ class StatePass:
         site, n_layers = self.site, len(self.site.layers)
         if site.way.one_row:
             return PassPlan(n_prompts=1, n_variants=1)
-        prefix = plan_pass(site.network, length=length, n_variants=0, n_prompts=n_prompts, budget_bytes=budget_bytes)
+        prefix = plan_pass(
+            row_bytes(site.network, length), n_variants=0, n_prompts=n_prompts, budget_bytes=budget_bytes
+        )
         logits = 4 * _LOGITS_ALIVE * n_read * site.network.anatomy.d_vocab
         n_rows = max(1, budget_bytes // (2 * site.state.row_bytes(length) + logits + row_bytes(site.network, n_read)))
         n_prompts = min(prefix.n_prompts, n_rows)

@@ -19,6 +19,7 @@ from layertracer.models import (
     Network,
     StateMap,
     StatePiece,
+    UnusableCacheError,
     find_tensors,
     hooking,
     is_out_of_memory,
@@ -27,6 +28,7 @@ from layertracer.models import (
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._gaps import largest_gap, worst_of
 from layertracer.tracing._plain import plain_logits
+from layertracer.tracing._probing import one_of_each_kind
 from layertracer.tracing._reduce import log_probs_of
 from layertracer.tracing._rows import to_rows_first
 from layertracer.tracing._state import STEP_WAYS, StateSite
@@ -58,16 +60,54 @@ _PERTURBER = _HalfGone()
 
 
 @dataclass(slots=True)
+class UnderstoodCache:
+    """A model's cache, understood when it is first asked for.
+
+    Attributes:
+        network: The model.
+    """
+
+    network: Network
+    _state: StateMap | None = field(default=None, init=False)
+
+    def state(self) -> StateMap:
+        """Which tensors of it are which layer's.
+
+        Raises:
+            UnusableCacheError: If that cannot be told.
+        """
+        if self._state is None:
+            self._state = _understand(self.network)
+        return self._state
+
+
+def _understand(network: Network) -> StateMap:
+    if network.call.has_encoder:
+        raise UnusableCacheError("it has an encoder, whose output its decoder's cache holds too")
+    try:
+        with torch.inference_mode():
+            return StateMap(network)
+    except UnusableCacheError:
+        raise
+    except Exception as error:  # whatever a model's own code raises with a cache means that nothing is to be had of it
+        if is_out_of_memory(error):
+            raise
+        raise UnusableCacheError(f"running it with its cache raised {_first_line(error)}") from error
+
+
+@dataclass(slots=True)
 class StateProof:
     """The site "state" of a model, proved when it is first asked for; the verdict is kept.
 
     Attributes:
         network: The model.
         row_by_row: Whether its prompts see one another in a batch.
+        cache: Its cache, understood.
     """
 
     network: Network
     row_by_row: bool
+    cache: UnderstoodCache
     _site: StateSite | None = field(default=None, init=False)
     _checks: tuple[Check, ...] = field(default=(), init=False)
     _refusal: str | None = field(default=None, init=False)
@@ -80,7 +120,7 @@ class StateProof:
         """
         if self._site is None and self._refusal is None:
             try:
-                self._site, self._checks = prove_state(self.network, row_by_row=self.row_by_row)
+                self._site, self._checks = prove_state(self.cache, row_by_row=self.row_by_row)
             except SiteError as error:
                 self._refusal = str(error)
         if self._site is None:
@@ -101,22 +141,17 @@ class StateProof:
 
 
 @torch.inference_mode()
-def prove_state(network: Network, *, row_by_row: bool) -> tuple[StateSite, tuple[Check, ...]]:
+def prove_state(cache: UnderstoodCache, *, row_by_row: bool) -> tuple[StateSite, tuple[Check, ...]]:
     """The site "state" of a model, and the errors that were measured.
 
     Raises:
         SiteError: If the model has no such site, or it could not be proved right.
     """
-    if network.call.has_encoder:
-        raise _refusal(network, "it has an encoder, whose output its decoder's cache holds too")
+    network = cache.network
     try:
-        state = StateMap(network)
-    except SiteError:
-        raise
-    except Exception as error:  # whatever a model's own code raises with a cache means that the site is not for it
-        if is_out_of_memory(error):
-            raise
-        raise _refusal(network, f"running it with its cache raised {_first_line(error)}") from error
+        state = cache.state()
+    except UnusableCacheError as error:
+        raise _refusal(network, f"its cache cannot be used, because {error}") from error
     refuse_missing(state, network)
     reasons = []
     for way in STEP_WAYS:
@@ -204,7 +239,7 @@ class _Probe:
 
     def rows_error(self) -> float:
         """How far the JS of memories perturbed in one batch is from that of the last prompt alone, one at a time."""
-        layers = _one_of_each_kind(self.site)
+        layers = sorted({self.site.layers[0], *one_of_each_kind(self.site.network, self.site.layers)})
         together = js_divergence(self._perturbed([(layer, 1) for layer in layers]), self.clean)[:, -1]
         alone = [js_divergence(self._alone(layer), self.clean[-1:])[0] for layer in layers]
         return worst_of(largest_gap(one, other) for one, other in zip(together, alone, strict=True))
@@ -249,11 +284,6 @@ class _Probe:
         groups = [[variant] for variant in variants] if self.site.way.one_row else [variants]
         tokens = self.tokens[:, :n_read]
         return torch.cat([self.site.perturbed(self.memory, tokens, _PERTURBER, group) for group in groups])
-
-
-def _one_of_each_kind(site: StateSite) -> list[int]:
-    layers = [site.network.anatomy.layers[index] for index in site.layers]
-    return sorted({layers[0].index, *{(layer.mixer, layer.mlp): layer.index for layer in layers}.values()})
 
 
 def _relative_gap(one: Tensor, other: Tensor) -> float:

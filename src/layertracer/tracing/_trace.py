@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
+
+from torch import Tensor
 
 from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError, SiteError, UsageError
 from layertracer._types import SITES, Mask, Noise, Perturbation, Sample, Skip, Status, TargetKind, TargetTokens
 from layertracer.measures import OnsetCriterion, Rise
 from layertracer.runs import TraceRecord, TraceSpec
 from layertracer.tasks import EncodedTask, Task, load_task
-from layertracer.tracing._engine import N_TOP, Engine
+from layertracer.tracing._cached_ladder import CachedLadder
+from layertracer.tracing._climber import Climber
+from layertracer.tracing._engine import Engine
+from layertracer.tracing._measure import N_TOP
 from layertracer.tracing._memory import default_budget_bytes, parse_memory
 from layertracer.tracing._model import TracedModel, encode_for
 from layertracer.tracing._perturb import Fills, Perturber, make_perturber
+from layertracer.tracing._prefixes import PrefixNode, plan_prefixes, tokens_saved, without_prefixes
 from layertracer.tracing._prompts import Prompt, prepare_prompts
 from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._record import RecordParts, build_record
-from layertracer.tracing._site_values import SiteValues, collect_site_values
+from layertracer.tracing._site_values import SiteSums, collect_site_values
 from layertracer.tracing._state import StatePass, refuse_without_prefix
 from layertracer.tracing._state_perturb import make_state_perturber
+
+_WORTH_PROVING = 256
+"""Tokens that sharing must save before it is worth proving right, which takes a few seconds, once for each model."""
 
 
 class TraceInterrupted(KeyboardInterrupt):
@@ -46,6 +55,7 @@ class TraceOptions:
         onset: When the target counts as risen.
         target: "answer" follows the sample's answer, "model" the model's own top token.
         target_tokens: "first" follows the answer's first token, "all" the teacher-forced product.
+        share_prefix: Whether what prompts have in common is read once, where that is proved right.
         chat: Whether prompts are put into the tokenizer's chat template.
         seed: Seed of the bootstrap.
         memory: Memory that a pass may take, e.g. "4GiB"; None for a share of what is free.
@@ -56,6 +66,7 @@ class TraceOptions:
     onset: OnsetCriterion = field(default_factory=Rise)
     target: TargetKind = "answer"
     target_tokens: TargetTokens = "first"
+    share_prefix: bool = True
     chat: bool = False
     seed: int = 0
     memory: str | int | None = None
@@ -108,7 +119,8 @@ def trace_model(
 
     def record(status: Status, error: BaseException | None = None) -> TraceRecord:
         elapsed_s = time.perf_counter() - began
-        return build_record(parts, run.readings, run.site_values, status=status, error=error, elapsed_s=elapsed_s)
+        all_parts = replace(parts, warnings=(*parts.warnings, *run.notes))
+        return build_record(all_parts, run.readings, run.site_rms, status=status, error=error, elapsed_s=elapsed_s)
 
     try:
         run.measure()
@@ -143,7 +155,8 @@ class _Run:
         self._budget_bytes = (
             parse_memory(options.memory) if options.memory is not None else default_budget_bytes(model.network)
         )
-        self.site_values: SiteValues | None = None
+        self._sums: SiteSums | None = None
+        self.notes: list[str] = []
         self.readings = Readings.empty(
             n_prompts=len(prompts),
             n_layers=model.anatomy.n_layers,
@@ -151,28 +164,62 @@ class _Run:
             n_top=min(N_TOP, model.anatomy.d_vocab),
         )
 
+    @property
+    def site_rms(self) -> Tensor | None:
+        """Root mean square of what stood at the site, [layer, width]; None where it was not looked at."""
+        return None if self._sums is None else self._sums.rms()
+
     def measure(self) -> None:
-        """Look at the site in clean runs, then run the ladder (or the plain method) over all prompts."""
+        """Run the ladder (or the plain method) over all prompts, after a look at the site where a mask is filled."""
         model, perturbation = self._model, self._options.perturbation
         state = self._make_state_pass() if perturbation.site == "state" else None
         # Made before anything runs, since it refuses a mask of the wrong shape.
         perturber = self._make_perturber() if state is None else None
-        self.site_values = self._look_at_site() if state is None else None
-        if self.site_values is not None and _fills_from_runs(perturbation):
-            perturber = self._make_perturber(Fills(mean=self.site_values.mean, bank=self.site_values.bank))
-        Engine(
+        sums = None
+        if _fills_from_runs(perturbation) or (state is None and model.self_check.method == "plain"):
+            self._sums, fills = self._look_at_site()
+            perturber = self._make_perturber(fills)
+        elif state is None:
+            self._sums = sums = SiteSums(model.anatomy.n_layers, model.anatomy.d_model)
+        root, cached = self._find_prefixes()
+        climber = Climber(
             network=model.network,
             axes=model.axes,
             perturber=perturber,
-            n_draws=perturbation.n_draws,
             last_only=perturbation.positions == "last",
+            cached=cached,
+            sees_site=sums is not None,
+        )
+        Engine(
+            climber=climber,
+            n_draws=perturbation.n_draws,
             method=model.self_check.method,
             row_by_row=model.self_check.row_by_row,
             budget_bytes=self._budget_bytes,
             readings=self.readings,
             state=state,
+            sums=sums,
             on_progress=self._on_progress,
-        ).run(self._prompts)
+            notes=self.notes,
+        ).run(root)
+
+    def _find_prefixes(self) -> tuple[PrefixNode, CachedLadder | None]:
+        """The prompts grouped by what they have in common, and how rows go on from there."""
+        alone = without_prefixes(self._prompts), None
+        perturbation, proof = self._options.perturbation, self._model.prefix_proof
+        if perturbation.site == "state" or not self._options.share_prefix:
+            return alone
+        saved = tokens_saved(plan_prefixes(self._prompts))
+        if perturbation.positions == "last":
+            saved += sum(prompt.read[0] for prompt in self._prompts)
+        if saved < (_WORTH_PROVING if not proof.is_made(perturbation.site) else 1):
+            return alone
+        try:
+            cached = proof.ladder(perturbation.site)
+        except SiteError as refusal:
+            self.notes.append(f"Prompts share no prefix, which takes longer: {refusal}.")
+            return alone
+        return plan_prefixes(self._prompts, shortest=cached.way.shortest), cached
 
     def _make_state_pass(self) -> StatePass:
         perturbation, site = self._options.perturbation, self._model.state_proof.site()
@@ -180,8 +227,8 @@ class _Run:
         perturber = make_state_perturber(perturbation, site.state, n_layers=self._model.anatomy.n_layers)
         return StatePass(site=site, perturber=perturber, n_draws=perturbation.n_draws)
 
-    def _look_at_site(self) -> SiteValues | None:
-        """What stands at the site in clean runs; None where memory does not allow it and nothing depends on it."""
+    def _look_at_site(self) -> tuple[SiteSums | None, Fills | None]:
+        """What stands at the site in clean runs; nothing where memory does not allow it and nothing depends on it."""
         perturbation = self._options.perturbation
         try:
             return collect_site_values(
@@ -195,7 +242,7 @@ class _Run:
         except OutOfMemoryError:
             if _fills_from_runs(perturbation):
                 raise
-            return None  # the prompts that do fit are still traced
+            return None, None  # the prompts that do fit are still traced
 
     def _make_perturber(self, fills: Fills | None = None) -> Perturber:
         anatomy = self._model.anatomy

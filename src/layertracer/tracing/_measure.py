@@ -1,0 +1,99 @@
+"""From a batch of prompts to its numbers, by the ladder or by the plain method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from layertracer.models import Network
+from layertracer.tracing._divergence import js_divergence
+from layertracer.tracing._ladder import LadderRows
+from layertracer.tracing._perturb import Perturber
+from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_readout
+from layertracer.tracing._prompts import Prompt
+from layertracer.tracing._reduce import LensStatistics, Reduction, log_probs_of, measure_lens
+
+N_TOP = 5
+"""How many of the most probable tokens are kept for each prompt and layer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """The numbers of a batch.
+
+    Attributes:
+        lens: Lens statistics [prompt, read, 1 + layer]; entry 0 is read from the embeddings.
+        js: JS divergence [prompt] in bits of each layer and draw, the mean over the positions that are read.
+    """
+
+    lens: LensStatistics
+    js: dict[tuple[int, int], Tensor]
+
+
+def measure_rows(passes: Iterable[LadderRows], batch: Sequence[Prompt], reduction: Reduction) -> Measured:
+    """The numbers of a batch, from the passes over it.
+
+    Args:
+        passes: Their rows; each pass begins when the rows of the one before are reduced.
+        batch: The prompts.
+        reduction: How rows become numbers.
+    """
+    js: dict[tuple[int, int], Tensor] = {}
+    lens: LensStatistics | None = None
+    for rows in passes:
+        clean = rows.rungs[-1]
+        if lens is None:
+            targets = _targets(batch, clean, reduction)
+            lens = reduction.lens(torch.stack([rows.embedding, *rows.rungs], dim=2), targets, n_top=N_TOP)
+        if rows.variants:
+            bits = reduction.js_bits(clean.flatten(0, 1), rows.perturbed.flatten(1, 2))
+            per_prompt = bits.unflatten(1, clean.shape[:2]).mean(dim=-1)
+            js.update(zip(rows.variants, per_prompt, strict=True))
+    assert lens is not None  # there is always a first pass
+    return Measured(lens=lens, js=js)
+
+
+def measure_plain(
+    network: Network,
+    ids: Tensor,
+    batch: Sequence[Prompt],
+    *,
+    perturber: Perturber | None,
+    variants: Sequence[tuple[int, int]],
+) -> Measured:
+    """The same numbers from one forward for each rung, layer and draw.
+
+    Args:
+        network: The model.
+        ids: Token ids [prompt, position].
+        batch: The prompts.
+        perturber: What is done to its layers.
+        variants: Layers and draws.
+    """
+    read = batch[0].read
+    own = log_probs_of(plain_logits(network, ids, read=read))
+    targets = own.argmax(dim=-1)
+    if batch[0].target_ids:
+        targets = torch.tensor([prompt.target_ids for prompt in batch], device=own.device)
+    rungs = [
+        measure_lens(log_probs_of(plain_readout(network, ids, read=read, layer=layer)), targets, n_top=N_TOP)
+        for layer in range(-1, network.anatomy.n_layers - 1)
+    ]
+    lens = LensStatistics.stacked([*rungs, measure_lens(own, targets, n_top=N_TOP)], dim=2)
+    js: dict[tuple[int, int], Tensor] = {}
+    for layer, draw in variants if perturber is not None else ():
+        assert perturber is not None  # as above
+        perturbed = plain_perturbed(network, ids, read=read, perturber=perturber, layer=layer, draw=draw)
+        js[layer, draw] = js_divergence(log_probs_of(perturbed), own).mean(dim=-1)
+    return Measured(lens=lens, js=js)
+
+
+def _targets(batch: Sequence[Prompt], clean: Tensor, reduction: Reduction) -> Tensor:
+    """Tokens followed [prompt, read]: the answers, or the model's own top tokens."""
+    if batch[0].target_ids:
+        return torch.tensor([prompt.target_ids for prompt in batch], device=clean.device)
+    any_target = torch.zeros(clean.shape[:2], dtype=torch.long, device=clean.device)
+    return reduction.lens(clean.unsqueeze(2), any_target, n_top=1).top_ids[:, :, 0, 0]
