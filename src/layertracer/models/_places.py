@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from layertracer.models._observe import hooking
 
 
+_MOST_AXES_OF_ONE_POSITION = 3
+
+
 class Place(NamedTuple):
     """Where an operator runs.
 
@@ -74,6 +77,8 @@ class StreamShape:
             return seen.movedim((self.batch_axis, self.position_axis), (0, 1))
         rows, positions = self.shape[self.batch_axis], self.shape[self.position_axis]
         sizes = tuple(tensor.shape)
+        if positions == 1 and tensor.ndim > _MOST_AXES_OF_ONE_POSITION:
+            return None  # of a single position, masks and scores [row, head, 1, 1] would seem to be by position too
         if tensor.ndim == len(self.shape) and (sizes[self.batch_axis], sizes[self.position_axis]) == (rows, positions):
             moved: Tensor = tensor.movedim((self.batch_axis, self.position_axis), (0, 1))
             return moved

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from layertracer.models import Network, StateMap
-from layertracer.tracing._ladder import ArgumentAxes, CachedRun, LadderPass, LadderRows, SeeClean, Variants, run_pass
+from layertracer.tracing._argument_axes import ArgumentAxes, CachedRun
+from layertracer.tracing._ladder import LadderPass, LadderRows, SeeClean, Variants, run_pass
 from layertracer.tracing._perturb import Perturber
 from layertracer.tracing._row_memory import RowMemory
 

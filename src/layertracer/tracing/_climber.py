@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from layertracer.models import Network
+from layertracer.tracing._argument_axes import ArgumentAxes
 from layertracer.tracing._cached_ladder import CachedLadder, Work
-from layertracer.tracing._ladder import ArgumentAxes, LadderPass, LadderRows, Variants, run_pass
+from layertracer.tracing._ladder import LadderPass, LadderRows, Variants, run_pass
 from layertracer.tracing._perturb import LastPosition, Perturber
 from layertracer.tracing._row_memory import RowMemory
 from layertracer.tracing._rows import stream_positions

@@ -19,21 +19,15 @@ from torch import Tensor, nn
 
 from layertracer._errors import AnatomyError
 from layertracer.models import (
-    PROBE_BATCHES,
-    BatchAxis,
     Layer,
     Leaves,
     Network,
     Role,
-    Signature,
-    StateMap,
     Wiring,
-    batch_axes,
-    observe_calls,
     put_back,
-    signature_of,
     take_apart,
 )
+from layertracer.tracing._argument_axes import ArgumentAxes, CachedRun, UnfamiliarArguments
 from layertracer.tracing._branches import refuse_unseen, role_at, watching
 from layertracer.tracing._perturb import Perturber
 from layertracer.tracing._row_memory import OpenMemory, RowMemory
@@ -78,28 +72,6 @@ class LadderRows:
             variants=parts[-1].variants,
             memory=parts[-1].memory,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CachedRun:
-    """How a pass runs with the model's own cache.
-
-    Attributes:
-        state: The cache, understood.
-        before: What the rows remember of the tokens before; None at the beginning of a prompt.
-        with_positions: Whether the model is told which positions the tokens have.
-        keep: Whether what is remembered afterwards is wanted.
-    """
-
-    state: StateMap
-    before: RowMemory | None
-    with_positions: bool
-    keep: bool
-
-    @property
-    def n_before(self) -> int:
-        """How many tokens come before."""
-        return 0 if self.before is None else self.before.memory.n_tokens
 
 
 class _PassIsOver(Exception):  # noqa: N818 - not an error: it ends a forward whose tail is not needed
@@ -312,61 +284,6 @@ class LadderPass:
     def _read_clean(self, stream: Tensor, wiring: Wiring) -> Tensor:
         """The clean rows at the positions that are read, a copy."""
         return read_rows(self._clean(stream, wiring), wiring, self.read, length=self.ids.shape[1])
-
-
-class ArgumentAxes:
-    """The batch axes of the layers' arguments, for every form in which they have been seen.
-
-    Masks and tables may be absent in a short prompt and present in a long one, and differ after a prefix that the
-    model remembers. A new form is looked into by running two batches of its length.
-
-    Args:
-        network: The model.
-    """
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
-        self._known: dict[tuple[int, bool, Signature], tuple[BatchAxis | None, ...]] = {
-            (layer.index, False, layer.wiring.signature): layer.wiring.inputs for layer in network.anatomy.layers
-        }
-        self._looked_into: set[tuple[int, int]] = set()
-
-    def look_into(self, length: int, cached: CachedRun | None = None) -> None:
-        """Learn the axes of prompts of this length, where it may bring arguments in a form not seen before."""
-        n_before = 0 if cached is None else cached.n_before
-        if (n_before, length) in self._looked_into:
-            return
-        layers = self._network.anatomy.layers
-        records = []
-        for batch in PROBE_BATCHES:
-            network, ids = self._network.probe(batch=batch, length=n_before + length)
-            run = partial(network.call, ids)
-            if cached is not None and n_before:
-                _, memory = cached.state.call(ids[:, :n_before])
-                run = partial(cached.state.call, ids[:, n_before:], memory, with_positions=cached.with_positions)
-            records.append(observe_calls([layer.module for layer in layers], run))
-        for layer, one, other in zip(layers, *records, strict=True):
-            key = layer.index, n_before > 0, signature_of(one.inputs)
-            if key not in self._known:
-                self._known[key] = batch_axes(one.inputs, other.inputs)
-        self._looked_into.add((n_before, length))
-
-    def inputs(
-        self, layer: Layer, leaves: Leaves, *, length: int, cached: CachedRun | None
-    ) -> tuple[BatchAxis | None, ...]:
-        """The batch axes of one call's arguments."""
-        key = layer.index, cached is not None and cached.n_before > 0, signature_of(leaves)
-        if key not in self._known:
-            raise UnfamiliarArguments(length)
-        return self._known[key]
-
-
-class UnfamiliarArguments(Exception):  # noqa: N818 - not an error: it says that a length is to be looked into
-    """A layer was called with arguments in a form not seen before."""
-
-    def __init__(self, length: int) -> None:
-        super().__init__(length)
-        self.length = length
 
 
 def climb(

@@ -13,7 +13,7 @@ from torch import nn
 from layertracer._types import Sample, SelfCheck
 from layertracer.models import Anatomy, Network, load_parts, make_network
 from layertracer.tasks import EncodedTask, encode_samples
-from layertracer.tracing._ladder import ArgumentAxes
+from layertracer.tracing._argument_axes import ArgumentAxes
 from layertracer.tracing._prefix_check import PrefixProof
 from layertracer.tracing._self_check import check_network
 from layertracer.tracing._state_check import StateProof, UnderstoodCache

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from layertracer._errors import SiteError
 from layertracer._types import Check, SelfCheck, Site
 from layertracer.models import Network, StateMap, UnusableCacheError, is_out_of_memory
+from layertracer.tracing._argument_axes import ArgumentAxes
 from layertracer.tracing._cached_ladder import STRETCH_WAYS, CachedLadder, Work
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._gaps import largest_gap, worst_of
-from layertracer.tracing._ladder import ArgumentAxes, LadderRows, climb
+from layertracer.tracing._ladder import LadderRows, climb
 from layertracer.tracing._perturb import LastPosition, Perturber
 from layertracer.tracing._probing import half_masked, one_of_each_kind, tolerance_of
 from layertracer.tracing._reduce import log_probs_of

@@ -19,9 +19,10 @@ from torch import Tensor
 from layertracer._errors import NonFiniteError, SelfCheckError
 from layertracer._types import SITES, Check, SelfCheck, Site
 from layertracer.models import Network, is_out_of_memory, observe_calls, take_apart
+from layertracer.tracing._argument_axes import ArgumentAxes
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._gaps import largest_gap, worst_of
-from layertracer.tracing._ladder import ArgumentAxes, climb
+from layertracer.tracing._ladder import climb
 from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_readout
 from layertracer.tracing._probing import half_masked, one_of_each_kind, tolerance_of
 from layertracer.tracing._reduce import log_probs_of
