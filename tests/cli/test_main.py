@@ -50,6 +50,8 @@ def test_choices_are_those_of_the_library() -> None:
         assert Mask(scheme=scheme).scheme == scheme
     for fill in _choices.FILLS:
         assert Mask(fill=fill).fill == fill
+    for positions in _choices.POSITIONS:
+        assert Mask(positions=positions).positions == positions
     defaults = {option.name: option.default for option in main.commands["trace"].params}
     mask = Mask()
     assert (defaults["mask_fraction"], defaults["draws"], defaults["scheme"]) == (

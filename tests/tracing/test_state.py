@@ -430,9 +430,7 @@ def test_models_without_a_cache_are_refused() -> None:
     """A module that takes no use_cache keeps nothing; the other sites remain."""
     module = NanoGPT(d_vocab=101, d_model=32, n_layers=2, n_heads=4, max_length=64)
     model = lt.wrap_model(module, name="nanogpt")
-    with pytest.raises(
-        lt.SiteError, match=r"its cache cannot be used, because its forward takes no use_cache"
-    ):
+    with pytest.raises(lt.SiteError, match=r"its cache cannot be used, because its forward takes no use_cache"):
         lt.trace(model, as_samples(PROMPTS), perturbation=lt.Mask(site="state"))
     check = model.check_everything()
     assert check.passed

@@ -94,6 +94,7 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
     target: TargetKind = "answer",
     target_tokens: TargetTokens = "first",
     chat: bool = False,
+    share_prefix: bool | None = None,
     seed: int = 0,
     memory: str | int | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -102,7 +103,7 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
     """Where a model starts executing a task, and where it breaks most easily, out of one forward pass.
 
     Laws: the same inputs and seed give the same numbers; prompts come back in the order given; the numbers do not
-    depend on `memory` beyond rounding (1e-6).
+    depend on `memory` beyond rounding (1e-6), nor on `share_prefix` beyond 1e-5 bits (float32).
 
     Args:
         model: From `load_model` or `wrap_model`.
@@ -112,6 +113,8 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         target: "answer" follows the sample's answer, "model" the model's own top token.
         target_tokens: "first" follows the answer's first token, "all" the teacher-forced product over its tokens.
         chat: Whether prompts are put into the tokenizer's chat template.
+        share_prefix: Whether what prompts have in common (demonstrations, a system prompt) is read once for all of
+            them, with the model's own cache, where that is proved to give the same; None where it saves time.
         seed: Seed of the bootstrap intervals.
         memory: Memory that a pass may take, e.g. "4GiB", or bytes; None for a share of what is free.
         progress: Called with `done`, `total` and `stage` whenever prompts are finished.
@@ -132,6 +135,7 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         target=target,
         target_tokens=target_tokens,
         chat=chat,
+        share_prefix=share_prefix,
         seed=seed,
         memory=memory,
         command=command,

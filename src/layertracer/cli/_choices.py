@@ -6,6 +6,7 @@ They repeat what lower floors define, so that `--help` needs no NumPy; a test co
 SITES = ("block_output", "mixer_output", "mlp_output", "state")
 SCHEMES = ("partition", "random")
 FILLS = ("zero", "mean", "resample")
+POSITIONS = ("all", "last")
 PERTURBATIONS = ("mask", "noise", "skip")
 ONSETS = ("rise", "ratio", "abs_ratio", "first_top1", "half_max", "change_point")
 TARGETS = ("answer", "model")

@@ -16,6 +16,7 @@ from layertracer.cli._choices import (
     FILLS,
     ONSETS,
     PERTURBATIONS,
+    POSITIONS,
     SCHEMES,
     SITES,
     TARGET_TOKENS,
@@ -94,6 +95,12 @@ _perturbation_options = add_options(
     ),
     option("--fill", type=click.Choice(FILLS), default="zero", help="What masked dimensions become."),
     option(
+        "--positions",
+        type=click.Choice(POSITIONS),
+        default="all",
+        help="Perturb at every position of the prompt, or at its last one alone, which is far cheaper.",
+    ),
+    option(
         "--noise-scale",
         type=click.FloatRange(min=0),
         default=0.1,
@@ -107,6 +114,11 @@ _output_options = add_options(
         metavar="SIZE",
         default=None,
         help="Memory a pass may take, e.g. 4GiB.  [default: half of what is free, less on a CPU]",
+    ),
+    option(
+        "--share-prefix/--no-share-prefix",
+        default=None,
+        help="Read what prompts have in common once, where that is proved right.  [default: where it saves time]",
     ),
     option(
         "--out",
@@ -192,6 +204,7 @@ def _trace(
         target_tokens=settings["target_tokens"],
         chat=settings["chat"],
         seed=settings["seed"],
+        share_prefix=settings["share_prefix"],
         memory=settings["memory"],
         progress=advance,
         command=command_line(context),
@@ -219,15 +232,17 @@ def _make_perturbation(settings: Mapping[str, Any]) -> Perturbation:
 
     site, draws, seed = settings["site"], settings["draws"], settings["seed"]
     if settings["perturbation"] == "skip":
-        return Skip()
+        return Skip(positions=settings["positions"])
     if settings["perturbation"] == "noise":
-        return Noise(scale=settings["noise_scale"], site=site, draws=draws, seed=seed)
+        scale = settings["noise_scale"]
+        return Noise(scale=scale, site=site, draws=draws, positions=settings["positions"], seed=seed)
     return Mask(
         fraction=settings["mask_fraction"],
         site=site,
         draws=draws,
         scheme=settings["scheme"],
         fill=settings["fill"],
+        positions=settings["positions"],
         seed=seed,
     )
 

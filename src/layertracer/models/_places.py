@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from layertracer.models._observe import hooking
 
-
 _MOST_AXES_OF_ONE_POSITION = 3
 
 

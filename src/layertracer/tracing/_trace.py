@@ -55,7 +55,8 @@ class TraceOptions:
         onset: When the target counts as risen.
         target: "answer" follows the sample's answer, "model" the model's own top token.
         target_tokens: "first" follows the answer's first token, "all" the teacher-forced product.
-        share_prefix: Whether what prompts have in common is read once, where that is proved right.
+        share_prefix: Whether what prompts have in common is read once, where that is proved right; None where it is
+            worth it.
         chat: Whether prompts are put into the tokenizer's chat template.
         seed: Seed of the bootstrap.
         memory: Memory that a pass may take, e.g. "4GiB"; None for a share of what is free.
@@ -66,7 +67,7 @@ class TraceOptions:
     onset: OnsetCriterion = field(default_factory=Rise)
     target: TargetKind = "answer"
     target_tokens: TargetTokens = "first"
-    share_prefix: bool = True
+    share_prefix: bool | None = None
     chat: bool = False
     seed: int = 0
     memory: str | int | None = None
@@ -208,12 +209,14 @@ class _Run:
         """The prompts grouped by what they have in common, and how rows go on from there."""
         alone = without_prefixes(self._prompts), None
         perturbation, proof = self._options.perturbation, self._model.prefix_proof
-        if perturbation.site == "state" or not self._options.share_prefix:
+        wanted = self._options.share_prefix
+        if perturbation.site == "state" or wanted is False:
             return alone
         saved = tokens_saved(plan_prefixes(self._prompts))
         if perturbation.positions == "last":
             saved += sum(prompt.read[0] for prompt in self._prompts)
-        if saved < (_WORTH_PROVING if not proof.is_made(perturbation.site) else 1):
+        is_proved = wanted or proof.is_made(perturbation.site)
+        if saved < (1 if is_proved else _WORTH_PROVING):
             return alone
         try:
             cached = proof.ladder(perturbation.site)
