@@ -12,6 +12,7 @@ from layertracer.models._loading import LoadedParts, load_parts
 from layertracer.models._network import Network, make_network
 from layertracer.models._object_graph import find_tensors
 from layertracer.models._observe import CallRecord, hooking, observe_calls
+from layertracer.models._offload import execution_devices, is_placed, keeping_loaded
 from layertracer.models._places import Places, StreamShape
 from layertracer.models._pytree import Leaves, put_back, take_apart
 from layertracer.models._roles import Part
@@ -43,6 +44,7 @@ __all__ = [
     "StreamShape",
     "Wiring",
     "batch_axes",
+    "execution_devices",
     "find_logits",
     "find_tensors",
     "fingerprint",
@@ -50,7 +52,9 @@ __all__ = [
     "has_stream_shape",
     "hooking",
     "is_out_of_memory",
+    "is_placed",
     "is_quantised",
+    "keeping_loaded",
     "list_embedded",
     "load_parts",
     "make_network",
