@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from layertracer._types import Method
-from layertracer.models import Network
+from layertracer.models import Network, keeping_loaded
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._ladder import ArgumentAxes, climb
@@ -76,7 +76,7 @@ class Engine:
             NonFiniteError: If the model's output is NaN for a prompt.
             OutOfMemoryError: If not even one prompt with one perturbed copy fits.
         """
-        with torch.inference_mode():
+        with torch.inference_mode(), keeping_loaded(self.network.outer_modules):
             for bucket in bucket_prompts(prompts):
                 self._run_bucket(bucket)
 
@@ -104,7 +104,7 @@ class Engine:
         if self.last_only and perturber is not None:
             wiring = network.anatomy.layers[0].wiring
             last = stream_positions(wiring, batch[0].read[:1], length=ids.shape[1])
-            perturber = LastPosition(perturber=perturber, positions=tuple(last))
+            perturber = LastPosition(perturber=perturber, positions=last)
         measure = self._measure_ladder if self.method == "ladder" else self._measure_plain
         lens, js = measure(network, ids, batch, perturber, plan)
         if self.state is not None:
@@ -121,6 +121,7 @@ class Engine:
         """Lens statistics [prompt, read, 1 + layer], and JS [prompt] of each layer and draw."""
         read = batch[0].read
         reduction = self._reduction(plan)
+        targets = _answers(batch, ids)
         js: dict[tuple[int, int], Tensor] = {}
         lens: LensStatistics | None = None
         n_draws = 0 if perturber is None else self.n_draws
@@ -128,7 +129,8 @@ class Engine:
             rows = climb(network, ids, read=read, perturber=perturber, variants=variants, axes=self.axes)
             clean = rows.rungs[-1]
             if lens is None:
-                targets = _targets(batch, clean, reduction)
+                if targets is None:
+                    targets = _own_top(clean, reduction)
                 lens = reduction.lens(torch.stack([rows.embedding, *rows.rungs], dim=2), targets, n_top=N_TOP)
             if rows.variants:
                 bits = reduction.js_bits(clean.flatten(0, 1), rows.perturbed.flatten(1, 2))
@@ -148,10 +150,10 @@ class Engine:
         """As `_measure_ladder`, one forward for each rung, layer and draw."""
         del plan
         read = batch[0].read
+        targets = _answers(batch, ids)
         own = log_probs_of(plain_logits(network, ids, read=read))
-        targets = own.argmax(dim=-1)
-        if batch[0].target_ids:
-            targets = torch.tensor([prompt.target_ids for prompt in batch], device=own.device)
+        if targets is None:
+            targets = own.argmax(dim=-1)
         n_layers = network.anatomy.n_layers
         rungs = [
             measure_lens(log_probs_of(plain_readout(network, ids, read=read, layer=layer)), targets, n_top=N_TOP)
@@ -167,9 +169,14 @@ class Engine:
         return lens, js
 
 
-def _targets(batch: Sequence[Prompt], clean: Tensor, reduction: Reduction) -> Tensor:
-    """Tokens followed [prompt, read]: the answers, or the model's own top tokens."""
-    if batch[0].target_ids:
-        return torch.tensor([prompt.target_ids for prompt in batch], device=clean.device)
+def _answers(batch: Sequence[Prompt], ids: Tensor) -> Tensor | None:
+    """The answers as tokens followed [prompt, read], put on the device before anything runs; None without any."""
+    if not batch[0].target_ids:
+        return None
+    return torch.tensor([prompt.target_ids for prompt in batch], device=ids.device)
+
+
+def _own_top(clean: Tensor, reduction: Reduction) -> Tensor:
+    """The model's own top tokens [prompt, read]."""
     any_target = torch.zeros(clean.shape[:2], dtype=torch.long, device=clean.device)
     return reduction.lens(clean.unsqueeze(2), any_target, n_top=1).top_ids[:, :, 0, 0]

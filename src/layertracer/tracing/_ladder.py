@@ -178,7 +178,7 @@ class LadderPass:
             rows = self.perturber(self._clean(stream, wiring), entering=entering, layer=layer.index, draws=draws)
             stream = append_rows(stream, from_rows_first(rows.flatten(0, 1), wiring), wiring.batch_axis)
         if layer.index == self.network.anatomy.n_layers - 1:
-            self._rows = read_rows(to_rows_first(stream, wiring), wiring, self.read, length=self.ids.shape[1])
+            self._rows = self._read(to_rows_first(stream, wiring), wiring)
             raise _PassIsOver
         n_rows = stream.shape[wiring.batch_axis]
         values = expand_leaves(leaves, wiring.outputs, n_clean=self._n_clean, n_rows=n_rows)
@@ -191,7 +191,11 @@ class LadderPass:
 
     def _read_clean(self, stream: Tensor, wiring: Wiring) -> Tensor:
         """The clean rows at the positions that are read, a copy."""
-        return read_rows(self._clean(stream, wiring), wiring, self.read, length=self.ids.shape[1])
+        return self._read(self._clean(stream, wiring), wiring)
+
+    def _read(self, rows: Tensor, wiring: Wiring) -> Tensor:
+        """Rows at the positions that are read, a copy; on one device, on whichever the layer computes."""
+        return read_rows(rows, wiring, self.read, length=self.ids.shape[1]).to(self.network.device)
 
 
 class ArgumentAxes:

@@ -13,6 +13,7 @@ from torch import Tensor
 from layertracer._errors import UnknownNameError
 from layertracer._types import Sample
 from layertracer.tasks import Task
+from layertracer.models import keeping_loaded
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._ladder import climb
 from layertracer.tracing._memory import default_budget_bytes, plan_pass

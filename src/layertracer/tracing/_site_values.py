@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from layertracer.models import Layer, Network, Role, take_apart
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._branches import role_at, watching
 from layertracer.tracing._memory import plan_pass
+from layertracer.tracing._on_devices import OnDevices, to_host
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts
 from layertracer.tracing._rows import stream_positions, to_rows_first
 from layertracer.tracing._tail import replacing_forward
@@ -67,7 +68,7 @@ def collect_site_values(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """Sums over what stood at one layer's site, and the values for the bank.
+    """Sums over what stood at one layer's site, and the values for the bank with their entries there.
 
     Taken at once: the model may go on to add to the same tensor in place.
     """
@@ -76,39 +77,47 @@ class _Seen:
     total: Tensor
     squares: Tensor
     count: int
-    entries: dict[int, Tensor]
+    entries: Tensor
+    numbers: list[int]
 
 
 def _see_batch(network: Network, batch: Sequence[Prompt], site: Site, chosen: _Chosen) -> list[_Seen]:
     """What stands at the site of every layer, in one clean run."""
     wiring = network.anatomy.layers[0].wiring
-    wanted = [
+    places = [
         (row, stream_positions(wiring, [position], length=len(prompt.ids))[0], chosen[prompt.index, position])
         for row, prompt in enumerate(batch)
         for position in range(len(prompt.ids))
         if (prompt.index, position) in chosen
     ]
+    wanted = OnDevices(torch.tensor(places, dtype=torch.long).reshape(-1, 3)[:, :2].T)
+    numbers = [number for _, _, number in places]
     seen: list[_Seen] = []
 
     def see(layer: int, values: Tensor) -> None:
         flat = values.flatten(0, -2).double()
+        rows, positions = wanted.on(values.device)
         seen.append(
             _Seen(
                 layer=layer,
-                total=flat.sum(dim=0).cpu(),
-                squares=flat.square().sum(dim=0).cpu(),
+                total=flat.sum(dim=0),
+                squares=flat.square().sum(dim=0),
                 count=len(flat),
-                entries={
-                    entry: values[row, position].reshape(-1, values.shape[-1])[0].float().cpu().clone()
-                    for row, position, entry in wanted
-                },
+                entries=values[rows, positions].unsqueeze(1).flatten(1, -2)[:, 0].float(),
+                numbers=numbers,
             )
         )
 
     bound, ids = bind_batch(network, batch)
     with observing_site(network, site, see):
         bound.call(ids)
-    return seen
+    return _on_host(seen)
+
+
+def _on_host(seen: Sequence[_Seen]) -> list[_Seen]:
+    """What was seen, on the CPU; fetched together when the run has ended."""
+    copies = iter(to_host([tensor for one in seen for tensor in (one.total, one.squares, one.entries)]))
+    return [replace(one, total=next(copies), squares=next(copies), entries=next(copies)) for one in seen]
 
 
 @contextmanager
@@ -165,8 +174,7 @@ class _Totals:
             self._sum[one.layer] += one.total
             self._squares[one.layer] += one.squares
             self._count[one.layer] += one.count
-            for entry, values in one.entries.items():
-                self._bank[one.layer, entry] = values
+            self._bank[one.layer, one.numbers] = one.entries
 
     def values(self) -> SiteValues:
         """The statistics."""

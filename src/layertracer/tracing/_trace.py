@@ -159,7 +159,7 @@ class _Run:
         perturber = self._make_perturber() if state is None else None
         self.site_values = self._look_at_site() if state is None else None
         if self.site_values is not None and _fills_from_runs(perturbation):
-            perturber = self._make_perturber(Fills(mean=self.site_values.mean, bank=self.site_values.bank))
+            perturber = self._make_perturber(Fills.of(self.site_values.mean, self.site_values.bank))
         Engine(
             network=model.network,
             axes=model.axes,
