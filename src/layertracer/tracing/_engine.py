@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from layertracer._types import Method
-from layertracer.models import Network, keeping_loaded
+from layertracer.models import Network
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._ladder import ArgumentAxes, climb
@@ -76,7 +76,7 @@ class Engine:
             NonFiniteError: If the model's output is NaN for a prompt.
             OutOfMemoryError: If not even one prompt with one perturbed copy fits.
         """
-        with torch.inference_mode(), keeping_loaded(self.network.outer_modules):
+        with torch.inference_mode():
             for bucket in bucket_prompts(prompts):
                 self._run_bucket(bucket)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from layertracer._errors import NonFiniteError, SelfCheckError
 from layertracer._types import SITES, Check, Mask, SelfCheck, Site
-from layertracer.models import Network, is_out_of_memory, observe_calls, take_apart
+from layertracer.models import Network, is_out_of_memory, keeping_loaded, observe_calls, take_apart
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._gaps import largest_gap, worst_of
 from layertracer.tracing._ladder import ArgumentAxes, climb
@@ -88,6 +88,11 @@ def check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
         SelfCheckError: If its layers run in another order than its anatomy says, it keeps something between calls, or
             not even the plain method agrees with the model itself.
     """
+    with keeping_loaded(network.outer_modules):
+        return _check_network(network, axes)
+
+
+def _check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
     network, ids = network.probe(batch=_N_PROMPTS, length=_LENGTH, seed=1)
     everywhere = _in_order(network, lambda: log_probs_of(plain_logits(network, ids, read=range(_LENGTH))))
     own = everywhere[:, -1]

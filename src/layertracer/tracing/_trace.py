@@ -11,6 +11,7 @@ from typing import Any
 from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError, SiteError, UsageError
 from layertracer._types import SITES, Mask, Noise, Perturbation, Sample, Skip, Status, TargetKind, TargetTokens
 from layertracer.measures import OnsetCriterion, Rise
+from layertracer.models import keeping_loaded
 from layertracer.runs import TraceRecord, TraceSpec
 from layertracer.tasks import EncodedTask, Task, load_task
 from layertracer.tracing._engine import N_TOP, Engine
@@ -152,7 +153,15 @@ class _Run:
         )
 
     def measure(self) -> None:
-        """Look at the site in clean runs, then run the ladder (or the plain method) over all prompts."""
+        """Look at the site in clean runs, then run the ladder (or the plain method) over all prompts.
+
+        Where weights are offloaded, those outside the layers are loaded once for all of it: the tail needs them for
+        every chunk of rows.
+        """
+        with keeping_loaded(self._model.network.outer_modules):
+            self._measure()
+
+    def _measure(self) -> None:
         model, perturbation = self._model, self._options.perturbation
         state = self._make_state_pass() if perturbation.site == "state" else None
         # Made before anything runs, since it refuses a mask of the wrong shape.
