@@ -13,6 +13,7 @@ from layertracer.models._network import Network, make_network
 from layertracer.models._object_graph import find_tensors
 from layertracer.models._observe import CallRecord, hooking, observe_calls
 from layertracer.models._offload import execution_devices, is_placed, keeping_loaded
+from layertracer.models._placement import DeviceMap
 from layertracer.models._places import Places, StreamShape
 from layertracer.models._pytree import Leaves, put_back, take_apart
 from layertracer.models._roles import Part
@@ -28,6 +29,7 @@ __all__ = [
     "Anatomy",
     "BatchAxis",
     "CallRecord",
+    "DeviceMap",
     "EmbeddedModel",
     "Layer",
     "Leaves",

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from layertracer._types import Sample, SelfCheck
-from layertracer.models import Anatomy, Network, load_parts, make_network
+from layertracer.models import Anatomy, DeviceMap, Network, load_parts, make_network
 from layertracer.tasks import EncodedTask, encode_samples
 from layertracer.tracing._ladder import ArgumentAxes
 from layertracer.tracing._self_check import check_network
@@ -77,10 +77,12 @@ class TracedModel:
         )
 
 
-def load_model(
+def load_model(  # noqa: PLR0913 - what users call takes its settings by name
     name_or_path: str | Path = "smollm2",
     *,
     device: str | torch.device = "auto",
+    device_map: DeviceMap | None = None,
+    offload_folder: str | Path | None = None,
     dtype: str | torch.dtype = "auto",
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -92,6 +94,10 @@ def load_model(
         name_or_path: The embedded default "smollm2", an id on the Hugging Face hub, a folder with a
             checkpoint, or a .gguf file.
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", …
+        device_map: For a model that is too large for one device: "auto" spreads it over all GPUs, main memory and disk,
+            as "balanced", "balanced_low_0" and "sequential" do in their ways; or a place for every part by its name,
+            {"model.embed_tokens": 0, "model.layers.0": "cpu", …, "lm_head": "disk"}.
+        offload_folder: Folder for weights that go to disk and cannot be read from the checkpoint itself.
         dtype: "auto" (float32 on a CPU, else the checkpoint's own), "float32", "bfloat16" or "float16".
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Whether code that the checkpoint brings may run.
@@ -99,6 +105,7 @@ def load_model(
 
     Raises:
         UnknownNameError: If there is no such model.
+        UsageError: If a device or a type does not exist, or `device` and `device_map` are both given.
         ModelLoadError: If its files are missing, damaged or refused, or the hub cannot be reached.
         RemoteCodeError: If it brings code that is not allowed to run.
         AnatomyError: If no decoder stack is found in it.
@@ -107,6 +114,8 @@ def load_model(
     parts = load_parts(
         name_or_path,
         device=device,
+        device_map=device_map,
+        offload_folder=offload_folder,
         dtype=dtype,
         revision=revision,
         trust_remote_code=trust_remote_code,
@@ -127,7 +136,7 @@ def wrap_model(
         module: Takes ids [batch, position] and returns logits [batch, position, d_vocab], alone or in
             a tuple, a dictionary or an object. It is put into evaluation mode. A module inside torch.compile,
             DataParallel, DistributedDataParallel or AveragedModel is taken out of it, and what is compiled runs as it
-            is written.
+            is written. One that accelerate spread or offloads (dispatch_model, cpu_offload, disk_offload) stays so.
         tokenizer: Its tokenizer; not needed for samples given as token ids.
         name: As you call it; its class's name by default.
         layers: Name of the container of its layers, where several could be meant.
