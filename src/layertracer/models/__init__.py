@@ -4,6 +4,7 @@ from layertracer.models._additions import Addition, Additions, Role
 from layertracer.models._anatomy import Anatomy, Layer
 from layertracer.models._cached_call import Memory
 from layertracer.models._call import ModelCall, find_logits
+from layertracer.models._compiled import compile_layers, why_not_compilable
 from layertracer.models._dataflow import ADDITIONS, CONTRACTIONS, has_stream_shape, operand_tensors
 from layertracer.models._embedded import EmbeddedModel, list_embedded
 from layertracer.models._exhaustion import is_out_of_memory
@@ -12,7 +13,7 @@ from layertracer.models._loading import LoadedParts, load_parts
 from layertracer.models._network import Network, make_network
 from layertracer.models._object_graph import find_tensors
 from layertracer.models._observe import CallRecord, hooking, observe_calls
-from layertracer.models._offload import execution_devices, is_placed, keeping_loaded
+from layertracer.models._offload import execution_devices, is_placed, keeping_loaded, n_distinct_parameters
 from layertracer.models._placement import DeviceMap
 from layertracer.models._places import Places, StreamShape
 from layertracer.models._pytree import Leaves, put_back, take_apart
@@ -46,6 +47,7 @@ __all__ = [
     "StreamShape",
     "Wiring",
     "batch_axes",
+    "compile_layers",
     "execution_devices",
     "find_logits",
     "find_tensors",
@@ -60,9 +62,11 @@ __all__ = [
     "list_embedded",
     "load_parts",
     "make_network",
+    "n_distinct_parameters",
     "observe_calls",
     "operand_tensors",
     "put_back",
     "signature_of",
     "take_apart",
+    "why_not_compilable",
 ]

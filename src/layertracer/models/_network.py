@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from layertracer._errors import AnatomyError, LayerTracerError
-from layertracer.models._anatomy import Anatomy, find_anatomy
+from layertracer.models._anatomy import Anatomy, Layer, find_anatomy
 from layertracer.models._call import ModelCall, find_call
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._heads import refuse_labels, refuse_other_class
@@ -35,6 +36,7 @@ class Network:
         source: Where it came from: "embedded", "hub", "folder", "gguf" or "module".
         device: Where token ids must lie.
         dtype: Type of its parameters.
+        compiled: The layers' forwards, compiled, by index; empty where they are not.
     """
 
     module: nn.Module = field(repr=False)
@@ -46,6 +48,11 @@ class Network:
     source: str
     device: torch.device
     dtype: torch.dtype
+    compiled: Mapping[int, Callable[..., Any]] = field(default_factory=dict, repr=False)
+
+    def forward_of(self, layer: Layer) -> Callable[..., Any]:
+        """What runs a layer: its own forward, compiled or as it is written."""
+        return self.compiled.get(layer.index, layer.module.forward)
 
     @property
     def outer_modules(self) -> tuple[nn.Module, ...]:

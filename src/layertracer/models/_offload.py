@@ -7,7 +7,7 @@ weights are on the meta device: they have a shape and a type, and no values.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -68,6 +68,18 @@ def read_weight(module: nn.Module, weight: Tensor) -> Tensor:
             fetched: Tensor = weights[key]
             return fetched
     return weight
+
+
+def n_distinct_parameters(module: nn.Module) -> int:
+    """Number of parameters of a module, tied ones counted once.
+
+    Offloading makes two parameters out of a tied one; transformers' own list of what is tied tells them apart.
+    """
+    parameters = dict(module.named_parameters())
+    tied: Any = getattr(module, "all_tied_weights_keys", None)
+    sources = tied if isinstance(tied, Mapping) else {}
+    copies = {name for name, source in sources.items() if source in parameters and parameters[source].device == _META}
+    return sum(parameter.numel() for name, parameter in parameters.items() if name not in copies)
 
 
 def _sources(module: nn.Module, name: str) -> list[tuple[Any, str]]:

@@ -113,7 +113,8 @@ class LadderPass:
 
     def _stand_in(self, layer: Layer) -> Callable[..., Any]:
         """What runs in place of the layer's forward: the layer, with rows appended before or after."""
-        forward = layer.module.forward
+        # Additions are not seen in compiled code.
+        forward = layer.module.forward if self._is_watched(layer) else self.network.forward_of(layer)
 
         def stand_in(*args: Any, **kwargs: Any) -> Any:
             leaves = take_apart((args, kwargs))
@@ -132,6 +133,10 @@ class LadderPass:
             return self._finish(layer, output, entering)
 
         return stand_in
+
+    def _is_watched(self, layer: Layer) -> bool:
+        """Whether what the layer adds to its stream is changed."""
+        return bool(self.variants.get(layer.index)) and getattr(self.perturber, "site", "block_output") != "block_output"
 
     def _append_at_entrance(self, layer: Layer, stream: Tensor) -> Tensor:
         """For a site inside the layer, the copies of the clean rows come in with the others."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import torch
 from torch import nn
 
 from layertracer._types import Sample, SelfCheck
-from layertracer.models import Anatomy, DeviceMap, Network, load_parts, make_network
+from layertracer.models import Anatomy, DeviceMap, Network, compile_layers, load_parts, make_network
 from layertracer.tasks import EncodedTask, encode_samples
 from layertracer.tracing._ladder import ArgumentAxes
-from layertracer.tracing._self_check import check_network
+from layertracer.tracing._self_check import check_network, why_not_compiled
 from layertracer.tracing._state_check import StateProof
+
+
+_LOG = logging.getLogger("layertracer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +91,7 @@ def load_model(  # noqa: PLR0913 - what users call takes its settings by name
     revision: str | None = None,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    compile: bool = False,  # noqa: A002 - as PyTorch calls it
 ) -> TracedModel:
     """A pretrained model, ready to be traced.
 
@@ -102,6 +107,8 @@ def load_model(  # noqa: PLR0913 - what users call takes its settings by name
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Whether code that the checkpoint brings may run.
         allow_pickle: Whether pickled weights may be loaded; loading them can run code.
+        compile: Whether its layers are compiled (torch.compile) for the passes; where that is not right for them, the
+            self-check says so, and they run as they are written.
 
     Raises:
         UnknownNameError: If there is no such model.
@@ -124,11 +131,16 @@ def load_model(  # noqa: PLR0913 - what users call takes its settings by name
     network = make_network(
         parts.module, name=parts.name, tokenizer=parts.tokenizer, revision=parts.revision, source=parts.source
     )
-    return prove(network)
+    return prove(network, compile=compile)
 
 
 def wrap_model(
-    module: nn.Module, tokenizer: Any = None, *, name: str | None = None, layers: str | None = None
+    module: nn.Module,
+    tokenizer: Any = None,
+    *,
+    name: str | None = None,
+    layers: str | None = None,
+    compile: bool = False,  # noqa: A002 - as PyTorch calls it
 ) -> TracedModel:
     """Any module that takes token ids and returns logits, ready to be traced.
 
@@ -140,13 +152,14 @@ def wrap_model(
         tokenizer: Its tokenizer; not needed for samples given as token ids.
         name: As you call it; its class's name by default.
         layers: Name of the container of its layers, where several could be meant.
+        compile: Whether its layers are compiled for the passes, see `load_model`; the module itself stays as it is.
 
     Raises:
         AnatomyError: If no decoder stack is found in it, or more than one, or if it predicts something else than the
             next token.
         SelfCheckError: If it cannot be read rightly.
     """
-    return prove(make_network(module, name=name, tokenizer=tokenizer, layers=layers))
+    return prove(make_network(module, name=name, tokenizer=tokenizer, layers=layers), compile=compile)
 
 
 def encode_for(model: TracedModel, samples: Iterable[Sample], *, chat: bool) -> EncodedTask:
@@ -161,10 +174,20 @@ def encode_for(model: TracedModel, samples: Iterable[Sample], *, chat: bool) -> 
     )
 
 
-def prove(network: Network) -> TracedModel:
-    """A network checked, see `check_network`."""
+def prove(network: Network, *, compile: bool = False) -> TracedModel:  # noqa: A002 - as above
+    """A network checked, see `check_network`; with its layers compiled where that is wanted and right."""
     axes = ArgumentAxes(network)
+    notes: tuple[str, ...] = ()
+    if compile:
+        compiled = compile_layers(network)
+        reason = why_not_compiled(compiled, axes)
+        if reason is None:
+            network = compiled
+        else:
+            notes = (f"Its layers run as they are written, not compiled: {reason}.",)
+            _LOG.warning("%s: %s", network.name, notes[0])
     check = check_network(network, axes)
+    check = replace(check, notes=(*check.notes, *notes))
     return TracedModel(
         network=network,
         self_check=check,
