@@ -5,7 +5,7 @@ A program of its own, since it registers a device type with PyTorch. Tensors on 
 data, indices by a Python list. So does an operator on tensors of two devices. What FakeTensorMode allows, copies
 between the host and the device, is refused by a mode of our own while a pass runs.
 
-    python -m tests.fake_accelerator CASE
+    python -m tests.fake_accelerator
 """
 
 from __future__ import annotations
@@ -166,16 +166,18 @@ def _has_site(layer: Any, site: str) -> bool:
 
 
 def main() -> None:
-    """Run every case; or with the name of a trap, the pass into which it is put."""
+    """Run every case, then put every trap into a pass, which must stop it."""
     _setup_privateuseone_for_python_backend(DEVICE)
-    if len(sys.argv) > 1:
-        run_case("plain", "zero", n_devices=1, trap=sys.argv[1])
-        return
     for model in MODELS:
         for perturbation in PERTURBATIONS:
             for n_devices in (1, 2):
                 run_case(model, perturbation, n_devices=n_devices)
-                print(f"{model}, {perturbation}, {n_devices} device(s): no waiting, no mixing", flush=True)
+                sys.stdout.write(f"clean: {model}, {perturbation}, {n_devices} device(s)\n")
+    for trap in TRAPS:
+        try:
+            run_case("plain", "zero", n_devices=1, trap=trap)
+        except (RuntimeError, NotImplementedError) as error:
+            sys.stdout.write(f"stopped: {trap} ({type(error).__name__})\n")
 
 
 if __name__ == "__main__":

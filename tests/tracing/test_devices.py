@@ -181,7 +181,7 @@ def test_taken_apart_recurrences_are_refused() -> None:
 
     module = Recurrent()
     cpu_offload(module, execution_device=torch.device("cpu"))
-    with pytest.raises(lt.AnatomyError, match="recurrent module of several layers.*Load it on one device"):
+    with pytest.raises(lt.AnatomyError, match=r"recurrent module of several layers.*Load it on one device"):
         lt.wrap_model(module)
 
 
@@ -203,7 +203,10 @@ class TestDeviceMap:
         """Wherever its parts lie, a checkpoint gives the numbers and the name of its weights in memory."""
         folder = save_checkpoint(tmp_path / "model", tiny_llama(tied=tied))
         spread = lt.load_model(folder, device_map=device_map, offload_folder=tmp_path / "offload")
-        samples = [lt.Sample(prompt_ids=(3, 4, 5, 6, 7), answer_id=4), lt.Sample(prompt_ids=(9, 4, 5, 6, 7), answer_id=8)]
+        samples = [
+            lt.Sample(prompt_ids=(3, 4, 5, 6, 7), answer_id=4),
+            lt.Sample(prompt_ids=(9, 4, 5, 6, 7), answer_id=8),
+        ]
         one, other = (lt.trace(model, samples) for model in (spread, lt.load_model(folder)))
         same_numbers(one, other)
         assert one.model == other.model

@@ -23,8 +23,8 @@ def fingerprint(module: nn.Module) -> str:
     Laws: equal weights give equal fingerprints, on every device; another shape, name or type, or another value in the
     output embedding, gives another fingerprint.
 
-    A large output embedding enters by evenly spaced rows and by a checksum over all of its bits. Weights that are
-    elsewhere (on the meta device, with nothing that loads them) or packed (quantised) enter by name, shape and type only.
+    A large output embedding enters by evenly spaced rows and by a checksum over all of its bits. An offloaded
+    one is fetched for that. Packed (quantised) weights, and such as nothing loads, enter by name, shape and type only.
 
     Args:
         module: Any network. Its output embedding is what `get_output_embeddings` gives, else the last weight matrix.

@@ -20,7 +20,7 @@ _META = torch.device("meta")
 
 
 def hooks_of(module: nn.Module) -> list[Any]:
-    """accelerate's hooks on one module, in the order in which they run."""
+    """Accelerate's hooks on one module, in the order in which they run."""
     hook = getattr(module, "_hf_hook", None)
     if hook is None:
         return []

@@ -136,9 +136,7 @@ def resolve_placement(
             )
         return Placement(device=resolve_device(device))
     if device != "auto":
-        raise UsageError(
-            f"device={str(device)!r} and a device_map both say where the model goes. Give one of them."
-        )
+        raise UsageError(f"device={str(device)!r} and a device_map both say where the model goes. Give one of them.")
     folder = None if offload_folder is None else Path(offload_folder).expanduser()
     if isinstance(device_map, str):
         if device_map not in STRATEGIES:

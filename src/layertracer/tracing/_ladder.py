@@ -136,7 +136,8 @@ class LadderPass:
 
     def _is_watched(self, layer: Layer) -> bool:
         """Whether what the layer adds to its stream is changed."""
-        return bool(self.variants.get(layer.index)) and getattr(self.perturber, "site", "block_output") != "block_output"
+        draws, perturber = self.variants.get(layer.index), self.perturber
+        return bool(draws) and perturber is not None and perturber.site != "block_output"
 
     def _append_at_entrance(self, layer: Layer, stream: Tensor) -> Tensor:
         """For a site inside the layer, the copies of the clean rows come in with the others."""

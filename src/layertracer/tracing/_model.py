@@ -18,7 +18,6 @@ from layertracer.tracing._ladder import ArgumentAxes
 from layertracer.tracing._self_check import check_network, why_not_compiled
 from layertracer.tracing._state_check import StateProof
 
-
 _LOG = logging.getLogger("layertracer")
 
 

@@ -21,7 +21,6 @@ from layertracer._types import Mask, Noise, Perturbation, Site, Skip
 from layertracer.tracing._on_devices import OnDevices
 from layertracer.tracing._rows import evenly_spaced
 
-
 _KEPT_NOISE_BYTES = 128 * 2**20
 """How much noise is kept; drawing it anew for every batch took longer than adding it."""
 

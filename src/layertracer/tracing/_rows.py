@@ -38,7 +38,8 @@ def read_rows(rows: Tensor, wiring: Wiring, read: Sequence[int], *, length: int)
     tokens = rows.narrow(1, wiring.n_leading, wiring.n_parallel * length)
     if wiring.n_parallel == 1:
         return tokens[:, which].clone()
-    return tokens.unflatten(1, (wiring.n_parallel, length))[:, :, which].transpose(1, 2).contiguous()
+    by_token: Tensor = tokens.unflatten(1, (wiring.n_parallel, length))
+    return by_token[:, :, which].transpose(1, 2).contiguous()
 
 
 def evenly_spaced(positions: Sequence[int]) -> slice:
