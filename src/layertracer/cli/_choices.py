@@ -12,5 +12,6 @@ ONSETS = ("rise", "ratio", "abs_ratio", "first_top1", "half_max", "change_point"
 TARGETS = ("answer", "model")
 TARGET_TOKENS = ("first", "all")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 FIGURE_FORMATS = ("svg", "png", "pdf")
 DEFAULT_MODEL = "smollm2"

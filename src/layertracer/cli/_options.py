@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from layertracer.cli._choices import DTYPES
+from layertracer.cli._choices import DEVICE_MAPS, DTYPES
 
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
@@ -45,6 +46,19 @@ def limit_option(default: int, help_text: str) -> Callable[[Any], Any]:
 model_options: Callable[[Any], Any] = add_options(
     option(
         "--device", metavar="NAME", default="auto", help="Device: auto (a GPU where there is one), cpu, cuda, cuda:1."
+    ),
+    option(
+        "--device-map",
+        type=click.Choice(DEVICE_MAPS),
+        default=None,
+        help="Spread the model over all GPUs, main memory and disk, instead of --device.  [default: one device]",
+    ),
+    option(
+        "--offload-folder",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="FOLDER",
+        default=None,
+        help="Folder for weights that --device-map sends to disk and that cannot be read from the checkpoint.",
     ),
     option(
         "--dtype",

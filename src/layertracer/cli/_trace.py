@@ -186,6 +186,8 @@ def _trace(
     loaded = load_model(
         model,
         device=settings["device"],
+        device_map=settings["device_map"],
+        offload_folder=settings["offload_folder"],
         dtype=settings["dtype"],
         revision=settings["revision"],
         trust_remote_code=settings["trust_remote_code"],

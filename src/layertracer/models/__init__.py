@@ -4,6 +4,7 @@ from layertracer.models._additions import Addition, Additions, Role
 from layertracer.models._anatomy import Anatomy, Layer
 from layertracer.models._cached_call import Memory, UnusableCacheError
 from layertracer.models._call import ModelCall, find_logits
+from layertracer.models._compiled import compile_layers, why_not_compilable
 from layertracer.models._dataflow import ADDITIONS, CONTRACTIONS, has_stream_shape, operand_tensors
 from layertracer.models._embedded import EmbeddedModel, list_embedded
 from layertracer.models._exhaustion import is_out_of_memory
@@ -12,6 +13,8 @@ from layertracer.models._loading import LoadedParts, load_parts
 from layertracer.models._network import Network, make_network
 from layertracer.models._object_graph import TensorPlace, copy_with, find_places, find_tensors
 from layertracer.models._observe import CallRecord, hooking, observe_calls
+from layertracer.models._offload import execution_devices, is_placed, keeping_loaded, n_distinct_parameters
+from layertracer.models._placement import DeviceMap
 from layertracer.models._places import Places, StreamShape
 from layertracer.models._pytree import Leaves, put_back, take_apart
 from layertracer.models._roles import Part
@@ -28,6 +31,7 @@ __all__ = [
     "Anatomy",
     "BatchAxis",
     "CallRecord",
+    "DeviceMap",
     "EmbeddedModel",
     "Layer",
     "Leaves",
@@ -46,7 +50,9 @@ __all__ = [
     "UnusableCacheError",
     "Wiring",
     "batch_axes",
+    "compile_layers",
     "copy_with",
+    "execution_devices",
     "find_logits",
     "find_places",
     "find_tensors",
@@ -55,13 +61,17 @@ __all__ = [
     "has_stream_shape",
     "hooking",
     "is_out_of_memory",
+    "is_placed",
     "is_quantised",
+    "keeping_loaded",
     "list_embedded",
     "load_parts",
     "make_network",
+    "n_distinct_parameters",
     "observe_calls",
     "operand_tensors",
     "put_back",
     "signature_of",
     "take_apart",
+    "why_not_compilable",
 ]

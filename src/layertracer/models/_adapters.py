@@ -92,7 +92,11 @@ def put_on(module: nn.Module, adapter: Adapter, *, device: torch.device) -> nn.M
         ModelLoadError: If the adapter does not fit the model, or lacks weights that it needs.
         OutOfMemoryError: If it does not fit on the device.
     """
-    with explained_failures(adapter.label, device), quiet_transformers(), warnings.catch_warnings(record=True) as said:
+    with (
+        explained_failures(adapter.label, str(device)),
+        quiet_transformers(),
+        warnings.catch_warnings(record=True) as said,
+    ):
         warnings.simplefilter("always")
         peft: Any = importlib.import_module("peft")
         adapted = peft.PeftModel.from_pretrained(

@@ -17,6 +17,7 @@ from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._kinds import mixer_kind, mlp_kind
 from layertracer.models._observe import CallRecord, call_inside, observe_calls
+from layertracer.models._offload import keeping_loaded
 from layertracer.models._probes import known_tokens, plain_token_ids, probe_ids, probe_source, safe_tokens, text_config
 from layertracer.models._pytree import Leaves
 from layertracer.models._roles import Layout, Part, find_parts, measure_layer, settle_by_additions
@@ -162,7 +163,11 @@ class _Probes:
     larger: Sequence[CallRecord]
 
     def kinds_of(self, smaller: CallRecord, larger: CallRecord, wiring: Wiring) -> _Kinds:
-        """The parts of one layer, which was called so in the two probes."""
+        """The parts of one layer, which was called so in the two probes; offloaded weights are loaded once for it."""
+        with keeping_loaded(larger.module.modules()):
+            return self._kinds_of(smaller, larger, wiring)
+
+    def _kinds_of(self, smaller: CallRecord, larger: CallRecord, wiring: Wiring) -> _Kinds:
         stream = larger.inputs.values[wiring.stream_in]
         layout = Layout.of(stream, batch_axis=wiring.batch_axis, position_axis=wiring.position_axis)
         additions = find_additions(larger, wiring)

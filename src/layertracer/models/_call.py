@@ -52,8 +52,8 @@ class ModelCall:
             return self.module(**{self.ids_name: ids}, **self._source_arguments(len(ids)), **self.options)
 
     def logits(self, ids: Tensor) -> Tensor:
-        """Logits [batch, position, d_vocab] for `ids` [batch, position]."""
-        return find_logits(self(ids), ids)
+        """Logits [batch, position, d_vocab] for `ids` [batch, position], on their device."""
+        return find_logits(self(ids), ids).to(ids.device)
 
     @property
     def has_encoder(self) -> bool:

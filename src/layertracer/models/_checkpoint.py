@@ -14,6 +14,7 @@ from torch import nn
 from layertracer._errors import ModelLoadError, RemoteCodeError
 from layertracer.models._heads import OTHER_HEADS
 from layertracer.models._loading_report import check_loading_report, explained_failures
+from layertracer.models._placement import Placement
 from layertracer.models._quiet import paused_collector, quiet_transformers
 from layertracer.models._weight_files import check_weight_files
 
@@ -55,13 +56,13 @@ class Checkpoint:
 
 
 def load_checkpoint(
-    checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype | None
+    checkpoint: Checkpoint, *, placement: Placement, dtype: torch.dtype | None
 ) -> tuple[nn.Module, Any | None]:
-    """The model, in evaluation mode on `device`, and its tokenizer if it has one.
+    """The model, in evaluation mode where it shall be, and its tokenizer if it has one.
 
     Args:
         checkpoint: What to load.
-        device: Where the model shall be.
+        placement: Where the model shall be.
         dtype: Floating-point type of the weights; None for the checkpoint's own.
 
     Raises:
@@ -77,7 +78,7 @@ def load_checkpoint(
     )
     with paused_collector(), quiet_transformers():
         check_remote_code(raw_config, checkpoint)
-        module = _load_module(checkpoint, raw_config, device=device, dtype=dtype, is_pickled=is_pickled)
+        module = _load_module(checkpoint, raw_config, placement=placement, dtype=dtype, is_pickled=is_pickled)
         tokenizer = load_tokenizer(checkpoint)
     return module, tokenizer
 
@@ -154,7 +155,7 @@ def _load_module(
     checkpoint: Checkpoint,
     raw_config: Mapping[str, Any],
     *,
-    device: torch.device,
+    placement: Placement,
     dtype: torch.dtype | None,
     is_pickled: bool,
 ) -> nn.Module:
@@ -162,14 +163,12 @@ def _load_module(
 
     library: Any = transformers  # its loaders come without types
     arguments = checkpoint.arguments()
-    with explained_failures(checkpoint.label, device):
+    with explained_failures(checkpoint.label, placement.description):
         config = library.AutoConfig.from_pretrained(**arguments)
         auto_class = _choose_auto_class(config, raw_config, checkpoint)
-        # Straight onto a GPU, past the main memory; on the CPU there is nothing to place.
-        placement = {} if device.type == "cpu" else {"device_map": {"": device}}
         module, report = auto_class.from_pretrained(
             **arguments,
-            **placement,
+            **placement.arguments(),
             config=config,
             dtype="auto" if dtype is None else dtype,
             use_safetensors=not is_pickled,
@@ -215,5 +214,5 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any | None:
     if not any(next(checkpoint.folder.glob(pattern), None) for pattern in _TOKENIZER_FILES):
         return None
     library: Any = transformers
-    with explained_failures(f"The tokenizer of {checkpoint.label}", torch.device("cpu")):
+    with explained_failures(f"The tokenizer of {checkpoint.label}", "cpu"):
         return library.AutoTokenizer.from_pretrained(**checkpoint.arguments())

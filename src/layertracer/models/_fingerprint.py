@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from layertracer.models._offload import read_weight
+
 _SAMPLED_BYTES = 16 * 2**20
 """How much of a large output embedding is hashed; a checksum covers the rest."""
 
@@ -21,8 +23,8 @@ def fingerprint(module: nn.Module) -> str:
     Laws: equal weights give equal fingerprints, on every device; another shape, name or type, or another value in the
     output embedding, gives another fingerprint.
 
-    A large output embedding enters by evenly spaced rows and by a checksum over all of its bits. Weights that are
-    elsewhere (offloaded, on the meta device) or packed (quantised) enter by name, shape and type only.
+    A large output embedding enters by evenly spaced rows and by a checksum over all of its bits. An offloaded
+    one is fetched for that. Packed (quantised) weights, and such as nothing loads, enter by name, shape and type only.
 
     Args:
         module: Any network. Its output embedding is what `get_output_embeddings` gives, else the last weight matrix.
@@ -38,6 +40,7 @@ def fingerprint(module: nn.Module) -> str:
     for name, tensor in sorted(_persistent_tensors(module), key=lambda pair: pair[0]):
         digest.update(f"{name}\t{tuple(tensor.shape)}\t{tensor.dtype}\n".encode())
     head = _output_embedding(module)
+    head = None if head is None else read_weight(module, head)
     if head is not None and _is_readable(head):
         _add_values(digest, head.detach())
     return digest.hexdigest()

@@ -22,6 +22,7 @@ from layertracer.models._cache import cache_folder, find_entry, locked, remember
 from layertracer.models._checkpoint import Checkpoint, load_checkpoint
 from layertracer.models._gguf_settings import GgufFacts, correct, read_facts
 from layertracer.models._loading_report import check_loading_report, explained_failures
+from layertracer.models._placement import Placement
 from layertracer.models._quiet import quiet_gguf_reader, quiet_transformers
 
 logger = logging.getLogger("layertracer")
@@ -43,7 +44,7 @@ def is_gguf(path: Path) -> bool:
 
 
 def load_gguf(
-    path: Path, *, label: str, device: torch.device, dtype: torch.dtype | None
+    path: Path, *, label: str, placement: Placement, dtype: torch.dtype | None
 ) -> tuple[nn.Module, Any | None, str]:
     """The model of a .gguf file, its tokenizer, and the file's SHA-256.
 
@@ -52,7 +53,7 @@ def load_gguf(
     Args:
         path: The file.
         label: What the user calls it.
-        device: Where the model shall be.
+        placement: Where the model shall be.
         dtype: Floating-point type; None for the copy's own, float32.
 
     Raises:
@@ -65,14 +66,19 @@ def load_gguf(
     entry = _entry_for(digest)
     if find_entry(entry):
         try:
-            return *_load_copy(entry, label, device=device, dtype=dtype), digest
+            return *_load_copy(entry, label, placement=placement, dtype=dtype), digest
         except ModelLoadError as error:
             logger.warning("The converted copy of %s in %s cannot be read and is made again: %s", label, entry, error)
             remove_entry(entry)
     module, tokenizer = _convert_or_wait(path, entry, label)
     if module is None:
-        return *_load_copy(entry, label, device=device, dtype=dtype), digest
-    return module.to(device=device, dtype=dtype or torch.float32), tokenizer, digest
+        return *_load_copy(entry, label, placement=placement, dtype=dtype), digest
+    if placement.device_map is not None:
+        raise ModelLoadError(
+            f"{label} cannot be spread over several devices, since no converted copy of it could be kept. Choose a "
+            "folder for it with the environment variable LAYERTRACER_CACHE, or load it without a device_map."
+        )
+    return module.to(device=placement.device, dtype=dtype or torch.float32), tokenizer, digest
 
 
 def _convert_or_wait(path: Path, entry: Path, label: str) -> tuple[nn.Module | None, Any]:
@@ -109,9 +115,9 @@ def _entry_for(digest: str) -> Path:
 
 
 def _load_copy(
-    entry: Path, label: str, *, device: torch.device, dtype: torch.dtype | None
+    entry: Path, label: str, *, placement: Placement, dtype: torch.dtype | None
 ) -> tuple[nn.Module, Any | None]:
-    return load_checkpoint(Checkpoint(folder=entry, label=label), device=device, dtype=dtype)
+    return load_checkpoint(Checkpoint(folder=entry, label=label), placement=placement, dtype=dtype)
 
 
 def _read(path: Path, label: str) -> tuple[nn.Module, Any]:
@@ -124,7 +130,7 @@ def _read(path: Path, label: str) -> tuple[nn.Module, Any]:
     if hasattr(library, "GgufConfig"):  # from 5.20 on, which otherwise keeps some architectures in 4-bit blocks
         weights["quantization_config"] = library.GgufConfig(dequantize=True)
     folder = str(path.resolve().parent)
-    with explained_failures(label, torch.device("cpu")), quiet_transformers(), quiet_gguf_reader():
+    with explained_failures(label, "cpu"), quiet_transformers(), quiet_gguf_reader():
         facts = read_facts(path)
         config = library.AutoConfig.from_pretrained(folder, **source)
         unread = correct(config, facts)

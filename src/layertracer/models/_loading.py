@@ -13,7 +13,8 @@ from torch import nn
 
 from layertracer._errors import ModelLoadError, UsageError
 from layertracer.models._embedded import embedded_name, find_embedded
-from layertracer.models._placement import resolve_device, resolve_dtype
+from layertracer.models._offload import is_placed
+from layertracer.models._placement import DeviceMap, Placement, resolve_dtype, resolve_placement
 
 logger = logging.getLogger("layertracer")
 
@@ -45,7 +46,7 @@ class LoadedParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Request:
-    device: torch.device
+    placement: Placement
     dtype: torch.dtype | None
     revision: str | None
     trust_remote_code: bool
@@ -54,10 +55,12 @@ class _Request:
     """What the user calls the adapter whose model this is."""
 
 
-def load_parts(
+def load_parts(  # noqa: PLR0913 - what users call takes its settings by name
     name_or_path: str | os.PathLike[str],
     *,
     device: str | torch.device = "auto",
+    device_map: DeviceMap | None = None,
+    offload_folder: str | os.PathLike[str] | None = None,
     dtype: str | torch.dtype = "auto",
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -71,6 +74,8 @@ def load_parts(
     Args:
         name_or_path: "smollm2" or "default", a hub id, a folder with a config.json or with an adapter, or a .gguf file.
         device: "auto", "cpu", "cuda", "cuda:1", "mps", "xpu", or a `torch.device`.
+        device_map: How it is spread over several devices and the disk, see `resolve_placement`.
+        offload_folder: Folder for what is offloaded to disk and cannot be read from the checkpoint.
         dtype: "auto" (float32 on the CPU, the checkpoint's own elsewhere), "float32", "bfloat16", "float16".
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Whether code in the checkpoint may run on this machine.
@@ -83,10 +88,10 @@ def load_parts(
         UsageError: If the device or the type does not exist, or a revision is given for a local model.
         OutOfMemoryError: If the model does not fit on the device.
     """
-    place = resolve_device(device)
+    placement = resolve_placement(device, device_map=device_map, offload_folder=offload_folder)
     request = _Request(
-        device=place,
-        dtype=resolve_dtype(dtype, place),
+        placement=placement,
+        dtype=resolve_dtype(dtype, placement.device),
         revision=revision,
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
@@ -128,7 +133,7 @@ def _load_gguf(path: Path, request: _Request, *, name: str, source: Source) -> L
     from layertracer.models._gguf import load_gguf
 
     label = name if source == "embedded" else str(path)
-    module, tokenizer, digest = load_gguf(path, label=label, device=request.device, dtype=request.dtype)
+    module, tokenizer, digest = load_gguf(path, label=label, placement=request.placement, dtype=request.dtype)
     return LoadedParts(module=module, tokenizer=tokenizer, name=name, revision=digest, source=source)
 
 
@@ -157,7 +162,7 @@ def _load_folder(path: Path, request: _Request) -> LoadedParts:
         trust_remote_code=request.trust_remote_code,
         allow_pickle=request.allow_pickle,
     )
-    module, tokenizer = load_checkpoint(checkpoint, device=request.device, dtype=request.dtype)
+    module, tokenizer = load_checkpoint(checkpoint, placement=request.placement, dtype=request.dtype)
     return LoadedParts(module=module, tokenizer=tokenizer, name=path.resolve().name, revision=None, source="folder")
 
 
@@ -175,7 +180,7 @@ def _load_from_hub(hub_id: str, request: _Request) -> LoadedParts:
     if is_adapter(checkpoint.folder):
         parts = _load_adapter(checkpoint.folder, request, label=hub_id, name=hub_id, source="hub")
         return replace(parts, revision=checkpoint.commit)
-    module, tokenizer = load_checkpoint(checkpoint, device=request.device, dtype=request.dtype)
+    module, tokenizer = load_checkpoint(checkpoint, placement=request.placement, dtype=request.dtype)
     return LoadedParts(module=module, tokenizer=tokenizer, name=hub_id, revision=checkpoint.commit, source="hub")
 
 
@@ -192,7 +197,12 @@ def _load_adapter(folder: Path, request: _Request, *, label: str, name: str, sou
     adapter = read_adapter(folder, label=label, allow_pickle=request.allow_pickle)
     logger.info("%s is an adapter on %s.", label, adapter.base)
     base = _load(adapter.base, replace(request, revision=adapter.base_revision, adapter=label))
-    module = put_on(base.module, adapter, device=request.device)
+    if is_placed(base.module):
+        raise ModelLoadError(
+            f"{label} is an adapter on {adapter.base}, which the device_map spreads over several places; peft would "
+            "place it anew. Merge the adapter into its model (merge_and_unload), save that, and load it with the map."
+        )
+    module = put_on(base.module, adapter, device=request.placement.device)
     own = load_tokenizer(Checkpoint(folder=folder, label=label, trust_remote_code=request.trust_remote_code))
     return LoadedParts(module=module, tokenizer=own or base.tokenizer, name=name, revision=base.revision, source=source)
 

@@ -69,7 +69,7 @@ def _some(names: Iterable[str], *, at_most: int = 4) -> str:
 
 
 @contextmanager
-def explained_failures(label: str, device: torch.device) -> Iterator[None]:
+def explained_failures(label: str, place: str) -> Iterator[None]:
     """Whatever another library raises within, as an error in words that a user can act upon.
 
     Raises:
@@ -83,7 +83,8 @@ def explained_failures(label: str, device: torch.device) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         reason = (str(error).splitlines() or ["no more memory"])[0]
         raise OutOfMemoryError(
-            f"{label} does not fit on {device}: {reason} Use dtype='bfloat16', another device, or a smaller model."
+            f"{label} does not fit on {place}: {reason} Use dtype='bfloat16', another device, device_map='auto' (all "
+            "GPUs, main memory and disk), or a smaller model."
         ) from error
     # Files of unknown content go through code of others, and perhaps through code of the checkpoint: there is no list
     # of what that raises.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from layertracer._errors import AnatomyError, LayerTracerError
-from layertracer.models._anatomy import Anatomy, find_anatomy
+from layertracer.models._anatomy import Anatomy, Layer, find_anatomy
 from layertracer.models._call import ModelCall, find_call
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._heads import refuse_labels, refuse_other_class
+from layertracer.models._offload import execution_devices, refuse_absent_weights
 from layertracer.models._probes import probe_ids, probe_source, text_config
 from layertracer.models._recurrent import unroll_recurrent
 from layertracer.models._wrappers import eagerly, unwrap
@@ -34,6 +36,7 @@ class Network:
         source: Where it came from: "embedded", "hub", "folder", "gguf" or "module".
         device: Where token ids must lie.
         dtype: Type of its parameters.
+        compiled: The layers' forwards, compiled, by index; empty where they are not.
     """
 
     module: nn.Module = field(repr=False)
@@ -45,6 +48,17 @@ class Network:
     source: str
     device: torch.device
     dtype: torch.dtype
+    compiled: Mapping[int, Callable[..., Any]] = field(default_factory=dict, repr=False)
+
+    def forward_of(self, layer: Layer) -> Callable[..., Any]:
+        """What runs a layer: its own forward, compiled or as it is written."""
+        return self.compiled.get(layer.index, layer.module.forward)
+
+    @property
+    def outer_modules(self) -> tuple[nn.Module, ...]:
+        """All parts of the model that are not within a layer: embeddings, the last norm, the head."""
+        inner = {part for layer in self.anatomy.layers for part in layer.module.modules()}
+        return tuple(part for part in self.call.module.modules() if part not in inner)
 
     def reading(self, source: Tensor | None) -> Network:
         """The network whose encoder reads `source` [batch, source position]; the same one where there is no encoder."""
@@ -100,8 +114,8 @@ def make_network(
     module = unwrap(module).eval()
     refuse_other_class(module)
     call = find_call(unroll_recurrent(module))
-    first = next(module.parameters(), None)
-    device = first.device if first is not None else torch.device("cpu")
+    refuse_absent_weights(module)
+    first, device = next(module.parameters(), None), execution_devices(module)[0]
     dtype = first.dtype if first is not None else torch.float32
     try:
         with eagerly(call.is_compiled):  # parts are run on their own, too

@@ -13,13 +13,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from layertracer._errors import AnatomyError
+from layertracer.models._offload import is_placed
+
 
 def unroll_recurrent(module: nn.Module) -> nn.Module:
     """A model in which recurrent modules of several layers run layer by layer; the same one where there is none.
 
     Law: it returns what `module` returns; no parameter is copied, and `module` stays as it is.
+
+    Raises:
+        AnatomyError: If accelerate placed the model: the hooks on its modules do not go along.
     """
-    return _unroll(module) if any(_has_layers(part) for part in module.modules()) else module
+    if not any(_has_layers(part) for part in module.modules()):
+        return module
+    if is_placed(module):
+        raise AnatomyError(
+            f"{type(module).__name__} holds a recurrent module of several layers, which is taken apart to be traced; "
+            "that cannot be done where accelerate placed the model. Load it on one device, without offload."
+        )
+    return _unroll(module)
 
 
 def _has_layers(module: nn.Module) -> bool:

@@ -99,11 +99,11 @@ def _same_memory(one: Tensor, other: Tensor) -> bool:
 
 
 def _same_values(one: Tensor, other: Tensor) -> bool:
-    return one.dtype == other.dtype and torch.equal(one, other)
+    return one.dtype == other.dtype and torch.equal(one, other.to(one.device))
 
 
 def _proportional(one: Tensor, other: Tensor) -> bool:
-    a, b = one.double().flatten(), other.double().flatten()
+    a, b = one.double().flatten(), other.double().flatten().to(one.device)
     factor = torch.dot(a, b) / torch.dot(a, a).clamp(min=1e-30)
     return bool(factor.abs() > 1e-6) and torch.allclose(a * factor, b, rtol=1e-5, atol=1e-8)
 

@@ -128,7 +128,7 @@ class Climber:
             return self.perturber
         wiring = network.anatomy.layers[0].wiring
         last = stream_positions(wiring, read[:1], length=ids.shape[1])
-        return LastPosition(perturber=self.perturber, positions=tuple(last))
+        return LastPosition(perturber=self.perturber, positions=last)
 
     def _climb_whole(self, network: Network, ids: Tensor, work: Work, read: Sequence[int]) -> LadderRows:
         return run_pass(

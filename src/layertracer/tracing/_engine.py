@@ -166,7 +166,7 @@ class Engine:
             before = Before(passes=plan.passes(layers=self.layers, n_draws=n_draws))
         if self.method == "ladder":
             rows = self.climber.climb(network, ids, read=read, before=before, sums=sums)
-            measured = measure_rows(rows, batch, self._reduction(plan))
+            measured = measure_rows(rows, batch, ids, reduction=self._reduction(plan))
             self._check_spot(network, ids, measured, read=read, before=before)
         else:
             variants = [(layer, draw) for layer in self.layers for draw in range(self.n_draws)]

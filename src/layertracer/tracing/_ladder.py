@@ -172,7 +172,8 @@ class LadderPass:
 
     def _stand_in(self, layer: Layer) -> Callable[..., Any]:
         """What runs in place of the layer's forward: the layer, with rows appended before or after."""
-        forward = layer.module.forward
+        # Additions are not seen in compiled code.
+        forward = layer.module.forward if self._is_watched(layer) else self.network.forward_of(layer)
 
         def stand_in(*args: Any, **kwargs: Any) -> Any:
             leaves = take_apart((args, kwargs))
@@ -196,6 +197,13 @@ class LadderPass:
 
         return stand_in
 
+    def _is_watched(self, layer: Layer) -> bool:
+        """Whether what the layer adds to its stream is looked at or changed."""
+        if self.perturber is None or self.perturber.site == "block_output":
+            return False
+        is_seen = self.see is not None and bool(layer.additions.of(role_at(self.perturber.site)))
+        return is_seen or bool(self.variants.get(layer.index))
+
     def _append_at_entrance(self, layer: Layer, stream: Tensor) -> Tensor:
         """For a site inside the layer, the copies of the clean rows come in with the others."""
         draws = self.variants.get(layer.index, ())
@@ -208,12 +216,9 @@ class LadderPass:
     def _run_layer(self, layer: Layer, forward: Callable[[], Any], *, stream: Tensor, entering: Tensor) -> Any:
         """The layer itself; for a site inside it, with the additions to the stream changed in the last rows."""
         draws, perturber = self.variants.get(layer.index, ()), self.perturber
-        if perturber is None or perturber.site == "block_output":
+        if perturber is None or not self._is_watched(layer):
             return forward()
         wanted = role_at(perturber.site)
-        is_seen = self.see is not None and bool(layer.additions.of(wanted))
-        if not draws and not is_seen:
-            return forward()
         seen: list[Role] = []
 
         def edit(added: Tensor, role: Role) -> Tensor | None:
@@ -245,7 +250,7 @@ class LadderPass:
         self._rungs.append(self._read_clean(stream, wiring))
         stream = self._append_at_exit(layer, stream, entering)
         if layer.index == self.network.anatomy.n_layers - 1:
-            self._rows = read_rows(to_rows_first(stream, wiring), wiring, self.read, length=self.ids.shape[1])
+            self._rows = self._read(to_rows_first(stream, wiring), wiring)
             if self._is_over_at_last_layer:
                 raise _PassIsOver
             return self._clean_output(leaves, wiring)
@@ -283,7 +288,11 @@ class LadderPass:
 
     def _read_clean(self, stream: Tensor, wiring: Wiring) -> Tensor:
         """The clean rows at the positions that are read, a copy."""
-        return read_rows(self._clean(stream, wiring), wiring, self.read, length=self.ids.shape[1])
+        return self._read(self._clean(stream, wiring), wiring)
+
+    def _read(self, rows: Tensor, wiring: Wiring) -> Tensor:
+        """Rows at the positions that are read, a copy; on one device, on whichever the layer computes."""
+        return read_rows(rows, wiring, self.read, length=self.ids.shape[1]).to(self.network.device)
 
 
 def climb(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from layertracer._errors import UnknownNameError
 from layertracer._types import Sample
+from layertracer.models import Network, keeping_loaded
 from layertracer.tasks import Task
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._ladder import climb
@@ -86,14 +87,19 @@ def read_layers(
 def _read_batch(model: TracedModel, batch: Sequence[Prompt]) -> Float[Tensor, "prompt rung d_vocab"]:
     """Log-probabilities of one batch, from the embeddings and after each layer, on the CPU."""
     (network, ids), read = bind_batch(model.network, batch), batch[0].read
-    if model.self_check.method == "plain":
-        rungs = range(-1, model.anatomy.n_layers)
-        one_by_one = (plain_readout(network, ids, read=read, layer=layer)[:, 0] for layer in rungs)
-    else:
-        rows = climb(network, ids, read=read, perturber=None, variants={}, axes=model.axes)
-        tail = Tail(network)
-        one_by_one = (tail(rung[:, 0]) for rung in (rows.embedding, *rows.rungs))
-    log_probs = torch.stack([log_probs_of(logits).cpu() for logits in one_by_one], dim=1)
+    with keeping_loaded(network.outer_modules):
+        log_probs = torch.stack([log_probs_of(logits).cpu() for logits in _rungs(model, network, ids, read)], dim=1)
     if bool(log_probs.isnan().any()):
         refuse_non_finite(network, ids)
     return log_probs
+
+
+def _rungs(model: TracedModel, network: Network, ids: Tensor, read: Sequence[int]) -> Iterator[Tensor]:
+    """Logits [prompt, d_vocab] from the embeddings and after each layer."""
+    if model.self_check.method == "plain":
+        rungs = range(-1, model.anatomy.n_layers)
+        yield from (plain_readout(network, ids, read=read, layer=layer)[:, 0] for layer in rungs)
+    else:
+        rows = climb(network, ids, read=read, perturber=None, variants={}, axes=model.axes)
+        tail = Tail(network)
+        yield from (tail(rung[:, 0]) for rung in (rows.embedding, *rows.rungs))

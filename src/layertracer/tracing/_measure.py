@@ -33,20 +33,25 @@ class Measured:
     js: dict[tuple[int, int], Tensor]
 
 
-def measure_rows(passes: Iterable[LadderRows], batch: Sequence[Prompt], reduction: Reduction) -> Measured:
+def measure_rows(
+    passes: Iterable[LadderRows], batch: Sequence[Prompt], ids: Tensor, *, reduction: Reduction
+) -> Measured:
     """The numbers of a batch, from the passes over it.
 
     Args:
         passes: Their rows; each pass begins when the rows of the one before are reduced.
         batch: The prompts.
+        ids: Their token ids [prompt, position].
         reduction: How rows become numbers.
     """
     js: dict[tuple[int, int], Tensor] = {}
     lens: LensStatistics | None = None
+    targets = _answers(batch, ids.device)  # put on the device before anything runs
     for rows in passes:
         clean = rows.rungs[-1]
         if lens is None:
-            targets = _targets(batch, clean, reduction)
+            if targets is None:
+                targets = _own_top(clean, reduction)
             lens = reduction.lens(torch.stack([rows.embedding, *rows.rungs], dim=2), targets, n_top=N_TOP)
         if rows.variants:
             bits = reduction.js_bits(clean.flatten(0, 1), rows.perturbed.flatten(1, 2))
@@ -75,9 +80,9 @@ def measure_plain(
     """
     read = batch[0].read
     own = log_probs_of(plain_logits(network, ids, read=read))
-    targets = own.argmax(dim=-1)
-    if batch[0].target_ids:
-        targets = torch.tensor([prompt.target_ids for prompt in batch], device=own.device)
+    targets = _answers(batch, ids.device)
+    if targets is None:
+        targets = own.argmax(dim=-1)
     rungs = [
         measure_lens(log_probs_of(plain_readout(network, ids, read=read, layer=layer)), targets, n_top=N_TOP)
         for layer in range(-1, network.anatomy.n_layers - 1)
@@ -91,9 +96,14 @@ def measure_plain(
     return Measured(lens=lens, js=js)
 
 
-def _targets(batch: Sequence[Prompt], clean: Tensor, reduction: Reduction) -> Tensor:
-    """Tokens followed [prompt, read]: the answers, or the model's own top tokens."""
-    if batch[0].target_ids:
-        return torch.tensor([prompt.target_ids for prompt in batch], device=clean.device)
+def _answers(batch: Sequence[Prompt], device: torch.device) -> Tensor | None:
+    """The answers as tokens followed [prompt, read]; None without any."""
+    if not batch[0].target_ids:
+        return None
+    return torch.tensor([prompt.target_ids for prompt in batch], device=device)
+
+
+def _own_top(clean: Tensor, reduction: Reduction) -> Tensor:
+    """The model's own top tokens [prompt, read]."""
     any_target = torch.zeros(clean.shape[:2], dtype=torch.long, device=clean.device)
     return reduction.lens(clean.unsqueeze(2), any_target, n_top=1).top_ids[:, :, 0, 0]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from layertracer._errors import OutOfMemoryError, UsageError
-from layertracer.models import Network
+from layertracer.models import Network, execution_devices
 
 _UNITS: Mapping[str, int] = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _SHARE_OF_FREE = 0.5
@@ -42,8 +42,10 @@ def parse_memory(text: str | int) -> int:
 
 def default_budget_bytes(network: Network) -> int:
     """Half of what is free; on a CPU less, where less is faster."""
-    if network.device.type == "cuda":
-        return int(torch.cuda.mem_get_info(network.device)[0] * _SHARE_OF_FREE)
+    accelerators = [device for device in execution_devices(network.module) if device.type == "cuda"]
+    if accelerators:
+        # A pass goes through all of them: the fullest one decides.
+        return int(min(torch.cuda.mem_get_info(device)[0] for device in accelerators) * _SHARE_OF_FREE)
     enough = max(_ENOUGH_ON_CPU, _ENOUGH_POSITIONS * row_bytes(network, 1))
     return min(int(psutil.virtual_memory().available * _SHARE_OF_FREE), enough)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import torch
 from torch import nn
 
 from layertracer._types import Sample, SelfCheck
-from layertracer.models import Anatomy, Network, load_parts, make_network
+from layertracer.models import Anatomy, DeviceMap, Network, compile_layers, load_parts, make_network
 from layertracer.tasks import EncodedTask, encode_samples
 from layertracer.tracing._argument_axes import ArgumentAxes
 from layertracer.tracing._prefix_check import PrefixProof
-from layertracer.tracing._self_check import check_network
+from layertracer.tracing._self_check import check_network, why_not_compiled
 from layertracer.tracing._state_check import StateProof, UnderstoodCache
 from layertracer.tracing._trim import find_trimmable
+
+_LOG = logging.getLogger("layertracer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,14 +90,17 @@ class TracedModel:
         )
 
 
-def load_model(
+def load_model(  # noqa: PLR0913 - what users call takes its settings by name
     name_or_path: str | Path = "smollm2",
     *,
     device: str | torch.device = "auto",
+    device_map: DeviceMap | None = None,
+    offload_folder: str | Path | None = None,
     dtype: str | torch.dtype = "auto",
     revision: str | None = None,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    compile: bool = False,  # noqa: A002 - as PyTorch calls it
 ) -> TracedModel:
     """A pretrained model, ready to be traced.
 
@@ -102,13 +108,20 @@ def load_model(
         name_or_path: The embedded default "smollm2", an id on the Hugging Face hub, a folder with a
             checkpoint, or a .gguf file.
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", …
+        device_map: For a model that is too large for one device: "auto" spreads it over all GPUs, main memory and disk,
+            as "balanced", "balanced_low_0" and "sequential" do in their ways; or a place for every part by its name,
+            {"model.embed_tokens": 0, "model.layers.0": "cpu", …, "lm_head": "disk"}.
+        offload_folder: Folder for weights that go to disk and cannot be read from the checkpoint itself.
         dtype: "auto" (float32 on a CPU, else the checkpoint's own), "float32", "bfloat16" or "float16".
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Whether code that the checkpoint brings may run.
         allow_pickle: Whether pickled weights may be loaded; loading them can run code.
+        compile: Whether its layers are compiled (torch.compile) for the passes; where that is not right for them, the
+            self-check says so, and they run as they are written.
 
     Raises:
         UnknownNameError: If there is no such model.
+        UsageError: If a device or a type does not exist, or `device` and `device_map` are both given.
         ModelLoadError: If its files are missing, damaged or refused, or the hub cannot be reached.
         RemoteCodeError: If it brings code that is not allowed to run.
         AnatomyError: If no decoder stack is found in it.
@@ -117,6 +130,8 @@ def load_model(
     parts = load_parts(
         name_or_path,
         device=device,
+        device_map=device_map,
+        offload_folder=offload_folder,
         dtype=dtype,
         revision=revision,
         trust_remote_code=trust_remote_code,
@@ -125,11 +140,16 @@ def load_model(
     network = make_network(
         parts.module, name=parts.name, tokenizer=parts.tokenizer, revision=parts.revision, source=parts.source
     )
-    return prove(network)
+    return prove(network, compile=compile)
 
 
 def wrap_model(
-    module: nn.Module, tokenizer: Any = None, *, name: str | None = None, layers: str | None = None
+    module: nn.Module,
+    tokenizer: Any = None,
+    *,
+    name: str | None = None,
+    layers: str | None = None,
+    compile: bool = False,  # noqa: A002 - as PyTorch calls it
 ) -> TracedModel:
     """Any module that takes token ids and returns logits, ready to be traced.
 
@@ -137,17 +157,18 @@ def wrap_model(
         module: Takes ids [batch, position] and returns logits [batch, position, d_vocab], alone or in
             a tuple, a dictionary or an object. It is put into evaluation mode. A module inside torch.compile,
             DataParallel, DistributedDataParallel or AveragedModel is taken out of it, and what is compiled runs as it
-            is written.
+            is written. One that accelerate spread or offloads (dispatch_model, cpu_offload, disk_offload) stays so.
         tokenizer: Its tokenizer; not needed for samples given as token ids.
         name: As you call it; its class's name by default.
         layers: Name of the container of its layers, where several could be meant.
+        compile: Whether its layers are compiled for the passes, see `load_model`; the module itself stays as it is.
 
     Raises:
         AnatomyError: If no decoder stack is found in it, or more than one, or if it predicts something else than the
             next token.
         SelfCheckError: If it cannot be read rightly.
     """
-    return prove(make_network(module, name=name, tokenizer=tokenizer, layers=layers))
+    return prove(make_network(module, name=name, tokenizer=tokenizer, layers=layers), compile=compile)
 
 
 def encode_for(model: TracedModel, samples: Iterable[Sample], *, chat: bool) -> EncodedTask:
@@ -162,18 +183,30 @@ def encode_for(model: TracedModel, samples: Iterable[Sample], *, chat: bool) -> 
     )
 
 
-def prove(network: Network) -> TracedModel:
-    """A network checked, see `check_network`."""
+def prove(network: Network, *, compile: bool = False) -> TracedModel:  # noqa: A002 - as above
+    """A network checked, see `check_network`; with its layers compiled where that is wanted and right."""
+    as_written = network
     axes = ArgumentAxes(network)
+    notes: tuple[str, ...] = ()
+    if compile:
+        compiled = compile_layers(network)
+        reason = why_not_compiled(compiled, axes)
+        if reason is None:
+            network = compiled
+        else:
+            notes = (f"Its layers run as they are written, not compiled: {reason}.",)
+            _LOG.warning("%s: %s", network.name, notes[0])
     check = check_network(network, axes)
-    cache = UnderstoodCache(network)
+    cache = UnderstoodCache(as_written)
     is_climbed = check.method == "ladder"
-    trimmable = find_trimmable(network) if is_climbed else ()
+    trimmable = find_trimmable(as_written) if is_climbed else ()
+    check = replace(check, notes=(*check.notes, *notes))
     return TracedModel(
         network=network,
         self_check=check,
         axes=axes,
-        state_proof=StateProof(network=network, row_by_row=check.row_by_row, cache=cache),
-        trimmable=trimmable,
-        prefix_proof=PrefixProof(network=network, is_climbed=is_climbed, cache=cache, trimmable=trimmable),
+        state_proof=StateProof(network=as_written, row_by_row=check.row_by_row, cache=cache),
+        # Compiled code would be compiled again for parts that are left out, and for every form of a cache.
+        trimmable=trimmable if network is as_written else (),
+        prefix_proof=PrefixProof(network=as_written, is_climbed=is_climbed, cache=cache, trimmable=trimmable),
     )

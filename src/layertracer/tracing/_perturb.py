@@ -8,7 +8,7 @@ drawn for a position does not depend on the length.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +18,11 @@ from torch import Tensor
 
 from layertracer._errors import UsageError
 from layertracer._types import Mask, Noise, Perturbation, Site, Skip
+from layertracer.tracing._on_devices import OnDevices
+from layertracer.tracing._rows import evenly_spaced
+
+_KEPT_NOISE_BYTES = 128 * 2**20
+"""How much noise is kept; drawing it anew for every batch took longer than adding it."""
 
 
 @runtime_checkable
@@ -48,12 +53,17 @@ class Fills:
     """What masked dimensions become, from unperturbed runs over all prompts and positions of a trace.
 
     Attributes:
-        mean: Mean of each dimension.
-        bank: Values at some positions, to resample from.
+        mean: Mean of each dimension, [layer, width].
+        bank: Values at some positions, to resample from, [layer, entry, width].
     """
 
-    mean: Float[Tensor, "layer width"]
-    bank: Float[Tensor, "layer entry width"]
+    mean: OnDevices
+    bank: OnDevices
+
+    @classmethod
+    def of(cls, mean: Float[Tensor, "layer width"], bank: Float[Tensor, "layer entry width"]) -> Fills:
+        """Fills out of statistics."""
+        return cls(mean=OnDevices(mean), bank=OnDevices(bank))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +71,9 @@ class MaskPerturber:
     """`Mask` on tensors."""
 
     mask: Mask
-    keep: Tensor
+    keep: OnDevices
     fills: Fills | None = None
+    _picks: dict[int, OnDevices] = field(default_factory=dict, repr=False)
 
     @property
     def site(self) -> Site:
@@ -72,7 +83,7 @@ class MaskPerturber:
     def __call__(self, values: Tensor, *, entering: Tensor, layer: int, draws: Sequence[int], first: int = 0) -> Tensor:
         """See `Perturber`."""
         del entering
-        keep = self.keep[layer, list(draws)]
+        keep = take_draws(self.keep.on(values.device)[layer], draws)
         keep = keep.reshape(len(draws), *[1] * (values.ndim - 1), keep.shape[-1])
         return torch.where(keep, values, self._fill(values, layer=layer, draws=draws, first=first))
 
@@ -81,15 +92,24 @@ class MaskPerturber:
             return values.new_zeros(())
         assert self.fills is not None  # collected before the first pass
         if self.mask.fill == "mean":
-            return self.fills.mean[layer].to(values)
-        bank = self.fills.bank[layer]
+            return self.fills.mean.on(values.device)[layer].to(values.dtype)
+        bank = self.fills.bank.on(values.device)[layer]
         length = values.shape[1]
-        picks = [
-            _generator(self.mask.seed, layer, draw, 1).integers(len(bank), size=first + length)[first:]
-            for draw in draws
-        ]
-        drawn = bank[torch.from_numpy(np.stack(picks)).to(bank.device)].to(values)
+        picks = self._picked(first + length, n_entries=len(bank)).on(values.device)[layer, :, first:]
+        drawn = bank.index_select(0, take_draws(picks, draws).flatten()).to(values.dtype)
         return drawn.reshape(len(draws), 1, length, *[1] * (values.ndim - 3), drawn.shape[-1])
+
+    def _picked(self, length: int, *, n_entries: int) -> OnDevices:
+        """Which entries of the bank fill the positions, [layer, draw, position]; drawn once for a length."""
+        if length not in self._picks:
+            n_layers, n_draws, _ = self.keep.shape
+            picks = [
+                _generator(self.mask.seed, layer, draw, 1).integers(n_entries, size=length)
+                for layer in range(n_layers)
+                for draw in range(n_draws)
+            ]
+            self._picks[length] = OnDevices(torch.from_numpy(np.stack(picks)).unflatten(0, (n_layers, n_draws)))
+        return self._picks[length]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +117,7 @@ class NoisePerturber:
     """`Noise` on tensors."""
 
     noise: Noise
+    _drawn: dict[tuple[int, int, tuple[int, ...]], OnDevices] = field(default_factory=dict, repr=False)
 
     @property
     def site(self) -> Site:
@@ -105,15 +126,22 @@ class NoisePerturber:
 
     def __call__(self, values: Tensor, *, entering: Tensor, layer: int, draws: Sequence[int], first: int = 0) -> Tensor:
         """See `Perturber`."""
-        stream = values if self.site == "block_output" else entering
+        stream = values if self.site == "block_output" else entering.to(values.device)
         rms = stream.float().square().mean(dim=-1, keepdim=True).sqrt()
         shape = (first + values.shape[1], *values.shape[2:])
-        drawn = [
-            _generator(self.noise.seed, layer, draw, 2).standard_normal(shape, dtype=np.float32)[first:]
-            for draw in draws
-        ]
-        noise = torch.from_numpy(np.stack(drawn)).to(values.device)[:, None]
-        return (values.float() + self.noise.scale * rms * noise).to(values.dtype)
+        drawn = torch.stack([self._draw(layer, draw, shape).on(values.device)[first:] for draw in draws])
+        return (values.float() + self.noise.scale * rms * drawn[:, None]).to(values.dtype)
+
+    def _draw(self, layer: int, draw: int, shape: tuple[int, ...]) -> OnDevices:
+        """Standard normal numbers, kept for further prompts of the same length as long as all of them are few."""
+        known = self._drawn.get((layer, draw, shape))
+        if known is not None:
+            return known
+        drawn = _generator(self.noise.seed, layer, draw, 2).standard_normal(shape, dtype=np.float32)
+        noise = OnDevices(torch.from_numpy(drawn))
+        if (1 + len(self._drawn)) * drawn.nbytes <= _KEPT_NOISE_BYTES:
+            self._drawn[layer, draw, shape] = noise
+        return noise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +155,8 @@ class SkipPerturber:
 
     def __call__(self, values: Tensor, *, entering: Tensor, layer: int, draws: Sequence[int], first: int = 0) -> Tensor:
         """See `Perturber`."""
-        del values, layer, first
-        return entering.expand(len(draws), *entering.shape)
+        del layer, first
+        return entering.to(values.device).expand(len(draws), *entering.shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,11 +165,12 @@ class LastPosition:
 
     Attributes:
         perturber: The other one.
-        positions: Where the token stands in the stream, see `stream_positions`, counted from the prompt's first.
+        positions: Where the token stands in the stream, see `stream_positions`, counted from the prompt's first; at
+            equal distances.
     """
 
     perturber: Perturber
-    positions: tuple[int, ...]
+    positions: Sequence[int]
 
     @property
     def site(self) -> Site:
@@ -152,7 +181,9 @@ class LastPosition:
         """See `Perturber`."""
         perturbed = self.perturber(values, entering=entering, layer=layer, draws=draws, first=first)
         here = torch.zeros(values.shape[1], dtype=torch.bool, device=values.device)
-        here[[position - first for position in self.positions if 0 <= position - first < len(here)]] = True
+        inside = [position - first for position in self.positions if 0 <= position - first < len(here)]
+        if inside:
+            here[evenly_spaced(inside)] = True
         return torch.where(here.reshape(1, 1, -1, *[1] * (values.ndim - 2)), perturbed, values)
 
 
@@ -166,7 +197,7 @@ def make_perturber(
     """
     if isinstance(perturbation, Mask):
         keep = torch.from_numpy(perturbation.keep_array(n_layers=n_layers, width=width).copy()).to(device)
-        return MaskPerturber(mask=perturbation, keep=keep, fills=fills)
+        return MaskPerturber(mask=perturbation, keep=OnDevices(keep), fills=fills)
     if isinstance(perturbation, Noise):
         return NoisePerturber(noise=perturbation)
     if isinstance(perturbation, Skip):
@@ -175,6 +206,11 @@ def make_perturber(
         f"perturbation must be a Mask, Noise or Skip, got {type(perturbation).__name__}. For masks of your own use "
         "Mask.explicit(keep)."
     )
+
+
+def take_draws(values: Tensor, draws: Sequence[int]) -> Tensor:
+    """The entries of some draws, [draw, …]: a view, since a list of indices would have to go to the device first."""
+    return values[draws[0] : draws[-1] + 1] if list(draws) == [*range(draws[0], draws[-1] + 1)] else values[list(draws)]
 
 
 def _generator(seed: int, layer: int, draw: int, purpose: int) -> np.random.Generator:

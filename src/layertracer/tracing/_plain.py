@@ -15,13 +15,13 @@ from torch import Tensor
 from layertracer.models import Layer, Network, Role, take_apart
 from layertracer.tracing._branches import refuse_unseen, role_at, watching
 from layertracer.tracing._perturb import Perturber
-from layertracer.tracing._rows import from_rows_first, to_rows_first
+from layertracer.tracing._rows import evenly_spaced, from_rows_first, to_rows_first
 from layertracer.tracing._tail import bypassing, replacing_forward
 
 
 def plain_logits(network: Network, ids: Tensor, *, read: Sequence[int]) -> Tensor:
     """The model's own logits at the positions that are read, [prompt, read, d_vocab]."""
-    return network.call.logits(ids)[:, list(read)]
+    return network.call.logits(ids)[:, evenly_spaced(read)]
 
 
 def plain_readout(network: Network, ids: Tensor, *, read: Sequence[int], layer: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from layertracer._errors import NonFiniteError
+from layertracer.tracing._on_devices import to_host
 from layertracer.tracing._prompts import Prompt
 from layertracer.tracing._reduce import LensStatistics
 
@@ -82,20 +83,28 @@ class Readings:
         Raises:
             NonFiniteError: If a number of them is NaN; nothing of the batch is kept.
         """
+        lens, js = lens_on_host(lens, js)
         if bool(lens.log_prob.isnan().any()) or bool(js.isnan().any()):
             raise NonFiniteError(_where_not_finite(batch, lens, js, layers=layers))
         where = [prompt.index for prompt in batch]
-        self.log_prob[where] = lens.log_prob.sum(dim=1).cpu().numpy()
-        self.rank[where] = lens.rank[:, :, 1:].amax(dim=1).cpu().numpy()
-        self.entropy_bits[where] = lens.entropy_bits[:, :, 1:].mean(dim=1).cpu().numpy()
-        self.top_ids[where] = lens.top_ids[:, 0, 1:].cpu().numpy()
-        self.top_prob[where] = lens.top_log_prob[:, 0, 1:].exp().cpu().numpy()
-        for layer, bits in zip(layers, js.cpu().numpy().swapaxes(0, 2), strict=True):
+        self.log_prob[where] = lens.log_prob.sum(dim=1).numpy()
+        self.rank[where] = lens.rank[:, :, 1:].amax(dim=1).numpy()
+        self.entropy_bits[where] = lens.entropy_bits[:, :, 1:].mean(dim=1).numpy()
+        self.top_ids[where] = lens.top_ids[:, 0, 1:].numpy()
+        self.top_prob[where] = lens.top_log_prob[:, 0, 1:].exp().numpy()
+        for layer, bits in zip(layers, js.numpy().swapaxes(0, 2), strict=True):
             self.js_bits[where, :, layer] = bits.T
         for prompt, top in zip(batch, lens.top_ids[:, :, -1, 0].tolist(), strict=True):
             self.top1_ids[prompt.index] = tuple(top)
             self.target_ids[prompt.index] = prompt.target_ids or tuple(top)
             self.finished[prompt.index] = True
+
+
+def lens_on_host(lens: LensStatistics, js: Tensor) -> tuple[LensStatistics, Tensor]:
+    """A batch's numbers on the CPU, fetched together."""
+    names = [field.name for field in fields(LensStatistics)]
+    *statistics, js = to_host([*(getattr(lens, name) for name in names), js])
+    return LensStatistics(**dict(zip(names, statistics, strict=True))), js
 
 
 def _where_not_finite(batch: Sequence[Prompt], lens: LensStatistics, js: Tensor, *, layers: Sequence[int]) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from layertracer._types import EncodedSample, Mask, Perturbation, Status
-from layertracer.models import fingerprint
+from layertracer.models import fingerprint, n_distinct_parameters
 from layertracer.runs import ModelRecord, PromptRecord, TraceRecord, TraceSpec, collect_provenance
 from layertracer.tracing._model import TracedModel
 from layertracer.tracing._readings import Readings
@@ -80,7 +80,7 @@ def describe_model(model: TracedModel) -> ModelRecord:
         layers=tuple(layer.to_record() for layer in model.anatomy.layers),
         d_model=model.anatomy.d_model,
         d_vocab=model.anatomy.d_vocab,
-        n_parameters=sum(parameter.numel() for parameter in model.module.parameters()),
+        n_parameters=n_distinct_parameters(model.module),
         device=str(model.device),
         dtype=str(model.dtype).removeprefix("torch."),
         fingerprint=fingerprint(model.module),

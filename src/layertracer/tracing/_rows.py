@@ -34,8 +34,24 @@ def read_rows(rows: Tensor, wiring: Wiring, read: Sequence[int], *, length: int)
     Returns:
         [row, read, …, width]; where a token has several entries, [row, read, entry, …, width].
     """
-    taken = rows[:, stream_positions(wiring, read, length=length)]
-    return taken if wiring.n_parallel == 1 else taken.unflatten(1, (len(read), wiring.n_parallel))
+    which = evenly_spaced(read)
+    tokens = rows.narrow(1, wiring.n_leading, wiring.n_parallel * length)
+    if wiring.n_parallel == 1:
+        return tokens[:, which].clone()
+    by_token: Tensor = tokens.unflatten(1, (wiring.n_parallel, length))
+    return by_token[:, :, which].transpose(1, 2).contiguous()
+
+
+def evenly_spaced(positions: Sequence[int]) -> slice:
+    """Positions at equal distances as a slice; a list of them would have to go to the device first.
+
+    Example:
+        >>> evenly_spaced([3, 4, 5]), evenly_spaced([2])
+        (slice(3, 6, 1), slice(2, 3, 1))
+    """
+    step = positions[1] - positions[0] if len(positions) > 1 else 1
+    assert list(positions) == list(range(positions[0], positions[-1] + 1, step))  # as prompts are laid out
+    return slice(positions[0], positions[-1] + 1, step)
 
 
 def as_prompts(rows: Tensor, wiring: Wiring) -> Tensor:

@@ -18,7 +18,14 @@ from torch import Tensor
 
 from layertracer._errors import NonFiniteError, SelfCheckError
 from layertracer._types import SITES, Check, SelfCheck, Site
-from layertracer.models import Network, is_out_of_memory, observe_calls, take_apart
+from layertracer.models import (
+    Network,
+    is_out_of_memory,
+    keeping_loaded,
+    observe_calls,
+    take_apart,
+    why_not_compilable,
+)
 from layertracer.tracing._argument_axes import ArgumentAxes
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._gaps import largest_gap, worst_of
@@ -75,6 +82,11 @@ def check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
         SelfCheckError: If its layers run in another order than its anatomy says, it keeps something between calls, or
             not even the plain method agrees with the model itself.
     """
+    with keeping_loaded(network.outer_modules):
+        return _check_network(network, axes)
+
+
+def _check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
     network, ids = network.probe(batch=_N_PROMPTS, length=_LENGTH, seed=1)
     everywhere = _in_order(network, lambda: log_probs_of(plain_logits(network, ids, read=range(_LENGTH))))
     own = everywhere[:, -1]
@@ -106,6 +118,23 @@ def check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
         network, ids, masking_error=partial(_masking_error, probe), judge=partial(_check, network)
     )
     return SelfCheck(checks=(*checks, *sites), method="ladder", notes=notes)
+
+
+@torch.inference_mode()
+def why_not_compiled(network: Network, axes: ArgumentAxes) -> str | None:
+    """Why a network's compiled layers are not used; None where the ladder over them agrees with the model."""
+    if reason := why_not_compilable(network):
+        return reason
+    network, ids = network.probe(batch=_N_PROMPTS, length=_LENGTH, seed=1)
+    own = log_probs_of(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0]
+    try:
+        checks = _ladder_checks(_Probe(network=network, axes=axes, ids=ids, own=own))
+    except Exception as error:  # no compiler, or code that it does not take
+        if is_out_of_memory(error):
+            raise
+        return f"they do not compile ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+    failed = [f"{check.name}: {check.error:.2g} {check.unit}" for check in checks if not check.passed]
+    return f"compiled, they do not agree with the model ({', '.join(failed)})" if failed else None
 
 
 def _plain_only(network: Network, checks: tuple[Check, ...], *, notes: tuple[str, ...]) -> SelfCheck:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from layertracer.models import Layer, Network, Role, take_apart
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._branches import role_at, watching
 from layertracer.tracing._memory import plan_pass, row_bytes
+from layertracer.tracing._on_devices import OnDevices, to_host
 from layertracer.tracing._perturb import Fills
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts
 from layertracer.tracing._rows import stream_positions, to_rows_first
@@ -92,39 +93,43 @@ def collect_site_values(
         )
         for _, seen in run_batches(network, bucket, plan, lambda batch, _: _see_batch(network, batch, site, chosen)):
             sums.add(seen.sums)
-            for (layer, entry), values in seen.entries.items():
-                bank[layer, entry] = values
-    return sums, Fills(mean=sums.means(), bank=bank)
+            for layer, values in seen.entries.items():
+                bank[layer, seen.numbers] = values
+    return sums, Fills.of(sums.means(), bank)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """What stood at the site in one clean run: sums, and the values for the bank by layer and entry."""
+    """What stood at the site in one clean run: sums, and for each layer the values for the bank."""
 
     sums: SiteSums
-    entries: dict[tuple[int, int], Tensor]
+    numbers: list[int]
+    entries: dict[int, Tensor]
 
 
 def _see_batch(network: Network, batch: Sequence[Prompt], site: Site, chosen: _Chosen) -> _Seen:
     """What stands at the site of every layer, in one clean run."""
     wiring = network.anatomy.layers[0].wiring
-    wanted = [
+    places = [
         (row, stream_positions(wiring, [position], length=len(prompt.ids))[0], chosen[prompt.index, position])
         for row, prompt in enumerate(batch)
         for position in range(len(prompt.ids))
         if (prompt.index, position) in chosen
     ]
-    seen = _Seen(sums=SiteSums(network.anatomy.n_layers, network.anatomy.d_model), entries={})
+    wanted = OnDevices(torch.tensor(places, dtype=torch.long).reshape(-1, 3)[:, :2].T)
+    numbers = [number for _, _, number in places]
+    seen = _Seen(sums=SiteSums(network.anatomy.n_layers, network.anatomy.d_model), numbers=numbers, entries={})
 
     def see(layer: int, values: Tensor) -> None:
         seen.sums.see(layer, values)
-        for row, position, entry in wanted:
-            seen.entries[layer, entry] = values[row, position].reshape(-1, values.shape[-1])[0].float().cpu().clone()
+        rows, positions = wanted.on(values.device)
+        seen.entries[layer] = values[rows, positions].unsqueeze(1).flatten(1, -2)[:, 0].float()
 
     bound, ids = bind_batch(network, batch)
     with observing_site(network, site, see):
         bound.call(ids)
-    return seen
+    fetched = to_host(list(seen.entries.values()))
+    return replace(seen, entries=dict(zip(seen.entries, fetched, strict=True)))
 
 
 @contextmanager

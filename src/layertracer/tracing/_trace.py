@@ -13,6 +13,7 @@ from torch import Tensor
 from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError, SiteError, UsageError
 from layertracer._types import SITES, Mask, Noise, Perturbation, Sample, Skip, Status, TargetKind, TargetTokens
 from layertracer.measures import OnsetCriterion, Rise
+from layertracer.models import keeping_loaded
 from layertracer.runs import TraceRecord, TraceSpec
 from layertracer.tasks import EncodedTask, Task, load_task
 from layertracer.tracing._cached_ladder import CachedLadder
@@ -171,7 +172,15 @@ class _Run:
         return None if self._sums is None else self._sums.rms()
 
     def measure(self) -> None:
-        """Run the ladder (or the plain method) over all prompts, after a look at the site where a mask is filled."""
+        """Run the ladder (or the plain method) over all prompts, after a look at the site where a mask is filled.
+
+        Where weights are offloaded, those outside the layers are loaded once for all of it: the tail needs them for
+        every chunk of rows.
+        """
+        with keeping_loaded(self._model.network.outer_modules):
+            self._measure()
+
+    def _measure(self) -> None:
         model, perturbation = self._model, self._options.perturbation
         state = self._make_state_pass() if perturbation.site == "state" else None
         # Made before anything runs, since it refuses a mask of the wrong shape.
