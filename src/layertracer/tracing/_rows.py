@@ -43,12 +43,14 @@ def read_rows(rows: Tensor, wiring: Wiring, read: Sequence[int], *, length: int)
 
 
 def evenly_spaced(positions: Sequence[int]) -> slice:
-    """Positions at equal distances as a slice; a list of them would have to go to the device first.
+    """Positions at equal distances, or none, as a slice; a list of them would have to go to the device first.
 
     Example:
         >>> evenly_spaced([3, 4, 5]), evenly_spaced([2])
         (slice(3, 6, 1), slice(2, 3, 1))
     """
+    if not positions:
+        return slice(0, 0)
     step = positions[1] - positions[0] if len(positions) > 1 else 1
     assert list(positions) == list(range(positions[0], positions[-1] + 1, step))  # as prompts are laid out
     return slice(positions[0], positions[-1] + 1, step)

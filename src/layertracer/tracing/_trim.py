@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from layertracer.models import CallRecord, Layer, Network, is_out_of_memory, observe_calls, take_apart
-from layertracer.tracing._rows import to_rows_first
+from layertracer.tracing._rows import evenly_spaced, to_rows_first
 from layertracer.tracing._tail import replacing_forward
 
 _BATCH, _LENGTH = 3, 7
@@ -109,7 +109,7 @@ def trimming(
         n_whole: How many rows, the first ones, are run at all positions.
         elsewhere: What the parts say at the other positions of the other rows.
     """
-    here = _Positions(read=list(read), length=length, n_whole=n_whole, elsewhere=elsewhere)
+    here = _Positions(where=evenly_spaced(read), length=length, n_whole=n_whole, elsewhere=elsewhere)
     with ExitStack() as stack:
         for part in parts if len(read) < length else ():
             stack.enter_context(replacing_forward(part, partial(_trimmed, part.forward, here)))
@@ -118,16 +118,10 @@ def trimming(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Positions:
-    read: list[int]
+    where: slice
     length: int
     n_whole: int
     elsewhere: float
-
-    @property
-    def where(self) -> slice | list[int]:
-        """The positions that are read; a stretch of them needs no copy."""
-        first, last = self.read[0], self.read[-1] + 1
-        return slice(first, last) if self.read == list(range(first, last)) else self.read
 
 
 def _trimmed(forward: Callable[..., Any], here: _Positions, /, *args: Any, **kwargs: Any) -> Any:
