@@ -148,16 +148,17 @@ class Engine:
         """As `_measure_ladder`, one forward for each rung, layer and draw."""
         del plan
         read = batch[0].read
-        own = log_probs_of(plain_logits(network, ids, read=read))
+        logits = plain_logits(network, ids, read=read)
+        own = log_probs_of(logits)
         targets = own.argmax(dim=-1)
         if batch[0].target_ids:
             targets = torch.tensor([prompt.target_ids for prompt in batch], device=own.device)
         n_layers = network.anatomy.n_layers
         rungs = [
-            measure_lens(log_probs_of(plain_readout(network, ids, read=read, layer=layer)), targets, n_top=N_TOP)
+            measure_lens(plain_readout(network, ids, read=read, layer=layer), targets, n_top=N_TOP)
             for layer in range(-1, n_layers - 1)
         ]
-        lens = LensStatistics.stacked([*rungs, measure_lens(own, targets, n_top=N_TOP)], dim=2)
+        lens = LensStatistics.stacked([*rungs, measure_lens(logits, targets, n_top=N_TOP)], dim=2)
         js: dict[tuple[int, int], Tensor] = {}
         for layer in self.layers if perturber is not None else ():
             for draw in range(self.n_draws):
