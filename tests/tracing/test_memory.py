@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import layertracer as lt
 from layertracer.tracing import parse_memory
 from layertracer.tracing._memory import PassPlan
-from layertracer.tracing._reduce import Reduction, log_probs_of, measure_lens
 
 
 @pytest.mark.parametrize(
@@ -47,25 +45,3 @@ def test_halving_ends_at_the_smallest_pass(n_prompts: int, n_variants: int) -> N
         assert halved.n_variants == plan.n_variants or plan.n_prompts == 1
         plan = halved
     assert plan.is_smallest
-
-
-@pytest.mark.parametrize("rows_per_chunk", [1, 2, 5, 100])
-def test_chunks_of_rows_change_no_number(rows_per_chunk: int) -> None:
-    """Whatever the size of a chunk, lens statistics and divergences are those of all rows at once."""
-    generator = torch.Generator().manual_seed(0)
-    unembedding = torch.randn(8, 11, generator=generator)
-    rows, perturbed = torch.randn(4, 1, 3, 8, generator=generator), torch.randn(6, 4, 8, generator=generator)
-    targets = torch.randint(0, 11, (4, 1), generator=generator)
-    reduction = Reduction(lambda rows: rows @ unembedding, d_vocab=11, budget_bytes=1)
-    reduction.rows_per_chunk = rows_per_chunk
-    whole = log_probs_of(rows @ unembedding)
-    expected = measure_lens(whole, targets[:, :, None].expand(4, 1, 3), n_top=5)
-    lens = reduction.lens(rows, targets, n_top=5)
-    assert torch.allclose(lens.log_prob, expected.log_prob, atol=1e-6)
-    assert torch.equal(lens.rank, expected.rank)
-    assert torch.equal(lens.top_ids, expected.top_ids)
-    clean = rows[:, 0, -1]
-    bits = reduction.js_bits(clean, perturbed)
-    for variant in range(6):
-        one = lt.js_divergence(log_probs_of(perturbed[variant] @ unembedding), log_probs_of(clean @ unembedding))
-        assert torch.allclose(bits[variant], one, atol=1e-6)

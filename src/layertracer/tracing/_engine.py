@@ -204,6 +204,6 @@ class Engine:
         self.readings.keep(batch, measured.lens, js_bits, layers=layers)
 
     def _reduction(self, plan: PassPlan) -> Reduction:
-        """A quarter of the budget for logits, which are made when the pass itself has ended; less after a shortage."""
-        chunk_bytes = min(self.budget_bytes // 4, _LOGITS_BYTES) // plan.shortage
+        """Half of the budget and more for logits, made when the pass itself has ended; less after a shortage."""
+        chunk_bytes = min(self.budget_bytes * 5 // 8, _LOGITS_BYTES) // plan.shortage
         return Reduction(Tail(self.network), d_vocab=self.network.anatomy.d_vocab, budget_bytes=chunk_bytes)

@@ -79,15 +79,16 @@ def measure_plain(
         variants: Layers and draws.
     """
     read = batch[0].read
-    own = log_probs_of(plain_logits(network, ids, read=read))
+    logits = plain_logits(network, ids, read=read)
+    own = log_probs_of(logits)
     targets = _answers(batch, ids.device)
     if targets is None:
         targets = own.argmax(dim=-1)
     rungs = [
-        measure_lens(log_probs_of(plain_readout(network, ids, read=read, layer=layer)), targets, n_top=N_TOP)
+        measure_lens(plain_readout(network, ids, read=read, layer=layer), targets, n_top=N_TOP)
         for layer in range(-1, network.anatomy.n_layers - 1)
     ]
-    lens = LensStatistics.stacked([*rungs, measure_lens(own, targets, n_top=N_TOP)], dim=2)
+    lens = LensStatistics.stacked([*rungs, measure_lens(logits, targets, n_top=N_TOP)], dim=2)
     js: dict[tuple[int, int], Tensor] = {}
     for layer, draw in variants if perturber is not None else ():
         assert perturber is not None  # as above

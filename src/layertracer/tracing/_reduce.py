@@ -7,68 +7,33 @@ become a few numbers a row, and the next chunk follows. Everything is done in fl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from layertracer.tracing._divergence import js_divergence
+from layertracer.tracing._blocks import block_size
+from layertracer.tracing._divergence import js_from_logits
+from layertracer.tracing._lens_statistics import LensStatistics, measure_lens
+from layertracer.tracing._softmax import floored_log_probs_of, log_probs_of
 
-_TENSORS_OF_CHUNK_SIZE = 6
-"""How many tensors of the size of a chunk's logits are alive at the busiest moment."""
+__all__ = ["LensStatistics", "Reduction", "log_probs_of", "measure_lens"]
 
+_ENOUGH_ROWS = 64
+_ENOUGH_BYTES = 24 * 2**20
+"""On a CPU no more logits than this are made at a time, or that many rows if they are more: the product of matrices
+gains nothing from further ones, and tensors beyond 32 MiB are taken from the system and given back each time."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LensStatistics:
-    """What is kept of a readout; every tensor begins with the same axes.
+_TENSORS_OF_CHUNK_SIZE = 3
+"""How many tensors of the size of a chunk's logits are alive at the busiest moment: the logits, what the tail makes of
+them where it caps or scales them, and the clean rows, which are half as many."""
 
-    Attributes:
-        log_prob: Log-probability of the target, nats.
-        rank: Rank of the target, 1 for the top token.
-        entropy_bits: Entropy of the distribution.
-        top_ids: The most probable tokens, […, k].
-        top_log_prob: Their log-probabilities.
-    """
+_TENSORS_OF_BLOCK_SIZE = 7
+"""How many of the size of a block."""
 
-    log_prob: Tensor
-    rank: Tensor
-    entropy_bits: Tensor
-    top_ids: Tensor
-    top_log_prob: Tensor
-
-    @classmethod
-    def stacked(cls, parts: Sequence[LensStatistics], *, dim: int) -> LensStatistics:
-        """Several statistics along a new axis."""
-        return cls(**{name: torch.stack([getattr(part, name) for part in parts], dim=dim) for name in cls.__slots__})
-
-    @classmethod
-    def joined(cls, parts: Sequence[LensStatistics], shape: Sequence[int]) -> LensStatistics:
-        """Statistics of chunks of rows, whose rows together have that shape."""
-        whole = {name: torch.cat([getattr(part, name) for part in parts]) for name in cls.__slots__}
-        return cls(**{name: tensor.unflatten(0, tuple(shape)) for name, tensor in whole.items()})
-
-
-def log_probs_of(logits: Float[Tensor, "*batch d_vocab"]) -> Float[Tensor, "*batch d_vocab"]:
-    """Log-probabilities in float32, whatever the precision of the logits."""
-    return torch.log_softmax(logits.float(), dim=-1)
-
-
-def measure_lens(
-    log_probs: Float[Tensor, "*batch d_vocab"], targets: Int[Tensor, "*batch"], *, n_top: int
-) -> LensStatistics:
-    """Log-probability and rank of the targets, entropy, and the most probable tokens."""
-    own = log_probs.gather(-1, targets[..., None])
-    top = log_probs.topk(min(n_top, log_probs.shape[-1]), dim=-1)
-    nats = -(log_probs.exp() * log_probs.clamp(min=-1e4)).sum(dim=-1, dtype=torch.float64)
-    return LensStatistics(
-        log_prob=own[..., 0],
-        rank=1 + (log_probs > own).sum(dim=-1),
-        entropy_bits=(nats / math.log(2)).float(),
-        top_ids=top.indices,
-        top_log_prob=top.values,
-    )
+_LEAST_ROW_BYTES = 4096
+"""What the search for the most probable tokens takes for a row of a small vocabulary."""
 
 
 class Reduction:
@@ -77,16 +42,23 @@ class Reduction:
     Args:
         tail: The model's tail: logits [row, d_vocab] of rows [row, …, width].
         d_vocab: Number of logits.
-        budget_bytes: Memory that one chunk may take.
+        budget_bytes: Memory for a chunk of logits and all that is made of them; one row is the least.
     """
 
     def __init__(self, tail: Callable[[Tensor], Tensor], *, d_vocab: int, budget_bytes: int) -> None:
         self._tail = tail
-        self.rows_per_chunk = max(1, budget_bytes // (4 * d_vocab * _TENSORS_OF_CHUNK_SIZE))
+        self._row_bytes = max(4 * d_vocab, _LEAST_ROW_BYTES)
+        self._budget_bytes = budget_bytes
 
-    def log_probs(self, rows: Float[Tensor, "row *width"]) -> Float[Tensor, "row d_vocab"]:
-        """Log-probabilities of the next token; for few rows, since it keeps them whole."""
-        return log_probs_of(self._tail(rows))
+    def rows_per_chunk(self, device: torch.device) -> int:
+        """How many rows become logits at a time."""
+        row, budget = self._row_bytes, self._budget_bytes
+        fitting = budget // (row * (_TENSORS_OF_CHUNK_SIZE + _TENSORS_OF_BLOCK_SIZE))
+        if device.type == "cpu":
+            beside_a_block = budget - _TENSORS_OF_BLOCK_SIZE * max(4 * block_size(device), row)
+            fitting = max(fitting, beside_a_block // (row * _TENSORS_OF_CHUNK_SIZE))
+            fitting = min(fitting, max(_ENOUGH_ROWS, _ENOUGH_BYTES // row))
+        return max(1, fitting)
 
     def lens(self, rows: Tensor, targets: Tensor, *, n_top: int) -> LensStatistics:
         """Statistics of rows [prompt, read, rung, …, width] for targets [prompt, read]."""
@@ -94,7 +66,8 @@ class Reduction:
         flat = rows.flatten(0, len(shape) - 1)
         wanted = targets.reshape(*targets.shape, *[1] * (len(shape) - targets.ndim)).expand(shape).flatten()
         parts = [
-            measure_lens(self.log_probs(flat[chunk]), wanted[chunk], n_top=n_top) for chunk in self._chunks(len(flat))
+            measure_lens(self._tail(flat[chunk]), wanted[chunk], n_top=n_top)
+            for chunk in _chunks(len(flat), self.rows_per_chunk(rows.device))
         ]
         return LensStatistics.joined(parts, shape)
 
@@ -102,17 +75,23 @@ class Reduction:
         self, clean: Float[Tensor, "prompt *width"], perturbed: Float[Tensor, "variant prompt *width"]
     ) -> Float[Tensor, "variant prompt"]:
         """JS divergence between each perturbed row and the clean row of its prompt, in bits."""
-        n_variants, n_prompts = perturbed.shape[:2]
-        result = torch.empty(n_variants, n_prompts, device=perturbed.device)
-        for prompts in self._chunks(n_prompts):
-            reference = self.log_probs(clean[prompts])
-            for variants in self._chunks(n_variants, per_item=len(reference)):
-                rows = perturbed[variants, prompts]
-                log_probs = self.log_probs(rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
-                result[variants, prompts] = js_divergence(log_probs, reference)
-        return result
+        n_rows, n_variants = self.rows_per_chunk(perturbed.device), len(perturbed)
+        bits = torch.empty(n_variants, len(clean), device=perturbed.device)
+        by_prompt = bits.T, perturbed.transpose(0, 1)
+        # Variants of one prompt lie together, so that their clean row is at hand for all of them.
+        for several in _chunks(len(clean), n_rows // 2):
+            log_clean = floored_log_probs_of(self._tail(clean[several]))
+            several_bits, several_rows = (tensor[several] for tensor in by_prompt)
+            for prompts in _chunks(len(log_clean), n_rows // max(1, n_variants)):
+                for variants in _chunks(n_variants, n_rows):
+                    rows = several_rows[prompts, variants]
+                    logits = self._tail(rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
+                    several_bits[prompts, variants] = js_from_logits(logits, log_clean[prompts, None])
+        return bits
 
-    def _chunks(self, n_items: int, *, per_item: int = 1) -> Iterator[slice]:
-        size = max(1, self.rows_per_chunk // per_item)
-        for start in range(0, n_items, size):
-            yield slice(start, min(start + size, n_items))
+
+def _chunks(n_items: int, size: int) -> Iterator[slice]:
+    """Slices of about equal length: `size` at most, and 1 at least."""
+    n_chunks = math.ceil(n_items / max(1, size))
+    for i in range(n_chunks):
+        yield slice(i * n_items // n_chunks, (i + 1) * n_items // n_chunks)
