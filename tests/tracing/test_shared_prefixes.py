@@ -49,6 +49,8 @@ FAMILIES = (
     "lfm2",
     "kimi_linear",
 )
+IN_DOUBLE = ("zamba2",)
+"""It amplifies what rounding leaves to more than the spot check allows; others run in no more than single precision."""
 
 
 def as_samples(prompts: Sequence[Sequence[int]]) -> list[lt.Sample]:
@@ -58,8 +60,9 @@ def as_samples(prompts: Sequence[Sequence[int]]) -> list[lt.Sample]:
 
 @cache
 def wrapped(name: str) -> lt.TracedModel:
-    """A tiny model of a registered family, in double precision: some families amplify what rounding leaves."""
-    return lt.wrap_model(registry.build(name).double(), name=name)
+    """A tiny model of a registered family."""
+    module = registry.build(name)
+    return lt.wrap_model(module.double() if name in IN_DOUBLE else module, name=name)
 
 
 @contextmanager
@@ -127,7 +130,7 @@ def test_several_target_tokens_are_read_after_a_prefix() -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
     samples = [lt.Sample(prompt=" ".join(f"t{token}" for token in ids), answer=" t3 t9 t4") for ids in PROMPTS]
     for name in ("llama", "mamba"):
-        model = lt.wrap_model(registry.build(name).double(), tokenizer, name=name)
+        model = lt.wrap_model(registry.build(name), tokenizer, name=name)
         for positions in ("all", "last"):
             mask = lt.Mask(draws=2, fraction=0.5, positions=positions)
             shared, whole = (
