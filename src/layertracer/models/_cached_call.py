@@ -59,9 +59,18 @@ class CachedCall:
         output, after = self._run(ids, memory, with_positions=with_positions)
         return find_logits(output, ids), after
 
-    def remember(self, ids: Tensor, memory: Memory | None = None, *, with_positions: bool = False) -> Memory:
-        """Feed more tokens, for what is remembered of them alone; see `__call__`."""
-        few = {_FEW_LOGITS: 1} if self.keeps_few_logits else {}
+    def remember(
+        self, ids: Tensor, memory: Memory | None = None, *, with_positions: bool = False, few_logits: bool = False
+    ) -> Memory:
+        """Feed more tokens, for what is remembered of them alone; see `__call__`.
+
+        Args:
+            ids: Token ids [row, position].
+            memory: What was read before.
+            with_positions: Whether the model is told which positions the tokens have.
+            few_logits: Whether it may compute logits at the last position alone, where it can.
+        """
+        few = {_FEW_LOGITS: 1} if few_logits and self.keeps_few_logits else {}
         return self._run(ids, memory, with_positions=with_positions, **few)[1]
 
     def _run(self, ids: Tensor, memory: Memory | None, *, with_positions: bool, **options: Any) -> tuple[Any, Memory]:

@@ -29,12 +29,14 @@ class CachedRun:
         before: What the rows remember of the tokens before; None at the beginning of a prompt.
         with_positions: Whether the model is told which positions the tokens have.
         keep: Whether what is remembered afterwards is wanted.
+        few_logits: Whether the model may then compute logits at the last position alone.
     """
 
     state: StateMap
     before: RowMemory | None
     with_positions: bool
     keep: bool
+    few_logits: bool = True
 
     @property
     def n_before(self) -> int:

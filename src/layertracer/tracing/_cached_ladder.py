@@ -22,15 +22,19 @@ class StretchWay:
         stepwise: One token at a time, as models do that forget their state where several follow it.
         with_positions: The model is told which positions the tokens have.
         shortest: How many tokens a stretch must have: 2 where the model takes a single one for the first.
+        few_logits: Whether it may compute logits at the last position alone where only what it remembers is wanted; some
+            then cut the stream within the stack.
     """
 
     stepwise: bool = False
     with_positions: bool = False
     shortest: int = 1
+    few_logits: bool = True
 
 
 STRETCH_WAYS = (
     StretchWay(),
+    StretchWay(few_logits=False),
     StretchWay(with_positions=True),
     StretchWay(shortest=2),
     StretchWay(stepwise=True),
@@ -116,7 +120,13 @@ class CachedLadder:
         return LadderRows.joined(parts)
 
     def _run(self, ids: Tensor, work: Work, *, before: RowMemory | None, read: Sequence[int], keep: bool) -> LadderRows:
-        cached = CachedRun(state=self.state, before=before, with_positions=self.way.with_positions, keep=keep)
+        cached = CachedRun(
+            state=self.state,
+            before=before,
+            with_positions=self.way.with_positions,
+            keep=keep,
+            few_logits=self.way.few_logits,
+        )
         return run_pass(
             LadderPass(
                 network=self.network,

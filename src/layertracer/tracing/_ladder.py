@@ -152,7 +152,9 @@ class LadderPass:
         self._open = None if cached.before is None else cached.before.open(self._n_clean)
         before = None if self._open is None else self._open.memory
         with suppress(_PassIsOver):
-            memory = cached.state.call.remember(self.ids, before, with_positions=cached.with_positions)
+            memory = cached.state.call.remember(
+                self.ids, before, with_positions=cached.with_positions, few_logits=cached.few_logits
+            )
             return RowMemory(state=cached.state, memory=memory, n_prompts=self._n_clean)
         return None
 

@@ -121,6 +121,8 @@ class PrefixProof:
         for way in STRETCH_WAYS:
             if way.with_positions and not state.call.takes_positions:
                 continue
+            if not way.few_logits and not state.call.keeps_few_logits:
+                continue
             ladder = CachedLadder(
                 network=network, state=state, way=way, axes=ArgumentAxes(network), trimmable=self.trimmable
             )
