@@ -118,6 +118,11 @@ class StateMap:
         return self._axes
 
     @property
+    def layers_with(self) -> list[int]:
+        """Layers that keep a memory of their own."""
+        return [layer for layer, pieces in self._pieces.items() if pieces]
+
+    @property
     def layers_without(self) -> list[int]:
         """Layers that keep no memory of their own."""
         return [layer for layer, pieces in self._pieces.items() if not pieces]

@@ -22,8 +22,8 @@ class StretchWay:
         stepwise: One token at a time, as models do that forget their state where several follow it.
         with_positions: The model is told which positions the tokens have.
         shortest: How many tokens a stretch must have: 2 where the model takes a single one for the first.
-        few_logits: Whether it may compute logits at the last position alone where only what it remembers is wanted; some
-            then cut the stream within the stack.
+        few_logits: Whether it may compute logits at the last position alone where only what it remembers is wanted;
+            some then cut the stream within the stack.
     """
 
     stepwise: bool = False

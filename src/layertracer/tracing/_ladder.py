@@ -155,7 +155,8 @@ class LadderPass:
             memory = cached.state.call.remember(
                 self.ids, before, with_positions=cached.with_positions, few_logits=cached.few_logits
             )
-            return RowMemory(state=cached.state, memory=memory, n_prompts=self._n_clean)
+            kept = memory if self._open is None else self._open.with_shared(memory)
+            return RowMemory(state=cached.state, memory=kept, n_prompts=self._n_clean)
         return None
 
     @property
@@ -187,14 +188,16 @@ class LadderPass:
             stream = self._append_at_entrance(layer, stream)
             n_rows = stream.shape[layer.wiring.batch_axis]
             axes = self.axes.inputs(layer, leaves, length=self.ids.shape[1], cached=self.cached)
-            values = expand_leaves(leaves, axes, n_clean=self._n_clean, n_rows=n_rows)
+            # With a cache, layers may write into their arguments.
+            may_view = self.cached is None
+            values = expand_leaves(leaves, axes, n_clean=self._n_clean, n_rows=n_rows, may_view=may_view)
             values[layer.wiring.stream_in] = stream
             args, kwargs = put_back((args, kwargs), leaves.rebuilt(values))
             if self._open is not None:
                 self._open.enter(layer.index, n_rows=n_rows)
             output = self._run_layer(layer, partial(forward, *args, **kwargs), stream=stream, entering=entering)
-            if self._open is not None and self._is_over_at_last_layer:
-                self._open.leave(layer.index)
+            if self._open is not None:
+                self._open.leave(layer.index, keep=not self._is_over_at_last_layer)
             return self._finish(layer, output, entering)
 
         return stand_in
@@ -255,11 +258,13 @@ class LadderPass:
             self._rows = self._read(to_rows_first(stream, wiring), wiring)
             if self._is_over_at_last_layer:
                 raise _PassIsOver
-            return self._clean_output(leaves, wiring)
+            return put_back(output, self._clean_output(leaves, wiring))
         n_rows = stream.shape[wiring.batch_axis]
-        values = expand_leaves(leaves, wiring.outputs, n_clean=self._n_clean, n_rows=n_rows)
+        axes = self.axes.outputs(layer, leaves, cached=self.cached)
+        values = expand_leaves(leaves, axes, n_clean=self._n_clean, n_rows=n_rows, may_view=self.cached is None)
         values[wiring.stream_out] = stream
-        return leaves.rebuilt(values)
+        # In the model's own lists: what later layers find there is exchanged when they run.
+        return put_back(output, leaves.rebuilt(values))
 
     def _append_at_exit(self, layer: Layer, stream: Tensor, entering: Tensor) -> Tensor:
         """For the block's output, perturbed copies of the clean rows are appended when the layer has run."""
@@ -275,14 +280,9 @@ class LadderPass:
         return append_rows(stream, from_rows_first(rows.flatten(0, 1), wiring), wiring.batch_axis)
 
     def _clean_output(self, leaves: Leaves, wiring: Wiring) -> Any:
-        """A layer's output for the clean rows alone."""
-        values = [
-            leaf.narrow(axis.axis, 0, self._n_clean * axis.per_row)
-            if isinstance(leaf, Tensor) and axis is not None
-            else leaf
-            for leaf, axis in zip(leaves.values, wiring.outputs, strict=True)
-        ]
-        return leaves.rebuilt(values)
+        """A layer's output with the clean rows of the stream alone; what else it hands on may be its memory."""
+        stream = leaves.values[wiring.stream_out]
+        return leaves.replaced(wiring.stream_out, stream.narrow(wiring.batch_axis, 0, self._n_clean))
 
     def _clean(self, stream: Tensor, wiring: Wiring) -> Tensor:
         """The clean rows, [prompt, position, …, width], a view."""

@@ -63,23 +63,34 @@ def as_prompts(rows: Tensor, wiring: Wiring) -> Tensor:
     return from_rows_first(torch.cat((leading, stream), dim=1) if wiring.n_leading else stream, wiring)
 
 
-def expand_leaves(leaves: Leaves, axes: Sequence[BatchAxis | None], *, n_clean: int, n_rows: int) -> list[Any]:
+def expand_leaves(
+    leaves: Leaves, axes: Sequence[BatchAxis | None], *, n_clean: int, n_rows: int, may_view: bool = True
+) -> list[Any]:
     """Arguments for a batch of `n_rows`, whose rows repeat the `n_clean` prompts in order.
 
     What the model already computed for all rows, and what does not grow with the batch, stays.
+
+    Args:
+        leaves: The arguments.
+        axes: Their batch axes.
+        n_clean: How many rows the prompts are.
+        n_rows: How many there are to be.
+        may_view: Whether rows that are alike may share their memory: not where a layer writes into its arguments.
     """
     return [
-        _expand(leaf, axis, n_clean=n_clean, n_rows=n_rows) if isinstance(leaf, Tensor) and axis is not None else leaf
+        _expand(leaf, axis, n_clean=n_clean, n_rows=n_rows, may_view=may_view)
+        if isinstance(leaf, Tensor) and axis is not None
+        else leaf
         for leaf, axis in zip(leaves.values, axes, strict=True)
     ]
 
 
-def _expand(leaf: Tensor, axis: BatchAxis, *, n_clean: int, n_rows: int) -> Tensor:
+def _expand(leaf: Tensor, axis: BatchAxis, *, n_clean: int, n_rows: int, may_view: bool) -> Tensor:
     n_present = leaf.shape[axis.axis] // axis.per_row
     missing = n_rows - n_present
     if missing <= 0 or n_present < n_clean:
         return leaf
-    if n_present == n_clean and axis.per_row == 1 and _all_rows_alike(leaf, axis.axis):
+    if may_view and n_present == n_clean and axis.per_row == 1 and _all_rows_alike(leaf, axis.axis):
         # Masks and rotary tables of prompts of one length are alike: nothing needs to be copied.
         sizes = list(leaf.shape)
         sizes[axis.axis] = n_rows
