@@ -48,6 +48,9 @@ FAMILIES = (
     "nemotron_h",
     "lfm2",
     "kimi_linear",
+    "rwkv",  # one tensor for all layers
+    "gemma4_text",  # borrows keys and values
+    "bamba",  # takes a single token for the first, unless it is told
 )
 IN_DOUBLE = ("zamba2",)
 """It amplifies what rounding leaves to more than the spot check allows; others run in no more than single precision."""

@@ -122,11 +122,8 @@ class OpenMemory:
     def _assembled(self, tensor: Tensor, by_layer: Mapping[int, Tensor], path: str) -> Tensor:
         pieces = {layer: piece for layer in by_layer for piece in self.before.state.pieces(layer) if piece.path == path}
         axis = next(iter(pieces.values())).batch.axis
-        n_rows = max(
-            tensor.shape[axis], *(self._rows_of(written, pieces[layer]) for layer, written in by_layer.items())
-        )
         sizes = list(tensor.shape)
-        sizes[axis] = n_rows
+        sizes[axis] = max(self._rows_of(written, pieces[layer]) for layer, written in by_layer.items())
         whole = tensor.new_zeros(sizes)
         for layer, written in by_layer.items():
             own = whole.select(*(pieces[layer].layer_axis or (0, 0)))
