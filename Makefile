@@ -45,11 +45,14 @@ demo: setup
 # cost more than they bring.
 test test-all architectures: export OMP_NUM_THREADS = 1
 
+# One process a core, whole files to each: what a file builds once stays in one process.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: setup
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest $(PARALLEL) -m ""
 
 check: lint types floors docs-check doctests
 
