@@ -35,11 +35,13 @@ class CachedCall:
         call: The model, told to use its cache.
         names: Keywords under which it returns its cache objects and takes them back.
         takes_positions: Whether it can be told which positions the tokens have.
+        keeps_few_logits: Whether it can be told to compute logits at the last position alone.
     """
 
     call: ModelCall
     names: tuple[str, ...]
     takes_positions: bool
+    keeps_few_logits: bool
 
     def __call__(
         self, ids: Tensor, memory: Memory | None = None, *, with_positions: bool = False
@@ -54,14 +56,25 @@ class CachedCall:
         Returns:
             Logits [row, position, d_vocab], and what has been read by now.
         """
+        output, after = self._run(ids, memory, with_positions=with_positions)
+        return find_logits(output, ids), after
+
+    def remember(self, ids: Tensor, memory: Memory | None = None, *, with_positions: bool = False) -> Memory:
+        """Feed more tokens, for what is remembered of them alone; see `__call__`."""
+        few = {_FEW_LOGITS: 1} if self.keeps_few_logits else {}
+        return self._run(ids, memory, with_positions=with_positions, **few)[1]
+
+    def _run(self, ids: Tensor, memory: Memory | None, *, with_positions: bool, **options: Any) -> tuple[Any, Memory]:
         n_before, n_after = (0 if memory is None else memory.n_tokens), ids.shape[1]
-        options = {**self.call.options, **({} if memory is None else memory.caches)}
+        options |= {**self.call.options, **({} if memory is None else memory.caches)}
         if with_positions:
             options["position_ids"] = torch.arange(n_before, n_before + n_after, device=ids.device).expand(len(ids), -1)
         output = replace(self.call, options=options)(ids)
         kept = _named(output)
-        caches = {name: kept[name] for name in self.names}
-        return find_logits(output, ids), Memory(caches=caches, n_tokens=n_before + n_after)
+        return output, Memory(caches={name: kept[name] for name in self.names}, n_tokens=n_before + n_after)
+
+
+_FEW_LOGITS = "logits_to_keep"
 
 
 class UnusableCacheError(Exception):
@@ -89,7 +102,9 @@ def find_cached_call(call: ModelCall, ids: Tensor) -> CachedCall:
     if not names:
         found = f"it returns {', '.join(gained)}, which it does not take back" if gained else "it returns none"
         raise UnusableCacheError(f"{found} when told to use its cache")
-    return CachedCall(call=cached, names=names, takes_positions="position_ids" in takes)
+    return CachedCall(
+        call=cached, names=names, takes_positions="position_ids" in takes, keeps_few_logits=_FEW_LOGITS in takes
+    )
 
 
 def _named(output: Any) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from layertracer.models import Network, StateMap
 from layertracer.tracing._ladder import ArgumentAxes, CachedRun, LadderPass, LadderRows, SeeClean, Variants, run_pass
@@ -67,12 +67,14 @@ class CachedLadder:
         state: Its cache, understood.
         way: How tokens are read after others.
         axes: Batch axes of its layers' arguments where tokens come before.
+        trimmable: Parts of its last layer that need not run at positions that nobody reads.
     """
 
     network: Network
     state: StateMap
     way: StretchWay
     axes: ArgumentAxes
+    trimmable: Sequence[nn.Module]
 
     def read(self, ids: Tensor, work: Work, *, before: RowMemory | None) -> RowMemory:
         """What the rows remember after a stretch.
@@ -124,6 +126,7 @@ class CachedLadder:
                 axes=self.axes,
                 cached=cached,
                 see=work.see,
+                trimmable=self.trimmable,
             )
         )
 

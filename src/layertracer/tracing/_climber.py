@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from layertracer.models import Network
 from layertracer.tracing._cached_ladder import CachedLadder, Work
@@ -48,6 +48,7 @@ class Climber:
         last_only: Whether only the prompt's last position is perturbed.
         cached: How rows go on from what they remember; None where they never do.
         sees_site: Whether what stands at the site in clean rows is wanted.
+        trimmable: Parts of its last layer that need not run at positions that nobody reads.
     """
 
     network: Network
@@ -56,6 +57,7 @@ class Climber:
     last_only: bool
     cached: CachedLadder | None = None
     sees_site: bool = False
+    trimmable: Sequence[nn.Module] = ()
 
     def read(self, ids: Tensor, before: Before) -> Before:
         """What the rows of each pass remember after a stretch that all prompts of a group share.
@@ -137,5 +139,6 @@ class Climber:
                 variants=work.variants,
                 axes=self.axes,
                 see=work.see,
+                trimmable=self.trimmable,
             )
         )

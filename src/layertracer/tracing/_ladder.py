@@ -9,13 +9,13 @@ the model's own tail.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from layertracer._errors import AnatomyError
 from layertracer.models import (
@@ -39,6 +39,7 @@ from layertracer.tracing._perturb import Perturber
 from layertracer.tracing._row_memory import OpenMemory, RowMemory
 from layertracer.tracing._rows import append_rows, expand_leaves, from_rows_first, read_rows, repeat_rows, to_rows_first
 from layertracer.tracing._tail import replacing_forward
+from layertracer.tracing._trim import trimming
 
 Variants = Mapping[int, Sequence[int]]
 """Which draws of which layers one pass computes."""
@@ -118,6 +119,7 @@ class LadderPass:
         axes: Batch axes of the layers' arguments that are known so far; shared between passes.
         cached: How the model's cache is used; None without one.
         see: Called with what stands in the clean rows at the perturber's site; None where nobody asks.
+        trimmable: Parts of the last layer that need not run at positions that nobody reads.
     """
 
     network: Network
@@ -128,6 +130,7 @@ class LadderPass:
     axes: ArgumentAxes
     cached: CachedRun | None = None
     see: SeeClean | None = None
+    trimmable: Sequence[nn.Module] = ()
     _rungs: list[Tensor] = field(init=False, default_factory=list)
     _embedding: Tensor | None = field(init=False, default=None)
     _rows: Tensor | None = field(init=False, default=None)
@@ -143,6 +146,7 @@ class LadderPass:
         with ExitStack() as stack:
             for layer in layers:
                 stack.enter_context(replacing_forward(layer.module, self._stand_in(layer)))
+            stack.enter_context(self._trimming())
             memory = self._call()
         assert self._rows is not None and self._embedding is not None  # the last layer has run
         variants = [(layer.index, draw) for layer in layers for draw in self.variants.get(layer.index, ())]
@@ -155,6 +159,17 @@ class LadderPass:
             memory=memory,
         )
 
+    def _trimming(self) -> AbstractContextManager[None]:
+        """The last layer at the positions that are read; clean rows are run whole where they are looked at."""
+        is_watched = self.perturber is not None and self.perturber.site != "block_output"
+        length = self.ids.shape[1]
+        return trimming(
+            () if is_watched else self.trimmable,
+            read=self.read or [length - 1],
+            length=length,
+            n_whole=0 if self.see is None else self._n_clean,
+        )
+
     def _call(self) -> RowMemory | None:
         """Run the model; what its rows remember in the end, where that is wanted."""
         if self.cached is None:
@@ -165,7 +180,7 @@ class LadderPass:
         self._open = None if cached.before is None else cached.before.open(self._n_clean)
         before = None if self._open is None else self._open.memory
         with suppress(_PassIsOver):
-            _, memory = cached.state.call(self.ids, before, with_positions=cached.with_positions)
+            memory = cached.state.call.remember(self.ids, before, with_positions=cached.with_positions)
             return RowMemory(state=cached.state, memory=memory, n_prompts=self._n_clean)
         return None
 

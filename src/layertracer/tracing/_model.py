@@ -17,6 +17,7 @@ from layertracer.tracing._ladder import ArgumentAxes
 from layertracer.tracing._prefix_check import PrefixProof
 from layertracer.tracing._self_check import check_network
 from layertracer.tracing._state_check import StateProof, UnderstoodCache
+from layertracer.tracing._trim import find_trimmable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class TracedModel:
         axes: Batch axes of its layers' arguments, learnt as prompts come.
         state_proof: The proof of the site "state", made when it is first asked for.
         prefix_proof: The proof that prompts may share prefixes, made when that is first worth it.
+        trimmable: Parts of its last layer that need not run at positions that nobody reads.
     """
 
     network: Network
@@ -36,6 +38,7 @@ class TracedModel:
     axes: ArgumentAxes
     state_proof: StateProof
     prefix_proof: PrefixProof
+    trimmable: tuple[nn.Module, ...] = ()
 
     @property
     def module(self) -> nn.Module:
@@ -164,10 +167,13 @@ def prove(network: Network) -> TracedModel:
     axes = ArgumentAxes(network)
     check = check_network(network, axes)
     cache = UnderstoodCache(network)
+    is_climbed = check.method == "ladder"
+    trimmable = find_trimmable(network) if is_climbed else ()
     return TracedModel(
         network=network,
         self_check=check,
         axes=axes,
         state_proof=StateProof(network=network, row_by_row=check.row_by_row, cache=cache),
-        prefix_proof=PrefixProof(network=network, is_climbed=check.method == "ladder", cache=cache),
+        trimmable=trimmable,
+        prefix_proof=PrefixProof(network=network, is_climbed=is_climbed, cache=cache, trimmable=trimmable),
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from layertracer._errors import SiteError
 from layertracer._types import Check, SelfCheck, Site
@@ -54,11 +54,13 @@ class PrefixProof:
         network: The model.
         is_climbed: Whether it is traced by the ladder, whose rows do not see one another.
         cache: Its cache, understood.
+        trimmable: Parts of its last layer that need not run at positions that nobody reads.
     """
 
     network: Network
     is_climbed: bool
     cache: UnderstoodCache
+    trimmable: Sequence[nn.Module] = ()
     _verdicts: dict[Site, _Verdict] = field(default_factory=dict, init=False)
 
     def is_made(self, site: Site) -> bool:
@@ -103,31 +105,35 @@ class PrefixProof:
             return _Verdict(ladder=None, refusal="its stream holds more than one entry for a token")
         try:
             with torch.inference_mode():
-                return _prove(self.network, self.cache.state(), site)
+                return self._prove(self.cache.state(), site)
         except UnusableCacheError as error:
             return _Verdict(ladder=None, refusal=str(error))
 
-
-def _prove(network: Network, state: StateMap, site: Site) -> _Verdict:
-    shared = [piece.path for layer in network.anatomy.layers for piece in state.pieces(layer.index) if piece.layer_axis]
-    if shared:
-        return _Verdict(ladder=None, refusal=f"all its layers remember in one tensor ({shared[0]})")
-    reasons = []
-    for way in STRETCH_WAYS:
-        if way.with_positions and not state.call.takes_positions:
-            continue
-        ladder = CachedLadder(network=network, state=state, way=way, axes=ArgumentAxes(network))
-        try:
-            checks = _Probe(ladder=ladder, site=site).checks()
-        except Exception as error:  # whatever a model's own code raises with a cache means that this is no way
-            if is_out_of_memory(error):
-                raise
-            reasons.append(_first_line(error))
-            continue
-        if all(check.passed for check in checks):
-            return _Verdict(ladder=ladder, checks=checks)
-        reasons.append(", ".join(f"{check.name}: {check.error:.2g} {check.unit}" for check in checks))
-    return _Verdict(ladder=None, refusal=f"what it remembers does not give the same ({reasons[0]})")
+    def _prove(self, state: StateMap, site: Site) -> _Verdict:
+        network = self.network
+        shared = [
+            piece.path for layer in network.anatomy.layers for piece in state.pieces(layer.index) if piece.layer_axis
+        ]
+        if shared:
+            return _Verdict(ladder=None, refusal=f"all its layers remember in one tensor ({shared[0]})")
+        reasons = []
+        for way in STRETCH_WAYS:
+            if way.with_positions and not state.call.takes_positions:
+                continue
+            ladder = CachedLadder(
+                network=network, state=state, way=way, axes=ArgumentAxes(network), trimmable=self.trimmable
+            )
+            try:
+                checks = _Probe(ladder=ladder, site=site).checks()
+            except Exception as error:  # whatever a model's own code raises with a cache means that this is no way
+                if is_out_of_memory(error):
+                    raise
+                reasons.append(_first_line(error))
+                continue
+            if all(check.passed for check in checks):
+                return _Verdict(ladder=ladder, checks=checks)
+            reasons.append(", ".join(f"{check.name}: {check.error:.2g} {check.unit}" for check in checks))
+        return _Verdict(ladder=None, refusal=f"what it remembers does not give the same ({reasons[0]})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -189,6 +189,7 @@ class _Run:
             last_only=perturbation.positions == "last",
             cached=cached,
             sees_site=sums is not None,
+            trimmable=model.trimmable,
         )
         Engine(
             climber=climber,
