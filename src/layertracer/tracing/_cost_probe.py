@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from layertracer.models import Layer, Network, is_out_of_memory, take_apart
+from layertracer.models import Layer, Network, take_apart
 from layertracer.tracing._cached_ladder import CachedLadder, Work
 from layertracer.tracing._costs import Quantity, Stretch, StretchCosts, between, fit_lines
 from layertracer.tracing._meter import Meter, Reading
 from layertracer.tracing._row_memory import RowMemory
 from layertracer.tracing._tail import Tail, replacing_forward
+from layertracer.tracing._trim import trimming
 
 
 class _IsOver(Exception):  # noqa: N818 - not an error: it ends a forward whose tail is not asked for
@@ -30,9 +31,11 @@ class CostProbe:
 
     Attributes:
         network: The model.
+        trimmable: Parts of its last layer that need not run at positions that nobody reads.
     """
 
     network: Network
+    trimmable: Sequence[nn.Module] = ()
     _known: dict[Stretch, StretchCosts] = field(default_factory=dict, init=False)
     _memories: dict[int, RowMemory] = field(default_factory=dict, init=False)
     _tail_flops: float | None = field(default=None, init=False)
@@ -47,10 +50,10 @@ class CostProbe:
         Raises:
             Whatever the model raises on prompts of these lengths.
         """
-        found = {}
+        found: dict[Stretch, StretchCosts] = {}
         try:
-            for form in sorted({_form(stretch) for stretch in stretches}):
-                alike = [stretch for stretch in stretches if _form(stretch) == form]
+            for form in sorted({form_of(stretch) for stretch in stretches}):
+                alike = [stretch for stretch in stretches if form_of(stretch) == form]
                 corners = self._corners(alike, cached)
                 found |= {stretch: between(corners, stretch.n_before, stretch.n_own) for stretch in alike}
         finally:
@@ -67,9 +70,7 @@ class CostProbe:
             self._tail_flops = float(meter.reading().flops)
         return self._tail_flops
 
-    def _corners(
-        self, alike: Collection[Stretch], cached: CachedLadder | None
-    ) -> dict[tuple[int, int], StretchCosts]:
+    def _corners(self, alike: Collection[Stretch], cached: CachedLadder | None) -> dict[tuple[int, int], StretchCosts]:
         """Costs at the corners of the rectangle that holds all pairs of tokens before and own tokens."""
         some = next(iter(alike))
         n_before = {stretch.n_before for stretch in alike}
@@ -85,6 +86,7 @@ class CostProbe:
                     cached=some.cached,
                     n_source=max(stretch.n_source for stretch in alike),
                     through_tail=some.through_tail,
+                    trimmed=some.trimmed,
                 )
                 if corner not in self._known:
                     self._known[corner] = self._run_both(corner, cached)
@@ -96,15 +98,17 @@ class CostProbe:
         runs = [_Run(network=self.network, stretch=stretch) for _ in range(2)]
         for n_rows, run in enumerate(runs, start=1):
             call = self._call_with_cache(stretch, cached, n_rows) if cached and stretch.cached else None
-            run.measure(call or self._call(stretch, n_rows), stops=not (stretch.cached or stretch.through_tail))
-        layers = self.network.anatomy.layers
-        remembered = [
-            0.0 if cached is None else float(cached.state.layer_bytes(layer.index, stretch.n_before)) for layer in layers
-        ]
+            parts = self.trimmable if stretch.trimmed else ()
+            with trimming(parts, read=[stretch.n_own - 1], length=stretch.n_own):
+                run.measure(call or self._call(stretch, n_rows), stops=not (stretch.cached or stretch.through_tail))
+        remembered = np.zeros(self.network.anatomy.n_layers)
+        for layer in self.network.anatomy.layers:
+            if cached is not None and stretch.n_before:
+                remembered[layer.index] = cached.state.layer_bytes(layer.index, stretch.n_before)
         return StretchCosts(
             lines=fit_lines(runs[0].table, runs[1].table),
             stream_bytes=runs[0].stream_bytes,
-            memory_bytes=np.array(remembered) if stretch.n_before else np.zeros(len(layers)),
+            memory_bytes=remembered,
         )
 
     def _call(self, stretch: Stretch, n_rows: int) -> Callable[[], object]:
@@ -114,11 +118,11 @@ class CostProbe:
     def _call_with_cache(self, stretch: Stretch, cached: CachedLadder, n_rows: int) -> Callable[[], object]:
         _, ids = self._ids(stretch, n_rows)
         if not stretch.n_before:
-            return lambda: cached.state.call(ids, None)
+            return lambda: cached.state.call.remember(ids)
         before = self._remember(ids[:1, : stretch.n_before], cached).memory
         memory, _ = cached.state.repeated(before, n_rows)
         with_positions = cached.way.with_positions
-        return lambda: cached.state.call(ids[:, stretch.n_before :], memory, with_positions=with_positions)
+        return lambda: cached.state.call.remember(ids[:, stretch.n_before :], memory, with_positions=with_positions)
 
     def _remember(self, ids: Tensor, cached: CachedLadder) -> RowMemory:
         """What one row remembers of that many tokens."""
@@ -134,9 +138,9 @@ class CostProbe:
         return network, ids
 
 
-def _form(stretch: Stretch) -> tuple[bool, bool, bool]:
+def form_of(stretch: Stretch) -> tuple[bool, ...]:
     """Between stretches of one form, costs grow smoothly with their lengths."""
-    return stretch.cached, stretch.n_before > 0, stretch.through_tail
+    return stretch.cached, stretch.n_before > 0, stretch.through_tail, stretch.trimmed
 
 
 @dataclass(slots=True, kw_only=True)

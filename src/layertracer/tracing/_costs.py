@@ -41,6 +41,7 @@ class Stretch:
         cached: Whether the model's own cache is used.
         n_source: How many tokens the encoder reads; 0 without one.
         through_tail: Whether the model's tail runs over every position.
+        trimmed: Whether the last layer runs at the positions that are read alone, as far as it can.
     """
 
     n_before: int
@@ -48,6 +49,7 @@ class Stretch:
     cached: bool
     n_source: int = 0
     through_tail: bool = False
+    trimmed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,17 +76,10 @@ class StretchCosts:
         fixed, per_row = self.lines[quantity, :, -1]
         return float(fixed + n_rows * per_row)
 
-    def layers(
-        self, quantity: Quantity, n_rows: Float[np.ndarray, " layer"]
-    ) -> Float[np.ndarray, " layer"]:
+    def layers(self, quantity: Quantity, n_rows: Float[np.ndarray, " layer"]) -> Float[np.ndarray, " layer"]:
         """In every layer, which has that many rows."""
         fixed, per_row = self.lines[quantity, :, 1:-1]
-        return fixed + n_rows * per_row
-
-    def all(self, quantity: Quantity, n_rows: Float[np.ndarray, " layer"], *, n_clean: int) -> float:
-        """In all phases together; before and after the layers there are the clean rows alone."""
-        inside = float(self.layers(quantity, n_rows).sum())
-        return self.front(quantity, n_clean) + inside + self.back(quantity, n_clean)
+        return np.asarray(fixed + n_rows * per_row)
 
 
 def fit_lines(one: Float[np.ndarray, "quantity phase"], two: Float[np.ndarray, "quantity phase"]) -> LINES:
@@ -94,9 +89,7 @@ def fit_lines(one: Float[np.ndarray, "quantity phase"], two: Float[np.ndarray, "
     return np.stack([np.where(grows, 0, one - per_row), per_row], axis=1)
 
 
-def between(
-    corners: dict[tuple[int, int], StretchCosts], n_before: int, n_own: int
-) -> StretchCosts:
+def between(corners: dict[tuple[int, int], StretchCosts], n_before: int, n_own: int) -> StretchCosts:
     """Costs between the corners of a rectangle of (tokens before, own tokens), bilinear.
 
     Laws: at a corner they are that corner's.

@@ -73,6 +73,8 @@ class Meter(TorchDispatchMode):
             self._n_operators += 1
             if count is not None:
                 self._flops += int(count(*args, **kwargs, out_val=result))
+            elif func._overloadpacket in _LOOK_UPS:
+                self._traffic += 2 * sum(tensor.nbytes for tensor in made)
             else:
                 self._traffic += sum(tensor.nbytes for tensor in (*given, *made))
         return result
@@ -101,6 +103,10 @@ def _attention_flops(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: A
     return 2 * n_pairs * (width + value.shape[-1]) * int(torch.Size(batch).numel())
 
 
+_LOOK_UPS = frozenset(
+    {torch.ops.aten.embedding, torch.ops.aten.index, torch.ops.aten.index_select, torch.ops.aten.gather}
+)
+"""Operators that read no more of a table than they return."""
 _FORMULAS: dict[Any, Callable[..., int]] = {
     # Not among those that PyTorch knows a formula for.
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,

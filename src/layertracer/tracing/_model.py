@@ -13,6 +13,7 @@ from torch import nn
 from layertracer._types import Sample, SelfCheck
 from layertracer.models import Anatomy, Network, load_parts, make_network
 from layertracer.tasks import EncodedTask, encode_samples
+from layertracer.tracing._cost_probe import CostProbe
 from layertracer.tracing._ladder import ArgumentAxes
 from layertracer.tracing._prefix_check import PrefixProof
 from layertracer.tracing._self_check import check_network
@@ -31,6 +32,7 @@ class TracedModel:
         state_proof: The proof of the site "state", made when it is first asked for.
         prefix_proof: The proof that prompts may share prefixes, made when that is first worth it.
         trimmable: Parts of its last layer that need not run at positions that nobody reads.
+        cost_probe: What its layers cost, measured when that is first worth it.
     """
 
     network: Network
@@ -38,6 +40,7 @@ class TracedModel:
     axes: ArgumentAxes
     state_proof: StateProof
     prefix_proof: PrefixProof
+    cost_probe: CostProbe
     trimmable: tuple[nn.Module, ...] = ()
 
     @property
@@ -175,5 +178,6 @@ def prove(network: Network) -> TracedModel:
         axes=axes,
         state_proof=StateProof(network=network, row_by_row=check.row_by_row, cache=cache),
         trimmable=trimmable,
+        cost_probe=CostProbe(network=network, trimmable=trimmable),
         prefix_proof=PrefixProof(network=network, is_climbed=is_climbed, cache=cache, trimmable=trimmable),
     )

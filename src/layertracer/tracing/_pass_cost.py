@@ -143,7 +143,7 @@ def _inside(costs: StretchCosts, shape: PassShape) -> Float[np.ndarray, " layer"
         at_site = left + _COPIES_AT_SITE * new * stream + looked_at
     else:
         at_site = left + np.maximum((new + leaving) * stream * (new > 0), looked_at)
-    return around + np.maximum(costs.layers(Quantity.PEAK, entering), at_site)
+    return np.asarray(around + np.maximum(costs.layers(Quantity.PEAK, entering), at_site))
 
 
 def _effort(costs: StretchCosts, shape: PassShape) -> Effort:

@@ -29,6 +29,11 @@ class PrefixPlan:
     tokens_saved: int
     memory_bytes: int
 
+    def __str__(self) -> str:
+        """One line."""
+        what = f"tokens {self.start} to {self.end} of {_count(self.n_prompts, 'prompt')}"
+        return f"{what}, {_count(self.n_passes, 'pass', 'passes')}, {format_bytes(self.memory_bytes)} remembered"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketPlan:
@@ -55,6 +60,13 @@ class BucketPlan:
     n_passes: int
     widest_rows: int
     peak_bytes: int
+
+    def __str__(self) -> str:
+        """One line."""
+        length = f"{self.n_shared} + {self.n_own}" if self.n_shared else f"{self.n_own}"
+        passes = f"{self.prompts_per_pass} at a time, {_count(self.n_passes, 'pass', 'passes')}"
+        size = f"{_count(self.widest_rows, 'row')}, {format_bytes(self.peak_bytes)}"
+        return f"{_count(self.n_prompts, 'prompt')} of {length} tokens, {passes} of up to {size}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +134,7 @@ class TracePlan:
     @property
     def n_passes(self) -> int:
         """Passes over the layers, prefixes included."""
-        return sum(one.n_passes for one in (*self.prefixes, *self.buckets))
+        return sum(one.n_passes for one in self.prefixes) + sum(one.n_passes for one in self.buckets)
 
     @property
     def widest_rows(self) -> int:
@@ -148,40 +160,43 @@ class TracePlan:
 
     def headline(self) -> str:
         """The plan in one line."""
-        what = f"{_count(self.n_prompts, 'prompt')} × {_count(self.n_variants, 'perturbed copy', 'perturbed copies')}"
+        parts = [
+            f"{_count(self.n_prompts, 'prompt')} × {_count(self.n_variants, 'perturbed copy', 'perturbed copies')}"
+        ]
         if self.prefixes:
-            what += f", {_count(len(self.prefixes), 'shared prefix', 'shared prefixes')} ({self.tokens_saved} tokens saved)"
-        work = f"{_count(self.n_passes, 'pass', 'passes')} of up to {_count(self.widest_rows, 'row')}"
-        cost = f"{format_flops(self.flops.total)}, about {format_seconds(self.seconds)} and {format_bytes(self.peak_bytes)}"
-        return f"{what}; {work}; {cost} beyond the weights"
+            shared = _count(len(self.prefixes), "shared prefix", "shared prefixes")
+            parts.append(f"{shared} ({self.tokens_saved} tokens saved)")
+        parts.append(f"{_count(self.n_passes, 'pass', 'passes')} of up to {_count(self.widest_rows, 'row')}")
+        parts.append(format_flops(self.flops.total))
+        parts.append(f"about {format_seconds(self.seconds)} and {format_bytes(self.peak_bytes)} beyond the weights")
+        return ", ".join(parts)
 
     def __str__(self) -> str:
-        """The plan for people, a few lines and one for every prefix and bucket."""
-        how = "measured on the model" if self.is_measured else "guessed from the model's shapes"
-        plain = f"{self.flops.plain / max(self.flops.total, 1):.1f} times as much one layer at a time"
-        parts = ", ".join(
-            f"{name} {format_flops(value)}"
-            for name, value in (("layers", self.flops.layers), ("prefix", self.flops.prefix), ("tail", self.flops.tail))
+        """The plan for people: a few lines, and one for every prefix and bucket."""
+        return "\n".join(
+            [
+                f"{self.model}: {self.headline()}",
+                f"Arithmetic  {self._arithmetic()}",
+                f"Memory      {self._memory()}",
+                f"Time        about {format_seconds(self.seconds)}",
+                f"Costs       {'measured on the model' if self.is_measured else 'guessed from its shapes'}",
+                *(f"Prefix      {prefix}" for prefix in self.prefixes),
+                *(f"Bucket      {bucket}" for bucket in self.buckets),
+                *(f"Note        {note}" for note in self.notes),
+            ]
         )
-        lines = [
-            f"{self.model}: {self.headline()}",
-            f"Arithmetic {format_flops(self.flops.total)} ({parts}); {plain}",
-            f"Memory     about {format_bytes(self.peak_bytes)} of {format_bytes(self.budget_bytes)}, beyond "
-            f"{format_bytes(self.weight_bytes)} of weights, of which the passes read {format_bytes(self.weight_bytes_read)}",
-            f"Time       about {format_seconds(self.seconds)}; costs are {how}",
-        ]
-        for prefix in self.prefixes:
-            lines.append(
-                f"Prefix     tokens {prefix.start} to {prefix.end}, {_count(prefix.n_prompts, 'prompt')}, "
-                f"{format_bytes(prefix.memory_bytes)} remembered"
-            )
-        for bucket in self.buckets:
-            lines.append(
-                f"Bucket     {_count(bucket.n_prompts, 'prompt')} of {bucket.n_shared} + {bucket.n_own} tokens, "
-                f"{bucket.prompts_per_pass} a pass in {_count(bucket.n_passes, 'pass', 'passes')}, "
-                f"{_count(bucket.widest_rows, 'row')}, {format_bytes(bucket.peak_bytes)}"
-            )
-        return "\n".join([*lines, *(f"Note       {note}" for note in self.notes)])
+
+    def _arithmetic(self) -> str:
+        flops = self.flops
+        parts = [("layers", flops.layers), ("prefix", flops.prefix), ("tail", flops.tail)]
+        named = ", ".join(f"{name} {format_flops(value)}" for name, value in parts)
+        plain = f"{format_flops(flops.plain)} with one hooked forward each"
+        return f"{format_flops(flops.total)} ({named}); {plain}"
+
+    def _memory(self) -> str:
+        weights = f"{format_bytes(self.weight_bytes)} of weights"
+        read = f"passes read {format_bytes(self.weight_bytes_read)} of them"
+        return f"about {format_bytes(self.peak_bytes)} of {format_bytes(self.budget_bytes)} beyond {weights}; {read}"
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:
@@ -221,10 +236,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def _scaled(value: float, step: int, units: tuple[str, ...]) -> str:
-    for unit in units[:-1]:
-        if value < step:
-            break
-        value /= step
-    else:
-        unit = units[-1]
-    return f"{value:.0f} {unit}" if unit == units[0] or value >= 100 else f"{value:.1f} {unit}"
+    power = 0
+    while value >= step and power < len(units) - 1:
+        value, power = value / step, power + 1
+    return f"{value:.0f} {units[power]}" if power == 0 or value >= 100 else f"{value:.1f} {units[power]}"

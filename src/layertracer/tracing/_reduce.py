@@ -16,7 +16,7 @@ from torch import Tensor
 
 from layertracer.tracing._divergence import js_divergence
 
-_TENSORS_OF_CHUNK_SIZE = 6
+_TENSORS_OF_CHUNK_SIZE = 10
 """How many tensors of the size of a chunk's logits are alive at the busiest moment."""
 
 
@@ -81,8 +81,12 @@ class Reduction:
     """
 
     def __init__(self, tail: Callable[[Tensor], Tensor], *, d_vocab: int, budget_bytes: int) -> None:
-        self._tail = tail
+        self._tail, self._d_vocab = tail, d_vocab
         self.rows_per_chunk = max(1, budget_bytes // (4 * d_vocab * _TENSORS_OF_CHUNK_SIZE))
+
+    def peak_bytes(self, n_rows: int) -> int:
+        """What is live at the busiest moment where that many rows become numbers."""
+        return min(n_rows, self.rows_per_chunk) * 4 * self._d_vocab * _TENSORS_OF_CHUNK_SIZE
 
     def log_probs(self, rows: Float[Tensor, "row *width"]) -> Float[Tensor, "row d_vocab"]:
         """Log-probabilities of the next token; for few rows, since it keeps them whole."""
