@@ -21,6 +21,10 @@ from layertracer.tracing._tail import Tail, replacing_forward
 from layertracer.tracing._trim import trimming
 
 
+Prepare = Callable[[], Callable[[], object]]
+"""Gets everything ready, and returns what runs the model."""
+
+
 class _IsOver(Exception):  # noqa: N818 - not an error: it ends a forward whose tail is not asked for
     """Raised when the last layer has run."""
 
@@ -111,18 +115,22 @@ class CostProbe:
             memory_bytes=remembered,
         )
 
-    def _call(self, stretch: Stretch, n_rows: int) -> Callable[[], object]:
+    def _call(self, stretch: Stretch, n_rows: int) -> Prepare:
         network, ids = self._ids(stretch, n_rows)
-        return lambda: network.call(ids)
+        return lambda: lambda: network.call(ids)
 
-    def _call_with_cache(self, stretch: Stretch, cached: CachedLadder, n_rows: int) -> Callable[[], object]:
+    def _call_with_cache(self, stretch: Stretch, cached: CachedLadder, n_rows: int) -> Prepare:
         _, ids = self._ids(stretch, n_rows)
         if not stretch.n_before:
-            return lambda: cached.state.call.remember(ids)
+            return lambda: lambda: cached.state.call.remember(ids)
         before = self._remember(ids[:1, : stretch.n_before], cached).memory
-        memory, _ = cached.state.repeated(before, n_rows)
-        with_positions = cached.way.with_positions
-        return lambda: cached.state.call.remember(ids[:, stretch.n_before :], memory, with_positions=with_positions)
+        own, with_positions = ids[:, stretch.n_before :], cached.way.with_positions
+
+        def prepare() -> Callable[[], object]:
+            memory, _ = cached.state.repeated(before, n_rows)
+            return lambda: cached.state.call.remember(own, memory, with_positions=with_positions)
+
+        return prepare
 
     def _remember(self, ids: Tensor, cached: CachedLadder) -> RowMemory:
         """What one row remembers of that many tokens."""
@@ -154,8 +162,11 @@ class _Run:
     _meter: Meter = field(default_factory=Meter, init=False)
     _began: Reading = field(init=False)
 
-    def measure(self, call: Callable[[], object], *, stops: bool) -> None:
-        """Run the model; the last layer ends it where nobody asks for its tail."""
+    def measure(self, prepare: Prepare, *, stops: bool) -> None:
+        """Run the model; the last layer ends it where nobody asks for its tail.
+
+        What is prepared is live when the run begins, and may be released in it.
+        """
         layers = self.network.anatomy.layers
         self.table = np.zeros((len(Quantity), len(layers) + 2))
         with ExitStack() as stack:
@@ -163,6 +174,7 @@ class _Run:
                 stack.enter_context(replacing_forward(layer.module, self._metered(layer, stops=stops)))
             stack.enter_context(suppress(_IsOver))
             stack.enter_context(self._meter)
+            call = prepare()
             self._begin()
             result = call()
             self._end(len(layers) + 1)

@@ -116,6 +116,9 @@ def reckon_pass(costs: StretchCosts, shape: PassShape) -> PassCost:
     held = before + rung * np.arange(1, n_layers + 1) + spread
     if shape.keeps:
         held = held + np.concatenate([[0], np.cumsum(memory)[:-1]])
+    if shape.n_calls > 1:  # what the call before left is there until the next one has ended
+        before += float(spread.sum())
+        held = held + float(spread.sum())
     peaks = held + _inside(costs, shape)
     tops = [costs.front(Quantity.PEAK, n_clean), float(peaks.max())]
     if shape.keeps:
