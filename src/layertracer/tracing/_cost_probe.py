@@ -20,7 +20,6 @@ from layertracer.tracing._row_memory import RowMemory
 from layertracer.tracing._tail import Tail, replacing_forward
 from layertracer.tracing._trim import trimming
 
-
 Prepare = Callable[[], Callable[[], object]]
 """Gets everything ready, and returns what runs the model."""
 

@@ -29,6 +29,11 @@ class PrefixPlan:
     tokens_saved: int
     memory_bytes: int
 
+    def cells(self) -> tuple[str | int, ...]:
+        """Tokens, prompts, passes, tokens saved, and what is remembered, for a table."""
+        remembered = format_bytes(self.memory_bytes)
+        return f"{self.start} to {self.end}", self.n_prompts, self.n_passes, self.tokens_saved, remembered
+
     def __str__(self) -> str:
         """One line."""
         what = f"tokens {self.start} to {self.end} of {_count(self.n_prompts, 'prompt')}"
@@ -60,6 +65,11 @@ class BucketPlan:
     n_passes: int
     widest_rows: int
     peak_bytes: int
+
+    def cells(self) -> tuple[str | int, ...]:
+        """Own tokens, shared ones, prompts, prompts and passes of each, passes, rows, and peak, for a table."""
+        numbers = (self.n_prompts, self.prompts_per_pass, self.n_cuts, self.n_passes, self.widest_rows)
+        return self.n_own, self.n_shared, *numbers, format_bytes(self.peak_bytes)
 
     def __str__(self) -> str:
         """One line."""
@@ -171,15 +181,21 @@ class TracePlan:
         parts.append(f"about {format_seconds(self.seconds)} and {format_bytes(self.peak_bytes)} beyond the weights")
         return ", ".join(parts)
 
+    def facts(self) -> list[tuple[str, str]]:
+        """Names and values of what it takes, for people."""
+        return [
+            ("Arithmetic", self._arithmetic()),
+            ("Memory", self._memory()),
+            ("Time", f"about {format_seconds(self.seconds)}"),
+            ("Costs", "measured on the model" if self.is_measured else "guessed from its shapes"),
+        ]
+
     def __str__(self) -> str:
         """The plan for people: a few lines, and one for every prefix and bucket."""
         return "\n".join(
             [
                 f"{self.model}: {self.headline()}",
-                f"Arithmetic  {self._arithmetic()}",
-                f"Memory      {self._memory()}",
-                f"Time        about {format_seconds(self.seconds)}",
-                f"Costs       {'measured on the model' if self.is_measured else 'guessed from its shapes'}",
+                *(f"{name:<10}  {value}" for name, value in self.facts()),
                 *(f"Prefix      {prefix}" for prefix in self.prefixes),
                 *(f"Bucket      {bucket}" for bucket in self.buckets),
                 *(f"Note        {note}" for note in self.notes),

@@ -31,9 +31,9 @@ from layertracer.tracing._workload import Workload
 
 _WORTH_PROVING = 256
 """Tokens that sharing must save before it is worth proving right, which takes a few seconds, once for each model."""
-_ROWS_OF_PROBE = 4
-"""Rows of each stretch that measuring runs: one, two, and what is read before them."""
-_WORTH_MEASURING = 25
+_ROWS_OF_PROBE = 3
+"""Rows of each stretch that measuring runs: one, and two."""
+_WORTH_MEASURING = 20
 """How many times as long as the measuring of its costs a trace must take."""
 _OPERATORS_OF_LAYER, _OPERATOR_UNDER_METER_S = 40, 50e-6
 
@@ -168,7 +168,8 @@ def _is_worth_measuring(plan: TracePlan, network: Network, stretches: Collection
         for form in forms
     )
     rates = measure_rates(network.device, network.dtype)
-    flops = _ROWS_OF_PROBE * n_tokens * 2 * sum(one.numel() for one in network.module.parameters())
+    n_weights = sum(one.numel() for layer in network.anatomy.layers for one in layer.module.parameters())
+    flops = _ROWS_OF_PROBE * n_tokens * 2 * n_weights
     n_runs = 2 * len(forms) * (1 if len(stretches) == len(forms) else 2)
     spent_s = flops / rates.flops + n_runs * network.anatomy.n_layers * _OPERATORS_OF_LAYER * _OPERATOR_UNDER_METER_S
     return plan.seconds >= _WORTH_MEASURING * spent_s

@@ -13,7 +13,7 @@ from layertracer.tracing._pass_cost import Effort
 
 _WIDTH, _ROWS = 576, 256
 """Sizes of the product of matrices that is timed, those of a small model's pass."""
-_N_ENTRIES = 2**20
+_N_ENTRIES = 2**22
 _N_SMALL = 200
 _SHORTEST_S = 0.005
 

@@ -21,6 +21,8 @@ from layertracer.tracing._tail import Tail
 from layertracer.tracing._workload import Workload
 
 _RUNS_OF_SPOT_CHECK = 3
+_LOGITS_TOUCHED = 16
+"""How often a row's logits are read or written while they become numbers."""
 _LOGITS_ALIVE = 6
 """Tensors of the size of a few rows' logits that are alive while they become numbers, in float32."""
 
@@ -136,6 +138,7 @@ class Reckoner:
             n_logits += n_lens + n_rows
             working, widest = max(working, self._working(stretch, shape)), max(widest, cost.widest_rows)
             n_passes += n_calls
+        effort += Effort(traffic=4 * _LOGITS_TOUCHED * n_logits * work.network.anatomy.d_vocab)
         return BatchCost(
             peak_bytes=peak,
             working_bytes=working,
