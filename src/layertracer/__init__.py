@@ -37,10 +37,18 @@ if TYPE_CHECKING:
         UsageError,
     )
     from layertracer._types import Mask, MixerGroup, Noise, Sample, SelfCheck, Skip, TaskParticle, VulnerableLayer
-    from layertracer.api import Trace, load_run, trace
+    from layertracer.api import Trace, load_run, plan, trace
     from layertracer.measures import AbsRatio, ChangePoint, FirstTop1, HalfMax, Ratio, Rise
     from layertracer.tasks import Task, list_tasks, load_task
-    from layertracer.tracing import Readout, TracedModel, js_divergence, load_model, read_layers, wrap_model
+    from layertracer.tracing import (
+        Readout,
+        TracedModel,
+        TracePlan,
+        js_divergence,
+        load_model,
+        read_layers,
+        wrap_model,
+    )
 
     __version__: str
 
@@ -78,6 +86,7 @@ __all__ = [
     "TaskFileError",
     "TaskParticle",
     "Trace",
+    "TracePlan",
     "TracedModel",
     "UnknownNameError",
     "UsageError",
@@ -88,6 +97,7 @@ __all__ = [
     "load_model",
     "load_run",
     "load_task",
+    "plan",
     "read_layers",
     "trace",
     "wrap_model",
@@ -96,10 +106,10 @@ __all__ = [
 # Names that do not live in `_errors`, by the package that they live in.
 _HOMES = {
     "_types": ("Mask", "MixerGroup", "Noise", "Sample", "SelfCheck", "Skip", "TaskParticle", "VulnerableLayer"),
-    "api": ("Trace", "load_run", "trace"),
+    "api": ("Trace", "load_run", "plan", "trace"),
     "measures": ("AbsRatio", "ChangePoint", "FirstTop1", "HalfMax", "Ratio", "Rise"),
     "tasks": ("Task", "list_tasks", "load_task"),
-    "tracing": ("Readout", "TracedModel", "js_divergence", "load_model", "read_layers", "wrap_model"),
+    "tracing": ("Readout", "TracePlan", "TracedModel", "js_divergence", "load_model", "read_layers", "wrap_model"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -15,9 +15,9 @@ from layertracer.runs import TraceRecord, read_run, save_run
 from layertracer.tasks import Task
 
 if TYPE_CHECKING:
-    from layertracer.tracing import Progress, TracedModel
+    from layertracer.tracing import Progress, TracedModel, TracePlan
 else:  # under test, annotations are looked up when a function is called, and torch is not imported before
-    Progress = TracedModel = Any
+    Progress = TracedModel = TracePlan = Any
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -98,6 +98,7 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
     seed: int = 0,
     memory: str | int | None = None,
     progress: Callable[[Progress], None] | None = None,
+    on_plan: Callable[[TracePlan], None] | None = None,
     command: Sequence[str] | None = None,
 ) -> Trace:
     """Where a model starts executing a task, and where it breaks most easily, out of one forward pass.
@@ -116,8 +117,10 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         share_prefix: Whether what prompts have in common (demonstrations, a system prompt) is read once for all of
             them, with the model's own cache, where that is proved to give the same; None where it saves time.
         seed: Seed of the bootstrap intervals.
-        memory: Memory that a pass may take, e.g. "4GiB", or bytes; None for a share of what is free.
+        memory: Memory that the trace may take beyond the weights, e.g. "4GiB", or bytes; None for most of what is
+            free.
         progress: Called with `done`, `total` and `stage` whenever prompts are finished.
+        on_plan: Called once with the plan, before the first pass.
         command: The command line, for the provenance.
 
     Raises:
@@ -141,7 +144,7 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         command=command,
     )
     try:
-        return Trace.from_record(trace_model(model, task, options, on_progress=progress))
+        return Trace.from_record(trace_model(model, task, options, on_progress=progress, on_plan=on_plan))
     except TraceInterrupted as stop:
         stop.record = Trace.from_record(stop.record)
         raise
@@ -149,3 +152,50 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         if isinstance(error.record, TraceRecord):
             error.record = Trace.from_record(error.record)
         raise
+
+
+def plan(  # noqa: PLR0913 - what users call takes its settings by name
+    model: TracedModel,
+    task: Task | Sequence[Sample] | str,
+    *,
+    perturbation: Perturbation | None = None,
+    target: TargetKind = "answer",
+    target_tokens: TargetTokens = "first",
+    chat: bool = False,
+    share_prefix: bool | None = None,
+    memory: str | int | None = None,
+) -> TracePlan:
+    """What `trace` would do and take: prompts, shared prefixes, passes, arithmetic, memory and time.
+
+    Nothing is traced. What the layers take is measured on the model: a pass over one and two rows for each length, or
+    for the longest and the shortest of them.
+
+    Laws: peak memory is within 25 % of what is really live, and within the budget wherever the smallest pass is.
+
+    Args:
+        model: From `load_model` or `wrap_model`.
+        task: From `load_task`, or samples, or a name that `load_task` takes.
+        perturbation: What is done to each layer; `Mask()` by default.
+        target: As for `trace`.
+        target_tokens: As for `trace`.
+        chat: Whether prompts are put into the tokenizer's chat template.
+        share_prefix: As for `trace`.
+        memory: Memory that the trace may take beyond the weights, e.g. "4GiB", or bytes; None for most of what is
+            free.
+
+    Raises:
+        TaskError: If the task is empty, an answer is missing, or a prompt is too long.
+        SiteError: If no layer of the model has the perturbation's site.
+        UsageError: If `memory` is no size.
+    """
+    from layertracer.tracing import TraceOptions, plan_trace
+
+    options = TraceOptions(
+        perturbation=Mask() if perturbation is None else perturbation,
+        target=target,
+        target_tokens=target_tokens,
+        chat=chat,
+        share_prefix=share_prefix,
+        memory=memory,
+    )
+    return plan_trace(model, task, options)

@@ -9,6 +9,7 @@ import click
 from layertracer.cli._boundary import CommandLine, debug_option
 from layertracer.cli._inspect import inspect_command
 from layertracer.cli._models import models_command
+from layertracer.cli._plan import plan_command
 from layertracer.cli._report import report_command
 from layertracer.cli._tasks import tasks_command
 from layertracer.cli._trace import trace_command
@@ -52,5 +53,5 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for _command in (trace_command, inspect_command, models_command, tasks_command, report_command):
+for _command in (trace_command, plan_command, inspect_command, models_command, tasks_command, report_command):
     main.add_command(_command)

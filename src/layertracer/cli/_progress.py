@@ -22,6 +22,9 @@ class ProgressDisplay(Protocol):
     def begin(self, stage: str, detail: str = "") -> None:
         """Say what is being done now; the detail is left out where there is little room."""
 
+    def note(self, text: str) -> None:
+        """Say something that stays."""
+
     def advance(self, done: int, total: int, unit: str = "prompts") -> None:
         """Say how much of it is finished."""
 
@@ -60,6 +63,10 @@ class PlainProgress:
         """Say what is being done now."""
         self._began_s = self._said_s = time.monotonic()
         click.echo(f"{printable(stage)}{': ' if detail else ''}{detail} ...", err=True)
+
+    def note(self, text: str) -> None:
+        """Say something that stays."""
+        click.echo(printable(text), err=True)
 
     def advance(self, done: int, total: int, unit: str = "prompts") -> None:
         """Say how much of it is finished, unless that was said just now."""
@@ -103,6 +110,10 @@ class LiveProgress:
         del detail
         self._began_s = time.monotonic()
         self._progress.reset(self._task, description=printable(stage), total=None, rest="")
+
+    def note(self, text: str) -> None:
+        """Say something above the bar."""
+        self._progress.console.print(printable(text), highlight=False)
 
     def advance(self, done: int, total: int, unit: str = "prompts") -> None:
         """Move the bar."""

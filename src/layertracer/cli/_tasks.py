@@ -11,7 +11,7 @@ from layertracer.cli._boundary import debug_option
 from layertracer.cli._console import printable, quiet_stdout, say, say_json, say_table
 from layertracer.cli._options import limit_option, option, task_options
 from layertracer.cli._progress import showing_progress
-from layertracer.cli._trace import load_task_from
+from layertracer.cli._questions import load_task_from
 
 if TYPE_CHECKING:
     from layertracer.tasks import EncodedTask, Task, Tokenizer

@@ -7,67 +7,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from layertracer._errors import LayerTracerError
 from layertracer.cli._boundary import command_line, debug_option, explain_interruption
-from layertracer.cli._choices import (
-    DEFAULT_MODEL,
-    FILLS,
-    ONSETS,
-    PERTURBATIONS,
-    POSITIONS,
-    SCHEMES,
-    SITES,
-    TARGET_TOKENS,
-    TARGETS,
-)
+from layertracer.cli._choices import DEFAULT_MODEL, ONSETS
 from layertracer.cli._console import describe_terminal, quiet_stdout, say, say_json
 from layertracer.cli._destination import default_run_folder, ignoring_interrupts, save_trace
-from layertracer.cli._options import add_options, limit_option, model_options, option, task_options
+from layertracer.cli._options import add_options, model_options, option, task_options
 from layertracer.cli._progress import ProgressDisplay, showing_progress
-
-if TYPE_CHECKING:
-    from layertracer._types import Perturbation
-    from layertracer.api import Trace
-    from layertracer.measures import OnsetCriterion
-    from layertracer.tasks import Task
-else:  # under test, annotations are looked up when a function is called
-    OnsetCriterion = Perturbation = Task = Trace = object
-
-_APPLIES_TO = {
-    "mask_fraction": ("mask",),
-    "scheme": ("mask",),
-    "fill": ("mask",),
-    "noise_scale": ("noise",),
-    "draws": ("mask", "noise"),
-    "site": ("mask", "noise"),
-}
-"""Options that only some perturbations take."""
-
-_question_options = add_options(
-    option(
-        "--task",
-        metavar="NAME|FILE",
-        default="antonym",
-        help="Built-in task (see `layertracer tasks`), file, or hf:name:split.",
-    ),
-    limit_option(32, "Largest number of prompts, or all."),
+from layertracer.cli._questions import (
+    effort_options,
+    load_task_from,
+    make_perturbation,
+    perturbation_options,
+    question_options,
+    refuse_unused_options,
+    target_options,
 )
 
-_target_options = add_options(
-    option(
-        "--target",
-        type=click.Choice(TARGETS),
-        default="answer",
-        help="Token that is followed: the task's answer, or the model's own top token.",
-    ),
-    option(
-        "--target-tokens",
-        type=click.Choice(TARGET_TOKENS),
-        default="first",
-        help="Follow the answer's first token, or the product over all of them.",
-    ),
+if TYPE_CHECKING:
+    from layertracer.api import Trace
+    from layertracer.measures import OnsetCriterion
+    from layertracer.tracing import TracePlan
+else:  # under test, annotations are looked up when a function is called
+    OnsetCriterion = Trace = TracePlan = object
+
+_onset_options = add_options(
     option("--onset", type=click.Choice(ONSETS), default="rise", help="When the target counts as risen."),
     option(
         "--delta",
@@ -77,44 +42,8 @@ _target_options = add_options(
     ),
 )
 
-_perturbation_options = add_options(
-    option("--perturbation", type=click.Choice(PERTURBATIONS), default="mask", help="What is done to each layer."),
-    option("--site", type=click.Choice(SITES), default="block_output", help="Where inside the layer."),
-    option(
-        "--mask-fraction",
-        type=click.FloatRange(0, 1, min_open=True),
-        default=0.2,
-        help="Share of the dimensions masked in one draw, in (0, 1].",
-    ),
-    option("--draws", type=click.IntRange(min=1), default=5, help="Random repetitions for each layer."),
-    option(
-        "--scheme",
-        type=click.Choice(SCHEMES),
-        default="partition",
-        help="Draws that split the dimensions between them, or that each pick their own.",
-    ),
-    option("--fill", type=click.Choice(FILLS), default="zero", help="What masked dimensions become."),
-    option(
-        "--positions",
-        type=click.Choice(POSITIONS),
-        default="all",
-        help="Perturb at every position of the prompt, or at its last one alone, which is far cheaper.",
-    ),
-    option(
-        "--noise-scale",
-        type=click.FloatRange(min=0),
-        default=0.1,
-        help="Standard deviation of the noise, relative to the stream's root mean square; --perturbation noise only.",
-    ),
-)
-
 _output_options = add_options(
-    option(
-        "--memory",
-        metavar="SIZE",
-        default=None,
-        help="Memory a pass may take, e.g. 4GiB.  [default: half of what is free, less on a CPU]",
-    ),
+    effort_options,
     option(
         "--share-prefix/--no-share-prefix",
         default=None,
@@ -135,10 +64,11 @@ _output_options = add_options(
 
 @click.command("trace", short_help="Trace a model: where the task starts, where it breaks.")
 @click.argument("model", default=DEFAULT_MODEL)
-@_question_options
+@question_options
 @task_options
-@_target_options
-@_perturbation_options
+@target_options
+@_onset_options
+@perturbation_options
 @model_options
 @_output_options
 @debug_option
@@ -151,7 +81,9 @@ def trace_command(context: click.Context, /, model: str, **settings: Any) -> Non
     Progress goes to standard error; the summary, or with --json one JSON document, to standard output. Ctrl-C keeps
     what is finished.
     """
-    _refuse_unused_options(context, settings)
+    refuse_unused_options(context, settings)
+    if settings["delta"] is not None and settings["onset"] != "rise":
+        raise click.UsageError(f"--delta has no meaning with --onset {settings['onset']}: it is for rise.")
     out = settings["out"] or default_run_folder(model, settings["task"])
     try:
         with quiet_stdout(), showing_progress() as display:
@@ -177,7 +109,7 @@ def _trace(
     from layertracer.api import trace
     from layertracer.runs import refuse_occupied
 
-    perturbation, onset = _make_perturbation(settings), _make_onset(settings)
+    perturbation, onset = make_perturbation(settings), _make_onset(settings)
     task = load_task_from(settings["task"], settings, limit=settings["limit"])
     refuse_occupied(out.expanduser(), overwrite=settings["overwrite"])
     display.begin(f"Loading {model}")
@@ -194,6 +126,10 @@ def _trace(
     )
     display.begin(f"Tracing {loaded.name} on {task.name}", f"{len(task)} prompts, {loaded.anatomy.n_layers} layers")
 
+    def announce(plan: TracePlan) -> None:
+        if not settings["as_json"]:
+            display.note(f"Plan: {plan.headline()}")
+
     def advance(progress: Progress) -> None:
         display.advance(progress.done, progress.total)
 
@@ -209,43 +145,8 @@ def _trace(
         share_prefix=settings["share_prefix"],
         memory=settings["memory"],
         progress=advance,
+        on_plan=announce,
         command=command_line(context),
-    )
-
-
-def load_task_from(name: str, settings: Mapping[str, Any], *, limit: int | None) -> Task:
-    """The task that the options describe."""
-    from layertracer.tasks import load_task
-
-    template = settings["template"]
-    return load_task(
-        name,
-        n_shot=settings["shots"],
-        limit=limit,
-        seed=settings["seed"],
-        template=None if template is None else template.replace("\\n", "\n"),
-        prompt_field=settings["prompt_field"],
-        answer_field=settings["answer_field"],
-    )
-
-
-def _make_perturbation(settings: Mapping[str, Any]) -> Perturbation:
-    from layertracer import Mask, Noise, Skip
-
-    site, draws, seed = settings["site"], settings["draws"], settings["seed"]
-    if settings["perturbation"] == "skip":
-        return Skip(positions=settings["positions"])
-    if settings["perturbation"] == "noise":
-        scale = settings["noise_scale"]
-        return Noise(scale=scale, site=site, draws=draws, positions=settings["positions"], seed=seed)
-    return Mask(
-        fraction=settings["mask_fraction"],
-        site=site,
-        draws=draws,
-        scheme=settings["scheme"],
-        fill=settings["fill"],
-        positions=settings["positions"],
-        seed=seed,
     )
 
 
@@ -254,19 +155,6 @@ def _make_onset(settings: Mapping[str, Any]) -> OnsetCriterion:
 
     parameters = {} if settings["delta"] is None else {"delta": settings["delta"]}
     return onset_from_name(settings["onset"], **parameters)
-
-
-def _refuse_unused_options(context: click.Context, settings: Mapping[str, Any]) -> None:
-    """An option that would be ignored is a mistake."""
-    kind = settings["perturbation"]
-    for name, kinds in _APPLIES_TO.items():
-        if kind not in kinds and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            flag = f"--{name.replace('_', '-')}"
-            raise click.UsageError(
-                f"{flag} has no meaning with --perturbation {kind}: it is for {' and '.join(kinds)}."
-            )
-    if settings["delta"] is not None and settings["onset"] != "rise":
-        raise click.UsageError(f"--delta has no meaning with --onset {settings['onset']}: it is for rise.")
 
 
 def _finish(context: click.Context, trace: Trace, out: Path, *, settings: Mapping[str, Any]) -> None:

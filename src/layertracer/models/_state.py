@@ -129,11 +129,11 @@ class StateMap:
 
     def row_bytes(self, length: int) -> int:
         """Size of what one row remembers of a prompt of that many tokens, at most."""
-        return sum(
-            piece.slot_bytes * (1 if piece.position is None else length)
-            for pieces in self._pieces.values()
-            for piece in pieces
-        )
+        return sum(self.layer_bytes(layer, length) for layer in self._pieces)
+
+    def layer_bytes(self, layer: int, length: int) -> int:
+        """Size of what one row remembers of a prompt of that many tokens in one layer, at most."""
+        return sum(piece.slot_bytes * (1 if piece.position is None else length) for piece in self._pieces[layer])
 
     def read(self, ids: Tensor) -> Memory:
         """What the model remembers of `ids` [prompt, position].

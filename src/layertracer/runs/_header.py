@@ -65,6 +65,7 @@ def build_header(record: TraceRecord, files: Mapping[str, Mapping[str, Any]]) ->
         "method": record.method,
         "elapsed_s": record.elapsed_s,
         "n_requested": record.n_requested,
+        "plan": record.plan,
         "shape": {
             "n_prompts": record.n_prompts,
             "n_draws": record.n_draws,

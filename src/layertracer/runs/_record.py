@@ -86,6 +86,8 @@ class TraceRecord:
         warnings: What a user should know about the numbers.
         elapsed_s: Wall-clock time of the trace, seconds.
         n_requested: Number of prompts that were asked for.
+        plan: What the trace was going to do and to take, see `TracePlan.to_dict`; None where it failed before it was
+            planned, and in runs that were stored before there were plans.
 
     Raises:
         UsageError: If an array's shape does not fit the others.
@@ -114,6 +116,7 @@ class TraceRecord:
     warnings: tuple[str, ...]
     elapsed_s: float
     n_requested: int
+    plan: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Copy and freeze the arrays, and refuse those that do not fit together."""

@@ -183,6 +183,14 @@ HEADER_FIELDS = (
     HeaderField(name="method", type="string", meaning='"ladder" (one pass) or "plain" (one hooked forward at a time)'),
     HeaderField(name="elapsed_s", type="number", meaning="wall-clock time of the trace, seconds"),
     HeaderField(name="n_requested", type="integer", meaning="number of prompts that were asked for"),
+    HeaderField(
+        name="plan",
+        type="object or null",
+        meaning="what the trace was going to do, as it was planned: `prefixes`, `buckets`, `n_passes`, `widest_rows`, "
+        "`flops` (products of matrices and attention), `weight_bytes`, `weight_bytes_read`, `peak_bytes` (estimate, "
+        "beyond the weights), `budget_bytes`, `seconds` (estimate), `is_measured`, `notes`. Null where a run failed "
+        "before; absent in runs that were written when there were no plans",
+    ),
     HeaderField(name="shape", type="object", meaning="`n_prompts` (finished), `n_draws`, `n_layers`, `top_k`"),
     HeaderField(
         name="layers_without_site",

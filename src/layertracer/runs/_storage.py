@@ -117,6 +117,7 @@ def _assemble(header: Mapping[str, Any], columns: Mapping[str, Mapping[str, Any]
         warnings=tuple(header["warnings"]),
         elapsed_s=header["elapsed_s"],
         n_requested=header["n_requested"],
+        plan=header.get("plan"),
         **layers,
     )
 

@@ -4,20 +4,28 @@ from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._lens import Readout, read_layers
 from layertracer.tracing._memory import parse_memory
 from layertracer.tracing._model import TracedModel, load_model, wrap_model
+from layertracer.tracing._options import TraceOptions
+from layertracer.tracing._plan import BucketPlan, PlannedFlops, PrefixPlan, TracePlan
+from layertracer.tracing._plan_trace import plan_trace
 from layertracer.tracing._readings import Progress
 from layertracer.tracing._record import describe_model, token_texts
-from layertracer.tracing._trace import TraceInterrupted, TraceOptions, trace_model
+from layertracer.tracing._trace import TraceInterrupted, trace_model
 
 __all__ = [
+    "BucketPlan",
+    "PlannedFlops",
+    "PrefixPlan",
     "Progress",
     "Readout",
     "TraceInterrupted",
     "TraceOptions",
+    "TracePlan",
     "TracedModel",
     "describe_model",
     "js_divergence",
     "load_model",
     "parse_memory",
+    "plan_trace",
     "read_layers",
     "token_texts",
     "trace_model",

@@ -1,4 +1,4 @@
-"""Prompts in, numbers out: passes of the ladder or the plain method, as many prompts at a time as memory allows."""
+"""Prompts in, numbers out: passes of the ladder or the plain method, as they were planned."""
 
 from __future__ import annotations
 
@@ -10,28 +10,19 @@ import torch
 from torch import Tensor
 
 from layertracer._errors import OutOfMemoryError
-from layertracer._types import Method
 from layertracer.models import Network, is_out_of_memory
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._climber import Before, Climber
 from layertracer.tracing._measure import Measured, measure_plain, measure_rows
-from layertracer.tracing._memory import PassPlan, plan_pass, row_bytes
-from layertracer.tracing._prefixes import PrefixNode
-from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts
+from layertracer.tracing._memory import PassPlan
+from layertracer.tracing._planner import Planner
+from layertracer.tracing._prompts import Prompt, bind_batch
 from layertracer.tracing._readings import Progress, Readings
-from layertracer.tracing._reduce import Reduction
-from layertracer.tracing._site_layers import layers_with
+from layertracer.tracing._reckoner import make_reduction
+from layertracer.tracing._schedule import BucketWork, PrefixWork, Schedule
 from layertracer.tracing._site_values import SiteSums
 from layertracer.tracing._spot_check import find_disagreement
-from layertracer.tracing._state import StatePass
-from layertracer.tracing._tail import Tail
-
-_LOGITS_BYTES = 256 * 2**20
-"""Largest chunk of logits; larger ones are no faster."""
-
-_MEMORY_COPIES = 4
-"""How often a row's memory of a layer is there at the busiest moment: given to the row, with its own tokens added, and
-its heads repeated for keys and values."""
+from layertracer.tracing._workload import Workload
 
 
 class _NotTheSame(Exception):  # noqa: N818 - not an error: it says that prompts are to be traced without sharing
@@ -40,28 +31,20 @@ class _NotTheSame(Exception):  # noqa: N818 - not an error: it says that prompts
 
 @dataclass(slots=True, kw_only=True)
 class Engine:
-    """One model, one perturbation, one memory budget.
+    """One model, one perturbation, one plan.
 
     Attributes:
         climber: What is done to which rows.
-        n_draws: Number of draws.
-        method: "ladder" or "plain".
-        row_by_row: Whether prompts must run one at a time.
-        budget_bytes: Memory that a pass may take.
+        planner: Chooses how much goes into a pass.
         readings: Where the numbers go; what was finished before an error stays there.
-        state: What is done to the layers' memory; None where nothing is.
         sums: Where what stands at the site in clean rows is summed; None where nobody asks.
         on_progress: Called after every batch.
         notes: What a user should know of how it went.
     """
 
     climber: Climber
-    n_draws: int
-    method: Method
-    row_by_row: bool
-    budget_bytes: int
+    planner: Planner
     readings: Readings
-    state: StatePass | None = None
     sums: SiteSums | None = None
     on_progress: Callable[[Progress], None] | None = None
     notes: list[str] = field(default_factory=list)
@@ -73,28 +56,25 @@ class Engine:
         return self.climber.network
 
     @property
-    def layers(self) -> tuple[int, ...]:
-        """The layers that are perturbed: those that have the perturbation's site."""
-        if self.state is not None:
-            return self.state.site.layers
-        assert self.climber.perturber is not None  # there is one or the other
-        return layers_with(self.climber.perturber.site, self.network)
+    def _work(self) -> Workload:
+        return self.planner.work
 
-    def run(self, root: PrefixNode) -> None:
+    def run(self, schedule: Schedule) -> None:
         """Measure all prompts.
 
         Args:
-            root: The prompts, grouped by what they have in common.
+            schedule: What goes into which pass.
 
         Raises:
             NonFiniteError: If the model's output is NaN for a prompt.
             OutOfMemoryError: If not even one prompt with one perturbed copy fits.
         """
         with torch.inference_mode():
-            self._run_or_else_alone(partial(self._run_prompts, root.prompts, Before()), root.prompts)
-            for node in root.children:
-                prompts = [prompt for one in node.nodes() for prompt in one.prompts]
-                self._run_or_else_alone(partial(self._run_group, node), prompts)
+            alone = [prompt for bucket in schedule.alone for prompt in bucket.prompts]
+            self._run_or_else_alone(partial(self._run_buckets, schedule.alone, Before()), alone)
+            for group in schedule.groups:
+                run = partial(self._run_prefix, group.prefix, Before(passes=group.passes))
+                self._run_or_else_alone(run, group.prompts)
 
     def _run_or_else_alone(self, run: Callable[[], None], prompts: Sequence[Prompt]) -> None:
         """Some prompts, going on from what the model remembers; without that where it does not work out."""
@@ -111,70 +91,44 @@ class Engine:
         left = [prompt for prompt in prompts if not self.readings.finished[prompt.index]]
         self.notes.append(f"{len(left)} prompts were traced without the model's own cache: {reason}.")
         self.climber = replace(climber, cached=None)
-        self._run_prompts(left, Before())
+        self._run_buckets(self.planner.without_cache().alone(left), Before())
         self.climber = climber
 
-    def _run_group(self, node: PrefixNode) -> None:
-        """Prompts that have a prefix in common."""
-        longest = max(one.end - one.start for one in node.nodes())
-        rows = row_bytes(self.network, longest)
-        plan = plan_pass(rows, n_variants=self.n_draws * len(self.layers), n_prompts=1, budget_bytes=self.budget_bytes)
-        self._run_node(node, Before(passes=plan.passes(layers=self.layers, n_draws=self.n_draws)))
-
-    def _run_node(self, node: PrefixNode, before: Before) -> None:
+    def _run_prefix(self, prefix: PrefixWork, before: Before) -> None:
+        node = prefix.node
         ids = torch.tensor([node.first.ids[node.start : node.end]], device=self.network.device)
         before = self.climber.read(ids, before)
-        self._run_prompts(node.prompts, before)
-        for child in node.children:
-            self._run_node(child, before)
+        self._run_buckets(prefix.buckets, before)
+        for child in prefix.children:
+            self._run_prefix(child, before)
 
-    def _run_prompts(self, prompts: Sequence[Prompt], before: Before) -> None:
+    def _run_buckets(self, buckets: Sequence[BucketWork], before: Before) -> None:
         """Prompts of any lengths; out of memory halves the batch, then the variants of a pass, and goes on."""
-        for bucket in bucket_prompts(prompts):
-            plan = self._plan(bucket, before)
-            for _ in run_batches(self.network, bucket, plan, partial(self._run_batch, before=before)):
+        for bucket in buckets:
+            for _ in run_batches(self.network, bucket.prompts, bucket.plan, partial(self._run_batch, before=before)):
                 if self.on_progress is not None:
                     done = self.readings.finished
                     self.on_progress(Progress(done=int(done.sum()), total=len(done)))
-
-    def _plan(self, bucket: Sequence[Prompt], before: Before) -> PassPlan:
-        length, n_prompts = len(bucket[0].ids), 1 if self.row_by_row else len(bucket)
-        if self.state is not None:
-            n_read = len(bucket[0].read)
-            return self.state.plan(length=length, n_read=n_read, n_prompts=n_prompts, budget_bytes=self.budget_bytes)
-        if before.memories:
-            rows = row_bytes(self.network, length - before.n_tokens) + self._memory_bytes(length)
-            n_variants = max(sum(map(len, variants.values())) for variants in before.passes)
-            plan = plan_pass(rows, n_variants=n_variants, n_prompts=n_prompts, budget_bytes=self.budget_bytes)
-            return replace(plan, n_variants=1)  # the passes are given: only prompts can be fewer
-        rows = row_bytes(self.network, length)
-        n_variants = self.n_draws * len(self.layers)
-        return plan_pass(rows, n_variants=n_variants, n_prompts=n_prompts, budget_bytes=self.budget_bytes)
-
-    def _memory_bytes(self, length: int) -> int:
-        """What one row's memory of one layer takes at the busiest moment."""
-        assert self.climber.cached is not None  # something was read before
-        n_layers = self.network.anatomy.n_layers
-        return _MEMORY_COPIES * self.climber.cached.state.row_bytes(length) // n_layers
 
     def _run_batch(self, batch: Sequence[Prompt], plan: PassPlan, *, before: Before) -> None:
         network, ids = bind_batch(self.network, batch)
         anatomy, read = network.anatomy, batch[0].read
         sums = None if self.sums is None else SiteSums(anatomy.n_layers, anatomy.d_model)
         if not before.passes:
-            n_draws = 0 if self.climber.perturber is None else self.n_draws
-            before = Before(passes=plan.passes(layers=self.layers, n_draws=n_draws))
-        if self.method == "ladder":
+            n_draws = 0 if self.climber.perturber is None else self._work.n_draws
+            before = Before(passes=plan.passes(layers=self._work.layers, n_draws=n_draws))
+        if self._work.method == "ladder":
             rows = self.climber.climb(network, ids, read=read, before=before, sums=sums)
-            measured = measure_rows(rows, batch, ids, reduction=self._reduction(plan))
+            reduction = make_reduction(network, self.planner.budget_bytes, shortage=plan.shortage)
+            measured = measure_rows(rows, batch, ids, reduction=reduction)
             self._check_spot(network, ids, measured, read=read, before=before)
         else:
-            variants = [(layer, draw) for layer in self.layers for draw in range(self.n_draws)]
+            variants = [(layer, draw) for layer in self._work.layers for draw in range(self._work.n_draws)]
             perturber = self.climber.at(network, ids, read)
             measured = measure_plain(network, ids, batch, perturber=perturber, variants=variants)
         js = measured.js
-        if self.state is not None:
-            js = self.state.measure(ids, batch, measured.lens, n_variants=plan.n_variants)
+        if self._work.state is not None:
+            js = self._work.state.measure(ids, batch, measured.lens, n_variants=plan.n_variants)
         self._keep(batch, measured, js)
         if self.sums is not None and sums is not None:
             self.sums.add(sums)
@@ -197,13 +151,8 @@ class Engine:
         self._checked_length = remembered
 
     def _keep(self, batch: Sequence[Prompt], measured: Measured, js: dict[tuple[int, int], Tensor]) -> None:
-        layers = self.layers
-        js_bits = torch.zeros(len(batch), self.n_draws, len(layers), device=measured.lens.log_prob.device)
+        layers = self._work.layers
+        js_bits = torch.zeros(len(batch), self._work.n_draws, len(layers), device=measured.lens.log_prob.device)
         for (layer, draw), bits in js.items():
             js_bits[:, draw, layers.index(layer)] = bits
         self.readings.keep(batch, measured.lens, js_bits, layers=layers)
-
-    def _reduction(self, plan: PassPlan) -> Reduction:
-        """Half of the budget and more for logits, made when the pass itself has ended; less after a shortage."""
-        chunk_bytes = min(self.budget_bytes * 5 // 8, _LOGITS_BYTES) // plan.shortage
-        return Reduction(Tail(self.network), d_vocab=self.network.anatomy.d_vocab, budget_bytes=chunk_bytes)

@@ -16,7 +16,7 @@ from layertracer.models import Network, keeping_loaded
 from layertracer.tasks import Task
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._ladder import climb
-from layertracer.tracing._memory import default_budget_bytes, plan_pass, row_bytes
+from layertracer.tracing._memory import fast_bytes, plan_pass, row_bytes
 from layertracer.tracing._model import TracedModel, encode_for
 from layertracer.tracing._plain import plain_readout
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts, prepare_prompts
@@ -76,7 +76,7 @@ def read_layers(
             row_bytes(model.network, len(bucket[0].ids)),
             n_variants=0,
             n_prompts=1 if model.self_check.row_by_row else len(bucket),
-            budget_bytes=default_budget_bytes(model.network),
+            budget_bytes=fast_bytes(model.network),
         )
         for batch, read in run_batches(model.network, bucket, plan, lambda batch, _: _read_batch(model, batch)):
             result[[prompt.index for prompt in batch]] = read

@@ -14,11 +14,13 @@ from layertracer._errors import OutOfMemoryError, UsageError
 from layertracer.models import Network, execution_devices
 
 _UNITS: Mapping[str, int] = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-_SHARE_OF_FREE = 0.5
+_SHARE_OF_FREE = 0.8
 _ENOUGH_ON_CPU = 128 * 2**20
 _ENOUGH_POSITIONS = 2048
 """On a CPU larger passes are slower: tensors beyond 32 MiB are taken from the system and given back each time, which
-cost a quarter more on SmolLM2. A wide model still gets enough positions for its products of matrices."""
+cost an eighth more on SmolLM2. A wide model still gets enough positions for its products of matrices."""
+_LARGEST_CHUNK = 256 * 2**20
+"""Largest chunk of logits; larger ones are no faster."""
 
 
 def parse_memory(text: str | int) -> int:
@@ -41,13 +43,30 @@ def parse_memory(text: str | int) -> int:
 
 
 def default_budget_bytes(network: Network) -> int:
-    """Half of what is free; on a CPU less, where less is faster."""
+    """Most of what is free; where a model is spread over several GPUs, of what is free on the fullest one."""
     accelerators = [device for device in execution_devices(network.module) if device.type == "cuda"]
     if accelerators:
-        # A pass goes through all of them: the fullest one decides.
         return int(min(torch.cuda.mem_get_info(device)[0] for device in accelerators) * _SHARE_OF_FREE)
-    enough = max(_ENOUGH_ON_CPU, _ENOUGH_POSITIONS * row_bytes(network, 1))
-    return min(int(psutil.virtual_memory().available * _SHARE_OF_FREE), enough)
+    return int(psutil.virtual_memory().available * _SHARE_OF_FREE)
+
+
+def enough_bytes(network: Network) -> int | None:
+    """How much the inside of a layer may take on a CPU before larger passes are slower; None on other devices."""
+    if network.device.type != "cpu":
+        return None
+    return max(_ENOUGH_ON_CPU, _ENOUGH_POSITIONS * row_bytes(network, 1))
+
+
+def fast_bytes(network: Network, budget_bytes: int | None = None) -> int:
+    """What a pass without perturbed copies may take: the budget, or less where less is faster."""
+    budget_bytes = default_budget_bytes(network) if budget_bytes is None else budget_bytes
+    enough = enough_bytes(network)
+    return budget_bytes if enough is None else min(budget_bytes, enough)
+
+
+def chunk_bytes(budget_bytes: int) -> int:
+    """What a chunk of logits may take: a quarter of the budget, since rows and memories are there beside it."""
+    return min(budget_bytes // 4, _LARGEST_CHUNK)
 
 
 def row_bytes(network: Network, length: int) -> int:

@@ -15,6 +15,7 @@ from layertracer._types import Sample, SelfCheck
 from layertracer.models import Anatomy, DeviceMap, Network, compile_layers, load_parts, make_network
 from layertracer.tasks import EncodedTask, encode_samples
 from layertracer.tracing._argument_axes import ArgumentAxes
+from layertracer.tracing._cost_probe import CostProbe
 from layertracer.tracing._prefix_check import PrefixProof
 from layertracer.tracing._self_check import check_network, why_not_compiled
 from layertracer.tracing._state_check import StateProof, UnderstoodCache
@@ -34,6 +35,7 @@ class TracedModel:
         state_proof: The proof of the site "state", made when it is first asked for.
         prefix_proof: The proof that prompts may share prefixes, made when that is first worth it.
         trimmable: Parts of its last layer that need not run at positions that nobody reads.
+        cost_probe: What its layers cost, measured when that is first worth it.
     """
 
     network: Network
@@ -41,6 +43,7 @@ class TracedModel:
     axes: ArgumentAxes
     state_proof: StateProof
     prefix_proof: PrefixProof
+    cost_probe: CostProbe
     trimmable: tuple[nn.Module, ...] = ()
 
     @property
@@ -208,5 +211,6 @@ def prove(network: Network, *, compile: bool = False) -> TracedModel:  # noqa: A
         state_proof=StateProof(network=as_written, row_by_row=check.row_by_row, cache=cache),
         # Compiled code would be compiled again for parts that are left out, and for every form of a cache.
         trimmable=trimmable if network is as_written else (),
+        cost_probe=CostProbe(network=as_written, trimmable=trimmable),
         prefix_proof=PrefixProof(network=as_written, is_climbed=is_climbed, cache=cache, trimmable=trimmable),
     )

@@ -16,6 +16,7 @@ from layertracer._types import EncodedSample, Mask, Perturbation, Status
 from layertracer.models import fingerprint, n_distinct_parameters
 from layertracer.runs import ModelRecord, PromptRecord, TraceRecord, TraceSpec, collect_provenance
 from layertracer.tracing._model import TracedModel
+from layertracer.tracing._plan import TracePlan
 from layertracer.tracing._readings import Readings
 
 
@@ -30,6 +31,7 @@ class RecordParts:
     warnings: tuple[str, ...]
     command: Sequence[str] | None
     started_at: datetime
+    plan: TracePlan | None = None
 
 
 def build_record(
@@ -68,6 +70,7 @@ def build_record(
         warnings=(*parts.model.self_check.notes, *parts.warnings),
         elapsed_s=elapsed_s,
         n_requested=len(parts.samples),
+        plan=None if parts.plan is None else parts.plan.to_dict(),
     )
 
 

@@ -60,6 +60,12 @@ class Reduction:
             fitting = min(fitting, max(_ENOUGH_ROWS, _ENOUGH_BYTES // row))
         return max(1, fitting)
 
+    def peak_bytes(self, n_rows: int, device: torch.device) -> int:
+        """What is live at the busiest moment where that many rows become numbers."""
+        logits = min(n_rows, self.rows_per_chunk(device)) * self._row_bytes
+        block = logits if device.type != "cpu" else min(logits, max(4 * block_size(device), self._row_bytes))
+        return _TENSORS_OF_CHUNK_SIZE * logits + _TENSORS_OF_BLOCK_SIZE * block
+
     def lens(self, rows: Tensor, targets: Tensor, *, n_top: int) -> LensStatistics:
         """Statistics of rows [prompt, read, rung, …, width] for targets [prompt, read]."""
         shape = rows.shape[: targets.ndim + 1]

@@ -16,7 +16,7 @@ from layertracer._types import Site
 from layertracer.models import Layer, Network, Role, take_apart
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._branches import role_at, watching
-from layertracer.tracing._memory import plan_pass, row_bytes
+from layertracer.tracing._memory import fast_bytes, plan_pass, row_bytes
 from layertracer.tracing._on_devices import OnDevices, to_host
 from layertracer.tracing._perturb import Fills
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts
@@ -82,14 +82,15 @@ def collect_site_values(
     They do not depend on how prompts are batched, nor on their order.
     """
     chosen = _choose_entries(prompts, seed=seed)
+    logits_bytes = network.anatomy.d_vocab * torch.empty((), dtype=network.dtype).element_size()
     n_layers, width = network.anatomy.n_layers, network.anatomy.d_model
     sums, bank = SiteSums(n_layers, width), torch.zeros(n_layers, len(chosen), width)
     for bucket in bucket_prompts(prompts):
         plan = plan_pass(
-            row_bytes(network, len(bucket[0].ids)),
+            row_bytes(network, len(bucket[0].ids)) + len(bucket[0].ids) * logits_bytes,
             n_variants=0,
             n_prompts=1 if row_by_row else len(bucket),
-            budget_bytes=budget_bytes,
+            budget_bytes=fast_bytes(network, budget_bytes),
         )
         for _, seen in run_batches(network, bucket, plan, lambda batch, _: _see_batch(network, batch, site, chosen)):
             sums.add(seen.sums)

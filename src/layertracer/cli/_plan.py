@@ -1,0 +1,82 @@
+"""`layertracer plan`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from layertracer.cli._boundary import debug_option
+from layertracer.cli._choices import DEFAULT_MODEL
+from layertracer.cli._console import printable, quiet_stdout, say, say_json, say_table
+from layertracer.cli._options import model_options, option, task_options
+from layertracer.cli._progress import showing_progress
+from layertracer.cli._questions import (
+    effort_options,
+    load_task_from,
+    make_perturbation,
+    perturbation_options,
+    question_options,
+    refuse_unused_options,
+    target_options,
+)
+
+if TYPE_CHECKING:
+    from layertracer.tracing import TracePlan
+else:  # under test, annotations are looked up when a function is called
+    TracePlan = object
+
+
+@click.command("plan", short_help="Show what a trace would take: passes, arithmetic, memory, time.")
+@click.argument("model", default=DEFAULT_MODEL)
+@question_options
+@task_options
+@target_options
+@perturbation_options
+@model_options
+@effort_options
+@option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the tables.")
+@debug_option
+@click.pass_context
+def plan_command(context: click.Context, /, model: str, **settings: Any) -> None:
+    """Show what a trace of MODEL would do and take, without tracing it.
+
+    MODEL is the embedded default (smollm2), an id on the hub, a folder with a checkpoint, or a .gguf file. What its
+    layers take is measured by running them on one prompt and on two.
+    """
+    refuse_unused_options(context, settings)
+    perturbation = make_perturbation(settings)
+    task = load_task_from(settings["task"], settings, limit=settings["limit"])
+    with quiet_stdout(), showing_progress() as display:
+        display.begin(f"Loading {model}")
+        from layertracer.api import plan
+        from layertracer.tracing import load_model
+
+        of_model = ("device", "dtype", "revision", "trust_remote_code", "device_map", "offload_folder")
+        loaded = load_model(model, **{name: settings[name] for name in of_model})
+        display.begin(f"Planning {task.name}")
+        of_trace = ("target", "target_tokens", "chat", "share_prefix", "memory")
+        found = plan(loaded, task, perturbation=perturbation, **{name: settings[name] for name in of_trace})
+    if settings["as_json"]:
+        say_json(found.to_dict())
+        return
+    _print_plan(found)
+
+
+def _print_plan(plan: TracePlan) -> None:
+    say(f"{printable(plan.model)}: {plan.headline()}")
+    say()
+    say_table(("quantity", "value"), plan.facts())
+    if plan.prefixes:
+        say()
+        say_table(
+            ("shared prefix", "prompts", "passes", "tokens saved", "remembered"),
+            [prefix.cells() for prefix in plan.prefixes],
+        )
+    say()
+    say_table(
+        ("own tokens", "after", "prompts", "at a time", "cuts", "passes", "rows", "peak"),
+        [bucket.cells() for bucket in plan.buckets],
+    )
+    for note in plan.notes:
+        say(f"Note: {printable(note)}")

@@ -1,0 +1,146 @@
+"""Options that say what a trace is asked, and what they make: shared by the commands that trace and that plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from layertracer.cli._choices import FILLS, PERTURBATIONS, POSITIONS, SCHEMES, SITES, TARGET_TOKENS, TARGETS
+from layertracer.cli._options import add_options, limit_option, option
+
+if TYPE_CHECKING:
+    from layertracer._types import Perturbation
+    from layertracer.tasks import Task
+else:  # under test, annotations are looked up when a function is called
+    Perturbation = Task = object
+
+_APPLIES_TO = {
+    "mask_fraction": ("mask",),
+    "scheme": ("mask",),
+    "fill": ("mask",),
+    "noise_scale": ("noise",),
+    "draws": ("mask", "noise"),
+    "site": ("mask", "noise"),
+}
+"""Options that only some perturbations take."""
+
+question_options: Callable[[Any], Any] = add_options(
+    option(
+        "--task",
+        metavar="NAME|FILE",
+        default="antonym",
+        help="Built-in task (see `layertracer tasks`), file, or hf:name:split.",
+    ),
+    limit_option(32, "Largest number of prompts, or all."),
+)
+
+target_options: Callable[[Any], Any] = add_options(
+    option(
+        "--target",
+        type=click.Choice(TARGETS),
+        default="answer",
+        help="Token that is followed: the task's answer, or the model's own top token.",
+    ),
+    option(
+        "--target-tokens",
+        type=click.Choice(TARGET_TOKENS),
+        default="first",
+        help="Follow the answer's first token, or the product over all of them.",
+    ),
+)
+
+perturbation_options: Callable[[Any], Any] = add_options(
+    option("--perturbation", type=click.Choice(PERTURBATIONS), default="mask", help="What is done to each layer."),
+    option("--site", type=click.Choice(SITES), default="block_output", help="Where inside the layer."),
+    option(
+        "--mask-fraction",
+        type=click.FloatRange(0, 1, min_open=True),
+        default=0.2,
+        help="Share of the dimensions masked in one draw, in (0, 1].",
+    ),
+    option("--draws", type=click.IntRange(min=1), default=5, help="Random repetitions for each layer."),
+    option(
+        "--scheme",
+        type=click.Choice(SCHEMES),
+        default="partition",
+        help="Draws that split the dimensions between them, or that each pick their own.",
+    ),
+    option("--fill", type=click.Choice(FILLS), default="zero", help="What masked dimensions become."),
+    option(
+        "--positions",
+        type=click.Choice(POSITIONS),
+        default="all",
+        help="Perturb at every position of the prompt, or at its last one alone, which is far cheaper.",
+    ),
+    option(
+        "--noise-scale",
+        type=click.FloatRange(min=0),
+        default=0.1,
+        help="Standard deviation of the noise, relative to the stream's root mean square; --perturbation noise only.",
+    ),
+)
+
+effort_options: Callable[[Any], Any] = add_options(
+    option(
+        "--share-prefix/--no-share-prefix",
+        default=None,
+        help="Read what prompts have in common once, where that is proved right.  [default: where it saves time]",
+    ),
+    option(
+        "--memory",
+        metavar="SIZE",
+        default=None,
+        help="Memory to take beyond the weights, e.g. 8GiB.  [default: most of what is free]",
+    ),
+)
+
+
+def load_task_from(name: str, settings: Mapping[str, Any], *, limit: int | None) -> Task:
+    """The task that the options describe."""
+    from layertracer.tasks import load_task
+
+    template = settings["template"]
+    return load_task(
+        name,
+        n_shot=settings["shots"],
+        limit=limit,
+        seed=settings["seed"],
+        template=None if template is None else template.replace("\\n", "\n"),
+        prompt_field=settings["prompt_field"],
+        answer_field=settings["answer_field"],
+    )
+
+
+def make_perturbation(settings: Mapping[str, Any]) -> Perturbation:
+    """The perturbation that the options describe."""
+    from layertracer import Mask, Noise, Skip
+
+    site, draws, seed = settings["site"], settings["draws"], settings["seed"]
+    if settings["perturbation"] == "skip":
+        return Skip(positions=settings["positions"])
+    if settings["perturbation"] == "noise":
+        scale = settings["noise_scale"]
+        return Noise(scale=scale, site=site, draws=draws, positions=settings["positions"], seed=seed)
+    return Mask(
+        fraction=settings["mask_fraction"],
+        site=site,
+        draws=draws,
+        scheme=settings["scheme"],
+        fill=settings["fill"],
+        positions=settings["positions"],
+        seed=seed,
+    )
+
+
+def refuse_unused_options(context: click.Context, settings: Mapping[str, Any]) -> None:
+    """An option that would be ignored is a mistake."""
+    kind = settings["perturbation"]
+    for name, kinds in _APPLIES_TO.items():
+        if kind not in kinds and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            flag = f"--{name.replace('_', '-')}"
+            raise click.UsageError(
+                f"{flag} has no meaning with --perturbation {kind}: it is for {' and '.join(kinds)}."
+            )

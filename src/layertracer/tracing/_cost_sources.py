@@ -1,0 +1,80 @@
+"""Where costs come from: measured where that is worth it, guessed where the work is small."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from layertracer.models import Network
+from layertracer.tracing._cached_ladder import CachedLadder
+from layertracer.tracing._cost_probe import CostProbe
+from layertracer.tracing._costs import Stretch, StretchCosts
+from layertracer.tracing._rough_costs import guess_costs, guess_tail_flops
+
+
+@dataclass(slots=True, kw_only=True)
+class GuessedCosts:
+    """Costs from the shapes of the weights.
+
+    Attributes:
+        network: The model.
+        cached: How rows go on from what they remember; None where none do.
+    """
+
+    network: Network
+    cached: CachedLadder | None
+    _known: dict[Stretch, StretchCosts] = field(default_factory=dict, init=False)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether they were measured on the model."""
+        return False
+
+    def of(self, stretch: Stretch) -> StretchCosts:
+        """The costs of a stretch."""
+        if stretch not in self._known:
+            self._known[stretch] = guess_costs(self.network, stretch, self.cached)
+        return self._known[stretch]
+
+    def tail_flops(self) -> float:
+        """Floating-point operations of the tail for one position."""
+        return guess_tail_flops(self.network)
+
+
+@dataclass(slots=True, kw_only=True)
+class MeasuredCosts:
+    """Costs from the model's own code.
+
+    Attributes:
+        probe: The model's probe.
+        cached: How rows go on from what they remember; None where none do.
+        stretches: Those that will be asked for; others are measured when they are.
+    """
+
+    probe: CostProbe
+    cached: CachedLadder | None
+    stretches: Collection[Stretch]
+    _known: dict[Stretch, StretchCosts] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        """Measure what will be asked for.
+
+        Raises:
+            Whatever the model raises on prompts of these lengths.
+        """
+        self._known = self.probe.measure(self.stretches, self.cached)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether they were measured on the model."""
+        return True
+
+    def of(self, stretch: Stretch) -> StretchCosts:
+        """The costs of a stretch."""
+        if stretch not in self._known:
+            self._known |= self.probe.measure([stretch], self.cached)
+        return self._known[stretch]
+
+    def tail_flops(self) -> float:
+        """Floating-point operations of the tail for one position."""
+        return self.probe.tail_flops()

@@ -1,0 +1,176 @@
+"""A trace planned: costs found, sizes chosen, and all of it in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from layertracer._errors import SiteError
+from layertracer._types import Perturbation, Sample
+from layertracer.models import Network
+from layertracer.tasks import Task, load_task
+from layertracer.tracing._cached_ladder import CachedLadder
+from layertracer.tracing._cost_probe import form_of
+from layertracer.tracing._cost_sources import GuessedCosts, MeasuredCosts
+from layertracer.tracing._costs import Stretch
+from layertracer.tracing._memory import default_budget_bytes, enough_bytes, parse_memory
+from layertracer.tracing._model import TracedModel, encode_for
+from layertracer.tracing._options import TraceOptions, fills_from_runs, refuse_perturbation
+from layertracer.tracing._plan import TracePlan
+from layertracer.tracing._plan_summary import describe_schedule
+from layertracer.tracing._planner import Planner
+from layertracer.tracing._prefixes import PrefixNode, plan_prefixes, tokens_saved, without_prefixes
+from layertracer.tracing._prompts import Prompt, prepare_prompts
+from layertracer.tracing._rates import measure_rates
+from layertracer.tracing._reckoner import CostSource, Reckoner, make_reduction
+from layertracer.tracing._schedule import Schedule
+from layertracer.tracing._site_layers import layers_with
+from layertracer.tracing._state import StatePass, refuse_without_prefix
+from layertracer.tracing._state_perturb import make_state_perturber
+from layertracer.tracing._workload import Workload
+
+_WORTH_PROVING = 256
+"""Tokens that sharing must save before it is worth proving right, which takes a few seconds, once for each model."""
+_ROWS_OF_PROBE = 3
+"""Rows of each stretch that measuring runs: one, and two."""
+_WORTH_MEASURING = 20
+"""How many times as long as the measuring of its costs a trace must take."""
+_OPERATORS_OF_LAYER, _OPERATOR_UNDER_METER_S = 40, 50e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTrace:
+    """A trace, planned.
+
+    Attributes:
+        planner: How its sizes are chosen.
+        schedule: What is done.
+        plan: The same in numbers.
+    """
+
+    planner: Planner
+    schedule: Schedule
+    plan: TracePlan
+
+
+def plan_trace(
+    model: TracedModel, task: Task | Sequence[Sample] | str, options: TraceOptions | None = None
+) -> TracePlan:
+    """What a trace is going to do and to take, from costs that are measured on the model.
+
+    Args:
+        model: From `load_model` or `wrap_model`.
+        task: A task, samples, or what `load_task` takes.
+        options: What is to be traced and how.
+
+    Raises:
+        TaskError: If the task is empty, an answer is missing, or a prompt is too long.
+        SiteError: If no layer of the model has the perturbation's site.
+    """
+    options = options or TraceOptions()
+    refuse_perturbation(model, options.perturbation)
+    encoded = encode_for(model, load_task(task) if isinstance(task, str) else task, chat=options.chat)
+    prompts = prepare_prompts(
+        encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
+    )
+    return plan_prompts(model, prompts, options, measures=True).plan
+
+
+def plan_prompts(
+    model: TracedModel, prompts: Sequence[Prompt], options: TraceOptions, *, measures: bool | None = None
+) -> PlannedTrace:
+    """Choose the sizes of a trace's passes.
+
+    Args:
+        model: The model.
+        prompts: The prompts.
+        options: What is to be traced and how.
+        measures: Whether costs are measured; None where that is worth its time.
+    """
+    memory, budget_bytes = options.memory, default_budget_bytes(model.network)
+    if memory is not None:
+        budget_bytes = parse_memory(memory)
+    root, cached, notes = _find_prefixes(model, prompts, options)
+    work = _workload(model, prompts, options.perturbation, cached)
+    enough = enough_bytes(model.network)
+    reduction = make_reduction(model.network, budget_bytes)
+
+    def plan(costs: CostSource) -> PlannedTrace:
+        reckoner = Reckoner(work=work, costs=costs, reduction=reduction)
+        row_by_row = model.self_check.row_by_row
+        planner = Planner(reckoner=reckoner, budget_bytes=budget_bytes, enough_bytes=enough, row_by_row=row_by_row)
+        schedule = planner.schedule(root)
+        return PlannedTrace(planner=planner, schedule=schedule, plan=describe_schedule(planner, schedule, notes))
+
+    guessed, stretches = plan(GuessedCosts(network=work.network, cached=cached)), work.all_stretches(root)
+    if measures is None:
+        measures = memory is not None or _is_worth_measuring(guessed.plan, work.network, stretches)
+    if not measures:
+        return guessed
+    try:
+        costs = MeasuredCosts(probe=model.cost_probe, cached=cached, stretches=stretches)
+    except Exception as error:  # noqa: BLE001 - whatever a model's own code raises: the trace raises it where it matters
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        note = f"Memory and time were guessed, since what the layers take could not be measured ({reason})."
+        return replace(guessed, plan=replace(guessed.plan, notes=(*guessed.plan.notes, note)))
+    return plan(costs)
+
+
+def _workload(
+    model: TracedModel, prompts: Sequence[Prompt], perturbation: Perturbation, cached: CachedLadder | None
+) -> Workload:
+    site, method = perturbation.site, model.self_check.method
+    state = None
+    if site == "state":
+        refuse_without_prefix(prompts)
+        state_site = model.state_proof.site()
+        perturber = make_state_perturber(perturbation, state_site.state, n_layers=model.anatomy.n_layers)
+        state = StatePass(site=state_site, perturber=perturber, n_draws=perturbation.n_draws)
+    return Workload(
+        network=model.network,
+        method=method,
+        layers=layers_with(site, model.network) if state is None else state.site.layers,
+        n_draws=perturbation.n_draws,
+        is_inside=site not in ("block_output", "state"),
+        last_only=perturbation.positions == "last",
+        sees_site=state is None and method == "ladder" and not fills_from_runs(perturbation),
+        cached=cached,
+        state=state,
+    )
+
+
+def _find_prefixes(
+    model: TracedModel, prompts: Sequence[Prompt], options: TraceOptions
+) -> tuple[PrefixNode, CachedLadder | None, tuple[str, ...]]:
+    """The prompts grouped by what they have in common, how rows go on from there, and why they do not."""
+    alone = without_prefixes(prompts)
+    perturbation, proof = options.perturbation, model.prefix_proof
+    if perturbation.site == "state" or options.share_prefix is False:
+        return alone, None, ()
+    saved = tokens_saved(plan_prefixes(prompts))
+    if perturbation.positions == "last":
+        saved += sum(prompt.read[0] for prompt in prompts)
+    is_proved = options.share_prefix or proof.is_made(perturbation.site)
+    if saved < (1 if is_proved else _WORTH_PROVING):
+        return alone, None, ()
+    try:
+        cached = proof.ladder(perturbation.site)
+    except SiteError as refusal:
+        return alone, None, (f"Prompts share no prefix, which takes longer: {refusal}.",)
+    return plan_prefixes(prompts, shortest=cached.way.shortest), cached, ()
+
+
+def _is_worth_measuring(plan: TracePlan, network: Network, stretches: Collection[Stretch]) -> bool:
+    """Whether measuring the costs of some stretches takes next to nothing of a trace's time."""
+    forms = {form_of(stretch) for stretch in stretches}
+    n_tokens = sum(
+        max(stretch.n_own for stretch in stretches if form_of(stretch) == form)
+        + max(stretch.n_before for stretch in stretches if form_of(stretch) == form)
+        for form in forms
+    )
+    rates = measure_rates(network.device, network.dtype)
+    n_weights = sum(one.numel() for layer in network.anatomy.layers for one in layer.module.parameters())
+    flops = _ROWS_OF_PROBE * n_tokens * 2 * n_weights
+    n_runs = 2 * len(forms) * (1 if len(stretches) == len(forms) else 2)
+    spent_s = flops / rates.flops + n_runs * network.anatomy.n_layers * _OPERATORS_OF_LAYER * _OPERATOR_UNDER_METER_S
+    return plan.seconds >= _WORTH_MEASURING * spent_s
