@@ -45,11 +45,6 @@ _onset_options = add_options(
 _output_options = add_options(
     effort_options,
     option(
-        "--share-prefix/--no-share-prefix",
-        default=None,
-        help="Read what prompts have in common once, where that is proved right.  [default: where it saves time]",
-    ),
-    option(
         "--out",
         type=click.Path(path_type=Path),
         metavar="FOLDER",
