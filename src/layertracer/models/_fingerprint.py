@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -88,5 +89,12 @@ def _add_values(digest: hashlib._Hash, weight: Tensor) -> None:
     if step > 1:
         # Whole numbers add up to the same in any order, so on any device; floating-point numbers do not.
         kind = _WHOLE_NUMBERS[rows.element_size()]
-        parts = [chunk.contiguous().view(kind).sum(dtype=torch.int64).item() for chunk in rows.split(n_rows_at_once)]
-        digest.update(str(sum(parts)).encode())
+        digest.update(
+            str(sum(_checksum(chunk.contiguous().view(kind)) for chunk in rows.split(n_rows_at_once))).encode()
+        )
+
+
+def _checksum(numbers: Tensor) -> int:
+    if numbers.device.type == "cpu":
+        return int(numbers.numpy().sum(dtype=np.int64))  # many times as fast as PyTorch, which widens all of them first
+    return int(numbers.sum(dtype=torch.int64))

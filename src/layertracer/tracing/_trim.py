@@ -138,7 +138,8 @@ def _trimmed(forward: Callable[..., Any], here: _Positions, /, *args: Any, **kwa
 
     if len(entering) <= here.n_whole:
         return run(entering)
-    there = run(entering[here.n_whole :, here.where])
+    # Gathered first: matrix products take rows that lie apart one by one.
+    there = run(entering[here.n_whole :, here.where].contiguous())
     whole = there.new_full((len(entering), here.length, *there.shape[2:]), here.elsewhere)
     whole[here.n_whole :, here.where] = there
     if here.n_whole:
