@@ -74,7 +74,7 @@ def metered(
     laid_out = prepare_prompts(
         encode_for(model, prompts, chat=False).samples, model.network, target="answer", target_tokens="first"
     )
-    planned = plan_prompts(model, laid_out, options)
+    planned = plan_prompts(model, laid_out, options, measures=True)
     work, anatomy = planned.planner.work, model.anatomy
     climber = Climber(
         network=model.network,

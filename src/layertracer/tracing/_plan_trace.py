@@ -33,6 +33,8 @@ _WORTH_PROVING = 256
 """Tokens that sharing must save before it is worth proving right, which takes a few seconds, once for each model."""
 _ROWS_OF_PROBE = 3
 """Rows of each stretch that measuring runs: one, and two."""
+_TIGHT = 4
+"""How many times a guessed peak must go into the budget to be good enough."""
 _WORTH_MEASURING = 20
 """How many times as long as the measuring of its costs a trace must take."""
 _OPERATORS_OF_LAYER, _OPERATOR_UNDER_METER_S = 40, 50e-6
@@ -104,7 +106,8 @@ def plan_prompts(
 
     guessed, stretches = plan(GuessedCosts(network=work.network, cached=cached)), work.all_stretches(root)
     if measures is None:
-        measures = memory is not None or _is_worth_measuring(guessed.plan, work.network, stretches)
+        is_tight = _TIGHT * guessed.plan.peak_bytes > budget_bytes
+        measures = is_tight or _is_worth_measuring(guessed.plan, work.network, stretches)
     if not measures:
         return guessed
     try:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import fmean
 
 import torch
 
@@ -13,9 +14,11 @@ from layertracer.tracing._pass_cost import Effort
 
 _WIDTH, _ROWS = 576, 256
 """Sizes of the product of matrices that is timed, those of a small model's pass."""
-_N_ENTRIES = 2**22
+_N_ENTRIES = (2**20, 2**22)
+"""Of tensors that an allocator has at hand, and of such that the system gives and takes back each time: on a CPU the
+latter are several times slower, and a pass has both."""
 _N_SMALL = 200
-_SHORTEST_S = 0.005
+_SHORTEST_S, _FEWEST_RUNS = 0.005, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,25 +53,31 @@ def _measure(device: torch.device, dtype: torch.dtype, n_threads: int) -> Rates:
     dtype = dtype if dtype.is_floating_point else torch.float32
     rows, weights = torch.ones(_ROWS, _WIDTH, device=device, dtype=dtype), torch.ones(_WIDTH, 4 * _WIDTH, device=device)
     weights = weights.to(dtype)
-    entries, few = torch.ones(_N_ENTRIES, device=device, dtype=dtype), torch.ones(8, device=device, dtype=dtype)
+    few = torch.ones(8, device=device, dtype=dtype)
     return Rates(
         flops=2 * _ROWS * _WIDTH * 4 * _WIDTH / _time(lambda: rows @ weights, device),
-        traffic=5 * entries.nbytes / _time(lambda: torch.nn.functional.silu(entries) * entries, device),
+        traffic=1 / fmean(_seconds_per_byte(n_entries, device, dtype) for n_entries in _N_ENTRIES),
         operators=_N_SMALL / _time(lambda: [few + few for _ in range(_N_SMALL)], device),
     )
 
 
+def _seconds_per_byte(n_entries: int, device: torch.device, dtype: torch.dtype) -> float:
+    """What an elementwise operator takes for each byte that it reads or writes."""
+    entries = torch.ones(n_entries, device=device, dtype=dtype)
+    return _time(lambda: torch.nn.functional.silu(entries) * entries, device) / (5 * entries.nbytes)
+
+
 def _time(run: Callable[[], object], device: torch.device) -> float:
     """Seconds of one run, the best of a few."""
-    best, spent = float("inf"), 0.0
+    best, spent, n_runs = float("inf"), 0.0, 0
     run()
-    while spent < _SHORTEST_S:
+    while spent < _SHORTEST_S or n_runs < _FEWEST_RUNS:
         _wait(device)
         began = time.perf_counter()
         run()
         _wait(device)
         took = time.perf_counter() - began
-        best, spent = min(best, took), spent + max(took, 1e-6)
+        best, spent, n_runs = min(best, took), spent + took, n_runs + 1
     return best
 
 
