@@ -39,11 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stored = _read(RESULTS / f"{stem}.json")
     stored = {job.name: stored[job.name] for job in jobs if job.name in stored}
     wanted = [job for job in jobs if options.jobs is None or job.name in options.jobs]
+    if options.page_only:
+        wanted = []
     if options.resume:
         wanted = [job for job in wanted if not _is_current(stored.get(job.name), job)]
     began = time.perf_counter()
     try:
-        if not options.page_only:
+        if wanted:
             _run(wanted, options.contenders, stored, stem)
     except BenchmarkError as error:
         print(f"\n{error}\n\nJobs that were done are kept; go on with --resume.", file=sys.stderr)
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smaller jobs, one or two rounds: a few minutes")
+    parser.add_argument("--quick", action="store_true", help="smaller jobs, one to three rounds: some ten minutes")
     names = sorted({job.name for job in (*FULL, *QUICK)})
     parser.add_argument("--jobs", nargs="+", choices=names, metavar="NAME", help=f"of: {', '.join(names)}")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")

@@ -12,6 +12,9 @@ import psutil
 
 ROOT = Path(__file__).parents[1]
 
+# What only presents figures, or measures something else.
+_CHANGES_NO_FIGURE = {"__main__.py", "baseline.py", "plots.py", "precision.py", "report.py", "summary.py"}
+
 
 def describe_machine() -> dict[str, Any]:
     """The processor, its memory, the system."""
@@ -28,10 +31,10 @@ def describe_machine() -> dict[str, Any]:
 def source_digest() -> str:
     """A hash of everything whose change could change a figure: LayerTracer's source, and the benchmark's."""
     digest = hashlib.sha256()
-    for path in sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "benchmarks").glob("**/*.py")]):
-        relative = path.relative_to(ROOT)
-        if not any(part.startswith(".") for part in relative.parts):
-            digest.update(str(relative).encode() + b"\0" + path.read_bytes())
+    here = ROOT / "benchmarks"
+    measuring = [path for path in here.glob("*.py") if path.name not in _CHANGES_NO_FIGURE]
+    for path in sorted([*(ROOT / "src").rglob("*.py"), *measuring, *(here / "contenders").glob("*.py")]):
+        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

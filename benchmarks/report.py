@@ -42,26 +42,34 @@ def page_of(records: Mapping[str, Mapping[str, Any]], plots: Mapping[str, str], 
 
 
 def _conditions(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Machine and versions, one line for each set of conditions that occurs."""
-    seen: dict[str, list[str]] = {}
+    """Machine, day and versions: one line, or one for each machine and day that occur."""
+    together: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
-        seen.setdefault(_condition(record), []).append(record["spec"]["name"])
-    if len(seen) == 1:
-        return list(seen)
-    return [f"- {', '.join(names)}: {condition}" for condition, names in seen.items()]
+        together.setdefault(_machine_line(record), []).append(record)
+    if len(together) == 1:
+        return [f"{line}; {_versions_line(members)}." for line, members in together.items()]
+    return [
+        f"- {', '.join(member['spec']['name'] for member in members)}: {line}; {_versions_line(members)}."
+        for line, members in together.items()
+    ]
 
 
-def _condition(record: Mapping[str, Any]) -> str:
+def _machine_line(record: Mapping[str, Any]) -> str:
     machine = record["machine"]
-    versions: dict[str, set[str]] = {}
-    for packages in record["versions"].values():
-        for package, version in packages.items():
-            versions.setdefault(package, set()).add(version)
-    known = ", ".join(f"{package} {' and '.join(sorted(found))}" for package, found in sorted(versions.items()))
     return (
         f"{machine['cpu']}, {machine['n_cores']} cores, {machine['memory_gib']:g} GiB, {machine['system']}; "
-        f"one thread; Python {machine['python']}; {known}; {record['measured_on']}."
+        f"one thread; {record['measured_on']}; Python {machine['python']}"
     )
+
+
+def _versions_line(records: Sequence[Mapping[str, Any]]) -> str:
+    """Every version of every package that was used; peers may need different ones of each other."""
+    versions: dict[str, set[str]] = {}
+    for record in records:
+        for packages in record["versions"].values():
+            for package, version in packages.items():
+                versions.setdefault(package, set()).add(version)
+    return ", ".join(f"{package} {' and '.join(sorted(found))}" for package, found in sorted(versions.items()))
 
 
 def _section(record: Mapping[str, Any]) -> list[str]:
