@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -117,4 +118,6 @@ def _write(stored: dict[str, Any], stem: str) -> None:
 
 
 if __name__ == "__main__":
+    # A program that is told to end ends its workers too, and leaves no temporary files.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

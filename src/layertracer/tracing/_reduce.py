@@ -46,7 +46,7 @@ class Reduction:
     """
 
     def __init__(self, tail: Callable[[Tensor], Tensor], *, d_vocab: int, budget_bytes: int) -> None:
-        self._tail = tail
+        self._tail, self._d_vocab = tail, d_vocab
         self._row_bytes = max(4 * d_vocab, _LEAST_ROW_BYTES)
         self._budget_bytes = budget_bytes
 
@@ -62,8 +62,8 @@ class Reduction:
 
     def peak_bytes(self, n_rows: int, device: torch.device) -> int:
         """What is live at the busiest moment where that many rows become numbers."""
-        logits = min(n_rows, self.rows_per_chunk(device)) * self._row_bytes
-        block = logits if device.type != "cpu" else min(logits, max(4 * block_size(device), self._row_bytes))
+        logits = min(n_rows, self.rows_per_chunk(device)) * 4 * self._d_vocab
+        block = logits if device.type != "cpu" else min(logits, max(4 * block_size(device), 4 * self._d_vocab))
         return _TENSORS_OF_CHUNK_SIZE * logits + _TENSORS_OF_BLOCK_SIZE * block
 
     def lens(self, rows: Tensor, targets: Tensor, *, n_top: int) -> LensStatistics:
