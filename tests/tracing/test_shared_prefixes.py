@@ -187,17 +187,20 @@ class Forgetful(nn.Module):
     Args:
         module: The model that it was.
         n_kept: How many tokens a layer remembers.
+        complains: Whether it raises an error instead of forgetting.
     """
 
-    def __init__(self, module: nn.Module, n_kept: int) -> None:
+    def __init__(self, module: nn.Module, n_kept: int, *, complains: bool = False) -> None:
         super().__init__()
-        self.inner, self.config, self.n_kept = module, module.config, n_kept
+        self.inner, self.config, self.n_kept, self.complains = module, module.config, n_kept, complains
         for index, layer in enumerate(module.model.layers):
             layer.self_attn.register_forward_pre_hook(partial(self._forget, index), with_kwargs=True)
 
     def _forget(self, index: int, _module: nn.Module, _args: object, kwargs: Mapping[str, Any]) -> None:
         cache = kwargs["past_key_values"]
         if cache is not None and cache.get_seq_length(index) > self.n_kept:
+            if self.complains:
+                raise RuntimeError("the cache is full")
             cache.layers[index].keys[:, :, : -self.n_kept] = 0
 
     def forward(
@@ -209,9 +212,10 @@ class Forgetful(nn.Module):
         )
 
 
-def test_a_prefix_longer_than_what_the_proof_saw_is_looked_at() -> None:
-    """Where a cache goes wrong beyond the lengths of the probes, prompts are traced whole, and the trace says so."""
-    model = lt.wrap_model(Forgetful(registry.build("llama"), n_kept=24))
+@pytest.mark.parametrize("complains", [False, True])
+def test_a_prefix_longer_than_what_the_proof_saw_is_looked_at(complains: bool) -> None:
+    """Where a cache goes wrong or fails beyond the probes' lengths, prompts are traced whole, and the trace says so."""
+    model = lt.wrap_model(Forgetful(registry.build("llama"), n_kept=24, complains=complains))
     long = tuple(range(30, 70))
     samples = as_samples([(*long, own, own + 1) for own in range(5, 13)])
     mask = lt.Mask(draws=1, scheme="random", fraction=0.5)

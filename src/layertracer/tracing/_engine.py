@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from layertracer._errors import OutOfMemoryError
+from layertracer._errors import NonFiniteError, OutOfMemoryError
 from layertracer.models import Network, is_out_of_memory
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._climber import Before, Climber
@@ -23,6 +23,14 @@ from layertracer.tracing._schedule import BucketWork, PrefixWork, Schedule
 from layertracer.tracing._site_values import SiteSums
 from layertracer.tracing._spot_check import find_disagreement
 from layertracer.tracing._workload import Workload
+
+
+def _reason_of(error: Exception) -> str:
+    if isinstance(error, _NotTheSame):
+        return str(error)
+    if isinstance(error, OutOfMemoryError) or is_out_of_memory(error):
+        return "memory ran out"
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 class _NotTheSame(Exception):  # noqa: N818 - not an error: it says that prompts are to be traced without sharing
@@ -80,12 +88,11 @@ class Engine:
         """Some prompts, going on from what the model remembers; without that where it does not work out."""
         try:
             run()
-        except Exception as error:
+        except Exception as error:  # whatever a model's own code raises with its cache need not happen without it
             climber = self.climber
-            expected = isinstance(error, _NotTheSame | OutOfMemoryError) or is_out_of_memory(error)
-            if climber.cached is None or not expected:
+            if climber.cached is None or isinstance(error, NonFiniteError):
                 raise
-            reason = str(error) if isinstance(error, _NotTheSame) else "memory ran out"
+            reason = _reason_of(error)
         else:
             return
         left = [prompt for prompt in prompts if not self.readings.finished[prompt.index]]
