@@ -9,6 +9,7 @@ from layertracer.models._dataflow import ADDITIONS, CONTRACTIONS, has_stream_sha
 from layertracer.models._embedded import EmbeddedModel, list_embedded
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._fingerprint import fingerprint
+from layertracer.models._grouped_heads import grouped_heads
 from layertracer.models._loading import LoadedParts, load_parts
 from layertracer.models._network import Network, make_network
 from layertracer.models._object_graph import TensorPlace, copy_with, find_places, find_tensors
@@ -57,6 +58,7 @@ __all__ = [
     "find_places",
     "find_tensors",
     "fingerprint",
+    "grouped_heads",
     "has_matrix",
     "has_stream_shape",
     "hooking",

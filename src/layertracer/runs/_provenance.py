@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -56,8 +57,9 @@ def collect_provenance(*, command: Sequence[str] | None = None, started_at: date
     }
 
 
+@cache
 def package_version(name: str) -> str | None:
-    """Version of an installed package, without importing it; None where it is not installed."""
+    """Version of an installed package, without importing it; None where it is not installed. Looked up once."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -24,6 +24,7 @@ from layertracer.models import (
     Network,
     Role,
     Wiring,
+    grouped_heads,
     put_back,
     take_apart,
 )
@@ -119,6 +120,7 @@ class LadderPass:
             for layer in layers:
                 stack.enter_context(replacing_forward(layer.module, self._stand_in(layer)))
             stack.enter_context(self._trimming())
+            stack.enter_context(grouped_heads(self.network.device))
             memory = self._call()
         assert self._rows is not None and self._embedding is not None  # the last layer has run
         variants = [(layer.index, draw) for layer in layers for draw in self.variants.get(layer.index, ())]
