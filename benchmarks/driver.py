@@ -33,12 +33,14 @@ class Field:
         facts: Of the model that is loaded.
         versions: Of each contender's packages.
         can_forget_peak: Whether every peak of memory is that of its run.
+        loading_cpu_s: What loading the model took each contender.
     """
 
     def __init__(self) -> None:
         self.facts: ModelFacts
         self.versions: dict[str, dict[str, str]] = {}
         self.can_forget_peak = True
+        self.loading_cpu_s: dict[str, float] = {}
         self._workers: dict[str, Worker] = {}
         self._seen_regular: set[str] = set()
         self._stack = ExitStack()
@@ -61,6 +63,7 @@ class Field:
                 self._workers[name] = self._stack.enter_context(Worker(name))
             told = self._workers[name].ask("load", model=model, folder=str(folder_of(model)), inputs=warm_up)
             self.versions[name] = told["versions"]
+            self.loading_cpu_s[name] = told["cpu_s"]
             self.can_forget_peak = self.can_forget_peak and told["can_forget_peak"]
 
     def write_inputs(self, label: str, job: Job, *, n_masks: int | None = None) -> str:
@@ -139,6 +142,7 @@ def run_job(job: Job, field: Field, names: Sequence[str]) -> dict[str, Any]:
         "facts": asdict(field.facts),
         "machine": describe_machine() | {"load_average_at_start": round(load, 2)},
         "versions": {name: field.versions[name] for name in names},
+        "loading_cpu_s": {name: field.loading_cpu_s[name] for name in names},
         "source": source_digest(),
         "measured_on": datetime.now(UTC).date().isoformat(),
         "peak_is_of_the_run": field.can_forget_peak,

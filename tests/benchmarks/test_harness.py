@@ -39,6 +39,7 @@ def _record(cpu_s: dict[str, list[float]], *, n_layers: int = 4, group: str = "l
         "facts": {"n_layers": n_layers},
         "machine": {"cpu": "A <processor>", "n_cores": 2, "memory_gib": 8.0, "system": "Linux", "python": "3.11"},
         "versions": {name: {"torch": "2.13"} for name in cpu_s},
+        "loading_cpu_s": dict.fromkeys(cpu_s, 2.5),
         "measured_on": "2026-01-01",
         "peak_is_of_the_run": True,
         "product_gflop_per_s": [100.0, 50.0],
