@@ -15,10 +15,10 @@ from layertracer.models import Network, execution_devices
 
 _UNITS: Mapping[str, int] = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _SHARE_OF_FREE = 0.8
-_ENOUGH_ON_CPU = 128 * 2**20
+_ENOUGH_ON_CPU = 64 * 2**20
 _ENOUGH_POSITIONS = 2048
 """On a CPU larger passes are slower: tensors beyond 32 MiB are taken from the system and given back each time, which
-cost an eighth more on SmolLM2. A wide model still gets enough positions for its products of matrices."""
+cost a tenth more on SmolLM2. A wide model still gets enough positions for its products of matrices."""
 _LARGEST_CHUNK = 256 * 2**20
 """Largest chunk of logits; larger ones are no faster."""
 
