@@ -81,8 +81,10 @@ def _section(record: Mapping[str, Any]) -> list[str]:
     lines += ["| " + " | ".join(_cells(name, row)) + " |" for name, row in summary.items()]
     if not record["peak_is_of_the_run"]:
         lines += ["", "The system keeps no peak of a single run: these are peaks since the process began."]
-    loading = ", ".join(f"{CONTENDERS[name].label} {_number(took)}" for name, took in record["loading_cpu_s"].items())
-    return [*lines, "", f"Loading, once, in CPU seconds: {loading}.", ""]
+    if took := record.get("loading_cpu_s"):  # absent in figures that were stored before it was measured
+        loading = ", ".join(f"{CONTENDERS[name].label} {_number(seconds)}" for name, seconds in took.items())
+        lines += ["", f"Loading, once, in CPU seconds: {loading}."]
+    return [*lines, ""]
 
 
 def _cells(name: str, row: Mapping[str, Any]) -> list[str]:

@@ -32,6 +32,7 @@ READOUT_NATS = 1e-3
 JS_BITS = 1e-4
 ANSWER = 42
 SITES = ("mixer_output", "mlp_output")
+OWN_TOKENS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +44,18 @@ class Extent:
         decoder_lengths: Of what a decoder has read.
         n_draws: Masks for each layer.
         n_at_sites: Prompts for which the oracles of sites inside the layer run.
+        n_sharing: Prompts with a prefix in common, that of the first prompt.
     """
 
     lengths: tuple[int, ...]
     decoder_lengths: tuple[int, ...]
     n_draws: int
     n_at_sites: int
+    n_sharing: int
 
 
-FULL = Extent(lengths=(9, 14, 9, 5, 14), decoder_lengths=(6, 10, 6, 4, 10), n_draws=2, n_at_sites=2)
-QUICK = Extent(lengths=(14, 14), decoder_lengths=(10, 10), n_draws=1, n_at_sites=1)
+FULL = Extent(lengths=(9, 14, 9, 5, 14), decoder_lengths=(6, 10, 6, 4, 10), n_draws=2, n_at_sites=2, n_sharing=3)
+QUICK = Extent(lengths=(14, 14), decoder_lengths=(10, 10), n_draws=1, n_at_sites=1, n_sharing=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,9 @@ class Verdict:
         js_bits: Largest difference of a divergence from the oracle's, over all layers, draws and prompts.
         sites: Sites inside the layer that are offered.
         site_bits: For the sites that have an oracle, the largest difference from it.
+        sharing: How prompts go on from a prefix that they share; empty where that was not looked into.
+        not_shared: Why they cannot; empty where they can.
+        sharing_bits: For prompts that share a prefix, the largest difference of a divergence from the oracle's.
         seconds: What the examination took.
     """
 
@@ -89,6 +95,9 @@ class Verdict:
     js_bits: float = float("nan")
     sites: tuple[str, ...] = ()
     site_bits: Mapping[str, float] = field(default_factory=dict)
+    sharing: str = ""
+    not_shared: str = ""
+    sharing_bits: float = float("nan")
     seconds: float = 0.0
 
 
@@ -153,7 +162,7 @@ class _Examination:
         # Half of the dimensions of every layer in each draw.
         shape = (len(self.plain.layers), extent.n_draws, model.anatomy.d_model)
         self.keep = np.random.default_rng(11).random(shape) > 0.5
-        self.n_at_sites = extent.n_at_sites
+        self.extent = extent
         self.faults: list[str] = []
 
     def verdict(self) -> Verdict:
@@ -178,15 +187,9 @@ class _Examination:
         self.expected_readouts = np.stack([plain.readouts(reading) for reading in self.readings])
         readout_nats, js_bits = self._compare_readouts(), self._compare_divergences()
         sites, site_bits = self._compare_sites()
-        return replace(
-            found,
-            misnamed=self._misnamed(found),
-            readout_nats=readout_nats,
-            js_bits=js_bits,
-            sites=sites,
-            site_bits=site_bits,
-            faults=tuple(self.faults),
-        )
+        found = replace(found, misnamed=self._misnamed(found), readout_nats=readout_nats, js_bits=js_bits)
+        found = self._with_sharing(replace(found, sites=sites, site_bits=site_bits))
+        return replace(found, faults=tuple(self.faults))
 
     def _misnamed(self, found: Verdict) -> tuple[str, ...]:
         if not self.is_as_read:
@@ -242,7 +245,7 @@ class _Examination:
 
     def _at_site(self, site: Any) -> NDArray[np.float32]:
         mask = lt.Mask.explicit(self.keep, site=site)
-        return np.asarray(lt.trace(self.model, self.samples, perturbation=mask).js_bits[: self.n_at_sites])
+        return np.asarray(lt.trace(self.model, self.samples, perturbation=mask).js_bits[: self.extent.n_at_sites])
 
     def _site_oracle(self, site: str) -> Numbers | None:
         """Divergences by plain hooks on the branch as read, NaN in layers without it; None where it has no name."""
@@ -252,11 +255,30 @@ class _Examination:
         branch = self.by_hand.mixer_branch if is_mixer else self.by_hand.mlp_branch
         if branch is None:
             return None
-        chosen = self.readings[: self.n_at_sites]
+        chosen = self.readings[: self.extent.n_at_sites]
         bits = np.stack([self.plain.branch_js_bits(reading, self.keep, branch) for reading in chosen])
         kinds = self._read(self.by_hand.mixers if is_mixer else self.by_hand.mlps)
         bits[..., [kind == "none" for kind in kinds]] = np.nan
         return bits
+
+    def _with_sharing(self, found: Verdict) -> Verdict:
+        """What prompts with a prefix in common give, by whatever way the model goes on from it."""
+        if not self.extent.n_sharing or self.case.encoder_decoder:
+            return found
+        try:
+            sharing, not_shared = way_of(self.model.prefix_proof.ladder("block_output").way), ""
+        except lt.SiteError as refusal:
+            sharing, not_shared = "no", str(refusal)
+        prefix, own = self.readings[1].ids[:-OWN_TOKENS], self.readings[0].ids
+        prompts = [Reading(ids=(*prefix, *own[first : first + OWN_TOKENS])) for first in range(self.extent.n_sharing)]
+        mask = lt.Mask.explicit(self.keep[:, :1])
+        samples = [lt.Sample(prompt_ids=reading.ids, answer_id=ANSWER) for reading in prompts]
+        traced = lt.trace(self.model, samples, perturbation=mask, share_prefix=True)
+        expected = np.stack([self.plain.js_bits(reading, self.keep[:, :1]) for reading in prompts])
+        error = _gap(traced.js_bits, expected)
+        self._expect_small(error, JS_BITS, "with a shared prefix, divergences differ by {:.2g} bits")
+        self.faults += [f"prefixes are not shared: {warning}" for warning in traced.warnings if not not_shared]
+        return replace(found, sharing=sharing, not_shared=not_shared, sharing_bits=error)
 
     def _expect_small(self, error: float, tolerance: float, fault: str) -> None:
         if not error <= tolerance:  # NaN is not small
@@ -274,6 +296,14 @@ def _gap(found: NDArray[Any], expected: NDArray[Any]) -> float:
     if (np.isnan(found) != missing).any():
         return float("nan")
     return float(np.abs(found.astype(np.float64) - expected)[~missing].max())
+
+
+def way_of(way: Any) -> str:
+    """How rows go on from what they remember, in a few words."""
+    told = " with positions" if way.with_positions else ""
+    few = "" if way.few_logits else " with all logits"
+    least = f", at least {way.shortest}" if way.shortest > 1 else ""
+    return ("one by one" if way.stepwise else "together") + told + few + least
 
 
 def abbreviate(kinds: Sequence[str]) -> str:

@@ -35,13 +35,16 @@ Each is built tiny, with the kinds of layers that the family has and no paramete
   within {JS_BITS:g} bits.
 - **Sites.** Where the source has a module whose output is what the mixer or the MLP adds, masking that module by a
   plain hook; in the table such sites carry a star. The others are proved at load only.
+- **Shared prefixes.** Three prompts that begin alike, read with the model's own cache, against the same hooks on whole
+  prompts. Right within {JS_BITS:g} bits.
 - **Names.** Layers, mixers and MLPs against tables that people wrote by reading each family's source.
 """
 
 READING_THE_TABLE = """\
 `3×mamba, attention` is three layers of Mamba, then one of attention. Readout and JS are the largest differences from
 the oracles. Proof at load is the largest error that the self-check itself measured, in nats and in bits. The sites are
-those beside `block_output`, which every family has.
+those beside `block_output`, which every family has. Under *prefix* stands how prompts go on from what is remembered of
+their common beginning, and the largest difference from the oracle.
 """
 
 
@@ -61,11 +64,12 @@ def page_of(verdicts: Sequence[Verdict]) -> str:
             "",
             READING_THE_TABLE,
             *_table(
-                "family | layers | mixers | MLPs | method | readout, nats | JS, bits | proof at load | sites",
+                "family | layers | mixers | MLPs | method | readout, nats | JS, bits | proof at load | sites | prefix",
                 [_row(verdict) for verdict in traced if verdict.case not in VARIANTS],
             ),
             "",
             *_plain(traced),
+            *_not_shared(traced),
             "## Families that are refused",
             "",
             "Each with an error that says why; no number comes out.",
@@ -116,6 +120,9 @@ def _counts(verdicts: Sequence[Verdict]) -> list[str]:
         "traced by the plain method, one layer at a time": len(traced) - len(ladder),
         "refused with the reason": len(families) - len(traced),
         "cannot be built from token ids alone": len(registry.UNBUILDABLE),
+        "decoders whose prompts share prefixes, read once": sum(
+            bool(verdict.sharing) and not verdict.not_shared for verdict in traced if verdict.case not in VARIANTS
+        ),
         "silently wrong": sum(bool(verdict.faults) for verdict in verdicts),
         "with a mixer or an MLP called by another name than a reader's": sum(
             bool(verdict.misnamed) for verdict in verdicts
@@ -142,6 +149,7 @@ def _row(verdict: Verdict) -> tuple[str, ...]:
         f"{verdict.js_bits:.0e}",
         f"{proof['nats']:.0e}, {proof['bits']:.0e}",
         ", ".join(sites) or "–",
+        f"{verdict.sharing}, {verdict.sharing_bits:.0e}" if verdict.sharing and not verdict.not_shared else "–",
     )
 
 
@@ -169,6 +177,18 @@ def _plain(traced: Iterable[Verdict]) -> list[str]:
         for note in verdict.self_check.notes
     ]
     return ["By the plain method, and why, in the words of the self-check:", "", *notes, ""] if notes else []
+
+
+def _not_shared(traced: Iterable[Verdict]) -> list[str]:
+    notes = [
+        (_name(verdict.case), verdict.not_shared)
+        for verdict in traced
+        if verdict.not_shared and verdict.case not in VARIANTS
+    ]
+    if not notes:
+        return []
+    says = "These are traced whole, prompt by prompt, and the trace says why. Encoder-decoders are not tried."
+    return ["## Families whose prompts share no prefixes", "", says, "", *_table("family | why", notes), ""]
 
 
 def _wrong(verdicts: Iterable[Verdict]) -> list[str]:
