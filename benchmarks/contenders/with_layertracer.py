@@ -12,7 +12,7 @@ import layertracer as lt
 def load(model: str, folder: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """The job, done by one trace. What is proved once about a model's cache is proved here, as a part of loading."""
     traced = lt.load_model("smollm2" if model == "smollm2" else folder, device="cpu", dtype="float32")
-    two = [lt.Sample(prompt_ids=(*range(5, 13), own), answer_id=3) for own in (13, 14)]
+    two = [lt.Sample(prompt_ids=(*range(5, 37), own), answer_id=3) for own in (43, 44)]
     lt.trace(traced, two, share_prefix=True)
 
     def sweep(ids: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:

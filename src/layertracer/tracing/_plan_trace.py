@@ -37,7 +37,7 @@ _TIGHT = 4
 """How many times a guessed peak must go into the budget to be good enough."""
 _WORTH_MEASURING = 20
 """How many times as long as the measuring of its costs a trace must take."""
-_OPERATORS_OF_LAYER, _OPERATOR_UNDER_METER_S = 40, 50e-6
+_OPERATORS_OF_LAYER, _OPERATOR_UNDER_METER_S = 110, 80e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
