@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from layertracer.models import Layer, Network, take_apart
+from layertracer.models import Layer, Network, grouped_heads, take_apart
 from layertracer.tracing._cached_ladder import CachedLadder, Work
 from layertracer.tracing._costs import Quantity, Stretch, StretchCosts, between, fit_lines
 from layertracer.tracing._meter import Meter, Reading
@@ -102,7 +102,8 @@ class CostProbe:
         for n_rows, run in enumerate(runs, start=1):
             call = self._call_with_cache(stretch, cached, n_rows) if cached and stretch.cached else None
             parts = self.trimmable if stretch.trimmed else ()
-            with trimming(parts, read=[stretch.n_own - 1], length=stretch.n_own):
+            trimmed = trimming(parts, read=[stretch.n_own - 1], length=stretch.n_own)
+            with trimmed, grouped_heads(self.network.device):
                 run.measure(call or self._call(stretch, n_rows), stops=not (stretch.cached or stretch.through_tail))
         remembered = np.zeros(self.network.anatomy.n_layers)
         for layer in self.network.anatomy.layers:
