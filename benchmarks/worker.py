@@ -52,8 +52,9 @@ class Session:
         self._sweep = None  # the model before is given up before this one comes
         resident_bytes()
         module = importlib.import_module(f"benchmarks.contenders.{self._contender.module}")
-        self._sweep, cost = measure(lambda: module.load(model, folder))
-        self._sweep(*_read(inputs))
+        sweep, cost = measure(lambda: module.load(model, folder))
+        sweep(*_read(inputs))
+        self._sweep = sweep
         self._resident_bytes = resident_bytes()
         versions = {package: importlib.metadata.version(package) for package in self._contender.packages}
         return {"versions": versions, "can_forget_peak": can_forget_peak(), "cpu_s": cost.cpu_s}

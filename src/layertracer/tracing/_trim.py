@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layertracer.models import CallRecord, Layer, Network, is_out_of_memory, observe_calls, take_apart
+from layertracer.models import CallRecord, Layer, Leaves, Network, is_out_of_memory, observe_calls, take_apart
 from layertracer.tracing._rows import evenly_spaced, to_rows_first
 from layertracer.tracing._tail import replacing_forward
 
@@ -131,17 +131,17 @@ def _trimmed(forward: Callable[..., Any], here: _Positions, /, *args: Any, **kwa
     if others or entering.ndim < 3 or entering.shape[1] != here.length:
         return forward(*args, **kwargs)
 
-    def run(values: Tensor) -> Tensor:
+    def run(values: Tensor) -> Leaves:
         args, kwargs = leaves.replaced(index, values)
-        leaving: Tensor = forward(*args, **kwargs)
-        return leaving
+        return take_apart(forward(*args, **kwargs))
 
     if len(entering) <= here.n_whole:
-        return run(entering)
+        return forward(*args, **kwargs)
     # Gathered first: matrix products take rows that lie apart one by one.
-    there = run(entering[here.n_whole :, here.where].contiguous())
+    output = run(entering[here.n_whole :, here.where].contiguous())
+    (place, there), *_ = output.tensors()
     whole = there.new_full((len(entering), here.length, *there.shape[2:]), here.elsewhere)
     whole[here.n_whole :, here.where] = there
     if here.n_whole:
-        whole[: here.n_whole] = run(entering[: here.n_whole])
-    return whole
+        whole[: here.n_whole] = run(entering[: here.n_whole]).values[place]
+    return output.replaced(place, whole)
