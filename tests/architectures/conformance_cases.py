@@ -128,7 +128,6 @@ VARIANTS: Mapping[Case, str] = MappingProxyType(
 # What runs every time: a family for each mechanism that those of `families.py` do not have.
 MECHANISMS: Mapping[str, str] = MappingProxyType(
     {
-        "openai-gpt": "its attention returns a list",
         "bert": "residual and norm inside modules of the layer; an encoder run as a decoder",
         "blt": "several stacks, and work between layers",
         "cpmant": "learned positions in front of the tokens; nothing is causal",
