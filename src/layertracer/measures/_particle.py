@@ -68,7 +68,7 @@ def find_task_particle(
     check_resampling(n_resamples, level)
     layer = int(criterion.find(curves.mean()))
     per_prompt = criterion.find(curves)
-    resampled = _resample_layers(curves, criterion, n_resamples=n_resamples, seed=seed)
+    resampled = resample_onset_layers(curves, criterion, n_resamples=n_resamples, seed=seed)
     found = resampled[resampled != NONE_FOUND]
     return TaskParticle(
         layer=None if layer == NONE_FOUND else layer,
@@ -80,10 +80,24 @@ def find_task_particle(
     )
 
 
-def _resample_layers(
+def resample_onset_layers(
     curves: TargetCurves, criterion: OnsetCriterion, *, n_resamples: int, seed: int
 ) -> Int[np.ndarray, " resample"]:
-    """The criterion's layer in the mean curve of every resample of the prompts."""
+    """The criterion's layer in the mean curve of every resample of the prompts, -1 where there is none.
+
+    Laws: equal seeds and numbers of prompts draw the same prompts, whatever the curves, so that the layers of two
+    models over the same prompts are paired, resample by resample.
+
+    Args:
+        curves: Curves of shape [prompt, layer].
+        criterion: What counts as a rise.
+        n_resamples: Number of resamples.
+        seed: Seed of the resamples.
+
+    Raises:
+        UsageError: If the curves have not the axes [prompt, layer], or there is no prompt.
+    """
+    check_prompts(curves, "resample_onset_layers")
     n_prompts, n_layers = curves.log_prob.shape
     generator = make_generator(seed)
     # Indices, offsets and counts of the prompts; the curves and what a criterion makes of them.
