@@ -17,7 +17,7 @@ from layertracer.measures._dominance import DominantDimensions, attribute_to_dom
 from layertracer.measures._kind_test import KindContrast, contrast_kinds
 from layertracer.measures._mixers import group_by_mixer, mean_gain_prob
 from layertracer.measures._onset import FirstTop1, HalfMax, OnsetCriterion, Rise
-from layertracer.measures._particle import find_task_particle, resample_onset_layers
+from layertracer.measures._particle import describe_particle, find_task_particle, resample_onset_layers
 from layertracer.measures._ratios import AbsRatio, ChangePoint, Ratio
 from layertracer.measures._robustness import Robustness, measure_robustness
 from layertracer.measures._selection import NONE_FOUND
@@ -55,6 +55,7 @@ __all__ = [
     "check_resampling",
     "contrast_kinds",
     "describe_onset",
+    "describe_particle",
     "find_missing",
     "find_task_particle",
     "find_vulnerable_layer",

@@ -93,12 +93,11 @@ def resample_mean_curves(
     generator = make_generator(seed)
     # Around the first prompt: the mean of a constant is then that constant.
     centred = curves - curves[0]
-    return curves[0] + np.concatenate(
-        [
-            resample_counts(generator, size, n_prompts) @ centred / n_prompts
-            for size in chunk_sizes(n_resamples, floats_per_resample=4 * n_prompts + n_layers)
-        ]
-    )
+    means = [
+        resample_counts(generator, size, n_prompts) @ centred / n_prompts
+        for size in chunk_sizes(n_resamples, floats_per_resample=4 * n_prompts + n_layers)
+    ]
+    return np.asarray(curves[0] + np.concatenate(means))
 
 
 def check_resampling(n_resamples: int, level: float) -> None:

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -114,10 +115,10 @@ def contrast_kinds(
             f"layers, {len(mixers)} mixers, n_bands={n_bands} and n_permutations={n_permutations}."
         )
     present = np.flatnonzero(~np.isnan(profile))
-    kinds = list(dict.fromkeys(mixers[layer] for layer in present))
+    kinds = list(dict.fromkeys(mixers[layer] for layer in present.tolist()))
     if len(kinds) < 2:
         return ()
-    labels = np.array([mixers[layer] for layer in present])
+    labels = np.array([mixers[layer] for layer in present.tolist()])
     bands = _assign_bands(present, labels, n_layers=profile.size, n_bands=n_bands)
     depth = relative_depth(profile.size)[present]
     return tuple(
@@ -142,6 +143,14 @@ def _assign_bands(
         if all(one.sum() >= _LEAST_BAND and len(set(labels[one].tolist())) > 1 for one in inside):
             return bands
     return split(1)
+
+
+class _Sizes(TypedDict):
+    """How many layers and bands take part."""
+
+    n_layers: int
+    n_others: int
+    n_bands: int
 
 
 class _Layers:
@@ -173,7 +182,7 @@ def _contrast(
     mixed = [band for band in np.unique(layers.bands) if len(set(is_kind[layers.bands == band].tolist())) == 2]
     rows = np.isin(layers.bands, mixed)
     label, inside = is_kind[rows], layers.select(rows)
-    sizes = {"n_layers": int(label.sum()), "n_others": int((~label).sum()), "n_bands": len(mixed)}
+    sizes: _Sizes = {"n_layers": int(label.sum()), "n_others": int((~label).sum()), "n_bands": len(mixed)}
     if not mixed:
         return _unanswered(mixer, "no band of depth holds this kind and another one", sizes)
     if not (inside.js_bits > 0).all():
@@ -203,7 +212,7 @@ def _contrast(
     )
 
 
-def _unanswered(mixer: str, note: str, sizes: dict[str, int], *, depth_gap: float | None = None) -> KindContrast:
+def _unanswered(mixer: str, note: str, sizes: _Sizes, *, depth_gap: float | None = None) -> KindContrast:
     return KindContrast(
         mixer=mixer,
         **sizes,

@@ -66,14 +66,21 @@ def find_task_particle(
     """
     check_prompts(curves, "find_task_particle")
     check_resampling(n_resamples, level)
+    resampled = resample_onset_layers(curves, criterion, n_resamples=n_resamples, seed=seed)
+    return describe_particle(curves, criterion, resampled, level=level)
+
+
+def describe_particle(
+    curves: TargetCurves, criterion: OnsetCriterion, resampled: Int[np.ndarray, " resample"], *, level: float
+) -> TaskParticle:
+    """The task particle, given its layer in every resample, as `resample_onset_layers` finds them."""
     layer = int(criterion.find(curves.mean()))
     per_prompt = criterion.find(curves)
-    resampled = resample_onset_layers(curves, criterion, n_resamples=n_resamples, seed=seed)
     found = resampled[resampled != NONE_FOUND]
     return TaskParticle(
         layer=None if layer == NONE_FOUND else layer,
         interval=layer_interval(found, level) if found.size else None,
-        interval_share_found=found.size / n_resamples,
+        interval_share_found=found.size / resampled.size,
         per_prompt=as_optional(per_prompt),
         share_found=float(np.mean(per_prompt != NONE_FOUND)),
         criterion=criterion.to_dict(),
