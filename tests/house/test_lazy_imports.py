@@ -43,7 +43,9 @@ def _heavy_modules_after(program: str, *arguments: str) -> str:
     return done.stderr.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize("package", ["cli", "api", "reports", "runs", "measures", "tasks", "_types", "_errors"])
+@pytest.mark.parametrize(
+    "package", ["cli", "api", "reports", "comparisons", "runs", "measures", "tasks", "_types", "_errors"]
+)
 def test_package_imports_no_torch(package: str) -> None:
     """Importing a package other than `models` and `tracing` imports no torch."""
     assert _heavy_modules_after(f"import layertracer.{package}") == "[]"

@@ -20,7 +20,6 @@ from layertracer.comparisons._lineup import Lineup, line_up
 from layertracer.comparisons._models import summarize_model
 from layertracer.comparisons._pairs import compare_pair
 from layertracer.comparisons._results import (
-    Claim,
     MixerContrast,
     ModelSummary,
     PairDifference,
@@ -72,7 +71,7 @@ class ModelComparison:
         names = ", ".join(model.label for model in self.models)
         return f"<{type(self).__name__} of {names} on {self.spec.task.get('name', 'prompts')!r}>"
 
-    def verdict(self, claim: Claim) -> Verdict:
+    def verdict(self, claim: str) -> Verdict:
         """The headline on a claim: "deep_particles" or "larger_is_more_robust".
 
         Raises:

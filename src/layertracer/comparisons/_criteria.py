@@ -18,7 +18,7 @@ class Reading:
     lens: str
     name: str
     criterion: OnsetCriterion
-    is_own: bool
+    is_headline: bool
 
 
 def lens_curves(record: TraceRecord) -> Mapping[str, TargetCurves]:
@@ -29,7 +29,7 @@ def lens_curves(record: TraceRecord) -> Mapping[str, TargetCurves]:
 def list_readings(
     records: Sequence[TraceRecord], settings: ComparisonSettings
 ) -> tuple[tuple[Reading, ...], list[str]]:
-    """Every lens that all runs hold with every criterion, the runs' own criteria first; and warnings."""
+    """Every lens that all runs hold with every criterion, that of the headline first; and warnings."""
     warnings: list[str] = []
     own: dict[str, OnsetCriterion] = {}
     for record in records:
@@ -42,13 +42,10 @@ def list_readings(
     wanted = {name_criterion(one): one for one in settings.onsets} if settings.onsets is not None else None
     if wanted is None:
         wanted = own | {name: onset_from_name(name) for name in ONSET_NAMES if name not in own}
-    # Where several runs used several criteria, there is no one that all of them used.
-    common = set(own) if len(own) == 1 else set()
-    if not common & set(wanted):
-        common = {next(iter(wanted))}
+    headline = next(iter(wanted))
     lenses = [lens for lens in lens_curves(records[0]) if all(lens in lens_curves(one) for one in records[1:])]
     readings = tuple(
-        Reading(lens=lens, name=name, criterion=criterion, is_own=name in common)
+        Reading(lens=lens, name=name, criterion=criterion, is_headline=name == headline)
         for lens in lenses
         for name, criterion in wanted.items()
     )

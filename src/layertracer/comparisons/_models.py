@@ -83,7 +83,7 @@ def _find_particle(sample: PromptSample, reading: Reading, settings: ComparisonS
     return ParticleDepth(
         lens=reading.lens,
         criterion=reading.name,
-        is_own=reading.is_own,
+        is_headline=reading.is_headline,
         layer=particle.layer,
         depth=None if particle.layer is None else (particle.layer + 1) / n_layers,
         interval=None if particle.interval is None else to_depth(particle.interval, n_layers),

@@ -56,7 +56,7 @@ class ParticleDepth:
     Attributes:
         lens: How layers are read, e.g. "logit".
         criterion: Name of the criterion, with the parameters that are not at their defaults.
-        is_own: Whether the runs themselves used this criterion.
+        is_headline: Whether the verdict's headline rests on it: the first criterion asked for, else the runs' own.
         layer: Layer of the mean curve; None where none is found.
         depth: Its relative depth.
         interval: Interval of the depth over resamples of the prompts that find a layer; None where none does.
@@ -68,7 +68,7 @@ class ParticleDepth:
 
     lens: str
     criterion: str
-    is_own: bool
+    is_headline: bool
     layer: int | None
     depth: float | None
     interval: Interval | None

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from layertracer._errors import UnknownNameError, UsageError
 from layertracer.measures import OnsetCriterion, check_resampling
-
-PromptChoice = Literal["all", "solved"]
-"""Whether all finished prompts count, or those that the model solves."""
 
 FAMILY_RULES = ("mixers", "one")
 
@@ -20,7 +16,8 @@ class ComparisonSettings:
 
     Attributes:
         prompts: "all", or "solved": each model's own solved prompts only; pairs share those that both solve.
-        onsets: Onset criteria; None for those of the runs and all others with their default parameters.
+        onsets: Onset criteria, that of the headline first; None for those of the runs and then all others with their
+            default parameters.
         families: Within which models size is compared: "mixers" (models with the same kinds of mixers), "one" (all
             models), or one name a model.
         level: Coverage of all intervals, in (0, 1); 1 - level is the significance of all tests.
@@ -46,7 +43,7 @@ class ComparisonSettings:
         0.95
     """
 
-    prompts: PromptChoice = "all"
+    prompts: str = "all"
     onsets: tuple[OnsetCriterion, ...] | None = None
     families: str | tuple[str, ...] = "mixers"
     level: float = 0.95

@@ -49,7 +49,7 @@ def judge_depth(
         verdict = Verdict(
             claim="deep_particles",
             statement=DEEP,
-            is_headline=particle.is_own,
+            is_headline=particle.is_headline,
             quantity="particle_depth",
             lens=particle.lens,
             criterion=particle.criterion,
