@@ -258,7 +258,7 @@ class Verdict:
         interval: Its interval; None where there is none.
         p_value: p-value of the test, where there is one.
         n_models: Different models that count.
-        n_sizes: Different sizes among them.
+        n_sizes: Different sizes among them; for a trend, those that are compared with another one of their family.
         n_prompts: Prompts of the counted model with the fewest; 0 where no model counts.
     """
 

@@ -169,10 +169,11 @@ def _decide_trend(trend: ScalingTrend, counts: _Counts, settings: ComparisonSett
     if trend.n_prompts < settings.min_prompts:
         return "undecided", f"A model has {trend.n_prompts} prompts; at least {settings.min_prompts} are needed."
     ends = f"{trend.interval.low:+.2f} to {trend.interval.high:+.2f}"
+    families = "1 family" if trend.n_families == 1 else f"{trend.n_families} families"
     numbers = (
         f"{_sentence_case(MEASURES[trend.quantity])}: slope {trend.slope:+.2f} ({ends}), tau {trend.tau:+.2f}, "
-        f"p = {trend.p_value:.2g} over {trend.n_sizes} sizes"
-    )
+        f"p = {trend.p_value:.2g} over {trend.n_sizes} sizes in {families}"
+    ).replace("-", "−")
     is_clear = trend.p_value <= settings.significance
     if is_clear and trend.tau < 0 and trend.interval.high < 0:
         return "supported", f"{numbers}: it falls with size."

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from layertracer._types import Interval
-from layertracer.comparisons import DepthCurve, ModelComparison
+from layertracer.comparisons import DepthCurve, ModelComparison, ModelSummary
 from layertracer.reports._chart_layout import Figure, Trace, axis, layout, panel_title
 from layertracer.reports._comparison_overview import model_label, own_criterion, pair_label
-from layertracer.reports._numbers import round_for_json
+from layertracer.reports._numbers import round_for_json, show_parameters
 from layertracer.reports._wording import site_name
 
 N_COLORS = 8
@@ -52,11 +52,10 @@ def _draw_curves(comparison: ModelComparison) -> Figure:
         if model.js_curve is not None:
             data += [_band(model.js_curve, number, "y2"), _line(model.js_curve, number, label, "y2")]
     data += _marks(comparison)
-    room = _legend_room([model_label(model.label) for model in comparison.models])
     site = site_name(comparison.spec)
     base = layout(
-        560 + room["wide"],
-        margin={"l": 56, "r": 16, "t": 36, "b": 48 + room["wide"]},
+        560,
+        margin={"l": 56, "r": 16, "t": 36, "b": 48},
         xaxis=_depth_axis(anchor="y2"),
         yaxis=axis(domain=[0.56, 1.0], rangemode="tozero", tickformat=".2~f", nticks=6),
         yaxis2=axis(domain=[0.0, 0.44], rangemode="tozero", tickformat=".2~f", nticks=6),
@@ -65,12 +64,14 @@ def _draw_curves(comparison: ModelComparison) -> Figure:
         legend=_legend(),
         annotations=[panel_title("Target probability", 1.0), panel_title(f"JS divergence at the {site}, bits", 0.44)],
     )
-    return {"data": data, "layout": base, "narrow": _narrow(560, room)}
+    return {"data": data, "layout": base, "legend_below": True}
 
 
 def _depth_axis(**settings: Any) -> dict[str, Any]:
     title = {"text": "relative depth", "font": {"size": 12, "color": "var(--ink-soft)"}, "standoff": 6}
-    return axis(range=[0, 1.03], tick0=0, dtick=0.2, showgrid=False, title=title, **settings)
+    return axis(
+        range=[0, 1.03], tickmode="array", tickvals=[0.2, 0.4, 0.6, 0.8, 1], showgrid=False, title=title, **settings
+    )
 
 
 def _legend() -> dict[str, Any]:
@@ -87,21 +88,6 @@ def _legend() -> dict[str, Any]:
         "itemdoubleclick": False,
         "itemwidth": 30,
     }
-
-
-def _legend_room(labels: list[str]) -> dict[str, int]:
-    """Pixels that the legend takes below a figure in a wide and in a narrow window."""
-
-    def rows(width: int) -> int:
-        # Plotly gives all entries of a row the width of the widest one once they wrap.
-        entry = 46 + 6.6 * max(len(label) for label in labels)
-        return math.ceil(len(labels) / max(1, int(width / entry)))
-
-    return {"wide": 12 + 19 * rows(960), "narrow": 12 + 19 * rows(300)}
-
-
-def _narrow(height: int, room: dict[str, int]) -> dict[str, Any]:
-    return {"height": height + room["narrow"], "margin": {"b": 48 + room["narrow"]}}
 
 
 def _band(curve: DepthCurve, number: int, axis_name: str) -> Trace:
@@ -258,7 +244,6 @@ def _rows_figure(
     data: list[Trace], names: list[str], *, x: dict[str, Any], shapes: list[Any], has_legend: bool = True
 ) -> Figure:
     """Rows with their names above them, so that long names fit any width."""
-    room = 34 if has_legend else 0
     labels = [
         {
             "text": name,
@@ -275,10 +260,9 @@ def _rows_figure(
         }
         for row, name in enumerate(names)
     ]
-    height = 64 + room + _ROW * len(names)
     base = layout(
-        height,
-        margin={"l": 20, "r": 20, "t": 12, "b": 52 + room},
+        64 + _ROW * len(names),
+        margin={"l": 20, "r": 20, "t": 12, "b": 52},
         xaxis=x,
         yaxis=axis(range=[len(names) - 0.5, -0.75], showgrid=False, showticklabels=False),
         hovermode="closest",
@@ -287,44 +271,23 @@ def _rows_figure(
         shapes=shapes,
         annotations=labels,
     )
-    narrow = {"height": height, "margin": {"b": 52 + room, "l": 14, "r": 14}}
-    return {"data": data, "layout": base, "narrow": narrow}
+    return {"data": data, "layout": base, "legend_below": has_legend}
 
 
 def _draw_scaling(comparison: ModelComparison) -> Figure:
     """Mean and largest JS divergence over the number of parameters, both axes logarithmic."""
-    data: list[Trace] = []
-    for number, model in enumerate(comparison.models):
-        for estimate, axis_name in ((model.max_js, "y"), (model.mean_js, "y2")):
-            if estimate is None or estimate.value <= 0:
-                continue
-            _, symbol = _style(number)
-            up, down = estimate.interval.high - estimate.value, estimate.value - estimate.interval.low
-            data.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "x": [model.n_parameters],
-                    "y": [round_for_json(estimate.value)],
-                    "error_y": {"type": "data", "symmetric": False, "array": [round_for_json(up)],
-                                "arrayminus": [round_for_json(down)], "color": _color(number), "width": 4},
-                    "marker": {"size": 9, "color": _color(number), "symbol": symbol},
-                    "name": model_label(model.label),
-                    "showlegend": axis_name == "y",
-                    "customdata": [model_label(model.label)],
-                    "hovertemplate": "<b>%{customdata}</b><br>%{x:.3~s} parameters: %{y:.3~g} bits<extra></extra>",
-                    "cliponaxis": False,
-                    "xaxis": "x",
-                    "yaxis": axis_name,
-                }
-            )  # fmt: skip
-    room = _legend_room([model_label(model.label) for model in comparison.models])
+    places = _spread_sizes(comparison)
+    data = [
+        _size_point(model, number, places[number], axis_name)
+        for number, model in enumerate(comparison.models)
+        for axis_name in ("y", "y2")
+    ]
     sizes = [math.log10(model.n_parameters) for model in comparison.models]
     pad = 0.08 * (max(sizes) - min(sizes)) + 0.02
     title = {"text": "parameters", "font": {"size": 12, "color": "var(--ink-soft)"}, "standoff": 6}
     base = layout(
-        460 + room["wide"],
-        margin={"l": 56, "r": 16, "t": 36, "b": 48 + room["wide"]},
+        460,
+        margin={"l": 56, "r": 16, "t": 36, "b": 48},
         xaxis=axis(type="log", range=[min(sizes) - pad, max(sizes) + pad], anchor="y2", title=title, tickformat="~s",
                    nticks=6, exponentformat="SI"),
         yaxis=axis(type="log", domain=[0.57, 1.0], tickformat=".2~g", nticks=5),
@@ -334,4 +297,47 @@ def _draw_scaling(comparison: ModelComparison) -> Figure:
         legend=_legend(),
         annotations=[panel_title("Largest JS divergence, bits", 1.0), panel_title("Mean JS divergence, bits", 0.43)],
     )  # fmt: skip
-    return {"data": data, "layout": base, "narrow": _narrow(460, room)}
+    return {"data": data, "layout": base, "legend_below": True}
+
+
+def _spread_sizes(comparison: ModelComparison) -> list[float]:
+    """Where each model is drawn: models of nearly one size a little beside one another."""
+    logs = [math.log10(model.n_parameters) for model in comparison.models]
+    step = 0.012 * ((max(logs) - min(logs)) or 1.0)
+    places = []
+    for number, log in enumerate(logs):
+        near = [other for other, one in enumerate(logs) if abs(one - log) < step]
+        places.append(10 ** (log + step * (near.index(number) - (len(near) - 1) / 2)))
+    return places
+
+
+def _size_point(model: ModelSummary, number: int, place: float, axis_name: str) -> Trace:
+    estimate = model.max_js if axis_name == "y" else model.mean_js
+    is_shown = estimate is not None and estimate.value > 0
+    value, low, high = (
+        (estimate.value, estimate.interval.low, estimate.interval.high) if estimate and is_shown else (None, 0.0, 0.0)
+    )
+    _, symbol = _style(number)
+    label = model_label(model.label)
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [round_for_json(place)],
+        "y": [round_for_json(value)],
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [round_for_json(high - (value or 0.0))],
+            "arrayminus": [round_for_json((value or 0.0) - low)],
+            "color": _color(number),
+            "width": 4,
+        },
+        "marker": {"size": 9, "color": _color(number), "symbol": symbol},
+        "name": label,
+        "showlegend": axis_name == "y",
+        "customdata": [[label, show_parameters(model.n_parameters)]],
+        "hovertemplate": "<b>%{customdata[0]}</b><br>%{customdata[1]} parameters: %{y:.3~g} bits<extra></extra>",
+        "cliponaxis": False,
+        "xaxis": "x",
+        "yaxis": axis_name,
+    }

@@ -77,11 +77,11 @@ def own_criterion(comparison: ModelComparison) -> str:
 
 
 def show_estimate(value: float | None, interval: Interval | None, *, digits: int = 3, sign: bool = False) -> str:
-    """A number with its interval, e.g. "0.123 (0.1 to 0.15)".
+    """A number with its interval; signed ones with a word between the ends.
 
     Example:
         >>> show_estimate(0.5, Interval(low=0.25, high=0.75)), show_estimate(None, None)
-        ('0.5 (0.25 to 0.75)', 'none')
+        ('0.5 (0.25–0.75)', 'none')
     """
     if value is None:
         return "none"
@@ -89,16 +89,16 @@ def show_estimate(value: float | None, interval: Interval | None, *, digits: int
     if interval is None:
         return shown
     ends = (show_number(end, digits=digits, sign=sign) for end in (interval.low, interval.high))
-    return f"{shown} ({' to '.join(ends)})"
+    return f"{shown} ({(' to ' if sign else '–').join(ends)})"
 
 
 def _sentence(comparison: ModelComparison) -> Iterator[Phrase]:
-    yield Phrase(f"{show_count(len(comparison.models), 'model')} on {task_name(comparison.spec)}: ")
-    for number, verdict in enumerate(one for one in comparison.verdicts if one.is_headline):
-        claim = verdict.statement.rstrip(".")
-        yield Phrase(f"{'; ' if number else ''}that {claim[:1].lower()}{claim[1:]} is ")
-        yield Phrase(verdict.outcome, strong=True)
-    yield Phrase(" by these data.")
+    yield Phrase(f"{show_count(len(comparison.models), 'model')} on {task_name(comparison.spec)}.")
+    for verdict in comparison.verdicts:
+        if verdict.is_headline:
+            yield Phrase(f" {verdict.statement.rstrip('.')}: ")
+            yield Phrase(verdict.outcome, strong=True)
+            yield Phrase(".")
 
 
 def _notices(comparison: ModelComparison) -> Iterator[Notice]:
@@ -121,7 +121,7 @@ def _verdict_table(verdicts: list[Verdict] | tuple[Verdict, ...]) -> Table:
             visible_line(one.statement),
             _describe_reading(one),
             one.outcome,
-            f"{one.statistic_name}: {show_estimate(one.statistic, one.interval, digits=2)}",
+            f"{one.statistic_name}: {_show_statistic(one)}",
             str(one.n_models),
             str(one.n_sizes),
             str(one.n_prompts),
@@ -130,6 +130,11 @@ def _verdict_table(verdicts: list[Verdict] | tuple[Verdict, ...]) -> Table:
         for one in verdicts
     )
     return Table(columns=columns, rows=rows, numeric=frozenset({4, 5, 6}))
+
+
+def _show_statistic(verdict: Verdict) -> str:
+    is_slope = verdict.claim == "larger_is_more_robust"
+    return show_estimate(verdict.statistic, verdict.interval, digits=2, sign=is_slope)
 
 
 def _describe_reading(verdict: Verdict) -> str:

@@ -43,9 +43,9 @@ def _blocks(comparison: ModelComparison, overview: ComparisonOverview, width: in
     yield Text(overview.asked, style="dim")
     yield from draw_notices(overview.notices)
     for title, table in (
-        ("Models, on relative depth", overview.models),
-        ("Differences (* excludes 0)", overview.differences),
-        ("Trends over the number of parameters", overview.trends),
+        ("Models, on relative depth", _without(overview.models, {2, 3, 4, 5})),
+        ("Differences (* excludes 0)", _without(overview.differences, {4, 5})),
+        ("Trends over the number of parameters", _without(overview.trends, {4, 6})),
         ("Kinds of mixers at equal depth", overview.mixers),
     ):
         if table is None:
@@ -54,21 +54,23 @@ def _blocks(comparison: ModelComparison, overview: ComparisonOverview, width: in
         yield from draw_table(_cut(table), width=width)
         if len(table.rows) > _MAX_ROWS:
             yield Text(f"… and {len(table.rows) - _MAX_ROWS} more: see --csv, --json or --out", style="dim")
-    yield Text()
-    for verdict in comparison.verdicts:
-        if verdict.is_headline:
-            yield Text.assemble((verdict.outcome.upper(), _STYLES[verdict.outcome]), f" {verdict.statement}")
-    yield from _reasons(overview.headlines)
+    for verdict, row in zip(
+        (one for one in comparison.verdicts if one.is_headline), overview.headlines.rows, strict=True
+    ):
+        claim, _, _, statistic, n_models, n_sizes, n_prompts, reason = row
+        yield Text.assemble("\n", (verdict.outcome.upper(), _STYLES[verdict.outcome]), (f" {claim}", "bold"))
+        yield Text(f"{reason} {n_models} models, {n_sizes} sizes, {n_prompts} prompts or more each; {statistic}.")
+
+
+def _without(table: Table, hidden: set[int]) -> Table:
+    """A table without some columns, which page and JSON have."""
+    kept = [column for column in range(len(table.columns)) if column not in hidden]
+    return Table(
+        columns=tuple(table.columns[column] for column in kept),
+        rows=tuple(tuple(row[column] for column in kept) for row in table.rows),
+        numeric=frozenset(place for place, column in enumerate(kept) if column in table.numeric),
+    )
 
 
 def _cut(table: Table) -> Table:
     return Table(columns=table.columns, rows=table.rows[:_MAX_ROWS], numeric=table.numeric)
-
-
-def _reasons(headlines: Table) -> Iterator[Text]:
-    """Why, with the counts."""
-    for row in headlines.rows:
-        claim, _, _, _, n_models, n_sizes, n_prompts, reason = row
-        yield Text.assemble(
-            (f"{claim} ", "dim"), f"{reason} ({n_models} models, {n_sizes} sizes, {n_prompts} prompts or more each)"
-        )
