@@ -80,7 +80,7 @@ _output_options = add_options(
 @_question_options
 @_output_options
 @debug_option
-def compare_command(runs: tuple[Path, ...], /, **settings: Any) -> None:
+def compare_command(runs: tuple[Path, ...], **settings: Any) -> None:
     """Compare the models of two or more stored RUNs on relative depth.
 
     RUN is the folder that a trace printed, or the run.json in it. All runs must have the same task, target and
