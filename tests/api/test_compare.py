@@ -24,6 +24,12 @@ def test_traces_and_paths_are_compared_alike(tmp_path: Path) -> None:
     assert [model.label for model in twins.models] == ["b (run-b) #1", "b (run-b) #2", "a"]
 
 
+def test_one_path_is_not_a_list_of_runs() -> None:
+    """A path alone is refused, and not taken for a list of letters."""
+    with pytest.raises(lt.UsageError, match="needs a list of runs, got the one path 'runs/a'"):
+        lt.compare("runs/a")
+
+
 def test_settings_are_given_by_name_or_as_a_whole() -> None:
     """Single settings change those given as a whole; unknown ones get near matches."""
     records = [make_model("a"), make_model("b", seed=1)]

@@ -83,6 +83,9 @@ def test_several_families_decide_together() -> None:
     comparison = compare_fast(records)
     assert _robust(comparison).outcome == "supported"
     assert comparison.trends[0].p_value == pytest.approx(2 / 6**3)
+    assert comparison.trends[0].n_models == 9
+    alone = compare_fast([*records, make_model("alone", 10**8, mixers=("rwkv",))])
+    assert (alone.trends[0].n_models, alone.trends[0].slope) == (9, comparison.trends[0].slope)
     assert comparison.trends[0].n_families == 3
 
 
@@ -167,7 +170,8 @@ def test_the_same_model_three_times_is_one_model() -> None:
     """A run given three times counts once, and decides nothing."""
     comparison = compare_fast([make_model("a")] * 3)
     assert {one.outcome for one in comparison.verdicts} == {"undecided"}
-    assert {one.n_models for one in comparison.verdicts} == {1}
+    assert {one.n_models for one in comparison.verdicts if one.claim == DEEP} == {1}
+    assert {one.n_models for one in comparison.verdicts if one.claim == ROBUST} == {0}
 
 
 def test_an_unknown_claim_is_refused() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layertracer._errors import UnknownNameError
+from layertracer._errors import UnknownNameError, UsageError
 from layertracer.comparisons import ComparisonSettings, ModelComparison, compare_records
 from layertracer.runs import HEADER_FILE, TraceRecord, read_run
 
@@ -77,6 +77,8 @@ def compare(
         >>> comparison = lt.compare(["runs/small", "runs/large"])  # doctest: +SKIP
         >>> comparison.pairs[0].differences[0].value  # doctest: +SKIP
     """
+    if isinstance(traces, (str, Path)):
+        raise UsageError(f"compare needs a list of runs, got the one path {str(traces)!r}. Give two runs or more.")
     known = [field.name for field in dataclasses.fields(ComparisonSettings)]
     for name in changes:
         if name not in known:

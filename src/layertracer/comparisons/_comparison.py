@@ -204,17 +204,23 @@ def _compare(lineup: Lineup) -> ModelComparison:
 
 def _warn_unpaired(lineup: Lineup) -> tuple[str, ...]:
     """Which comparisons are not over the same prompts."""
+    min_shared = lineup.settings.min_shared
     counts = [
         (lineup.labels[i], lineup.labels[j], len(set(lineup.keys[i]) & set(lineup.keys[j])))
         for i, j in itertools.combinations(range(lineup.n_models), 2)
     ]
-    few = [(first, second, n) for first, second, n in counts if n < lineup.settings.min_shared]
+    few = [(first, second, n) for first, second, n in counts if n < min_shared]
+    n_all = len(set(lineup.keys[0]).intersection(*lineup.keys[1:]))
     if not few:
-        return ()
+        return (_unpaired_trends(n_all),) if n_all < min_shared else ()
     first, second, n = few[0]
     which = f"{first} and {second} share {n} prompts" + (f", and {len(few) - 1} more pairs few" if few[1:] else "")
     text = (
-        f"{which}, fewer than {lineup.settings.min_shared}: their differences are unpaired, each model over its own "
+        f"{which}, fewer than {min_shared}: their differences are unpaired, each model over its own "
         "prompts, and are also differences of prompts."
     )
-    return (text,)
+    return (text, _unpaired_trends(n_all))
+
+
+def _unpaired_trends(n_shared: int) -> str:
+    return f"All runs together share {n_shared} prompts: for trends each model is resampled over its own prompts."

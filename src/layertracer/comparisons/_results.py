@@ -198,7 +198,7 @@ class ScalingTrend:
         quantity: What is followed.
         lens: Lens of a particle's depth; None for other quantities.
         criterion: Criterion of a particle's depth; None for other quantities.
-        n_models: Models that have a value.
+        n_models: Models that have a value, in families with at least two sizes.
         n_sizes: Sizes that are compared with another one of their family; several models of one size are one.
         n_families: Families with at least two sizes.
         n_prompts: Prompts of the model with the fewest.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from layertracer.comparisons._criteria import Reading
 from layertracer.comparisons._lineup import Lineup
@@ -84,14 +84,14 @@ def _find_trend(series: _Series, quantity: Quantity, reading: Reading | None = N
         resampled = np.stack([sample.resampled(quantity, reading) for sample in series.samples], axis=1)
         slopes = scaling_slope(pool_groups(_log(resampled), series.groups, series.weights), series.groups)
         interval, _ = finite_interval(slopes, series.settings.level)
-    strata = series.groups.stratum[np.unique(series.groups.group[known])]
+    n_models, n_families = _count_contrasted(series.groups, known)
     return ScalingTrend(
         quantity=quantity,
         lens=None if reading is None else reading.lens,
         criterion=None if reading is None else reading.name,
-        n_models=int(known.sum()),
+        n_models=n_models,
         n_sizes=0 if trend is None else trend.n_sizes,
-        n_families=int((np.bincount(strata) > 1).sum()) if strata.size else 0,
+        n_families=n_families,
         n_prompts=min(sample.n_prompts for sample in series.samples),
         is_paired=series.is_paired,
         slope=slope if np.isfinite(slope) else None,
@@ -99,8 +99,16 @@ def _find_trend(series: _Series, quantity: Quantity, reading: Reading | None = N
         tau=None if trend is None else trend.tau,
         p_value=None if trend is None else trend.p_value,
         least_p_value=None if trend is None else trend.least_p_value,
-        note=_note(quantity, values, has_trend=trend is not None),
+        note=_note(quantity, values, has_trend=trend is not None, is_pooled=series.settings.families == "one"),
     )
+
+
+def _count_contrasted(groups: SizeGroups, known: Bool[np.ndarray, " model"]) -> tuple[int, int]:
+    """Models with a value in families that have at least two sizes with one, and the number of these families."""
+    families = groups.stratum[np.unique(groups.group[known])]
+    names, n_sizes = np.unique(families, return_counts=True)
+    contrasted = names[n_sizes > 1]
+    return int(np.isin(groups.stratum[groups.group[known]], contrasted).sum()), len(contrasted)
 
 
 def _known(value: float | None) -> float:
@@ -114,7 +122,7 @@ def _log(values: Float[np.ndarray, "*batch model"]) -> Float[np.ndarray, "*batch
     return np.where(np.isfinite(logs), logs, np.nan)
 
 
-def _note(quantity: Quantity, values: Float[np.ndarray, " model"], *, has_trend: bool) -> str | None:
+def _note(quantity: Quantity, values: Float[np.ndarray, " model"], *, has_trend: bool, is_pooled: bool) -> str | None:
     notes = []
     n_missing = int((~np.isfinite(values)).sum())
     if n_missing:
@@ -123,5 +131,9 @@ def _note(quantity: Quantity, values: Float[np.ndarray, " model"], *, has_trend:
     if (values == 0).any():
         notes.append("a divergence of 0 has no logarithm and is left out of the slope")
     if not has_trend:
-        notes.append("no family has two sizes; families='one' compares sizes across families")
+        notes.append(
+            "all models are of one size"
+            if is_pooled
+            else "no family of models has two sizes; families='one' compares sizes across families"
+        )
     return "; ".join(notes) or None

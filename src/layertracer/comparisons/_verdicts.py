@@ -151,18 +151,23 @@ def _judge_trend(trend: ScalingTrend, counts: _Counts, settings: ComparisonSetti
         statistic=trend.slope,
         interval=trend.interval,
         p_value=trend.p_value,
-        n_models=counts.n_models,
+        n_models=_n_contrasted(trend, counts),
         n_sizes=trend.n_sizes,
         n_prompts=trend.n_prompts,
     )
 
 
+def _n_contrasted(trend: ScalingTrend, counts: _Counts) -> int:
+    """Different models whose sizes are compared."""
+    return min(trend.n_models, counts.n_models)
+
+
 def _decide_trend(trend: ScalingTrend, counts: _Counts, settings: ComparisonSettings) -> tuple[Outcome, str]:
-    if counts.n_models < settings.min_models:
-        return "undecided", _too_few(counts.n_models, settings)
     if trend.slope is None or trend.interval is None or trend.tau is None or trend.p_value is None:
         note = trend.note or "there is no slope"
         return "undecided", f"{_sentence_case(note)}."
+    if _n_contrasted(trend, counts) < settings.min_models:
+        return "undecided", _too_few(_n_contrasted(trend, counts), settings)
     if trend.n_sizes < settings.min_models:
         sizes = "size" if trend.n_sizes == 1 else "sizes"
         return "undecided", f"{trend.n_sizes} {sizes} can be compared; a trend needs at least {settings.min_models}."
