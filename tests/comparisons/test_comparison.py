@@ -219,12 +219,14 @@ def test_families_are_sets_of_mixers_unless_given() -> None:
 
 
 def test_labels_tell_models_apart() -> None:
-    """Given labels are used; they must be as many as the runs, and different."""
+    """Given labels are used, and must be as many as the runs and different; made ones show what is hidden."""
     records = [make_model("x/a"), make_model("y/a", seed=1)]
     assert [one.label for one in compare_fast(records).models] == ["x/a", "y/a"]
     named = compare_records(records, labels=["one", "two"])
     assert [one.label for one in named.models] == ["one", "two"]
     assert named.pair("one", "two").n_shared == 16
+    hidden = compare_fast([make_model("a\u202e\x1b[31m"), make_model("b", seed=1)])
+    assert hidden.models[0].label == "a\\u202e\\x1b[31m"
     with pytest.raises(UsageError, match="There is no pair"):
         named.pair("two", "one")
     with pytest.raises(UsageError, match="all different"):

@@ -12,6 +12,8 @@ from layertracer._errors import UsageError
 def make_labels(names: Sequence[str], sources: Sequence[str | None]) -> tuple[str, ...]:
     """A short name for every model: the last part of its name; where that is not unique, more of it.
 
+    Characters that cannot be seen are written as escapes: labels stand in messages.
+
     Args:
         names: Names of the models.
         sources: Names of the run folders, where the runs come from folders.
@@ -22,6 +24,7 @@ def make_labels(names: Sequence[str], sources: Sequence[str | None]) -> tuple[st
         >>> make_labels(["smollm2", "smollm2"], ["first", "second"])
         ('smollm2 (first)', 'smollm2 (second)')
     """
+    names = ["".join(char if char.isprintable() else repr(char)[1:-1] for char in name) for name in names]
     short = [re.split(r"[/\\]", name.rstrip("/\\"))[-1] or name or "model" for name in names]
     n_times = Counter(short)
     labels = [name if n_times[one] > 1 and name else one for name, one in zip(names, short, strict=True)]
