@@ -24,7 +24,6 @@ def make_labels(names: Sequence[str], sources: Sequence[str | None]) -> tuple[st
         >>> make_labels(["smollm2", "smollm2"], ["first", "second"])
         ('smollm2 (first)', 'smollm2 (second)')
     """
-    names = ["".join(char if char.isprintable() else repr(char)[1:-1] for char in name) for name in names]
     short = [re.split(r"[/\\]", name.rstrip("/\\"))[-1] or name or "model" for name in names]
     n_times = Counter(short)
     labels = [name if n_times[one] > 1 and name else one for name, one in zip(names, short, strict=True)]
@@ -33,6 +32,7 @@ def make_labels(names: Sequence[str], sources: Sequence[str | None]) -> tuple[st
         f"{label} ({source})" if n_times[label] > 1 and source else label
         for label, source in zip(labels, sources, strict=True)
     ]
+    labels = ["".join(char if char.isprintable() else repr(char)[1:-1] for char in label) for label in labels]
     n_times, seen = Counter(labels), Counter[str]()
     unique = []
     for label in labels:
