@@ -37,7 +37,8 @@ if TYPE_CHECKING:
         UsageError,
     )
     from layertracer._types import Mask, MixerGroup, Noise, Sample, SelfCheck, Skip, TaskParticle, VulnerableLayer
-    from layertracer.api import Trace, load_run, plan, trace
+    from layertracer.api import Comparison, Trace, compare, load_run, plan, trace
+    from layertracer.comparisons import ComparisonSettings
     from layertracer.measures import AbsRatio, ChangePoint, FirstTop1, HalfMax, Ratio, Rise
     from layertracer.tasks import Task, list_tasks, load_task
     from layertracer.tracing import (
@@ -57,6 +58,8 @@ __all__ = [
     "AnatomyError",
     "AnswerError",
     "ChangePoint",
+    "Comparison",
+    "ComparisonSettings",
     "DamagedRunError",
     "EmptyTaskError",
     "FirstTop1",
@@ -92,6 +95,7 @@ __all__ = [
     "UsageError",
     "VulnerableLayer",
     "__version__",
+    "compare",
     "js_divergence",
     "list_tasks",
     "load_model",
@@ -106,7 +110,8 @@ __all__ = [
 # Names that do not live in `_errors`, by the package that they live in.
 _HOMES = {
     "_types": ("Mask", "MixerGroup", "Noise", "Sample", "SelfCheck", "Skip", "TaskParticle", "VulnerableLayer"),
-    "api": ("Trace", "load_run", "plan", "trace"),
+    "api": ("Comparison", "Trace", "compare", "load_run", "plan", "trace"),
+    "comparisons": ("ComparisonSettings",),
     "measures": ("AbsRatio", "ChangePoint", "FirstTop1", "HalfMax", "Ratio", "Rise"),
     "tasks": ("Task", "list_tasks", "load_task"),
     "tracing": ("Readout", "TracePlan", "TracedModel", "js_divergence", "load_model", "read_layers", "wrap_model"),

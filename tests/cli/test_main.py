@@ -12,6 +12,7 @@ import pytest
 from layertracer import Mask, Noise, Rise
 from layertracer._types import SITES
 from layertracer.cli import _choices, main
+from layertracer.comparisons._settings import FAMILY_RULES
 from layertracer.measures import ONSET_NAMES
 
 from tests.cli.conftest import call
@@ -38,7 +39,8 @@ def test_help_names_every_option_with_its_default(name: str) -> None:
     for parameter in main.commands[name].params:
         if isinstance(parameter, click.Option):
             assert max(parameter.opts, key=len) in text
-            if parameter.default not in (None, False) and not parameter.is_flag:
+            has_one = not (parameter.is_flag or parameter.multiple)  # what may be repeated may be left out
+            if has_one and parameter.default not in (None, False):
                 assert f"default: {parameter.default}" in text
 
 
@@ -46,6 +48,7 @@ def test_choices_are_those_of_the_library() -> None:
     """The names that options offer, and their defaults, are those that the library knows."""
     assert _choices.SITES == SITES
     assert _choices.ONSETS == ONSET_NAMES
+    assert _choices.FAMILIES == FAMILY_RULES
     for scheme in _choices.SCHEMES:
         assert Mask(scheme=scheme).scheme == scheme
     for fill in _choices.FILLS:

@@ -43,7 +43,9 @@ def _heavy_modules_after(program: str, *arguments: str) -> str:
     return done.stderr.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize("package", ["cli", "api", "reports", "runs", "measures", "tasks", "_types", "_errors"])
+@pytest.mark.parametrize(
+    "package", ["cli", "api", "reports", "comparisons", "runs", "measures", "tasks", "_types", "_errors"]
+)
 def test_package_imports_no_torch(package: str) -> None:
     """Importing a package other than `models` and `tracing` imports no torch."""
     assert _heavy_modules_after(f"import layertracer.{package}") == "[]"
@@ -57,7 +59,7 @@ def test_import_brings_no_numpy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["--help", "trace --help", "inspect --help", "report --help", "tasks --help", "tasks"]
+    "command", ["--help", "trace --help", "inspect --help", "report --help", "compare --help", "tasks --help", "tasks"]
 )
 def test_command_needs_no_torch(command: str) -> None:
     """Help, and commands that need no model, import no torch."""
@@ -84,6 +86,13 @@ def test_report_command_needs_no_torch(run_folder: Path, tmp_path: Path) -> None
     out = tmp_path / "report.html"
     assert _heavy_modules_after(RUN_COMMAND, "report", str(run_folder), "--out", str(out)) == "[]"
     assert out.stat().st_size > 0
+
+
+def test_compare_command_needs_no_torch(run_folder: Path, tmp_path: Path) -> None:
+    """`layertracer compare RUN RUN`, with its page and its table, imports no torch."""
+    written = ("--out", str(tmp_path / "x.html"), "--csv", str(tmp_path / "x.csv"), "--resamples", "100")
+    assert _heavy_modules_after(RUN_COMMAND, "compare", str(run_folder), str(run_folder), *written) == "[]"
+    assert (tmp_path / "x.html").stat().st_size > 0
 
 
 @pytest.mark.parametrize("arguments", STARTS.values(), ids=STARTS)

@@ -22,6 +22,8 @@ LARGE_LIBRARIES = "torch.*,transformers.*,pandas.*,pyarrow.*,matplotlib.*,numpy.
 PROMISED = {
     "AbsRatio",
     "ChangePoint",
+    "Comparison",
+    "ComparisonSettings",
     "FirstTop1",
     "HalfMax",
     "Mask",
@@ -34,6 +36,7 @@ PROMISED = {
     "Task",
     "Trace",
     "TracedModel",
+    "compare",
     "js_divergence",
     "list_tasks",
     "load_model",
@@ -92,7 +95,9 @@ def test_version_is_that_of_the_project() -> None:
     assert layertracer.__version__ == project["version"]
 
 
-@pytest.mark.parametrize("package", ["api", "cli", "measures", "models", "reports", "runs", "tasks", "tracing"])
+@pytest.mark.parametrize(
+    "package", ["api", "cli", "comparisons", "measures", "models", "reports", "runs", "tasks", "tracing"]
+)
 def test_packages_say_what_they_export(package: str) -> None:
     """Each package has an `__all__` whose names all resolve, and a docstring."""
     module = importlib.import_module(f"layertracer.{package}")

@@ -7,6 +7,7 @@ import os
 import click
 
 from layertracer.cli._boundary import CommandLine, debug_option
+from layertracer.cli._compare import compare_command
 from layertracer.cli._inspect import inspect_command
 from layertracer.cli._models import models_command
 from layertracer.cli._plan import plan_command
@@ -53,5 +54,13 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for _command in (trace_command, plan_command, inspect_command, models_command, tasks_command, report_command):
+for _command in (
+    trace_command,
+    plan_command,
+    inspect_command,
+    models_command,
+    tasks_command,
+    report_command,
+    compare_command,
+):
     main.add_command(_command)

@@ -1,19 +1,39 @@
 """Pure numbers on NumPy arrays: onset criteria, the task particle, the vulnerable layer, intervals. No torch."""
 
-from layertracer.measures._bootstrap import CurveBand, bootstrap_mean_curve
+from layertracer.measures._bootstrap import (
+    CurveBand,
+    bootstrap_mean_curve,
+    check_resampling,
+    layer_interval,
+    make_generator,
+    percentile_interval,
+    resample_mean_curves,
+)
 from layertracer.measures._criteria import ONSET_NAMES, describe_onset, onset_from_dict, onset_from_name
 from layertracer.measures._curves import TargetCurves
+from layertracer.measures._depth import interpolate_profile, relative_depth
 from layertracer.measures._divergences import find_missing
 from layertracer.measures._dominance import DominantDimensions, attribute_to_dominant
+from layertracer.measures._kind_test import KindContrast, contrast_kinds
 from layertracer.measures._mixers import group_by_mixer, mean_gain_prob
 from layertracer.measures._onset import FirstTop1, HalfMax, OnsetCriterion, Rise
-from layertracer.measures._particle import find_task_particle
+from layertracer.measures._particle import describe_particle, find_task_particle, resample_onset_layers
 from layertracer.measures._ratios import AbsRatio, ChangePoint, Ratio
 from layertracer.measures._robustness import Robustness, measure_robustness
+from layertracer.measures._selection import NONE_FOUND
 from layertracer.measures._sensitivity import Sensitivity, sweep_delta
-from layertracer.measures._vulnerability import find_vulnerable_layer
+from layertracer.measures._trend import (
+    MonotoneTrend,
+    SizeGroups,
+    group_sizes,
+    monotone_trend,
+    pool_groups,
+    scaling_slope,
+)
+from layertracer.measures._vulnerability import find_vulnerable_layer, largest_layer
 
 __all__ = [
+    "NONE_FOUND",
     "ONSET_NAMES",
     "AbsRatio",
     "ChangePoint",
@@ -21,22 +41,40 @@ __all__ = [
     "DominantDimensions",
     "FirstTop1",
     "HalfMax",
+    "KindContrast",
+    "MonotoneTrend",
     "OnsetCriterion",
     "Ratio",
     "Rise",
     "Robustness",
     "Sensitivity",
+    "SizeGroups",
     "TargetCurves",
     "attribute_to_dominant",
     "bootstrap_mean_curve",
+    "check_resampling",
+    "contrast_kinds",
     "describe_onset",
+    "describe_particle",
     "find_missing",
     "find_task_particle",
     "find_vulnerable_layer",
     "group_by_mixer",
+    "group_sizes",
+    "interpolate_profile",
+    "largest_layer",
+    "layer_interval",
+    "make_generator",
     "mean_gain_prob",
     "measure_robustness",
+    "monotone_trend",
     "onset_from_dict",
     "onset_from_name",
+    "percentile_interval",
+    "pool_groups",
+    "relative_depth",
+    "resample_mean_curves",
+    "resample_onset_layers",
+    "scaling_slope",
     "sweep_delta",
 ]

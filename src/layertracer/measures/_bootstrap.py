@@ -64,20 +64,40 @@ def bootstrap_mean_curve(
     Source:
         Efron (1979), "Bootstrap methods: another look at the jackknife".
     """
-    curves = check_finite(values, axes=("prompt", "layer"), caller="bootstrap_mean_curve")
+    check_finite(values, axes=("prompt", "layer"), caller="bootstrap_mean_curve")
     check_resampling(n_resamples, level)
+    means = resample_mean_curves(values, n_resamples=n_resamples, seed=seed)
+    low, high = np.quantile(means, _tails(level), axis=0)
+    return CurveBand(low=low, high=high)
+
+
+def resample_mean_curves(
+    values: Float[np.ndarray, "prompt layer"], *, n_resamples: int, seed: int
+) -> Float[np.ndarray, "resample layer"]:
+    """The mean curve of every resample of the prompts.
+
+    Laws: equal seeds and numbers of prompts draw the same prompts, whatever the values and the number of layers, so
+    that the means of two curves over the same prompts are paired, resample by resample; the mean of a constant is that
+    constant, to the last bit.
+
+    Args:
+        values: One curve a prompt.
+        n_resamples: Number of resamples.
+        seed: Seed of the resamples.
+
+    Raises:
+        UsageError: If there is no prompt, or a value is not finite.
+    """
+    curves = check_finite(values, axes=("prompt", "layer"), caller="resample_mean_curves")
     n_prompts, n_layers = curves.shape
     generator = make_generator(seed)
-    # Around the first prompt: the mean of a constant is then that constant, to the last bit.
+    # Around the first prompt: the mean of a constant is then that constant.
     centred = curves - curves[0]
-    means = np.concatenate(
-        [
-            resample_counts(generator, size, n_prompts) @ centred / n_prompts
-            for size in chunk_sizes(n_resamples, floats_per_resample=4 * n_prompts + n_layers)
-        ]
-    )
-    low, high = np.quantile(means, _tails(level), axis=0) + curves[0]
-    return CurveBand(low=low, high=high)
+    means = [
+        resample_counts(generator, size, n_prompts) @ centred / n_prompts
+        for size in chunk_sizes(n_resamples, floats_per_resample=4 * n_prompts + n_layers)
+    ]
+    return np.asarray(curves[0] + np.concatenate(means))
 
 
 def check_resampling(n_resamples: int, level: float) -> None:

@@ -66,24 +66,45 @@ def find_task_particle(
     """
     check_prompts(curves, "find_task_particle")
     check_resampling(n_resamples, level)
+    resampled = resample_onset_layers(curves, criterion, n_resamples=n_resamples, seed=seed)
+    return describe_particle(curves, criterion, resampled, level=level)
+
+
+def describe_particle(
+    curves: TargetCurves, criterion: OnsetCriterion, resampled: Int[np.ndarray, " resample"], *, level: float
+) -> TaskParticle:
+    """The task particle, given its layer in every resample, as `resample_onset_layers` finds them."""
     layer = int(criterion.find(curves.mean()))
     per_prompt = criterion.find(curves)
-    resampled = _resample_layers(curves, criterion, n_resamples=n_resamples, seed=seed)
     found = resampled[resampled != NONE_FOUND]
     return TaskParticle(
         layer=None if layer == NONE_FOUND else layer,
         interval=layer_interval(found, level) if found.size else None,
-        interval_share_found=found.size / n_resamples,
+        interval_share_found=found.size / resampled.size,
         per_prompt=as_optional(per_prompt),
         share_found=float(np.mean(per_prompt != NONE_FOUND)),
         criterion=criterion.to_dict(),
     )
 
 
-def _resample_layers(
+def resample_onset_layers(
     curves: TargetCurves, criterion: OnsetCriterion, *, n_resamples: int, seed: int
 ) -> Int[np.ndarray, " resample"]:
-    """The criterion's layer in the mean curve of every resample of the prompts."""
+    """The criterion's layer in the mean curve of every resample of the prompts, -1 where there is none.
+
+    Laws: equal seeds and numbers of prompts draw the same prompts, whatever the curves, so that the layers of two
+    models over the same prompts are paired, resample by resample.
+
+    Args:
+        curves: Curves of shape [prompt, layer].
+        criterion: What counts as a rise.
+        n_resamples: Number of resamples.
+        seed: Seed of the resamples.
+
+    Raises:
+        UsageError: If the curves have not the axes [prompt, layer], or there is no prompt.
+    """
+    check_prompts(curves, "resample_onset_layers")
     n_prompts, n_layers = curves.log_prob.shape
     generator = make_generator(seed)
     # Indices, offsets and counts of the prompts; the curves and what a criterion makes of them.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from layertracer.measures._depth import relative_depth
 from layertracer.measures._divergences import check_js, spread_out
 
 
@@ -54,6 +55,6 @@ def measure_robustness(js_bits: Float[np.ndarray, "prompt draw layer"]) -> Robus
     return Robustness(
         max_bits=float(profile.max()),
         mean_bits=float(profile.mean()),
-        profile_depth=np.arange(1, n_layers + 1) / n_layers,
+        profile_depth=relative_depth(n_layers),
         profile_bits=spread_out(profile, present, n_layers),
     )

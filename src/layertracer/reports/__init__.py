@@ -1,9 +1,21 @@
-"""Traces for people: a page, a terminal, a paper. Input is a `runs.TraceRecord`; no torch."""
+"""Traces for people: a page, a terminal, a paper. Input: `runs.TraceRecord`, or several compared; no torch."""
 
+from layertracer.reports._comparison_page import render_comparison_page, write_comparison_report
+from layertracer.reports._comparison_text import render_comparison_text
 from layertracer.reports._figures import write_figures
 from layertracer.reports._json import summarize
 from layertracer.reports._page import render_page, write_report
 from layertracer.reports._sentence import summary_sentence
 from layertracer.reports._terminal import render_text
 
-__all__ = ["render_page", "render_text", "summarize", "summary_sentence", "write_figures", "write_report"]
+__all__ = [
+    "render_comparison_page",
+    "render_comparison_text",
+    "render_page",
+    "render_text",
+    "summarize",
+    "summary_sentence",
+    "write_comparison_report",
+    "write_figures",
+    "write_report",
+]

@@ -39,15 +39,28 @@ def write_report(record: TraceRecord, path: str | Path) -> Path:
         UsageError: If `path` is a folder.
     """
     target = Path(path)
+    refuse_folder(target)
+    write_page(render_page(record), target)
+    return target
+
+
+def refuse_folder(target: Path) -> None:
+    """Refuse a folder where a file is to be written.
+
+    Raises:
+        UsageError: If `target` is a folder.
+    """
     if target.is_dir():
         raise UsageError(
             f"Cannot write the report to {str(target)!r}: it is a folder, and a file is needed. "
             f"Give a file name, e.g. {str(target / 'report.html')!r}."
         )
-    content = render_page(record).encode("utf-8")
+
+
+def write_page(page: str, target: Path) -> None:
+    """Write a page whole; folders above it are made."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    _replace_file(target, content)
-    return target
+    _replace_file(target, page.encode("utf-8"))
 
 
 def _replace_file(target: Path, content: bytes) -> None:
@@ -77,7 +90,7 @@ def render_page(record: TraceRecord) -> str:
 def _render(record: TraceRecord, overview: Overview, budget: Budget) -> str:
     has_figures = overview.findings.particle is not None
     data = figure_data(record, overview, budget) if has_figures else {}
-    scripts = _scripts(has_figures=has_figures)
+    scripts = page_scripts(has_figures=has_figures)
     return (
         page_environment()
         .get_template("page.html.j2")
@@ -100,6 +113,7 @@ def _render(record: TraceRecord, overview: Overview, budget: Budget) -> str:
     )
 
 
-def _scripts(*, has_figures: bool) -> dict[str, str]:
+def page_scripts(*, has_figures: bool) -> dict[str, str]:
+    """The scripts of a page, by the names that the templates give them."""
     scripts = {"theme_script": read_asset("theme.js"), "page_script": "\n".join(map(read_asset, _SCRIPTS))}
     return scripts | {"plotly_script": plotly_script()} if has_figures else scripts

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from layertracer.reports._overview import Overview, build_overview
-from layertracer.reports._parts import Table, Tile
+from layertracer.reports._parts import Notice, Table, Tile
 from layertracer.reports._strips import draw_strip
 from layertracer.reports._wording import MIXERS_AND_DEPTH
 from layertracer.runs import TraceRecord
@@ -35,6 +35,17 @@ def render_text(record: TraceRecord, *, width: int = 80, color: bool = True, asc
     Returns:
         Several lines, the last one ended by a line feed.
     """
+    overview, use_color = build_overview(record), color and not os.environ.get("NO_COLOR")
+    return print_blocks(
+        lambda columns: _blocks(overview, width=columns, color=use_color, ascii_only=ascii_only),
+        width=width,
+        color=color,
+        ascii_only=ascii_only,
+    )
+
+
+def print_blocks(blocks: Callable[[int], Iterable[Text]], *, width: int, color: bool, ascii_only: bool) -> str:
+    """Blocks of text, made for the number of columns that there are, as lines."""
     use_color = color and not os.environ.get("NO_COLOR")
     console = Console(
         file=io.StringIO(),
@@ -49,7 +60,7 @@ def render_text(record: TraceRecord, *, width: int = 80, color: bool = True, asc
         emoji=False,
     )
     with console.capture() as capture:
-        for block in _blocks(build_overview(record), width=console.width, color=use_color, ascii_only=ascii_only):
+        for block in blocks(console.width):
             console.print(block)
     text = "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
     return _to_ascii(text) if ascii_only else text
@@ -59,9 +70,7 @@ def _blocks(overview: Overview, *, width: int, color: bool, ascii_only: bool) ->
     yield Text.assemble((overview.model, "bold"), " on ", (overview.task, "bold"))
     yield Text(" · ".join(overview.anatomy), style="dim")
     yield Text.assemble(("Self-check ", "bold"), overview.self_check)
-    for notice in overview.notices:
-        label = "" if notice.title in ("Note", "Warning") else f"{notice.title}. "
-        yield Text(f"{notice.level.upper()}: {label}{notice.text}", style=_LEVEL_STYLES[notice.level])
+    yield from draw_notices(overview.notices)
     if not overview.tiles:
         yield Text("\n" + "".join(phrase.text for phrase in overview.sentence))
         return
@@ -74,13 +83,20 @@ def _blocks(overview: Overview, *, width: int, color: bool, ascii_only: bool) ->
     yield Text.assemble(("Sensitivity ", "bold"), overview.sensitivity)
     if overview.by_mixer is not None:
         yield Text()
-        yield from _draw_table(overview.by_mixer, width=width)
+        yield from draw_table(overview.by_mixer, width=width)
         yield Text(MIXERS_AND_DEPTH, style="dim")
     yield Text()
     yield Text.assemble(*((phrase.text, "bold" if phrase.strong else "") for phrase in overview.sentence))
 
 
-def _draw_table(table: Table, *, width: int) -> Iterator[Text]:
+def draw_notices(notices: Iterable[Notice]) -> Iterator[Text]:
+    """What a reader must see before the numbers."""
+    for notice in notices:
+        label = "" if notice.title in ("Note", "Warning") else f"{notice.title}. "
+        yield Text(f"{notice.level.upper()}: {label}{notice.text}", style=_LEVEL_STYLES[notice.level])
+
+
+def draw_table(table: Table, *, width: int) -> Iterator[Text]:
     """Rows under their heads where they fit, else one paragraph a row."""
     lines = [table.columns, *table.rows]
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(table.columns))]

@@ -102,11 +102,18 @@ function fit(figure, width) {
   return figure;
 }
 
+// A legend below the figure gets the height that it turned out to need: how its entries wrap is Plotly's matter.
+function makeLegendRoom(element, height, bottom) {
+  const legend = element.querySelector(".legend");
+  const room = legend ? Math.ceil(legend.getBBox().height) + 8 : 0;
+  return Plotly.relayout(element, { height: height + room, "margin.b": bottom + room });
+}
+
 // In a narrow window the legend goes below, and colour bars, which would run into titles, go.
 function simplify(figure) {
   const { data, layout } = figure;
   for (const trace of data) if (trace.colorbar) trace.showscale = false;
-  if (layout.showlegend) {
+  if (layout.showlegend && !figure.legend_below) {
     layout.legend = { ...layout.legend, x: 0, xanchor: "left", y: 0, yref: "container", yanchor: "bottom" };
     layout.margin.b += 34;
     layout.height += 34;
@@ -141,7 +148,9 @@ function drawFigure(id, forPrint = isPrinting()) {
   const drawn = typeof source === "function" ? source(width) : labelRows(source);
   const figure = fit(prepare(drawn, readPalette()), width);
   figure.data.push(...figure.data.filter((trace) => trace.texttemplate).map(cellTexts));
-  return Plotly.react(element, figure.data, figure.layout, CONFIG);
+  const { height, margin } = figure.layout;
+  const shown = Plotly.react(element, figure.data, figure.layout, CONFIG);
+  return figure.legend_below ? shown.then(() => makeLegendRoom(element, height, margin.b)) : shown;
 }
 
 const drawAll = (forPrint) => Promise.all([...sources.keys()].map((id) => drawFigure(id, forPrint)));
