@@ -8,7 +8,15 @@ import pytest
 import transformers
 
 from tests.architectures.conformance import FULL, QUICK, Extent, Verdict, examine
-from tests.architectures.conformance_cases import MECHANISMS, REFUSED, VARIANTS, Case, all_cases, default_cases
+from tests.architectures.conformance_cases import (
+    MECHANISMS,
+    NOT_SHARED,
+    REFUSED,
+    VARIANTS,
+    Case,
+    all_cases,
+    default_cases,
+)
 from tests.architectures.conformance_page import PAGE, differences, page_of, transformers_of
 from tests.architectures.families import FAMILIES
 
@@ -47,6 +55,15 @@ def test_a_family_of_every_mechanism_is_named_rightly(case: Case) -> None:
 def test_every_family_is_read_rightly(case: Case) -> None:
     """Layers, readouts, divergences and sites are the oracles', or the model is refused: none is silently wrong."""
     check_numbers(verdict_of(case, FULL))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in all_cases() if not case.encoder_decoder], ids=label)
+def test_every_decoder_shares_prefixes_or_is_known_not_to(case: Case) -> None:
+    """Prompts that begin alike are read on from what the model remembers, except in families that are written down."""
+    verdict = verdict_of(case, FULL)
+    if verdict.refusal is None and case not in VARIANTS:
+        assert bool(verdict.not_shared) == (case.name in NOT_SHARED), verdict.not_shared
 
 
 @pytest.mark.slow
