@@ -115,31 +115,19 @@ REFUSED: Mapping[str, Refusal] = MappingProxyType(
 # Decoders whose prompts do not go on from a prefix that they share; all others do.
 NOT_SHARED = frozenset(
     {
-        "axk2",  # this and the next four choose the tokens that they attend to anew where they go on
-        "deepseek_v32",
-        "dots3_note",
-        "dots3_note_text",
-        "glm_moe_dsa",
-        "bart",  # this and the next eight expect an encoder's half in their cache
-        "bigbird_pegasus",
-        "blenderbot",
-        "blenderbot-small",
-        "marian",
-        "mbart",
-        "mvp",
-        "pegasus",
-        "plbart",
-        "cpmant",  # this and the next have several entries of the stream for a token
-        "prophetnet",
-        "hy_v4",  # rounding decides which tokens it attends to: 2e-5 bits, where 1e-5 are allowed
-        "inkling2_text",  # by the plain method
-        "moshi",  # its cache is as long as its window, whatever was read
-        "openai-gpt",  # this and the next two return no cache
-        "recurrent_gemma",
-        "xlnet",
-        "qwen4_exp",  # this and the next remember n-grams of one length alone
-        "qwen4_exp_text",
-        "xlstm",  # its states cannot be repeated for more rows
+        # What they remember does not give the same.
+        *("axk2", "deepseek_v32", "dots3_note", "dots3_note_text", "glm_moe_dsa", "moshi"),
+        # The same but for rounding, which decides more in it: 2e-5 bits, where 1e-5 are allowed.
+        "hy_v4",
+        # They cannot be run with a cache of their own, or go on from one with more rows.
+        *("bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "marian", "mbart", "mvp", "pegasus", "plbart"),
+        *("qwen4_exp", "qwen4_exp_text", "xlstm"),
+        # They return no cache.
+        *("openai-gpt", "recurrent_gemma", "xlnet"),
+        # Several entries of the stream for a token.
+        *("cpmant", "prophetnet"),
+        # By the plain method.
+        "inkling2_text",
     }
 )
 
