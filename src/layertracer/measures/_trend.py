@@ -149,6 +149,7 @@ def scaling_slope(log_values: Float[np.ndarray, "*batch group"], groups: SizeGro
         denominator += (centred**2).sum(axis=-1)
     slope = np.full(numerator.shape, np.nan)
     np.divide(numerator, denominator, out=slope, where=denominator > ROUNDING)
+    slope[np.abs(slope) <= ROUNDING] = 0.0  # what rounding leaves of equal values
     return slope
 
 
