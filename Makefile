@@ -6,7 +6,7 @@
 #   make check      lint, format, types, floors, generated docs, doctests
 #   make docs       write the generated pages of docs/
 #   make architectures   hold every text family of Transformers against oracles; write docs/architectures.md
-#   make bench      time LayerTracer beside its peers, three quarters of an hour (make bench BENCH="--resume")
+#   make bench      time LayerTracer beside its peers, an hour (make bench BENCH="--resume")
 #   make bench-quick    the same with smaller jobs, some ten minutes
 #   make format     let ruff put the code in order
 #   make clean      remove what was built and set up

@@ -121,7 +121,7 @@ def _size(name: str, n_prompts: int, n_shared: int, n_own: int, *, rounds: int, 
     )
 
 
-# The peers need minutes for each of the larger jobs, hence few rounds there: all of it takes three quarters of an hour.
+# The peers need minutes for each of the larger jobs, hence few rounds there: all of it takes an hour.
 FULL = (
     _size("one-prompt", 1, 0, 16, rounds=5),
     _size("eight-prompts", 8, 0, 22, rounds=3),
