@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from layertracer import load_run
 
 COMMAND = (sys.executable, "-m", "layertracer")
@@ -20,6 +22,7 @@ def _environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "60"}
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_keeps_what_is_finished(tiny: Path, tmp_path: Path) -> None:
     """After Ctrl-C the finished prompts are saved and reported, standard output is whole JSON, and the code is 130."""
     task = tmp_path / "many.jsonl"

@@ -90,6 +90,7 @@ def test_a_run_that_cannot_be_saved_is_rescued(
         trace.save(tmp_path / "run")
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interrupts_are_ignored_for_a_moment() -> None:
     """A Ctrl-C while a run is saved does not stop it; afterwards Ctrl-C works again."""
     with ignoring_interrupts():
