@@ -19,6 +19,7 @@ _QUIET_OPTIONS: Mapping[str, Any] = {
     "use_cache": False,  # a cache is state between calls; it is used only where it is the point
     "output_hidden_states": False,
     "output_attentions": False,
+    "output_router_logits": False,  # a term of the loss is made of them, over the rows that the batch began with
 }
 
 
@@ -96,6 +97,7 @@ def find_call(module: nn.Module) -> ModelCall:
     if takes_any and hasattr(module, "config") and _SOURCE in parameters:
         # Hugging Face forwards hand unknown keywords down to where they are understood.
         known["use_cache"] = False
+        known |= {name: False for name in _QUIET_OPTIONS if getattr(module.config, name, False) is True}
     has_encoder = _SOURCE in parameters and _TRACED in parameters
     own_name = _SOURCE if _SOURCE in parameters else None
     return ModelCall(

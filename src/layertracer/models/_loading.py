@@ -112,7 +112,7 @@ def _load(name_or_path: str | os.PathLike[str], request: _Request) -> LoadedPart
             "hub id."
         )
     if embedded is not None:
-        return _load_gguf(find_embedded(embedded), request, name=embedded, source="embedded")
+        return _load_embedded(embedded, request)
     if name and os.path.isdir(path):  # unlike path.is_dir(), no error for a name that is too long for a file
         return _load_folder(path, request)
     if name and os.path.exists(path):
@@ -120,6 +120,14 @@ def _load(name_or_path: str | os.PathLike[str], request: _Request) -> LoadedPart
     if is_local:
         raise _no_such_path(path)
     return _load_from_hub(name, request)
+
+
+def _load_embedded(name: str, request: _Request) -> LoadedParts:
+    """A model that comes with a package: one file, or a checkpoint's folder."""
+    place = find_embedded(name)
+    if place.is_file():
+        return _load_gguf(place, request, name=name, source="embedded")
+    return replace(_load_folder(place, request), name=name, source="embedded")
 
 
 def _looks_like_a_path(name: str) -> bool:

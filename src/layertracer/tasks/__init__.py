@@ -1,6 +1,6 @@
 """Prompts: built-in tasks, loaders for files, few-shot prompts, and their tokens. No torch."""
 
-from layertracer.tasks._builtin import list_tasks
+from layertracer.tasks._builtin import builtin_pairs, list_tasks
 from layertracer.tasks._encode import EncodedTask, encode_samples
 from layertracer.tasks._load import load_task
 from layertracer.tasks._show import show_tokens
@@ -12,6 +12,7 @@ __all__ = [
     "Task",
     "TaskInfo",
     "Tokenizer",
+    "builtin_pairs",
     "encode_samples",
     "list_tasks",
     "load_task",

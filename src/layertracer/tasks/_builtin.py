@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
+from layertracer._errors import UnknownNameError
 from layertracer.tasks._material import Material, Pair, hash_content
 from layertracer.tasks._task import TaskInfo
 
@@ -29,6 +30,24 @@ def read_builtin(name: str) -> Material:
     return Material(
         sha256=hash_content(content), pairs=tuple(Pair(input=before, output=after) for before, after in cells)
     )
+
+
+def builtin_pairs(name: str) -> tuple[tuple[str, str], ...]:
+    """The pairs of a built-in task, in the order of its file.
+
+    Args:
+        name: A name out of `list_tasks`.
+
+    Raises:
+        UnknownNameError: If there is no such task; the message names near matches.
+
+    Example:
+        >>> builtin_pairs("antonym")[0]
+        ('able', 'unable')
+    """
+    if name not in BUILTIN_NAMES:
+        raise UnknownNameError.among("task", name, BUILTIN_NAMES)
+    return tuple((pair.input, pair.output) for pair in read_builtin(name).pairs)
 
 
 def list_tasks() -> tuple[TaskInfo, ...]:

@@ -1,0 +1,33 @@
+"""Small trained models of every mixer: their corpus, their training, their checkpoints."""
+
+from layertracer.miniatures._corpus import Batch, draw_batch, draw_document
+from layertracer.miniatures._data_card import write_data_card
+from layertracer.miniatures._families import EMBEDDED, FAMILIES, Family, Miniature, list_miniatures
+from layertracer.miniatures._make import FAST, FULL, find_miniature, make_miniatures
+from layertracer.miniatures._questions import Question, Questionnaire, write_questionnaires, write_samples
+from layertracer.miniatures._training import Recipe, Trained, train
+from layertracer.miniatures._vocabulary import make_tokenizer
+
+__all__ = [
+    "EMBEDDED",
+    "FAMILIES",
+    "FAST",
+    "FULL",
+    "Batch",
+    "Family",
+    "Miniature",
+    "Question",
+    "Questionnaire",
+    "Recipe",
+    "Trained",
+    "draw_batch",
+    "draw_document",
+    "find_miniature",
+    "list_miniatures",
+    "make_miniatures",
+    "make_tokenizer",
+    "train",
+    "write_data_card",
+    "write_questionnaires",
+    "write_samples",
+]

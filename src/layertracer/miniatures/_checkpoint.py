@@ -1,0 +1,113 @@
+"""A trained miniature on disk, as Transformers loads it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from layertracer._errors import UsageError
+from layertracer.miniatures._card import write_card
+from layertracer.miniatures._evaluation import Score, evaluate
+from layertracer.miniatures._families import FAMILIES, Miniature
+from layertracer.miniatures._questions import Questionnaire
+from layertracer.miniatures._training import Recipe, Trained
+from layertracer.miniatures._vocabulary import make_tokenizer
+
+RECORD = "training.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where a checkpoint comes from.
+
+    Attributes:
+        command: The command line that made it.
+        machine: Processor architecture and operating system.
+        versions: Versions of Python and of the packages that matter.
+    """
+
+    command: str
+    machine: str
+    versions: dict[str, str]
+
+
+def describe_here(command: str) -> Provenance:
+    """This machine and these packages."""
+    import transformers
+
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}
+    return Provenance(command=command, machine=f"{platform.machine()}, {platform.system()}", versions=versions)
+
+
+def save_checkpoint(
+    trained: Trained,
+    folder: Path,
+    *,
+    miniature: Miniature,
+    recipe: Recipe,
+    questionnaires: Sequence[Questionnaire],
+    provenance: Provenance,
+) -> dict[str, Any]:
+    """Writes the folder of a trained miniature: weights in bfloat16, tokenizer, card and record.
+
+    What is stated about the miniature is measured on the weights as they are stored.
+
+    Args:
+        trained: The miniature.
+        folder: Where to; replaced if it is there and holds a miniature.
+        miniature: Which one it is.
+        recipe: How it was trained.
+        questionnaires: What it is asked.
+        provenance: Command, machine and versions.
+
+    Returns:
+        The record, as `training.json` has it.
+
+    Raises:
+        UsageError: If the folder holds something else.
+    """
+    from transformers import AutoModelForCausalLM
+
+    if folder.exists() and not (folder / RECORD).is_file():
+        raise UsageError(f"{folder} is there and holds no miniature. Name a folder that is not there yet.")
+    beside = folder.with_name(folder.name + ".part")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    module: Any = trained.module.to("cpu")
+    module.to(torch.bfloat16).save_pretrained(beside)
+    make_tokenizer().save_pretrained(beside)
+    stored = AutoModelForCausalLM.from_pretrained(beside, dtype=torch.float32).eval()
+    record = _make_record(
+        trained, evaluate(stored, questionnaires), miniature=miniature, recipe=recipe, provenance=provenance
+    )
+    record["n_parameters"] = sum(parameter.numel() for parameter in stored.parameters())
+    (beside / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (beside / "README.md").write_text(write_card(record), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(beside, folder)
+    return record
+
+
+def _make_record(
+    trained: Trained, scores: Sequence[Score], *, miniature: Miniature, recipe: Recipe, provenance: Provenance
+) -> dict[str, Any]:
+    """Everything about a miniature that its weights do not say."""
+    return {
+        **asdict(miniature),
+        "description": FAMILIES[miniature.family].description,
+        "recipe": asdict(recipe),
+        **asdict(provenance),
+        "cpu_s": round(trained.cpu_s, 1),
+        "losses": [
+            {name: round(value, 4) for name, value in asdict(point).items()} for point in trained.losses
+        ],
+        "scores": [asdict(score) for score in scores],
+    }

@@ -1,0 +1,163 @@
+"""The five kinds of documents, each longer than is asked for and cut by whoever reads it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import TypeAlias
+
+from layertracer.miniatures import _words
+from layertracer.miniatures._relations import KNOWN_RELATIONS, RELATIONS, Line, draw_lines, free_words, known_pairs
+
+Token: TypeAlias = "tuple[str, bool]"
+"""A word, and whether what stands before it determines it."""
+
+TEMPLATES = (
+    "{x} -> {y} \n",
+    "{x} : {y} \n",
+    "{x} = {y} \n",
+    "{x} , {y} ;",
+    "{x} becomes {y} .",
+    "Q {x} A {y} \n",
+    "in {x} out {y} \n",
+)
+"""How training writes the lines of few-shot prompts; the first, which is the built-in tasks', 40 times in 100."""
+
+HELD_OUT_TEMPLATES = ("{x} | {y} \n", "{x} means {y} ;", "{x} ? {y} .")
+"""Templates of words and symbols that are known, in an order that training never shows."""
+
+FACTS = {
+    "antonym": ("the opposite of {x} is {y} .", "{x} but opposite {y} ."),
+    "synonym": ("{x} means the same as {y} .", "{x} is a word for {y} ."),
+    "country-capital": ("the capital of {x} is {y} .", "{x} has the capital city {y} ."),
+    "present-past": ("the past form of {x} is {y} .", "they {x} and yesterday they {y} ."),
+    "singular-plural": ("the plural of {x} is {y} .", "one {x} but many {y} ."),
+}
+"""Sentences that state a pair of a built-in task."""
+
+RECALL_FORMS = (("=", ",", "?"), (":", ";", "|"), ("is", "and", "->"))
+"""Sign between a key and its value, sign between pairs, sign behind a key that is asked for."""
+
+_ARITHMETIC_LIMIT = 20
+_DISTRACTION = 0.15
+_RELATION_WEIGHTS = (5, 5, 2, 3, 3, 5, 2, 4, 4)
+
+
+def write_line(template: str, line: Line, *, determined: bool) -> list[Token]:
+    """One line in a template; the answer counts as determined where the lines before it say what is asked."""
+    return [token for word in template.split(" ") for token in _fill(word, line, determined=determined)]
+
+
+def _fill(word: str, line: Line, *, determined: bool) -> list[Token]:
+    if word == "{x}":
+        return [(part, False) for part in line[0]]
+    return [(line[1], determined)] if word == "{y}" else [(word, determined)]
+
+
+def write_few_shot(rng: random.Random, n_tokens: int) -> Iterator[Token]:
+    """Lines of one relation in one template; sometimes a sentence stands between two of them."""
+    relation = rng.choices(RELATIONS, _RELATION_WEIGHTS)[0]
+    template = TEMPLATES[0] if rng.random() < 0.4 else rng.choice(TEMPLATES[1:])
+    lines = draw_lines(relation, n_tokens // 4 + 1, rng=rng)
+    distracted = rng.randrange(1, 6) if rng.random() < _DISTRACTION else 0
+    for index, line in enumerate(lines):
+        if index and index == distracted:
+            yield from chain(_write_sentence(rng), [(_words.NEWLINE, False)])
+        yield from write_line(template, line, determined=index > 0)
+
+
+def write_facts(rng: random.Random, n_tokens: int) -> Iterator[Token]:
+    """Sentences that state pairs of all built-in tasks, those held out of few-shot prompts among them."""
+    del n_tokens
+    weights = _RELATION_WEIGHTS[: len(KNOWN_RELATIONS)]
+    while True:
+        relation = rng.choices(KNOWN_RELATIONS, weights)[0]
+        split = known_pairs(relation)
+        # Held-out pairs are stated more often: few-shot prompts teach the others beside.
+        pool = split.held_out if rng.random() < 0.3 else split.seen
+        yield from write_line(rng.choice(FACTS[relation]), rng.choice(pool), determined=True)
+
+
+def write_recall(rng: random.Random, n_tokens: int) -> Iterator[Token]:
+    """Keys with values, then keys that ask for them; then new ones."""
+    del n_tokens
+    while True:
+        form = rng.choice(RECALL_FORMS)
+        bindings = draw_bindings(rng, rng.randint(2, 6))
+        yield from write_bindings(bindings, form)
+        for key, value in rng.sample(bindings, len(bindings)):
+            yield from ((key, False), (form[2], True), (value, True), (_words.NEWLINE, True))
+
+
+def draw_bindings(rng: random.Random, n: int, *, held_out: bool = False) -> list[tuple[str, str]]:
+    """Keys with values, all different."""
+    words = rng.sample(free_words(held_out=held_out), 2 * n)
+    return list(zip(words[:n], words[n:], strict=True))
+
+
+def write_bindings(bindings: list[tuple[str, str]], form: tuple[str, str, str]) -> Iterator[Token]:
+    """Keys with their values, in the signs of one form."""
+    for index, (key, value) in enumerate(bindings):
+        last = index == len(bindings) - 1
+        yield from ((key, False), (form[0], True), (value, False), (_words.NEWLINE if last else form[1], False))
+
+
+def write_arithmetic(rng: random.Random, n_tokens: int) -> Iterator[Token]:
+    """Sums and differences up to 40, one a line; sums held out by `is_held_out_sum` are left out."""
+    del n_tokens
+    while True:
+        a, b = rng.randint(0, _ARITHMETIC_LIMIT), rng.randint(0, _ARITHMETIC_LIMIT)
+        if not is_held_out_sum(a, b):
+            yield from write_sum(a, b, sign="+")
+        yield from write_sum(a + b, b, sign="-")
+
+
+def is_held_out_sum(a: int, b: int) -> bool:
+    """Whether training leaves this sum out: one in eleven."""
+    return (3 * a + 5 * b) % 11 == 0
+
+
+def write_sum(a: int, b: int, *, sign: str) -> list[Token]:
+    """One sum or difference, which must lie between 0 and 40."""
+    result = a + b if sign == "+" else a - b
+    return [(str(a), False), (sign, False), (str(b), False), ("=", True), (str(result), True), (_words.NEWLINE, True)]
+
+
+def write_sentences(rng: random.Random, n_tokens: int) -> Iterator[Token]:
+    """Sentences whose verb agrees with its noun, past a noun of either number."""
+    del n_tokens
+    while True:
+        yield from _write_sentence(rng)
+
+
+def _write_sentence(rng: random.Random) -> list[Token]:
+    subject, number = write_subject(rng)
+    verb = rng.choice(_words.VERBS)[number]
+    return [*subject, (verb, True), (rng.choice(_words.ADVERBS), False), (".", True)]
+
+
+def write_subject(rng: random.Random) -> tuple[list[Token], int]:
+    """A subject with a distracting noun behind it, and 0 where its verb is singular, 1 where it is plural."""
+    noun, number = _draw_noun(rng)
+    tokens = [("the", False), (noun, False)]
+    if rng.random() < 0.6:
+        other, _ = _draw_noun(rng)
+        tokens += [(rng.choice(_words.PREPOSITIONS), False), ("the", True), (other, False)]
+    return tokens, number
+
+
+def _draw_noun(rng: random.Random) -> tuple[str, int]:
+    (singular,), plural = rng.choice(known_pairs("singular-plural").seen)
+    number = rng.randrange(2)
+    return (singular, plural)[number], number
+
+
+KINDS: dict[str, tuple[int, Callable[[random.Random, int], Iterator[Token]]]] = {
+    "few-shot": (50, write_few_shot),
+    "facts": (16, write_facts),
+    "recall": (20, write_recall),
+    "arithmetic": (5, write_arithmetic),
+    "sentences": (9, write_sentences),
+}
+"""Kinds of documents by name: how many in a hundred, and how one is written."""

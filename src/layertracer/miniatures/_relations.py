@@ -1,0 +1,116 @@
+"""What is asked in few-shot prompts: pairs that must be known, and rules that must be seen."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TypeAlias
+
+from layertracer.miniatures import _words
+from layertracer.tasks import builtin_pairs
+
+Line: TypeAlias = "tuple[tuple[str, ...], str]"
+"""The words of an input, and its answer."""
+
+KNOWN_RELATIONS = ("antonym", "synonym", "country-capital", "present-past", "singular-plural")
+"""Relations whose pairs are the built-in tasks'."""
+RULES = ("copy", "next", "first", "last")
+"""Relations that hold for any words (`next`: for the members of a few sequences)."""
+RELATIONS = (*KNOWN_RELATIONS, *RULES)
+
+_HELD_OUT_SHARE = 0.1
+_LIST_LENGTHS = (2, 3, 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Two parts of the same things.
+
+    Attributes:
+        seen: What training may use in few-shot prompts and in recall.
+        held_out: What it may not use there.
+    """
+
+    seen: tuple[Line, ...] = field(repr=False)
+    held_out: tuple[Line, ...] = field(repr=False)
+
+
+@cache
+def known_pairs(relation: str) -> Split:
+    """The pairs of a built-in task, of which one tenth is held out of the few-shot prompts of training.
+
+    Held-out pairs are still learnt, from sentences: a prompt about one asks for knowledge through a format in which
+    the pair never stood. Both directions of a symmetric pair stay on one side. Names of several words are left out.
+
+    Args:
+        relation: One of `KNOWN_RELATIONS`.
+    """
+    pairs = [(a, b) for a, b in builtin_pairs(relation) if " " not in a + b and "-" not in a + b and "'" not in a + b]
+    keys = sorted({min(a, b) for a, b in pairs})
+    held_out = set(_draw_tenth(keys, f"pairs of {relation}"))
+    lines: tuple[list[Line], list[Line]] = ([], [])
+    for a, b in pairs:
+        lines[min(a, b) in held_out].append(((a,), b))
+    return Split(seen=tuple(lines[0]), held_out=tuple(lines[1]))
+
+
+@cache
+def content_words() -> tuple[str, ...]:
+    """All words of the built-in tasks that the miniatures know, sorted."""
+    known = (known_pairs(relation) for relation in KNOWN_RELATIONS)
+    return tuple(sorted({word for split in known for line in (*split.seen, *split.held_out) for word in _all(line)}))
+
+
+@cache
+def held_out_words() -> frozenset[str]:
+    """Words that training never copies and never has to recall: a tenth of `content_words`."""
+    return frozenset(_draw_tenth(content_words(), "words"))
+
+
+@cache
+def free_words(*, held_out: bool) -> tuple[str, ...]:
+    """The words that rules are shown on."""
+    return tuple(word for word in content_words() if (word in held_out_words()) == held_out)
+
+
+@cache
+def sequences() -> tuple[Line, ...]:
+    """Every member of a sequence with the one that follows."""
+    runs = (_words.NUMBERS, _words.LETTERS, _words.DAYS, _words.MONTHS)
+    return tuple(((a,), b) for run in runs for a, b in zip(run, run[1:], strict=False))
+
+
+def draw_lines(relation: str, n: int, *, rng: random.Random, held_out: bool = False) -> list[Line]:
+    """Different lines of one relation, in random order.
+
+    Args:
+        relation: One of `RELATIONS`.
+        n: Number of lines; fewer come back where there are fewer.
+        rng: Source of randomness.
+        held_out: Whether to draw what training does not show: held-out pairs, or rules on held-out words. `next` has
+            nothing held out.
+    """
+    if relation in KNOWN_RELATIONS:
+        split = known_pairs(relation)
+        pool = split.held_out if held_out else split.seen
+        return rng.sample(pool, min(n, len(pool)))
+    if relation == "next":
+        return rng.sample(sequences(), n)
+    words = free_words(held_out=held_out)
+    if relation == "copy":
+        return [((word,), word) for word in rng.sample(words, n)]
+    length = rng.choice(_LIST_LENGTHS)
+    lists = [tuple(rng.sample(words, length)) for _ in range(n)]
+    return [(words_of, words_of[0 if relation == "first" else -1]) for words_of in lists]
+
+
+def _draw_tenth(items: Iterable[str], of_what: str) -> list[str]:
+    """One tenth, the same at every call: part of the definition of the corpus, whatever the seed of the data."""
+    pool = list(items)
+    return random.Random(f"held out: {of_what}").sample(pool, round(_HELD_OUT_SHARE * len(pool)))
+
+
+def _all(line: Line) -> tuple[str, ...]:
+    return (*line[0], line[1])
