@@ -8,6 +8,8 @@
 #   make architectures   hold every text family of Transformers against oracles; write docs/architectures.md
 #   make bench      time LayerTracer beside its peers, an hour (make bench BENCH="--resume")
 #   make bench-quick    the same with smaller jobs, some ten minutes
+#   make miniatures train the miniatures that are not there yet, hours (make miniatures FAST=1: a few steps of each)
+#   make study      trace and compare the miniatures; write docs/miniatures.md
 #   make format     let ruff put the code in order
 #   make clean      remove what was built and set up
 #
@@ -34,7 +36,7 @@ unexport PYTHONHOME
 
 .DELETE_ON_ERROR:
 .PHONY: setup demo test test-all check lint types floors docs-check doctests docs architectures format clean \
-	bench bench-quick bench-setup bench-baseline
+	bench bench-quick bench-setup bench-baseline miniatures study
 
 setup: $(STAMPS)/package $(STAMPS)/demo-model
 
@@ -79,6 +81,21 @@ docs: setup
 # Every family that the installed Transformers registers, some ten minutes; not part of `check`.
 architectures: setup
 	$(BIN)/python scripts/make_architectures.py
+
+# One thread a training: two trainings side by side (make miniatures NAMES="moe sliding") use two cores better than one
+# training with two threads. What was stopped goes on from build/miniatures.
+miniatures study: export OMP_NUM_THREADS = 1
+
+miniatures: setup
+ifdef FAST
+	$(BIN)/python -m layertracer.miniatures $(NAMES) --fast --out build/miniatures/fast
+else
+	$(BIN)/python -m layertracer.miniatures $(NAMES) --out miniatures --embedded src/layertracer/models/miniatures \
+		--state build/miniatures
+endif
+
+study: setup
+	$(BIN)/python -m study $(STUDY)
 
 bench: bench-setup
 	$(BIN)/python -m benchmarks $(BENCH)

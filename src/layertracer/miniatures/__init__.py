@@ -1,8 +1,9 @@
 """Small trained models of every mixer: their corpus, their training, their checkpoints."""
 
+from layertracer.miniatures._build import build_untrained
 from layertracer.miniatures._corpus import Batch, draw_batch, draw_document
 from layertracer.miniatures._data_card import write_data_card
-from layertracer.miniatures._families import EMBEDDED, FAMILIES, Family, Miniature, list_miniatures
+from layertracer.miniatures._families import EMBEDDED, FAMILIES, SCALED, Family, Miniature, list_miniatures
 from layertracer.miniatures._make import FAST, FULL, find_miniature, make_miniatures
 from layertracer.miniatures._questions import Question, Questionnaire, write_questionnaires, write_samples
 from layertracer.miniatures._training import Recipe, Trained, train
@@ -13,6 +14,7 @@ __all__ = [
     "FAMILIES",
     "FAST",
     "FULL",
+    "SCALED",
     "Batch",
     "Family",
     "Miniature",
@@ -20,6 +22,7 @@ __all__ = [
     "Questionnaire",
     "Recipe",
     "Trained",
+    "build_untrained",
     "draw_batch",
     "draw_document",
     "find_miniature",

@@ -43,7 +43,11 @@ def describe_here(command: str) -> Provenance:
     """This machine and these packages."""
     import transformers
 
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__.partition("+")[0],  # without the name of a build
+        "transformers": transformers.__version__,
+    }
     return Provenance(command=command, machine=f"{platform.machine()}, {platform.system()}", versions=versions)
 
 

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 from layertracer.miniatures._corpus import OPEN_WEIGHT, draw_document
-from layertracer.miniatures._documents import FACTS, HELD_OUT_TEMPLATES, KINDS, RECALL_FORMS, TEMPLATES, is_held_out_sum
+from layertracer.miniatures._documents import DEFAULT_TEMPLATE, FACTS, HELD_OUT_TEMPLATES, KINDS, LABELS, RECALL_FORMS, draw_template, is_held_out_sum
 from layertracer.miniatures._relations import (
     KNOWN_RELATIONS,
     RULES,
@@ -57,7 +57,9 @@ for any word.
 Held-out pairs stand in sentences only ("{fact}"), held-out words are never copied nor recalled in training. Sums: {n_held_out_sums} of
 {n_sums} are held out.
 
-Templates in training: {templates}. Held out: {held_out_templates}. Forms of recall: {recall}.
+One line in three is written {default}, the others with a separator, an end and sometimes a word before drawn for
+each document, such as {templates}. Held out: {held_out_templates}. Lines that name their relation have its name before
+them: {label}. Forms of recall: {recall}.
 
 ## Samples
 
@@ -84,7 +86,9 @@ def write_data_card() -> str:
         fact=FACTS["antonym"][0].format(x="hot", y="cold"),
         n_held_out_sums=sum(is_held_out_sum(a, b) for a, b in terms),
         n_sums=len(terms),
-        templates=", ".join(_show(template) for template in TEMPLATES),
+        default=_show(DEFAULT_TEMPLATE),
+        templates=", ".join(_show(template) for template in _draw_templates(3)),
+        label=f"`{LABELS['antonym']} hot -> cold`",
         held_out_templates=", ".join(_show(template) for template in HELD_OUT_TEMPLATES),
         recall=", ".join(f"`red {a} dog {b} … {c}`" for a, b, c in RECALL_FORMS),
         samples="\n".join(_show_samples(length)),
@@ -117,6 +121,12 @@ def _show_samples(length: int) -> list[str]:
         words = [word for word, _ in draw_document(rng, length, kind=kind)]
         rows.append(f"**{kind}**\n\n```text\n{' '.join(words).replace(' ' + chr(10) + ' ', chr(10)).rstrip()}\n```\n")
     return rows
+
+
+def _draw_templates(n: int) -> list[str]:
+    rng = random.Random("data card, templates")
+    drawn = (draw_template(rng) for _ in range(100))
+    return list(dict.fromkeys(template for template in drawn if template != DEFAULT_TEMPLATE))[:n]
 
 
 def _show(template: str) -> str:

@@ -1,4 +1,4 @@
-"""The five kinds of documents, each longer than is asked for and cut by whoever reads it."""
+"""The kinds of documents, each longer than is asked for and cut by whoever reads it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,15 @@ from layertracer.miniatures._relations import KNOWN_RELATIONS, RELATIONS, Line, 
 Token: TypeAlias = "tuple[str, bool]"
 """A word, and whether what stands before it determines it."""
 
-TEMPLATES = (
-    "{x} -> {y} \n",
-    "{x} : {y} \n",
-    "{x} = {y} \n",
-    "{x} , {y} ;",
-    "{x} becomes {y} .",
-    "Q {x} A {y} \n",
-    "in {x} out {y} \n",
-)
-"""How training writes the lines of few-shot prompts; the first, which is the built-in tasks', 40 times in 100."""
+DEFAULT_TEMPLATE = "{x} -> {y} \n"
+"""The built-in tasks' own: one line of few-shot prompts in three is written so, the others as `draw_template` draws."""
 
-HELD_OUT_TEMPLATES = ("{x} | {y} \n", "{x} means {y} ;", "{x} ? {y} .")
-"""Templates of words and symbols that are known, in an order that training never shows."""
+_PREFIXES = ("Q", "in", "word", "one")
+_SEPARATORS = ("->", ":", "=", ",", "|", "?", "-", "becomes", "is", "as", "and", "for")
+_ENDS = (_words.NEWLINE, ";", ".")
+
+HELD_OUT_TEMPLATES = ("{x} | {y} \n", "{x} means {y} ;", "out {x} = {y} .")
+"""What training never shows: a known separator with another end, one of sentences, and a new word before the line."""
 
 FACTS = {
     "antonym": ("the opposite of {x} is {y} .", "{x} but opposite {y} ."),
@@ -36,31 +32,61 @@ FACTS = {
 }
 """Sentences that state a pair of a built-in task."""
 
+LABELS = {
+    "antonym": "opposite",
+    "synonym": "same",
+    "country-capital": "capital",
+    "present-past": "past",
+    "singular-plural": "plural",
+}
+"""Names of the relations, for lines that name what they state."""
+
 RECALL_FORMS = (("=", ",", "?"), (":", ";", "|"), ("is", "and", "->"))
 """Sign between a key and its value, sign between pairs, sign behind a key that is asked for."""
 
 _ARITHMETIC_LIMIT = 20
-_DISTRACTION = 0.15
+_SHARE_DEFAULT = 0.35
+_SHARE_PREFIXED = 0.25
+_SHARE_DISTRACTED = 0.15
+_SHARE_LABELLED = 0.5
+_SHARE_HELD_OUT = 0.25
 _RELATION_WEIGHTS = (5, 5, 2, 3, 3, 5, 2, 4, 4)
 
 
-def write_line(template: str, line: Line, *, determined: bool) -> list[Token]:
-    """One line in a template; the answer counts as determined where the lines before it say what is asked."""
-    return [token for word in template.split(" ") for token in _fill(word, line, determined=determined)]
+def draw_template(rng: random.Random) -> str:
+    """How the lines of one few-shot prompt are written: perhaps a word, the input, a separator, the answer, an end."""
+    if rng.random() < _SHARE_DEFAULT:
+        return DEFAULT_TEMPLATE
+    prefix = f"{rng.choice(_PREFIXES)} " if rng.random() < _SHARE_PREFIXED else ""
+    template = f"{prefix}{{x}} {rng.choice(_SEPARATORS)} {{y}} {rng.choice(_ENDS)}"
+    return DEFAULT_TEMPLATE if template in HELD_OUT_TEMPLATES else template
 
 
-def _fill(word: str, line: Line, *, determined: bool) -> list[Token]:
-    if word == "{x}":
-        return [(part, False) for part in line[0]]
-    return [(line[1], determined)] if word == "{y}" else [(word, determined)]
+def write_line(template: str, line: Line, *, determined: bool, known_template: bool | None = None) -> list[Token]:
+    """One line in a template.
+
+    Args:
+        template: With {x} and {y}; words are parted by single spaces.
+        line: What is stated.
+        determined: Whether what precedes determines the answer: other lines say what is asked.
+        known_template: Whether it determines the template's own words; as `determined` if None.
+    """
+    known = determined if known_template is None else known_template
+    tokens: list[Token] = []
+    for word in template.split(" "):
+        if word == "{x}":
+            tokens += [(part, False) for part in line[0]]
+        else:
+            tokens.append((line[1], determined) if word == "{y}" else (word, known))
+    return tokens
 
 
 def write_few_shot(rng: random.Random, n_tokens: int) -> Iterator[Token]:
     """Lines of one relation in one template; sometimes a sentence stands between two of them."""
     relation = rng.choices(RELATIONS, _RELATION_WEIGHTS)[0]
-    template = TEMPLATES[0] if rng.random() < 0.4 else rng.choice(TEMPLATES[1:])
+    template = draw_template(rng)
     lines = draw_lines(relation, n_tokens // 4 + 1, rng=rng)
-    distracted = rng.randrange(1, 6) if rng.random() < _DISTRACTION else 0
+    distracted = rng.randrange(1, 6) if rng.random() < _SHARE_DISTRACTED else 0
     for index, line in enumerate(lines):
         if index and index == distracted:
             yield from chain(_write_sentence(rng), [(_words.NEWLINE, False)])
@@ -68,15 +94,23 @@ def write_few_shot(rng: random.Random, n_tokens: int) -> Iterator[Token]:
 
 
 def write_facts(rng: random.Random, n_tokens: int) -> Iterator[Token]:
-    """Sentences that state pairs of all built-in tasks, those held out of few-shot prompts among them."""
+    """Pairs of all built-in tasks, those held out of few-shot prompts among them, with the relation's name."""
     del n_tokens
-    weights = _RELATION_WEIGHTS[: len(KNOWN_RELATIONS)]
+    template = draw_template(rng) if rng.random() < _SHARE_LABELLED else None
     while True:
-        relation = rng.choices(KNOWN_RELATIONS, weights)[0]
+        relation = rng.choices(KNOWN_RELATIONS, _RELATION_WEIGHTS[: len(KNOWN_RELATIONS)])[0]
         split = known_pairs(relation)
         # Held-out pairs are stated more often: few-shot prompts teach the others beside.
-        pool = split.held_out if rng.random() < 0.3 else split.seen
-        yield from write_line(rng.choice(FACTS[relation]), rng.choice(pool), determined=True)
+        pool = split.held_out if rng.random() < _SHARE_HELD_OUT else split.seen
+        how = rng.choice(FACTS[relation]) if template is None else f"{LABELS[relation]} {template}"
+        yield from write_line(how, rng.choice(pool), determined=True, known_template=False)
+
+
+def write_repetition(rng: random.Random, n_tokens: int) -> Iterator[Token]:
+    """Some words in a row, again and again."""
+    words = rng.sample(free_words(held_out=False), rng.randint(3, 10))
+    for turn in range(n_tokens):
+        yield from ((word, turn > 0) for word in words)
 
 
 def write_recall(rng: random.Random, n_tokens: int) -> Iterator[Token]:
@@ -154,10 +188,11 @@ def _draw_noun(rng: random.Random) -> tuple[str, int]:
 
 
 KINDS: dict[str, tuple[int, Callable[[random.Random, int], Iterator[Token]]]] = {
-    "few-shot": (50, write_few_shot),
-    "facts": (16, write_facts),
-    "recall": (20, write_recall),
+    "few-shot": (46, write_few_shot),
+    "facts": (18, write_facts),
+    "recall": (14, write_recall),
+    "repetition": (10, write_repetition),
     "arithmetic": (5, write_arithmetic),
-    "sentences": (9, write_sentences),
+    "sentences": (7, write_sentences),
 }
 """Kinds of documents by name: how many in a hundred, and how one is written."""

@@ -15,7 +15,7 @@ CONTEXT = 256
 _HEAD = 24
 _WINDOW = 8
 _WIDTHS: dict[Size, int] = {"S": 48, "M": 96, "L": 168}
-_ROTARY = {"rope_type": "default", "rope_theta": 1000.0, "partial_rotary_factor": 0.5}
+_ROTARY = {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 1.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ def _configure_sliding(size: Size) -> Any:
         use_sliding_window=True,
         sliding_window=_WINDOW,
         layer_types=["sliding_attention", "full_attention"] * (N_LAYERS // 2),
-        rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
+        rope_parameters={"rope_type": "default", "rope_theta": 100.0},
     )
 
 

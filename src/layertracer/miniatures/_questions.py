@@ -9,9 +9,9 @@ from itertools import chain
 from layertracer._types import Sample
 from layertracer.miniatures import _words
 from layertracer.miniatures._documents import (
+    DEFAULT_TEMPLATE,
     HELD_OUT_TEMPLATES,
     RECALL_FORMS,
-    TEMPLATES,
     Token,
     draw_bindings,
     is_held_out_sum,
@@ -48,7 +48,7 @@ class Questionnaire:
 
     Attributes:
         task: What is asked: a relation, "recall", "arithmetic" or "agreement".
-        novelty: "prompts" (pairs and templates of training, in prompts of their own), "pairs" (pairs, words or sums
+        novelty: "prompts" (pairs of training, in its commonest template, in prompts of their own), "pairs" (pairs, words or sums
             that training held out), or "templates" (templates that training held out).
         questions: The questions.
     """
@@ -102,7 +102,7 @@ def write_samples(task: str, *, n: int, seed: int = 0) -> tuple[Sample, ...]:
 
 def _ask_relation(rng: random.Random, task: str, novelty: str) -> Question:
     """Demonstrations and a query that shares no word with them."""
-    template = rng.choice(HELD_OUT_TEMPLATES) if novelty == "templates" else TEMPLATES[0]
+    template = rng.choice(HELD_OUT_TEMPLATES) if novelty == "templates" else DEFAULT_TEMPLATE
     query = draw_lines(task, 1, rng=rng, held_out=novelty == "pairs")[0]
     asked = {*query[0], query[1]}
     candidates = draw_lines(task, 4 * N_SHOT, rng=rng)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -76,13 +76,22 @@ class Trained:
 
 @dataclass(slots=True)
 class _Progress:
+    """How far a training is: finished steps, the loss curve, losses that are not in it yet, CPU seconds."""
+
     step: int
     losses: list[LossPoint]
+    pending: list[tuple[float, float]]
     cpu_s: float
 
 
 def train(
-    miniature: Miniature, recipe: Recipe, *, state_file: Path | None = None, device: str | torch.device = "cpu"
+    miniature: Miniature,
+    recipe: Recipe,
+    *,
+    state_file: Path | None = None,
+    save_every: int = _SAVE_EVERY,
+    on_step: Callable[[int], None] | None = None,
+    device: str | torch.device = "cpu",
 ) -> Trained:
     """Trains a miniature from its seed.
 
@@ -93,6 +102,8 @@ def train(
         miniature: Which one.
         recipe: Steps and sizes of batches.
         state_file: Where to keep what is needed to go on; read if it is there.
+        save_every: Number of steps after which that is written.
+        on_step: Called with the number of finished steps after each.
         device: Where to train.
     """
     module = build_untrained(miniature).to(device).train()
@@ -100,18 +111,18 @@ def train(
     optimisers = make_optimisers(module, schedule)
     progress = _restore(state_file, module, optimisers)
     with computing_in_one_chunk(), _flushing_denormals():
-        pending: list[tuple[float, float]] = []
         while progress.step < recipe.n_steps:
             started = time.process_time()
             set_rates(optimisers, schedule, progress.step)
-            pending.append(_take_step(module, optimisers, miniature, recipe, progress.step))
+            progress.pending.append(_take_step(module, optimisers, miniature, recipe, progress.step))
             progress.step += 1
             progress.cpu_s += time.process_time() - started
-            if len(pending) == _EVERY or progress.step == recipe.n_steps:
-                progress.losses.append(_summarise(pending, progress, miniature))
-                pending = []
-            if state_file is not None and progress.step % _SAVE_EVERY == 0:
+            if progress.step % _EVERY == 0 or progress.step == recipe.n_steps:
+                _extend_curve(progress, miniature)
+            if state_file is not None and progress.step % save_every == 0:
                 _keep(state_file, module, optimisers, progress)
+            if on_step is not None:
+                on_step(progress.step)
     return Trained(module=module.eval(), losses=tuple(progress.losses), cpu_s=progress.cpu_s)
 
 
@@ -148,11 +159,12 @@ def _mean_by_weight(losses: Tensor, weights: Tensor) -> tuple[float, float]:
     return float(losses[is_determined].mean()), float(losses[~is_determined].mean())
 
 
-def _summarise(pending: list[tuple[float, float]], progress: _Progress, miniature: Miniature) -> LossPoint:
-    """The point of the loss curve for some steps, which is logged too."""
-    determined, others = (sum(losses) / len(losses) for losses in zip(*pending, strict=True))
+def _extend_curve(progress: _Progress, miniature: Miniature) -> None:
+    """Adds the point of the last steps to the loss curve, and logs it."""
+    determined, others = (sum(losses) / len(losses) for losses in zip(*progress.pending, strict=True))
+    progress.losses.append(LossPoint(step=progress.step, loss_nats=determined, loss_open_nats=others))
+    progress.pending = []
     logger.info("%s, step %d: %.3f nats, %.0f CPU s", miniature.name, progress.step, determined, progress.cpu_s)
-    return LossPoint(step=progress.step, loss_nats=determined, loss_open_nats=others)
 
 
 def _keep(path: Path, module: nn.Module, optimisers: list[Any], progress: _Progress) -> None:
@@ -162,6 +174,7 @@ def _keep(path: Path, module: nn.Module, optimisers: list[Any], progress: _Progr
         "optimisers": [optimiser.state_dict() for optimiser in optimisers],
         "step": progress.step,
         "losses": [asdict(point) for point in progress.losses],
+        "pending": progress.pending,
         "cpu_s": progress.cpu_s,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,13 +186,13 @@ def _keep(path: Path, module: nn.Module, optimisers: list[Any], progress: _Progr
 def _restore(path: Path | None, module: nn.Module, optimisers: list[Any]) -> _Progress:
     """Puts back what `_keep` wrote; the beginning where there is nothing."""
     if path is None or not path.is_file():
-        return _Progress(step=0, losses=[], cpu_s=0.0)
+        return _Progress(step=0, losses=[], pending=[], cpu_s=0.0)
     state = torch.load(path, weights_only=True, map_location=next(module.parameters()).device)
     module.load_state_dict(state["module"])
     for optimiser, kept in zip(optimisers, state["optimisers"], strict=True):
         optimiser.load_state_dict(kept)
     losses = [LossPoint(**point) for point in state["losses"]]
-    return _Progress(step=state["step"], losses=losses, cpu_s=state["cpu_s"])
+    return _Progress(step=state["step"], losses=losses, pending=state["pending"], cpu_s=state["cpu_s"])
 
 
 @contextmanager

@@ -1,0 +1,120 @@
+"""What the data say of the two claims."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pandas as pd
+
+from study.findings import trained_labels
+from study.runs import SITES, TASKS
+from study.tables import interval, number, pick, share, signed, table
+
+_CLAIM_DEPTH, _CLAIM_SIZE = "deep_particles", "larger_is_more_robust"
+
+
+def describe_depth_claim(findings: pd.DataFrame) -> str:
+    """Claim 1: verdicts by task and criterion, and where each model's particle lies."""
+    rows = pick(findings, question="depth")
+    verdicts = rows[rows["part"].isin(["headline", "verdict"]) & rows["quantity"].str.startswith(_CLAIM_DEPTH)]
+    headlines = verdicts[verdicts["part"] == "headline"]
+    criteria = list(dict.fromkeys(verdicts["criterion"]))
+    cells = [
+        [f"`{criterion}`", *(_outcome(verdicts, task, criterion) for task in TASKS)] for criterion in criteria
+    ]
+    counts = Counter(headlines["method"])
+    differing = _differing(verdicts, criteria)
+    return "\n\n".join(
+        [
+            f"*Deep* is the second half of a model. With the default criterion the claim is {_count(counts)} over "
+            f"{len(TASKS)} tasks (models that solve less than a quarter of a task's prompts do not count). "
+            f"{_changes(differing)} Verdict by criterion and task, with the least deep particle among the models that "
+            f"count:",
+            table(["criterion", *TASKS], cells),
+            f"Reasons, with the default criterion: {_reasons(headlines)}",
+            "Relative depth of the task particle of each model (default criterion, all prompts; in brackets the share "
+            "of prompts on which one is found):",
+            _tabulate_particles(rows),
+        ]
+    )
+
+
+def _outcome(verdicts: pd.DataFrame, task: str, criterion: str) -> str:
+    row = verdicts[(verdicts["task"] == task) & (verdicts["criterion"] == criterion)].iloc[0]
+    least = "" if pd.isna(row["value"]) else f" ({number(float(row['value']))}; n = {int(row['n_models'])})"
+    return f"{row['method']}{least}"
+
+
+def _differing(verdicts: pd.DataFrame, criteria: list[str]) -> list[str]:
+    """Criteria whose verdicts differ from the first's on some task."""
+    by_criterion = {
+        criterion: tuple(verdicts.loc[verdicts["criterion"] == criterion].drop_duplicates("task")["method"])
+        for criterion in criteria
+    }
+    first = by_criterion[criteria[0]]
+    return [criterion for criterion in criteria[1:] if by_criterion[criterion] != first]
+
+
+def _changes(differing: list[str]) -> str:
+    if not differing:
+        return "No other criterion changes that."
+    return f"Criteria that change the answer on some task: {', '.join(f'`{one}`' for one in differing)}."
+
+
+def _count(counts: Counter[str]) -> str:
+    return ", ".join(f"{outcome} on {n}" for outcome, n in counts.most_common())
+
+
+def _reasons(headlines: pd.DataFrame) -> str:
+    return " ".join(f"**{row.task}**: {row.note}" for row in headlines.itertuples())
+
+
+def _tabulate_particles(rows: pd.DataFrame) -> str:
+    found = rows[(rows["part"] == "model") & rows["quantity"].isin(["particle_depth", "particle_share_found"])]
+    criterion = found["criterion"].iloc[0]
+    found = found[found["criterion"] == criterion]
+    cells = []
+    for label in dict.fromkeys(found["model"]):
+        line = [f"`{label}`"]
+        for task in TASKS:
+            of_task = found[(found["model"] == label) & (found["task"] == task)]
+            depth = of_task[of_task["quantity"] == "particle_depth"].iloc[0]
+            of_prompts = of_task[of_task["quantity"] == "particle_share_found"]["value"].iloc[0]
+            where = "none" if pd.isna(depth["value"]) else number(float(depth["value"]))
+            line.append(f"{where} ({share(float(of_prompts))})")
+        cells.append(line)
+    return table(["model", *TASKS], cells)
+
+
+def describe_size_claim(findings: pd.DataFrame) -> str:
+    """Claim 2: slopes and tests by task and site."""
+    rows = pick(findings, question="size")
+    headlines = rows[(rows["part"] == "headline") & rows["quantity"].str.startswith(_CLAIM_SIZE)]
+    counts = Counter(headlines["method"])
+    cells = [_size_line(rows, headlines, task, site) for task in TASKS for site in SITES]
+    n_models = int(headlines["n_models"].max())
+    return "\n\n".join(
+        [
+            f"{n_models} models: attention, Gated DeltaNet and the hybrid of both in three sizes each, the middle one from "
+            f"three seeds. The claim is {_count(counts)} of {len(headlines)} pairs of task and site. The slope is that "
+            f"of the logarithm of the mean JS divergence over that of the number of parameters, within families: below "
+            f"0, larger models are more robust. The claim asks the mean and the largest JS divergence to agree.",
+            table(["task", "site", "slope, mean JS", "p", "slope, largest JS", "p", "verdict"], cells),
+        ]
+    )
+
+
+def _size_line(rows: pd.DataFrame, headlines: pd.DataFrame, task: str, site: str) -> list[str]:
+    here = rows[(rows["task"] == task) & (rows["site"] == site) & (rows["part"] == "trend")]
+    cells = [task, f"`{site}`"]
+    for quantity in ("mean_js_bits", "max_js_bits"):
+        slope = here[here["quantity"] == f"slope of {quantity}"].iloc[0]
+        tau = here[here["quantity"] == f"tau of {quantity}"].iloc[0]
+        cells += [f"{signed(float(slope['value']))} ({interval(slope)})", number(float(tau["p_value"]), digits=3)]
+    verdict = headlines[(headlines["task"] == task) & (headlines["site"] == site)].iloc[0]
+    return [*cells, str(verdict["method"])]
+
+
+def solved_by_all(findings: pd.DataFrame) -> list[str]:
+    """Labels of the models whose runs are there."""
+    return trained_labels(findings)

@@ -1,0 +1,102 @@
+"""Whether kinds of mixers differ, between models of one kind and inside hybrids."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from study.runs import SITES, TASKS
+from study.tables import interval, number, pick, signed, table
+
+_BASE = "attention"
+_OTHERS = ("gated-deltanet", "mamba2")
+
+
+def describe_stacks(findings: pd.DataFrame) -> str:
+    """Stacks of Gated DeltaNet or Mamba2 against stacks of attention, by task and site."""
+    rows = pick(findings, question="mixer")
+    cells = [_stack_line(rows, task, site) for task in TASKS for site in SITES]
+    clear = _count_clear(rows)
+    return "\n\n".join(
+        [
+            f"Stacks of one mixer, equally deep and wide, on the same prompts: mean JS divergence minus that of the "
+            f"attention stack, in bits, paired over prompts (95 % interval), and at how many of the 8 depths the "
+            f"difference has the same sign with an interval that leaves out 0. {clear}",
+            table(
+                ["task", "site", *(cell for one in _OTHERS for cell in (f"{one} − attention", "depths"))], cells
+            ),
+        ]
+    )
+
+
+def _stack_line(rows: pd.DataFrame, task: str, site: str) -> list[str]:
+    here = rows[(rows["task"] == task) & (rows["site"] == site)]
+    cells = [task, f"`{site}`"]
+    for other in _OTHERS:
+        mean = _difference(here, other)
+        cells += ["", ""] if mean is None else [f"{signed(float(mean['value']))} ({interval(mean)})", _depths(here, other)]
+    return cells
+
+
+def _difference(here: pd.DataFrame, other: str, base: str = _BASE) -> pd.Series | None:
+    """The row of a difference in mean JS divergence; None where the models were not compared."""
+    found = here[
+        (here["part"] == "difference")
+        & (here["quantity"] == "mean_js_bits")
+        & (here["model"] == other)
+        & (here["other"] == base)
+    ]
+    return None if found.empty else found.iloc[0]
+
+
+def _depths(here: pd.DataFrame, other: str) -> str:
+    """At how many depths the profile lies surely above and surely below that of attention."""
+    profile = here[(here["part"] == "difference_profile") & (here["model"] == other) & (here["other"] == _BASE)]
+    above, below = int((profile["low"] > 0).sum()), int((profile["high"] < 0).sum())
+    return f"{above} above, {below} below"
+
+
+def _count_clear(rows: pd.DataFrame) -> str:
+    """How often all three seeds agree, for the pair that has seeds."""
+    seeds = ("", "-seed1", "-seed2")
+    above = below = n = 0
+    for task in TASKS:
+        for site in SITES:
+            here = rows[(rows["task"] == task) & (rows["site"] == site)]
+            found = [_difference(here, f"gated-deltanet{seed}", f"attention{seed}") for seed in seeds]
+            present = [row for row in found if row is not None]
+            n += 1
+            above += all(float(row["low"]) > 0 for row in present)
+            below += all(float(row["high"]) < 0 for row in present)
+    n_seeds = len(set(rows["model"].dropna()) & {f"gated-deltanet{seed}" for seed in seeds})
+    return (
+        f"Gated DeltaNet is more vulnerable than attention in every one of the {n_seeds} pairs of models with equal "
+        f"seeds on {above} of {n} combinations of task and site, and less on {below}."
+    )
+
+
+def describe_hybrids(findings: pd.DataFrame) -> str:
+    """Kinds of mixers inside the hybrids: divergence by kind, and the test at equal depth."""
+    rows = pick(findings, question="hybrid", part="mixer")
+    cells = []
+    for label in dict.fromkeys(rows["model"]):
+        for site in SITES:
+            here = rows[(rows["model"] == label) & (rows["site"] == site)]
+            line = [f"`{label}`", f"`{site}`", str(here["other"].iloc[0])]
+            for task in TASKS:
+                row = here[here["task"] == task].iloc[0]
+                line.append("" if pd.isna(row["value"]) else f"{number(float(row['value']))} ({_p(row)})")
+            cells.append(line)
+    arrangements = str(rows["method"].iloc[0])
+    return "\n\n".join(
+        [
+            "Ratio of the JS divergence of a layer of one kind to that of a layer of the other kind at equal depth, with "
+            f"the p-value of its permutation test ({arrangements}: with two attention layers in eight, p cannot fall "
+            "below 1/16, so that one hybrid alone shows nothing; look for what several show alike). Below 1, the other "
+            "kind, attention, carries more.",
+            table(["hybrid", "site", "kind", *TASKS], cells),
+        ]
+    )
+
+
+def _p(row: pd.Series) -> str:
+    return "" if pd.isna(row["p_value"]) else f"p {number(float(row['p_value']))}"

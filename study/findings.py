@@ -1,0 +1,160 @@
+"""What the runs say: every number of the page, in one tidy table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import layertracer as lt
+from layertracer.comparisons import ComparisonSettings
+from layertracer.miniatures import SCALED
+from study.runs import SITES, TASKS, load_runs
+from study.subjects import SMOLLM2, Subject
+
+PARTICLE_SITE = "block_output"
+"""A particle does not depend on what is masked: it is taken from the runs at this site."""
+
+_KEPT = {
+    "depth": ("model", "profile", "headline", "verdict"),
+    "size": ("trend", "headline", "verdict"),
+    "mixer": ("model", "difference", "difference_profile"),
+    "hybrid": ("model", "profile", "mixer"),
+}
+"""Parts of a comparison's table that the page uses, by question."""
+
+
+def collect_findings(subjects: Sequence[Subject], runs: Path, *, n_resamples: int = 2000) -> pd.DataFrame:
+    """All comparisons of the study.
+
+    Args:
+        subjects: The subjects whose runs are there.
+        runs: Folder of the runs.
+        n_resamples: Bootstrap resamples of each comparison.
+
+    Returns:
+        The table of `Comparison.to_frame` with the columns `question`, `task` and `site` before it.
+    """
+    settings = ComparisonSettings(n_resamples=n_resamples)
+    parts = [
+        *_compare_depths(subjects, runs, settings),
+        *_compare_sizes(subjects, runs, settings),
+        *_compare_mixers(subjects, runs, settings),
+        *_describe_hybrids(subjects, runs, settings),
+        *_describe_twins(subjects, runs),
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _compare_depths(subjects: Sequence[Subject], runs: Path, settings: ComparisonSettings) -> Iterator[pd.DataFrame]:
+    """Claim 1: all trained models, on each task."""
+    chosen = [subject for subject in subjects if subject.is_trained]
+    for task in TASKS:
+        yield _compare(chosen, runs, task, PARTICLE_SITE, question="depth", settings=settings)
+
+
+def _compare_sizes(subjects: Sequence[Subject], runs: Path, settings: ComparisonSettings) -> Iterator[pd.DataFrame]:
+    """Claim 2: the families that come in several sizes, on each task at each site."""
+    chosen = [one for one in subjects if one.is_trained and one.miniature and one.miniature.family in SCALED]
+    families = tuple(str(one.miniature.family) for one in chosen if one.miniature)
+    for task in TASKS:
+        for site in SITES:
+            yield _compare(
+                chosen, runs, task, site, question="size", settings=settings, families=families
+            )
+
+
+def _compare_mixers(subjects: Sequence[Subject], runs: Path, settings: ComparisonSettings) -> Iterator[pd.DataFrame]:
+    """Stacks of one mixer at equal depth, width and data: attention against Gated DeltaNet and Mamba2."""
+    families = ("attention", "gated-deltanet", "mamba2")
+    chosen = [
+        one
+        for one in subjects
+        if one.is_trained and one.miniature and one.miniature.family in families and one.miniature.size == "M"
+    ]
+    for task in TASKS:
+        for site in SITES:
+            yield _compare(chosen, runs, task, site, question="mixer", settings=settings)
+
+
+def _describe_hybrids(subjects: Sequence[Subject], runs: Path, settings: ComparisonSettings) -> Iterator[pd.DataFrame]:
+    """Kinds of mixers inside the hybrids."""
+    chosen = [one for one in subjects if one.is_trained and one.miniature and "hybrid" in one.miniature.family]
+    for task in TASKS:
+        for site in SITES:
+            yield _compare(chosen, runs, task, site, question="hybrid", settings=settings)
+
+
+def _compare(
+    subjects: Sequence[Subject],
+    runs: Path,
+    task: str,
+    site: str,
+    *,
+    question: str,
+    settings: ComparisonSettings,
+    families: tuple[str, ...] | None = None,
+) -> pd.DataFrame:
+    """One comparison as a table; the parts that nobody asks for are left out."""
+    comparison = lt.compare(
+        load_runs(subjects, runs, task, site),
+        labels=[subject.label for subject in subjects],
+        settings=settings,
+        **({} if families is None else {"families": families}),
+    )
+    frame = comparison.to_frame()
+    frame = frame[frame["part"].isin(_KEPT[question])].copy()
+    frame.insert(0, "question", question)
+    frame.insert(1, "task", task)
+    frame.insert(2, "site", site)
+    return frame
+
+
+def _describe_twins(subjects: Sequence[Subject], runs: Path) -> Iterator[pd.DataFrame]:
+    """Each model, trained or not, by itself: what it solves, whether a particle is found, how it breaks."""
+    for task in TASKS:
+        for site in SITES:
+            rows = [
+                _describe_run(subject, trace)
+                for subject, trace in zip(subjects, load_runs(subjects, runs, task, site), strict=True)
+            ]
+            frame = pd.DataFrame([row for rows_of in rows for row in rows_of])
+            frame.insert(0, "question", "twin")
+            frame.insert(1, "task", task)
+            frame.insert(2, "site", site)
+            yield frame
+
+
+def _describe_run(subject: Subject, trace: lt.Trace) -> list[dict[str, object]]:
+    """Rows of one run in the columns of a comparison's table."""
+    curves = {"target_prob": trace.target_prob.mean(axis=0), "js_bits": np.nanmean(trace.js_bits, axis=(0, 1))}
+    shared = {"model": subject.label, "n_prompts": trace.n_prompts}
+    layer = trace.task_particle.layer
+    numbers = {
+        "solved_share": trace.solved_share,
+        "particle_share_found": trace.task_particle.share_found,
+        "particle_layer": None if layer is None else float(layer),
+        "max_js_bits": float(np.nanmax(curves["js_bits"])),
+    }
+    rows: list[dict[str, object]] = [
+        shared | {"part": "model", "quantity": name, "value": value} for name, value in numbers.items()
+    ]
+    for name, curve in curves.items():
+        rows += [
+            shared | {"part": "profile", "quantity": name, "depth": (index + 1) / len(curve), "value": float(value)}
+            for index, value in enumerate(curve)
+        ]
+    return rows
+
+
+def is_twin(label: str) -> bool:
+    """Whether a label is that of an untrained twin."""
+    return label.endswith("(untrained)")
+
+
+def trained_labels(findings: pd.DataFrame) -> list[str]:
+    """Labels of the trained models, in order, SmolLM2 the last."""
+    labels = list(dict.fromkeys(findings.loc[findings["question"] == "twin", "model"]))
+    return [label for label in labels if not is_twin(label) and label != SMOLLM2] + [SMOLLM2]

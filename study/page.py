@@ -1,0 +1,197 @@
+"""docs/miniatures.md, written from the findings: every number in it is looked up, none is typed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from layertracer.miniatures import list_miniatures
+from study.claims import describe_depth_claim, describe_size_claim
+from study.contrasts import describe_hybrids, describe_stacks
+from study.findings import is_twin, trained_labels
+from study.runs import N_DRAWS, N_PROMPTS, N_SHOT, SITES, TASKS
+from study.subjects import SMOLLM2, TWIN, find_checkpoint
+from study.tables import number, pick, share, table
+
+_PAGE = """\
+# The miniatures, and two claims put to the test on them
+
+<!-- Written by `python -m study`; do not edit. -->
+
+The paper behind LayerTracer (arXiv 2604.20556) claims that task particles lie deep whatever the size and the mixer, and
+that larger models are more robust. {n_models} models were trained for this page, all on the same words and the same
+data, so that mixers and sizes can be compared with nothing else in between; SmolLM2-135M stands beside them. `make study`
+makes the page again from the checkpoints: {n_runs} traces, then the comparisons of [compare.md](compare.md).
+
+Each trace: {n_prompts} prompts with {n_shot} demonstrations (recall: 2 to 6 keys with values), the same for all models;
+masks of 20 % of the dimensions, partitioned, {n_draws} draws; through the logit lens. The tables are from
+[`study/results/findings.parquet`](../study/results/findings.parquet).
+
+## The models
+
+{models}
+
+Shares of held-out prompts that are solved, over nine relations ({n_questions} prompts each); *pairs*: with pairs that
+training never showed in a prompt; *templates*: in templates that it never showed. Training: {recipe}. The corpus is
+described in [its card](../miniatures/README.md), each model in its own. {embedded} are part of the package
+(`mini/attention`, …), the others lie in `miniatures/`.
+
+Shares of the study's own prompts that are solved:
+
+{solved}
+
+## Claim 1: task particles lie deep
+
+{depth_claim}
+
+![The target's probability over relative depth](images/miniatures-particles.svg)
+
+Dotted: size S; dashed: size L.
+
+## Claim 2: larger models are more robust
+
+{size_claim}
+
+![JS divergence over relative depth, by site and task](images/miniatures-vulnerability.svg)
+
+## Do mixers differ at equal depth?
+
+{stacks}
+
+## Which kind carries recall in a hybrid?
+
+{hybrids}
+
+## Where nothing was learnt
+
+Each model beside the weights that its training began with ("untrained"): {twin_sentence}
+
+{twins}
+
+![Trained and untrained models](images/miniatures-twins.svg)
+
+Dotted: untrained.
+
+## What these data cannot say
+
+- Models of a quarter of a million to 2.6 million parameters in 8 layers, on {n_words} words, are not language models as
+  people use them. What holds here may fail there; what fails here is not a law.
+- One lens: the logit lens. It reads early layers through a tail that was not trained for them, which pushes particles
+  deeper than the place where an answer is first computed.
+- Three sizes of a family have six orders: no single family can show a trend at p ≤ 0.05. The tests here rest on three
+  families together.
+- Only size M has several seeds; sizes S and L are one training each.
+- Intervals are over prompts, and tests of many kinds stand side by side without adjustment: of twenty intervals, one is
+  expected to miss.
+"""
+
+
+def write_page(findings: pd.DataFrame) -> str:
+    """The page as Markdown."""
+    records = _read_records()
+    recipe = next(iter(records.values()))["recipe"]
+    return _PAGE.format(
+        n_models=len(records),
+        n_runs=(2 * len(records) + 1) * len(TASKS) * len(SITES),
+        n_prompts=N_PROMPTS,
+        n_shot=N_SHOT,
+        n_draws=N_DRAWS,
+        models=_tabulate_models(records),
+        n_questions=next(iter(records.values()))["scores"][0]["n"],
+        recipe=f"{recipe['n_steps']} steps of {recipe['n_documents']} documents of {recipe['n_tokens']} tokens",
+        embedded="Four of them",
+        solved=_tabulate_solved(findings),
+        depth_claim=describe_depth_claim(findings),
+        size_claim=describe_size_claim(findings),
+        stacks=describe_stacks(findings),
+        hybrids=describe_hybrids(findings),
+        twin_sentence=_summarise_twins(findings),
+        twins=_tabulate_twins(findings),
+        n_words="1,801",
+    )
+
+
+def _read_records() -> dict[str, dict[str, Any]]:
+    """Every miniature's record of its training, by name."""
+    folders = {one.name: find_checkpoint(one) for one in list_miniatures()}
+    return {name: _read_record(folder) for name, folder in folders.items() if (folder / "training.json").is_file()}
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    return record
+
+
+def _tabulate_models(records: dict[str, dict[str, Any]]) -> str:
+    rows = []
+    for name, record in records.items():
+        scores = [_mean_score(record["scores"], novelty) for novelty in ("prompts", "pairs", "templates")]
+        recall = next(one for one in record["scores"] if (one["task"], one["novelty"]) == ("recall", "prompts"))
+        loss = record["losses"][-1]["loss_nats"]
+        rows.append(
+            [
+                f"`{name}`",
+                record["description"],
+                f"{record['n_parameters']:,}",
+                *(share(one) for one in scores),
+                share(recall["n_right"] / recall["n"]),
+                f"{loss:.2f}",
+                f"{record['cpu_s'] / 60:.0f}",
+            ]
+        )
+    header = ["model", "layers", "parameters", "prompts", "pairs", "templates", "recall", "last loss", "CPU min"]
+    return table(header, rows)
+
+
+def _mean_score(scores: Sequence[dict[str, Any]], novelty: str) -> float:
+    """Share solved over the relations of one novelty."""
+    others = ("recall", "arithmetic", "agreement")
+    chosen = [score for score in scores if score["novelty"] == novelty and score["task"] not in others]
+    return float(sum(score["n_right"] for score in chosen) / sum(score["n"] for score in chosen))
+
+
+def _tabulate_solved(findings: pd.DataFrame) -> str:
+    rows = [
+        [f"`{label}`", *(share(_of_run(findings, label, task, "solved_share")) for task in TASKS)]
+        for label in trained_labels(findings)
+    ]
+    return table(["model", *TASKS], rows)
+
+
+def _tabulate_twins(findings: pd.DataFrame) -> str:
+    """Trained and untrained, mean over the tasks."""
+    rows = []
+    for label in trained_labels(findings):
+        if label == SMOLLM2:
+            continue
+        cells = []
+        for quantity, show in (("solved_share", share), ("particle_share_found", share), ("max_js_bits", number)):
+            for name in (label, label + TWIN):
+                values = [_of_run(findings, name, task, quantity) for task in TASKS]
+                cells.append(show(sum(values) / len(values)))
+        rows.append([f"`{label}`", *cells])
+    header = ["model", "solved", "untrained", "particle found", "untrained", "largest JS (bits)", "untrained"]
+    return table(header, rows)
+
+
+def _summarise_twins(findings: pd.DataFrame) -> str:
+    """What the untrained models show, in one sentence."""
+    rows = pick(findings, question="twin", part="model", site="block_output")
+    rows = rows[rows["model"].map(is_twin)]
+    solved = rows.loc[rows["quantity"] == "solved_share", "value"].max()
+    found = rows.loc[rows["quantity"] == "particle_share_found", "value"].max()
+    largest = rows.loc[rows["quantity"] == "max_js_bits", "value"].max()
+    return (
+        f"over all tasks they solve at most {share(solved)} of the prompts, a particle is found on at most "
+        f"{share(found)} of them, and masking the stream after any layer moves their output by at most "
+        f"{number(largest)} bits. Means over the tasks, the stream masked:"
+    )
+
+
+def _of_run(findings: pd.DataFrame, label: str, task: str, quantity: str) -> float:
+    rows = pick(findings, question="twin", part="model", site="block_output", task=task)
+    return float(rows.loc[(rows["model"] == label) & (rows["quantity"] == quantity), "value"].iloc[0])

@@ -1,0 +1,67 @@
+"""Which models are studied: the miniatures, each beside its untrained twin, and SmolLM2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import layertracer as lt
+from layertracer.miniatures import EMBEDDED, Miniature, build_untrained, list_miniatures, make_tokenizer
+from layertracer.tracing import TracedModel
+
+ROOT = Path(__file__).resolve().parents[1]
+CHECKPOINTS = ROOT / "miniatures"
+EMBEDDED_CHECKPOINTS = ROOT / "src" / "layertracer" / "models" / "miniatures"
+SMOLLM2 = "smollm2"
+TWIN = " (untrained)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """One model of the study.
+
+    Attributes:
+        label: Its name in tables.
+        miniature: Which miniature it is; None for SmolLM2.
+        is_trained: Whether it was trained.
+        load: Loads it.
+    """
+
+    label: str
+    miniature: Miniature | None
+    is_trained: bool
+    load: Callable[[], TracedModel]
+
+
+def list_subjects() -> tuple[Subject, ...]:
+    """Every miniature that is there with its twin, then SmolLM2."""
+    made = [one for one in list_miniatures() if (find_checkpoint(one) / "config.json").is_file()]
+    miniatures = [subject for one in made for subject in (_trained(one), _twin(one))]
+    return (
+        *miniatures,
+        Subject(label=SMOLLM2, miniature=None, is_trained=True, load=lambda: lt.load_model(SMOLLM2)),
+    )
+
+
+def find_checkpoint(miniature: Miniature) -> Path:
+    """The folder of a miniature, whether it is there or not."""
+    parent = EMBEDDED_CHECKPOINTS if miniature.name in EMBEDDED else CHECKPOINTS
+    return parent / miniature.name
+
+
+def _trained(miniature: Miniature) -> Subject:
+    folder = find_checkpoint(miniature)
+    return Subject(
+        label=miniature.name, miniature=miniature, is_trained=True, load=lambda: lt.load_model(folder, device="cpu")
+    )
+
+
+def _twin(miniature: Miniature) -> Subject:
+    """The model that the training of a miniature began with."""
+
+    def load() -> TracedModel:
+        module = build_untrained(miniature).eval()
+        return lt.wrap_model(module, tokenizer=make_tokenizer(), name=miniature.name + TWIN)
+
+    return Subject(label=miniature.name + TWIN, miniature=miniature, is_trained=False, load=load)
