@@ -90,7 +90,7 @@ def write_data_card() -> str:
         templates=", ".join(_show(template) for template in _draw_templates(3)),
         label=f"`{LABELS['antonym']} hot -> cold`",
         held_out_templates=", ".join(_show(template) for template in HELD_OUT_TEMPLATES),
-        recall=", ".join(f"`red {a} dog {b} … {c}`" for a, b, c in RECALL_FORMS),
+        recall=", ".join(_show(" ".join(filter(None, ("red", a, "dog", b, "… red", c)))) for a, b, c in RECALL_FORMS),
         samples="\n".join(_show_samples(length)),
     )
 

@@ -41,8 +41,8 @@ LABELS = {
 }
 """Names of the relations, for lines that name what they state."""
 
-RECALL_FORMS = (("=", ",", "?"), (":", ";", "|"), ("is", "and", "->"))
-"""Sign between a key and its value, sign between pairs, sign behind a key that is asked for."""
+RECALL_FORMS = (("", ",", ""), ("", ";", ""), ("=", ",", "?"), (":", ";", "->"), ("is", "and", "->"))
+"""Sign between a key and its value, sign between pairs, sign behind a key that is asked for; "" for none."""
 
 _ARITHMETIC_LIMIT = 20
 _SHARE_DEFAULT = 0.35
@@ -50,7 +50,7 @@ _SHARE_PREFIXED = 0.25
 _SHARE_DISTRACTED = 0.15
 _SHARE_LABELLED = 0.5
 _SHARE_HELD_OUT = 0.25
-_RELATION_WEIGHTS = (5, 5, 2, 3, 3, 5, 2, 4, 4)
+_RELATION_WEIGHTS = (4, 4, 2, 3, 3, 4, 2, 5, 5)
 
 
 def draw_template(rng: random.Random) -> str:
@@ -121,7 +121,8 @@ def write_recall(rng: random.Random, n_tokens: int) -> Iterator[Token]:
         bindings = draw_bindings(rng, rng.randint(2, 6))
         yield from write_bindings(bindings, form)
         for key, value in rng.sample(bindings, len(bindings)):
-            yield from ((key, False), (form[2], True), (value, True), (_words.NEWLINE, True))
+            yield (key, False)
+            yield from ((word, True) for word in (form[2], value, _words.NEWLINE) if word)
 
 
 def draw_bindings(rng: random.Random, n: int, *, held_out: bool = False) -> list[tuple[str, str]]:
@@ -134,7 +135,8 @@ def write_bindings(bindings: list[tuple[str, str]], form: tuple[str, str, str]) 
     """Keys with their values, in the signs of one form."""
     for index, (key, value) in enumerate(bindings):
         last = index == len(bindings) - 1
-        yield from ((key, False), (form[0], True), (value, False), (_words.NEWLINE if last else form[1], False))
+        tokens = ((key, False), (form[0], True), (value, False), (_words.NEWLINE if last else form[1], False))
+        yield from (token for token in tokens if token[0])
 
 
 def write_arithmetic(rng: random.Random, n_tokens: int) -> Iterator[Token]:
@@ -188,10 +190,10 @@ def _draw_noun(rng: random.Random) -> tuple[str, int]:
 
 
 KINDS: dict[str, tuple[int, Callable[[random.Random, int], Iterator[Token]]]] = {
-    "few-shot": (46, write_few_shot),
+    "few-shot": (44, write_few_shot),
     "facts": (18, write_facts),
-    "recall": (14, write_recall),
-    "repetition": (10, write_repetition),
+    "recall": (18, write_recall),
+    "repetition": (8, write_repetition),
     "arithmetic": (5, write_arithmetic),
     "sentences": (7, write_sentences),
 }

@@ -29,7 +29,7 @@ class Schedule:
     n_warmup: int = 50
     decay_share: float = 0.4
     matrix_rate: float = 0.02
-    rate: float = 3e-3
+    rate: float = 0.01
 
     def factor(self, step: int) -> float:
         """Share of the level at a step, in (0, 1]."""

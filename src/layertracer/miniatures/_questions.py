@@ -125,7 +125,7 @@ def _ask_recall(rng: random.Random, task: str, novelty: str) -> Question:
     bindings = draw_bindings(rng, rng.choice(_N_KEYS), held_out=novelty == "pairs")
     key, value = rng.choice(bindings)
     shown = (word for word, _ in write_bindings(bindings, form))
-    return Question(words=(_words.BEGIN, *shown, key, form[2]), right=(value,))
+    return Question(words=(_words.BEGIN, *shown, key, *filter(None, form[2:])), right=(value,))
 
 
 def _ask_sum(rng: random.Random, task: str, novelty: str) -> Question:
