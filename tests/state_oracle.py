@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from tests.oracles import js_bits
 
@@ -31,6 +32,22 @@ class Remembered:
 
     path: str
     slots: Tensor
+
+
+class CountedCache(DynamicCache):
+    """Transformers' own cache told how many tokens it has taken in, for stacks in which no layer's memory tells it."""
+
+    n_tokens = 0
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """That number."""
+        del layer_idx
+        return self.n_tokens
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        """How many keys there would be, from the first on."""
+        del layer_idx
+        return self.n_tokens + query_length, 0
 
 
 def everything(path: str, n_slots: int, size: int) -> NDArray[np.bool_]:
@@ -67,7 +84,14 @@ def remembered(name: str, cache: Any, *, layer: int, mixer: str) -> list[Remembe
 
 @torch.no_grad()
 def plain_state_js(
-    module: nn.Module, ids: Sequence[int], masked: Masked, *, layer: int, mixer: str, n_after: int = 1
+    module: nn.Module,
+    ids: Sequence[int],
+    masked: Masked,
+    *,
+    layer: int,
+    mixer: str,
+    n_after: int = 1,
+    is_counted: bool = False,
 ) -> float:
     """JS divergence in bits when one layer forgets some of a prefix, the mean over the tokens that come after it.
 
@@ -78,21 +102,25 @@ def plain_state_js(
         layer: Index of the layer.
         mixer: Kind of its mixer.
         n_after: How many tokens come after the prefix.
+        is_counted: Whether the model needs a `CountedCache`.
     """
     tokens = torch.tensor([list(ids)])
     clean = _log_probs(module(input_ids=tokens, use_cache=False).logits[0, -n_after:])
-    output = module(input_ids=tokens[:, :-n_after], use_cache=True)
+    given = {"past_key_values": CountedCache(config=module.config)} if is_counted else {}
+    output = module(input_ids=tokens[:, :-n_after], use_cache=True, **given)
     name = next(name for name in ("past_key_values", "cache_params", "state") if name in output)
     for one in remembered(name, output[name], layer=layer, mixer=mixer):
         shape = one.slots.shape
         forgotten = torch.from_numpy(masked(one.path, shape[0], one.slots[0].numel()))
         one.slots[forgotten.reshape(shape)] = 0
     cache, bits = output[name], []
-    for position in range(n_after):
-        token = tokens[:, tokens.shape[1] - n_after + position][:, None]
+    for position in range(tokens.shape[1] - n_after, tokens.shape[1]):
+        token = tokens[:, position][:, None]
+        if isinstance(cache, CountedCache):
+            cache.n_tokens = position
         output = module(input_ids=token, use_cache=True, **{name: cache})
         cache = output[name]
-        bits.append(js_bits(clean[position], _log_probs(output.logits[0, -1])))
+        bits.append(js_bits(clean[len(bits)], _log_probs(output.logits[0, -1])))
     return float(np.mean(bits))
 
 

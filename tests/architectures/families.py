@@ -292,7 +292,16 @@ def build_tiny(family: str, *, seed: int = 0) -> nn.Module:
 
 @cache
 def _built(name: str, seed: int) -> nn.Module:
-    family = BY_NAME[name]
+    return build_family(BY_NAME[name], seed=seed)
+
+
+def build_family(family: Family, *, seed: int = 0) -> nn.Module:
+    """The same for a family that need not be listed.
+
+    Args:
+        family: What to build.
+        seed: Seed of all parameters.
+    """
     with torch.random.fork_rng(devices=[]):  # transformers draws its own initial values from the global generator
         module = _default_module(family).float().eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)

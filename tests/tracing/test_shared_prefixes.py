@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -22,7 +23,7 @@ from layertracer.tracing._prefixes import PrefixNode, plan_prefixes, tokens_save
 from layertracer.tracing._prompts import Prompt
 
 from tests.architectures import registry
-from tests.architectures.families import BY_NAME, build_tiny
+from tests.architectures.families import BY_NAME, build_family, build_tiny
 from tests.oracles import BRANCHES, plain_js, plain_readouts
 
 DEMONSTRATIONS = (7, 23, 91, 4, 66, 38, 52, 17, 80, 12, 45, 3)
@@ -114,6 +115,19 @@ def test_shared_prefixes_agree_with_plain_hooks(name: str, site: str) -> None:
         np.testing.assert_allclose(trace.js_bits[row], bits, atol=1e-5, rtol=0)
         readouts = plain_readouts(module, family.layers, prompt)
         np.testing.assert_allclose(trace.target_prob[row], np.exp(readouts[:, 3]), atol=1e-5, rtol=0)
+
+
+def test_a_stack_without_attention_shares_prefixes() -> None:
+    """Where a cache cannot tell how many tokens it has taken in, they are counted for the model; plain hooks agree."""
+    own = BY_NAME["qwen3_5_text"]
+    module = build_family(replace(own, settings=own.settings | {"layer_types": ["linear_attention"] * 4}))
+    keep = np.random.default_rng(8).random((4, 1, own.d_model)) > 0.4
+    mask = lt.Mask.explicit(keep)
+    trace = lt.trace(lt.wrap_model(module), as_samples((*PROMPTS, *NESTED)), perturbation=mask, share_prefix=True)
+    assert trace.self_check["prefix"].passed
+    assert not trace.warnings
+    for row, prompt in enumerate((*PROMPTS, *NESTED)):
+        np.testing.assert_allclose(trace.js_bits[row], plain_js(module, own.layers, prompt, keep=keep), atol=1e-5)
 
 
 @pytest.mark.parametrize("fill", ["mean", "resample"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from layertracer.models import BatchAxis, StatePiece
 from layertracer.tracing._state_perturb import StateMask, StateNoise
 
 from tests.architectures import registry
-from tests.architectures.families import BY_NAME, build_tiny
+from tests.architectures.families import BY_NAME, build_family, build_tiny
 from tests.architectures.plain_modules import NanoGPT
 from tests.oracles import js_bits
 from tests.state_oracle import Masked, everything, plain_state_js
@@ -184,6 +185,90 @@ def test_the_lens_is_that_of_any_trace(name: str) -> None:
     there = lt.trace(wrapped(name), samples, perturbation=lt.Mask(draws=1))
     np.testing.assert_allclose(here.target_prob, there.target_prob, atol=1e-6, rtol=0)
     np.testing.assert_array_equal(here.target_rank, there.target_rank)
+
+
+# ---------------------------------------------------------------- stacks whose caches do not tell how long they are
+
+WITHOUT_ATTENTION: dict[str, dict[str, Any]] = {
+    "qwen3_5_text": {"layer_types": ["linear_attention"] * 4},
+    "jamba": {"attn_layer_period": 50, "attn_layer_offset": 49},
+}
+
+
+@cache
+def without_attention(name: str) -> nn.Module:
+    """The tiny model of a hybrid family with its recurrent layers alone."""
+    own = BY_NAME[name]
+    return build_family(replace(own, settings=own.settings | WITHOUT_ATTENTION[name]))
+
+
+@pytest.mark.parametrize("name", WITHOUT_ATTENTION)
+def test_a_stack_without_attention(name: str) -> None:
+    """Where no layer's memory tells how many tokens it has taken in, they are counted for the model."""
+    module, prompt = without_attention(name), PROMPTS[0]
+    model = lt.wrap_model(module, name=name)
+    assert "attention" not in {layer.mixer for layer in model.anatomy.layers}
+    mask = lt.Mask(site="state", fraction=1.0, scheme="random", draws=1)
+    trace = lt.trace(model, as_samples([prompt, PROMPTS[1]]), perturbation=mask)
+    assert trace.self_check["state"].passed
+    for row, ids in enumerate((prompt, PROMPTS[1])):
+        expected = [
+            plain_state_js(module, ids, everything, layer=layer.index, mixer=layer.mixer, is_counted=True)
+            for layer in model.anatomy.layers
+        ]
+        np.testing.assert_allclose(trace.js_bits[row, 0], expected, atol=1e-4, rtol=0)
+    assert trace.js_bits.mean() > 1e-3
+
+
+class Asking(nn.Module):
+    """A language model with attention that asks for a length with its cache unless it is told positions and a mask.
+
+    Args:
+        module: The model that it was.
+        complains: Whether it wants no cache at all.
+    """
+
+    def __init__(self, module: nn.Module, *, complains: bool = False) -> None:
+        super().__init__()
+        self.inner, self.config, self.complains = module, module.config, complains
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Any = None,
+        position_ids: Any = None,
+        past_key_values: Any = None,
+        *,
+        use_cache: bool = False,
+    ) -> Any:
+        """What the inner model says."""
+        if use_cache and position_ids is None:
+            raise ValueError("the cache cannot tell")
+        if use_cache and self.complains:
+            raise RuntimeError("no cache at all")
+        return self.inner(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+        )
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_a_layer_that_reads_the_mask_is_found_out(implementation: str) -> None:
+    """The mask that a model is given with the count lets nothing through: attention that reads it is refused."""
+    module = build_tiny("llama")
+    module.set_attn_implementation(implementation)
+    with pytest.raises(lt.SiteError, match="its own cache changes what it says"):
+        lt.trace(lt.wrap_model(Asking(module)), as_samples(PROMPTS), perturbation=lt.Mask(site="state"))
+
+
+def test_the_models_own_complaint_is_told() -> None:
+    """Where counting for a model does not help, the reason is what it says without."""
+    model = lt.wrap_model(Asking(build_tiny("llama"), complains=True))
+    with pytest.raises(lt.SiteError, match="raised ValueError: the cache cannot tell"):
+        lt.trace(model, as_samples(PROMPTS), perturbation=lt.Mask(site="state"))
 
 
 SMOLLM2_PROMPTS = ("hot -> cold\nold -> new\nwide ->", "The capital of France is")

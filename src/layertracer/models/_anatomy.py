@@ -23,7 +23,7 @@ from layertracer.models._pytree import Leaves
 from layertracer.models._roles import Layout, Part, find_parts, measure_layer, settle_by_additions
 from layertracer.models._stack import Stack, find_stack
 from layertracer.models._weights import count_parameters
-from layertracer.models._wiring import PROBE_BATCHES, PROBE_LENGTHS, Wiring, wire_layers
+from layertracer.models._wiring import PROBE_BATCHES, PROBE_LENGTHS, Wiring, are_called_alike, wire_layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ def find_anatomy(call: ModelCall, *, layers: str | None = None, device: torch.de
     second_ids = probe_ids(allowed, batch=batch, length=length, device=device)
     larger = observe_calls(call.module.modules(), lambda: second_call(second_ids))
     layer_calls = _layer_calls(stack, larger)
-    wirings = wire_layers(_layer_calls(stack, smaller), layer_calls)
+    wirings = _wire(stack, _layer_calls(stack, smaller), layer_calls, call=second_call, ids=second_ids)
     probes = _Probes(smaller=smaller, larger=larger)
     kinds = list(map(probes.kinds_of, _layer_calls(stack, smaller), layer_calls, wirings))
     return Anatomy(
@@ -237,6 +237,18 @@ def _layer_calls(stack: Stack, calls: Sequence[CallRecord]) -> list[CallRecord]:
             "their outputs cannot be compared. Such a model cannot be traced."
         )
     return found
+
+
+def _wire(
+    stack: Stack, shorter: Sequence[CallRecord], larger: Sequence[CallRecord], *, call: ModelCall, ids: Tensor
+) -> tuple[Wiring, ...]:
+    """The wiring of the layers; where the length decides what they are given, after a probe of fewer long prompts."""
+    if are_called_alike(shorter, larger):
+        return wire_layers(shorter, larger)
+    n_rows = PROBE_BATCHES[0]
+    fewer = call.reading(None if call.source is None else call.source[:n_rows])
+    calls = observe_calls([module for _, module in stack.layers], lambda: fewer(ids[:n_rows]))
+    return wire_layers(shorter, larger, smaller=_layer_calls(stack, calls))
 
 
 def _first_run(call: ModelCall, ids: Tensor) -> tuple[list[CallRecord], int]:

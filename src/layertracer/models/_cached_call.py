@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from layertracer.models._call import ModelCall, find_logits
+from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._object_graph import find_tensors
 
 
@@ -34,14 +35,16 @@ class CachedCall:
     Attributes:
         call: The model, told to use its cache.
         names: Keywords under which it returns its cache objects and takes them back.
-        takes_positions: Whether it can be told which positions the tokens have.
+        takes_positions: Whether it can be told which positions the tokens have, and is not told anyway.
         keeps_few_logits: Whether it can be told to compute logits at the last position alone.
+        counts: Whether tokens are counted for it: positions and a mask stand in for what its cache cannot tell.
     """
 
     call: ModelCall
     names: tuple[str, ...]
     takes_positions: bool
     keeps_few_logits: bool
+    counts: bool = False
 
     def __call__(
         self, ids: Tensor, memory: Memory | None = None, *, with_positions: bool = False
@@ -77,13 +80,30 @@ class CachedCall:
         n_before, n_after = (0 if memory is None else memory.n_tokens), ids.shape[1]
         options |= {**self.call.options, **({} if memory is None else memory.caches)}
         if with_positions:
-            options["position_ids"] = torch.arange(n_before, n_before + n_after, device=ids.device).expand(len(ids), -1)
+            options[_POSITIONS] = _positions(ids, n_before)
+        if self.counts:
+            options |= _counted(ids, n_before)
         output = replace(self.call, options=options)(ids)
         kept = _named(output)
         return output, Memory(caches={name: kept[name] for name in self.names}, n_tokens=n_before + n_after)
 
 
-_FEW_LOGITS = "logits_to_keep"
+_FEW_LOGITS, _POSITIONS, _MASK = "logits_to_keep", "position_ids", "attention_mask"
+
+
+def _positions(ids: Tensor, n_before: int) -> Tensor:
+    return torch.arange(n_before, n_before + ids.shape[1], device=ids.device).expand(len(ids), -1)
+
+
+def _counted(ids: Tensor, n_before: int) -> dict[str, Tensor]:
+    """What a model is given that would otherwise ask its cache for a length.
+
+    Transformers' models do so to make positions and masks, also where no layer attends and the cache cannot tell. A
+    mask that is ready is not made. This one lets nothing through, so that no layer can read it unnoticed: it would say
+    something else than without a cache.
+    """
+    closed = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=ids.device)
+    return {_POSITIONS: _positions(ids, n_before), _MASK: closed}
 
 
 class UnusableCacheError(Exception):
@@ -104,16 +124,44 @@ def find_cached_call(call: ModelCall, ids: Tensor) -> CachedCall:
         raise UnusableCacheError("its forward takes no use_cache")
     cached = replace(call, options={**call.options, "use_cache": True})
     without = {name for name, value in _named(call(ids)).items() if value is not None}
-    output = _named(cached(ids))
+    output, counts = _first_output(cached, ids)
     gained = [name for name, value in output.items() if name not in without and find_tensors(value)]
-    takes = inspect.signature(call.module.forward).parameters
+    takes = _parameters(call)
     names = tuple(name for name in gained if name in takes)
     if not names:
         found = f"it returns {', '.join(gained)}, which it does not take back" if gained else "it returns none"
         raise UnusableCacheError(f"{found} when told to use its cache")
     return CachedCall(
-        call=cached, names=names, takes_positions="position_ids" in takes, keeps_few_logits=_FEW_LOGITS in takes
+        call=cached,
+        names=names,
+        takes_positions=_POSITIONS in takes and not counts,
+        keeps_few_logits=_FEW_LOGITS in takes,
+        counts=counts,
     )
+
+
+def _first_output(cached: ModelCall, ids: Tensor) -> tuple[Mapping[str, Any], bool]:
+    """What a model returns with a cache, by name, and whether tokens had to be counted for it.
+
+    Raises:
+        Whatever the model raises, where counting for it does not help.
+    """
+    try:
+        return _named(cached(ids)), False
+    except Exception as error:
+        if is_out_of_memory(error) or not {_POSITIONS, _MASK} <= set(_parameters(cached)):
+            raise
+        complaint = error
+    try:
+        return _named(replace(cached, options={**cached.options, **_counted(ids, 0)})(ids)), True
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise complaint from error
+
+
+def _parameters(call: ModelCall) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(call.module.forward).parameters
 
 
 def _named(output: Any) -> Mapping[str, Any]:

@@ -3,7 +3,8 @@
 A dimension that merely equals the batch size is no evidence. Two probes differ in batch (2 and 3)
 and in length (5 and 13); an axis is a batch axis where its size is `2k` in the one and `3k` in the
 other (k > 1: batch times heads). The lengths are such that no half, third, … of them, rounded
-either way, makes that ratio.
+either way, makes that ratio. Where only one of them brings an argument, as a window that holds the
+shorter one does, a third probe is as long as the longer one and as wide as the shorter one.
 """
 
 from __future__ import annotations
@@ -145,18 +146,41 @@ def batch_axis(smaller: Sequence[int], larger: Sequence[int]) -> BatchAxis | Non
     return found[0] if found else None
 
 
-def wire_layers(smaller: Sequence[CallRecord], larger: Sequence[CallRecord]) -> tuple[Wiring, ...]:
-    """The wiring of a stack, from the calls of its layers in the two probes."""
-    stream = _stream_leaves(smaller)
+def are_called_alike(one: Sequence[CallRecord], other: Sequence[CallRecord]) -> bool:
+    """Whether layers were given the same kinds of arguments in two probes."""
+    return all(signature_of(a.inputs) == signature_of(b.inputs) for a, b in zip(one, other, strict=True))
+
+
+def wire_layers(
+    shorter: Sequence[CallRecord], larger: Sequence[CallRecord], *, smaller: Sequence[CallRecord] | None = None
+) -> tuple[Wiring, ...]:
+    """The wiring of a stack, from the calls of its layers in the probes.
+
+    Args:
+        shorter: The calls at the smaller batch and the shorter length.
+        larger: At the larger batch and the longer length.
+        smaller: At the smaller batch and the longer length, where the length decides what layers are given: the batch
+            axes of such layers are those of longer prompts, and those of shorter ones are to be looked into.
+
+    Raises:
+        AnatomyError: If the stream or a batch axis cannot be told.
+    """
+    stream = _stream_leaves(shorter)
+    if smaller is not None and _stream_leaves(smaller) != stream:
+        raise AnatomyError(
+            "A layer takes or returns its stream in another place in long prompts than in short ones. Such a model "
+            "cannot be traced."
+        )
     wirings = []
-    for (stream_in, stream_out), one, other in zip(stream, smaller, larger, strict=True):
+    for (stream_in, stream_out), short, long, other in zip(stream, shorter, smaller or shorter, larger, strict=True):
+        one = short if are_called_alike([short], [other]) else long
         assert one.outputs is not None and other.outputs is not None  # both probes have ended
         inputs, outputs = batch_axes(one.inputs, other.inputs), batch_axes(one.outputs, other.outputs)
         entering, leaving = inputs[stream_in], outputs[stream_out]
-        positions = _positions(one.inputs.values[stream_in], other.inputs.values[stream_in])
+        positions = _positions(short.inputs.values[stream_in], other.inputs.values[stream_in])
         if entering is None or leaving != entering or entering.per_row != 1 or positions is None:
             raise AnatomyError(
-                f"The stream of {type(one.module).__name__} has shape {list(one.inputs.values[stream_in].shape)} at "
+                f"The stream of {type(one.module).__name__} has shape {list(short.inputs.values[stream_in].shape)} at "
                 f"batch {PROBE_BATCHES[0]} and length {PROBE_LENGTHS[0]}: LayerTracer expects one axis for the batch "
                 "and one that grows with the position. A model that pads its prompts or lays them out otherwise cannot "
                 "be traced."
