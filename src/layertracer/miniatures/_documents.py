@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TypeAlias
 
 from layertracer.miniatures import _words
-from layertracer.miniatures._relations import KNOWN_RELATIONS, RELATIONS, Line, draw_lines, free_words, known_pairs
+from layertracer.miniatures._relations import KNOWN_RELATIONS, RELATIONS, Line, draw_lines, draw_words, known_pairs
 
 Token: TypeAlias = "tuple[str, bool]"
 """A word, and whether what stands before it determines it."""
@@ -108,7 +108,7 @@ def write_facts(rng: random.Random, n_tokens: int) -> Iterator[Token]:
 
 def write_repetition(rng: random.Random, n_tokens: int) -> Iterator[Token]:
     """Some words in a row, again and again."""
-    words = rng.sample(free_words(held_out=False), rng.randint(3, 10))
+    words = draw_words(rng.randint(3, 10), rng=rng)
     for turn in range(n_tokens):
         yield from ((word, turn > 0) for word in words)
 
@@ -127,7 +127,7 @@ def write_recall(rng: random.Random, n_tokens: int) -> Iterator[Token]:
 
 def draw_bindings(rng: random.Random, n: int, *, held_out: bool = False) -> list[tuple[str, str]]:
     """Keys with values, all different."""
-    words = rng.sample(free_words(held_out=held_out), 2 * n)
+    words = draw_words(2 * n, rng=rng, held_out=held_out)
     return list(zip(words[:n], words[n:], strict=True))
 
 

@@ -15,7 +15,7 @@ CONTEXT = 256
 _HEAD = 24
 _WINDOW = 8
 _WIDTHS: dict[Size, int] = {"S": 48, "M": 96, "L": 168}
-_ROTARY = {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 1.0}
+_ROTARY = {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -21,7 +22,8 @@ RULES = ("copy", "next", "first", "last")
 RELATIONS = (*KNOWN_RELATIONS, *RULES)
 
 _HELD_OUT_SHARE = 0.1
-_LIST_LENGTHS = (2, 3, 4)
+_LIST_LENGTHS = (2, 3)
+_FLATTEST_RANK = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +73,36 @@ def held_out_words() -> frozenset[str]:
 
 @cache
 def free_words(*, held_out: bool) -> tuple[str, ...]:
-    """The words that rules are shown on."""
-    return tuple(word for word in content_words() if (word in held_out_words()) == held_out)
+    """The words that rules and recall are shown on, the most frequent first."""
+    words = [word for word in content_words() if (word in held_out_words()) == held_out]
+    random.Random("ranks of words").shuffle(words)
+    return tuple(words)
+
+
+def draw_words(n: int, *, rng: random.Random, held_out: bool = False) -> list[str]:
+    """Different words for rules and recall, as unequally frequent as words of a language are.
+
+    A word of rank r is drawn with a weight of 1 / (r + 20) (Zipf, Mandelbrot): what is to be done with words is learnt on
+    frequent ones and then holds for rare ones, too. Held-out words are equally frequent.
+
+    Args:
+        n: Number of words.
+        rng: Source of randomness.
+        held_out: Whether to draw held-out words.
+    """
+    words = free_words(held_out=held_out)
+    if held_out:
+        return rng.sample(words, n)
+    drawn: dict[str, None] = {}
+    while len(drawn) < n:
+        drawn |= dict.fromkeys(rng.choices(words, cum_weights=_frequencies(len(words)), k=n - len(drawn)))
+    return list(drawn)
+
+
+@cache
+def _frequencies(n_words: int) -> tuple[float, ...]:
+    """Cumulative weights of words by rank."""
+    return tuple(itertools.accumulate(1.0 / (rank + _FLATTEST_RANK) for rank in range(n_words)))
 
 
 @cache
@@ -98,11 +128,10 @@ def draw_lines(relation: str, n: int, *, rng: random.Random, held_out: bool = Fa
         return rng.sample(pool, min(n, len(pool)))
     if relation == "next":
         return rng.sample(sequences(), n)
-    words = free_words(held_out=held_out)
     if relation == "copy":
-        return [((word,), word) for word in rng.sample(words, n)]
+        return [((word,), word) for word in draw_words(n, rng=rng, held_out=held_out)]
     length = rng.choice(_LIST_LENGTHS)
-    lists = [tuple(rng.sample(words, length)) for _ in range(n)]
+    lists = [tuple(draw_words(length, rng=rng, held_out=held_out)) for _ in range(n)]
     return [(words_of, words_of[0 if relation == "first" else -1]) for words_of in lists]
 
 
