@@ -19,9 +19,7 @@ def describe_depth_claim(findings: pd.DataFrame) -> str:
     verdicts = rows[rows["part"].isin(["headline", "verdict"]) & rows["quantity"].str.startswith(_CLAIM_DEPTH)]
     headlines = verdicts[verdicts["part"] == "headline"]
     criteria = list(dict.fromkeys(verdicts["criterion"]))
-    cells = [
-        [f"`{criterion}`", *(_outcome(verdicts, task, criterion) for task in TASKS)] for criterion in criteria
-    ]
+    cells = [[f"`{criterion}`", *(_outcome(verdicts, task, criterion) for task in TASKS)] for criterion in criteria]
     counts = Counter(headlines["method"])
     differing = _differing(verdicts, criteria)
     return "\n\n".join(

@@ -21,9 +21,7 @@ def describe_stacks(findings: pd.DataFrame) -> str:
             f"Stacks of one mixer, equally deep and wide, on the same prompts: mean JS divergence minus that of the "
             f"attention stack, in bits, paired over prompts (95 % interval), and at how many of the 8 depths the "
             f"difference has the same sign with an interval that leaves out 0. {clear}",
-            table(
-                ["task", "site", *(cell for one in _OTHERS for cell in (f"{one} − attention", "depths"))], cells
-            ),
+            table(["task", "site", *(cell for one in _OTHERS for cell in (f"{one} − attention", "depths"))], cells),
         ]
     )
 
@@ -33,7 +31,9 @@ def _stack_line(rows: pd.DataFrame, task: str, site: str) -> list[str]:
     cells = [task, f"`{site}`"]
     for other in _OTHERS:
         mean = _difference(here, other)
-        cells += ["", ""] if mean is None else [f"{signed(float(mean['value']))} ({interval(mean)})", _depths(here, other)]
+        cells += (
+            ["", ""] if mean is None else [f"{signed(float(mean['value']))} ({interval(mean)})", _depths(here, other)]
+        )
     return cells
 
 

@@ -61,9 +61,7 @@ def _compare_sizes(subjects: Sequence[Subject], runs: Path, settings: Comparison
     families = tuple(str(one.miniature.family) for one in chosen if one.miniature)
     for task in TASKS:
         for site in SITES:
-            yield _compare(
-                chosen, runs, task, site, question="size", settings=settings, families=families
-            )
+            yield _compare(chosen, runs, task, site, question="size", settings=settings, families=families)
 
 
 def _compare_mixers(subjects: Sequence[Subject], runs: Path, settings: ComparisonSettings) -> Iterator[pd.DataFrame]:

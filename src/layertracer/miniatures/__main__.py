@@ -14,9 +14,17 @@ from layertracer.miniatures._data_card import write_data_card
 
 @click.command()
 @click.argument("names", nargs=-1)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("miniatures"), show_default=True, help="Folder for the checkpoints.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("miniatures"),
+    show_default=True,
+    help="Folder for the checkpoints.",
+)
 @click.option("--embedded", type=click.Path(path_type=Path), help="Folder for those that are part of the package.")
-@click.option("--state", type=click.Path(path_type=Path), help="Folder for unfinished trainings, which go on from there.")
+@click.option(
+    "--state", type=click.Path(path_type=Path), help="Folder for unfinished trainings, which go on from there."
+)
 @click.option("--fast", is_flag=True, help="A few steps only: shows that everything works.")
 def main(names: tuple[str, ...], out: Path, embedded: Path | None, state: Path | None, fast: bool) -> None:
     """Train miniatures from the corpus to checkpoints; all of them without NAMES."""

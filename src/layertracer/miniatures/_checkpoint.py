@@ -110,8 +110,6 @@ def _make_record(
         "recipe": asdict(recipe),
         **asdict(provenance),
         "cpu_s": round(trained.cpu_s, 1),
-        "losses": [
-            {name: round(value, 4) for name, value in asdict(point).items()} for point in trained.losses
-        ],
+        "losses": [{name: round(value, 4) for name, value in asdict(point).items()} for point in trained.losses],
         "scores": [asdict(score) for score in scores],
     }

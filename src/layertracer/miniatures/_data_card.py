@@ -6,7 +6,16 @@ import random
 from collections import Counter
 
 from layertracer.miniatures._corpus import OPEN_WEIGHT, draw_document
-from layertracer.miniatures._documents import DEFAULT_TEMPLATE, FACTS, HELD_OUT_TEMPLATES, KINDS, LABELS, RECALL_FORMS, draw_template, is_held_out_sum
+from layertracer.miniatures._documents import (
+    DEFAULT_TEMPLATE,
+    FACTS,
+    HELD_OUT_TEMPLATES,
+    KINDS,
+    LABELS,
+    RECALL_FORMS,
+    draw_template,
+    is_held_out_sum,
+)
 from layertracer.miniatures._relations import (
     KNOWN_RELATIONS,
     RULES,
@@ -101,9 +110,7 @@ def _count_kinds(length: int) -> list[str]:
     rows = []
     for kind, (share, _) in KINDS.items():
         n = _N_COUNTED * share // 100
-        counted = Counter(
-            determined for _ in range(n) for _, determined in draw_document(rng, length, kind=kind)
-        )
+        counted = Counter(determined for _ in range(n) for _, determined in draw_document(rng, length, kind=kind))
         rows.append(f"| {kind} | {share} % | {counted.total():,} | {100 * counted[True] / counted.total():.0f} % |")
     return rows
 

@@ -121,9 +121,7 @@ def _configure_sliding(size: Size) -> Any:
 def _configure_mamba2(size: Size) -> Any:
     from transformers import Mamba2Config
 
-    return Mamba2Config(
-        **_common(size), expand=3, num_heads=6, head_dim=48, state_size=16, n_groups=1, chunk_size=16
-    )
+    return Mamba2Config(**_common(size), expand=3, num_heads=6, head_dim=48, state_size=16, n_groups=1, chunk_size=16)
 
 
 def _configure_mamba2_hybrid(size: Size) -> Any:

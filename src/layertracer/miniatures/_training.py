@@ -130,9 +130,7 @@ def _take_step(
     module: Any, optimisers: list[Any], miniature: Miniature, recipe: Recipe, step: int
 ) -> tuple[float, float]:
     """One step on documents of its own; the losses of determined and of other tokens."""
-    batch = draw_batch(
-        seed=miniature.seed, step=step, n_documents=recipe.n_documents, n_tokens=recipe.n_tokens + 1
-    )
+    batch = draw_batch(seed=miniature.seed, step=step, n_documents=recipe.n_documents, n_tokens=recipe.n_tokens + 1)
     device = next(module.parameters()).device
     ids, weights = torch.from_numpy(batch.ids).to(device), torch.from_numpy(batch.weights).to(device)
     output = module(input_ids=ids[:, :-1], use_cache=False, **_auxiliary_arguments(module))
