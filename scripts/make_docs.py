@@ -45,7 +45,7 @@ REMEDIES = {
     "TaskFileError": "Open the file at the line that the message names. JSON needs a list of `input` and `output`; "
     "JSON Lines, CSV and TSV need those, `prompt` and `answer`, or the fields that you name.",
     "EmptyTaskError": "Ask for more samples or fewer demonstrations (`--limit`, `--shots`), or look for a file without "
-    "rows.",
+    "rows. Where the message names a word outside the model's vocabulary, give pairs of words that the model knows.",
     "AnswerError": "Give the answer some text: the message names the sample. Of an answer that is only white space "
     "nothing may be left.",
     "PromptTooLongError": "Use fewer demonstrations (`--shots`), or leave out the prompt that the message names. The "

@@ -10,6 +10,8 @@ import pytest
 from layertracer import list_tasks
 
 from tests.cli.conftest import call
+from tests.cli.tiny_checkpoint import PAIRS
+from tests.word_level import write_word_checkpoint
 
 
 def test_tasks_lists_the_built_in_ones() -> None:
@@ -48,6 +50,21 @@ def test_show_token_by_token(tiny: Path, pairs: Path) -> None:
     assert len(sample["prompt_ids"]) == len(sample["prompt_tokens"])
     prompt = json.loads(call(*arguments[:-2], "--json").stdout)["samples"][0]["prompt"]
     assert "".join(sample["prompt_tokens"]).replace("\\n", "\n") == prompt
+
+
+def test_show_what_a_model_of_few_words_sees(tmp_path: Path, pairs: Path) -> None:
+    """With --model, pairs of words that the model does not know are not shown, and a warning says how many."""
+    words = [word for pair in PAIRS[:5] for word in pair]
+    checkpoint = write_word_checkpoint(tmp_path / "words", words)
+    arguments = ("tasks", "--show", pairs, "--shots", "2", "--limit", "all", "--model", checkpoint)
+    result = call(*arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "Prompt 3 of 3" in result.stdout
+    assert "<unk>" not in result.stdout
+    assert "Warning: 7 of 12 pairs have a word outside the model's vocabulary" in result.stderr
+    document = json.loads(call(*arguments, "--json").stdout)
+    assert document["task"]["n_left_out"] == {"has a word outside the model's vocabulary": 7}
+    assert len(document["samples"]) == document["task"]["n_samples"] == 3
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_progress_is_a_few_plain_lines(tiny: Path, pairs: Path, in_folder: Path)
     result = call("trace", tiny, "--task", pairs, *SMALL, "--no-report")
     lines = result.stderr.splitlines()
     assert lines[0] == f"Loading {tiny} ..."
-    assert lines[1] == "Tracing tiny-llama on pairs: 4 prompts, 4 layers ..."
+    assert lines[1] == "Tracing tiny-llama on pairs: 4 layers ..."
     assert lines[-1].startswith("4 of 4 prompts, ")
     assert len(lines) < 8
     assert not list(in_folder.rglob("report.html"))

@@ -80,18 +80,18 @@ def _show_tokens(task: Task, model: str, *, chat: bool, as_json: bool) -> None:
     if as_json:
         say_json(
             {
-                "task": dict(task.spec),
+                "task": dict(encoded.spec),
                 "model": model,
                 "chat": chat,
                 "start_token": encoded.start_token,
-                "samples": [_token_columns(encoded, index, tokenizer) for index in range(len(task))],
+                "samples": [_token_columns(encoded, index, tokenizer) for index in range(len(encoded.samples))],
             }
         )
         return
     for index, sample in enumerate(encoded.samples):
         columns = _token_columns(encoded, index, tokenizer)
         n_prompt, n_answer = len(sample.prompt_ids), len(sample.answer_ids)
-        say(f"Prompt {index + 1} of {len(task)}: {n_prompt} tokens, answer: {n_answer}")
+        say(f"Prompt {index + 1} of {len(encoded.samples)}: {n_prompt} tokens, answer: {n_answer}")
         say("|" + "|".join(columns["prompt_tokens"]) + "|")
         say("answer |" + "|".join(columns["answer_tokens"]) + "|")
         say()

@@ -119,7 +119,7 @@ def _trace(
         revision=settings["revision"],
         trust_remote_code=settings["trust_remote_code"],
     )
-    display.begin(f"Tracing {loaded.name} on {task.name}", f"{len(task)} prompts, {loaded.anatomy.n_layers} layers")
+    display.begin(f"Tracing {loaded.name} on {task.name}", f"{loaded.anatomy.n_layers} layers")
 
     def announce(plan: TracePlan) -> None:
         if not settings["as_json"]:

@@ -2,6 +2,7 @@
 
 from layertracer.tasks._builtin import builtin_pairs, list_tasks
 from layertracer.tasks._encode import EncodedTask, encode_samples
+from layertracer.tasks._fit import fit_task
 from layertracer.tasks._load import load_task
 from layertracer.tasks._show import show_tokens
 from layertracer.tasks._task import Task, TaskInfo
@@ -14,6 +15,7 @@ __all__ = [
     "Tokenizer",
     "builtin_pairs",
     "encode_samples",
+    "fit_task",
     "list_tasks",
     "load_task",
     "show_tokens",

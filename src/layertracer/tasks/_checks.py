@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from layertracer._errors import AnswerError, EmptyTaskError, PromptTooLongError, TaskError
+from layertracer._errors import AnswerError, EmptyTaskError, PromptTooLongError, TaskError, UsageError
 from layertracer._types import Sample
 from layertracer.tasks._boundary import Cut
 
@@ -51,6 +51,20 @@ def check_samples(samples: Sequence[Sample]) -> None:
         raise AnswerError(
             f"{name_samples(samples, unanswered)}: the answer is empty. Give its text, or leave the answer out and "
             f"follow the model's own top token with target='model'."
+        )
+
+
+def check_need_no_tokenizer(samples: Sequence[Sample]) -> None:
+    """Refuse text where there is no tokenizer.
+
+    Raises:
+        UsageError: If a sample has text.
+    """
+    texts = [i for i, sample in enumerate(samples) if sample.prompt is not None or sample.answer is not None]
+    if texts:
+        raise UsageError(
+            f"{name_samples(samples, texts)}: text needs a tokenizer, and there is none. Give a tokenizer, or "
+            f"samples of token ids such as Sample(prompt_ids=(1, 5, 9), answer_id=7)."
         )
 
 
@@ -116,11 +130,13 @@ def collect_warnings(
     merged = sum(cut.is_merged for cut in cuts)
     glued = 0 if chat else sum(_is_glued(sample) for sample in samples)
     unknown = 0 if unknown_id is None else sum(unknown_id in cut.answer_ids for cut in cuts)
+    unread = 0 if unknown_id is None else sum(unknown_id in cut.prompt_ids for cut in cuts)
     sentences = (
         (several, "answers have more than one token: the first is followed, or all with target_tokens='all'."),
         (merged, "prompts end in a token that reaches into the answer: they were cut before it."),
         (glued, "answers begin right behind a letter of the prompt: begin them with a space if a new word is meant."),
         (unknown, "answers contain the tokenizer's unknown token: their probability means little."),
+        (unread, "prompts contain the tokenizer's unknown token: the model does not see which word stands there."),
     )
     return tuple(f"{count} of {n} {text}" for count, text in sentences if count)
 

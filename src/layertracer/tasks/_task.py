@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 from layertracer._types import Sample
+from layertracer.tasks._recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,8 @@ class Task:
             or "text"), "source", "sha256" (of the file's content), "n_shot", "limit", "seed", "template",
             "demonstrations", "prompt_field", "answer_field", "answer_marker", "prompt_words", "n_samples" and
             "n_left_out" (a count for each reason).
+        recipe: What it was made of by `load_task`, so that it can be made again for a model that does not know all of
+            its words; None for samples that were put together by hand. It has no part in equality.
 
     Example:
         >>> from layertracer.tasks import load_task
@@ -33,6 +36,7 @@ class Task:
     name: str
     samples: tuple[Sample, ...]
     spec: Mapping[str, Any]
+    recipe: Recipe | None = field(default=None, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 class Tokenizer(Protocol):
     """A tokenizer, known by what it can do.
 
-    Where it has them, the attributes `bos_token_id`, `unk_token_id` and `chat_template` are read as well.
+    Where it has them, the attributes `bos_token_id`, `eos_token_id`, `unk_token_id` and `chat_template` are read too.
     """
 
     def __call__(
@@ -59,3 +59,14 @@ def find_added_tokens(tokenizer: Tokenizer, probe: str) -> tuple[tuple[int, ...]
         if framed[start : start + len(plain)] == plain:
             return framed[:start], framed[start + len(plain) :]
     return (), ()
+
+
+def find_unknown_id(tokenizer: Tokenizer | None) -> int | None:
+    """The id that stands for words outside the vocabulary; None where there is no such id.
+
+    Byte-level tokenizers, which know every word, often name their start or end token as the unknown one too. Where
+    that token comes up it was meant, so it is none.
+    """
+    unknown: int | None = getattr(tokenizer, "unk_token_id", None)
+    framing = (getattr(tokenizer, "bos_token_id", None), getattr(tokenizer, "eos_token_id", None))
+    return None if unknown in framing else unknown

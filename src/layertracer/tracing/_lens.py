@@ -67,7 +67,7 @@ def read_layers(
     """
     if lens != "logit":
         raise UnknownNameError.among("lens", lens, ("logit",))
-    encoded = encode_for(model, samples, chat=chat)
+    encoded = encode_for(model, samples, chat=chat, followed=None)
     prompts = prepare_prompts(encoded.samples, model.network, target="model", target_tokens="first")
     anatomy = model.anatomy
     result = torch.empty(len(prompts), 1 + anatomy.n_layers, anatomy.d_vocab)

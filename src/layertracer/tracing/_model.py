@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from layertracer._types import Sample, SelfCheck
+from layertracer._types import Sample, SelfCheck, TargetTokens
 from layertracer.models import Anatomy, DeviceMap, Network, compile_layers, load_parts, make_network
-from layertracer.tasks import EncodedTask, encode_samples
+from layertracer.tasks import EncodedTask, Task, encode_samples
 from layertracer.tracing._argument_axes import ArgumentAxes
 from layertracer.tracing._cost_probe import CostProbe
 from layertracer.tracing._prefix_check import PrefixProof
@@ -174,8 +174,10 @@ def wrap_model(
     return prove(make_network(module, name=name, tokenizer=tokenizer, layers=layers), compile=compile)
 
 
-def encode_for(model: TracedModel, samples: Iterable[Sample], *, chat: bool) -> EncodedTask:
-    """Samples as token ids of the model's own tokenizer, see `encode_samples`."""
+def encode_for(
+    model: TracedModel, samples: Task | Iterable[Sample], *, chat: bool, followed: TargetTokens | None = "first"
+) -> EncodedTask:
+    """A task, or samples, as token ids of the model's own tokenizer, see `encode_samples`."""
     network = model.network
     return encode_samples(
         samples,
@@ -183,6 +185,7 @@ def encode_for(model: TracedModel, samples: Iterable[Sample], *, chat: bool) -> 
         chat=chat,
         max_length=network.max_length,
         has_encoder=network.call.has_encoder,
+        followed=followed,
     )
 
 

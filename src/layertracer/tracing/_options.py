@@ -38,6 +38,11 @@ class TraceOptions:
     memory: str | int | None = None
     command: Sequence[str] | None = None
 
+    @property
+    def followed(self) -> TargetTokens | None:
+        """Tokens of the answers that are followed; None where the model's own are."""
+        return self.target_tokens if self.target == "answer" else None
+
 
 def fills_from_runs(perturbation: Perturbation) -> bool:
     """Whether masked dimensions become something that stands at the site in clean runs."""

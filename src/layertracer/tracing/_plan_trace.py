@@ -71,11 +71,13 @@ def plan_trace(
     """
     options = options or TraceOptions()
     refuse_perturbation(model, options.perturbation)
-    encoded = encode_for(model, load_task(task) if isinstance(task, str) else task, chat=options.chat)
+    task = load_task(task) if isinstance(task, str) else task
+    encoded = encode_for(model, task, chat=options.chat, followed=options.followed)
     prompts = prepare_prompts(
         encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
     )
-    return plan_prompts(model, prompts, options, measures=True).plan
+    plan = plan_prompts(model, prompts, options, measures=True).plan
+    return replace(plan, notes=(*encoded.left_out, *plan.notes))
 
 
 def plan_prompts(

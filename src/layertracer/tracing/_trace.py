@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from torch import Tensor
 
@@ -72,7 +71,7 @@ def trace_model(
     started_at, began = datetime.now(UTC), time.perf_counter()
     refuse_perturbation(model, options.perturbation)
     task = load_task(task) if isinstance(task, str) else task
-    encoded = encode_for(model, task, chat=options.chat)
+    encoded = encode_for(model, task, chat=options.chat, followed=options.followed)
     prompts = prepare_prompts(
         encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
     )
@@ -80,7 +79,7 @@ def trace_model(
         model=model,
         samples=encoded.samples,
         perturbation=options.perturbation,
-        spec=_specify(task, encoded, options),
+        spec=_specify(encoded, options),
         warnings=encoded.warnings,
         command=options.command,
         started_at=started_at,
@@ -213,10 +212,10 @@ class _Run:
         )
 
 
-def _specify(task: Task | Sequence[Sample], encoded: EncodedTask, options: TraceOptions) -> TraceSpec:
-    spec: dict[str, Any] = dict(task.spec) if isinstance(task, Task) else {"name": "samples", "kind": "samples"}
+def _specify(encoded: EncodedTask, options: TraceOptions) -> TraceSpec:
+    asked = {"chat": encoded.chat, "start_token": encoded.start_token, "n_samples": len(encoded.samples)}
     return TraceSpec(
-        task=spec | {"chat": encoded.chat, "start_token": encoded.start_token, "n_samples": len(encoded.samples)},
+        task={**encoded.spec, **asked},
         perturbation=options.perturbation.to_dict(),
         onset=options.onset.to_dict(),
         target=options.target,

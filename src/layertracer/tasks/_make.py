@@ -1,0 +1,73 @@
+"""From a recipe to a task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from layertracer._types import Sample
+from layertracer.tasks import _hub
+from layertracer.tasks._builtin import BUILTIN_NAMES
+from layertracer.tasks._few_shot import Split, split_pairs
+from layertracer.tasks._recipe import Recipe
+from layertracer.tasks._task import Task
+from layertracer.tasks._template import Template
+
+TEXT_PREFIX = "text:"
+
+SHARED_WORD = "shares a word with a demonstration"
+"""Why a pair is not asked about."""
+
+
+def make_task(recipe: Recipe) -> Task:
+    """The task of a recipe.
+
+    Laws: equal recipes give equal tasks.
+
+    Raises:
+        UsageError: If the template cannot be used.
+        EmptyTaskError: If there are too few pairs.
+    """
+    material, options = recipe.material, recipe.options
+    if material.samples is not None:
+        return _make(recipe, material.samples[: options.limit])
+    template = Template.parse(recipe.template)
+    split = split_pairs(material.pairs, n_shot=options.n_shot, seed=options.seed)
+    queries = split.queries[: options.limit]
+    return _make(recipe, tuple(template.render_sample(pair, split.demonstrations) for pair in queries), split)
+
+
+def _make(recipe: Recipe, samples: tuple[Sample, ...], split: Split | None = None) -> Task:
+    """The task with its specification; `split` where it has demonstrations."""
+    material, options, source = recipe.material, recipe.options, recipe.source
+    is_text = source.startswith(TEXT_PREFIX)
+    demonstrations = () if split is None else split.demonstrations
+    n_shared = 0 if split is None else split.n_shared
+    spec: dict[str, Any] = {
+        "name": _name_task(source),
+        "kind": "few-shot" if split else "text" if is_text else "verbatim",
+        "source": "built-in" if source in BUILTIN_NAMES else source,
+        "sha256": material.sha256,
+        "n_shot": len(demonstrations),
+        "limit": options.limit,
+        "seed": options.seed,
+        "template": recipe.template if split else None,
+        "demonstrations": [[pair.input, pair.output] for pair in demonstrations],
+        "prompt_field": options.names.prompt,
+        "answer_field": options.names.answer,
+        "answer_marker": options.names.marker,
+        "prompt_words": options.prompt_words if is_text else None,
+        "n_samples": len(samples),
+        "n_left_out": dict(material.left_out) | ({SHARED_WORD: n_shared} if n_shared else {}),
+    }
+    task = Task(name=spec["name"], samples=samples, spec=spec)
+    # No argument of Task: samples that somebody else puts into a task are not of this recipe.
+    object.__setattr__(task, "recipe", recipe)
+    return task
+
+
+def _name_task(source: str) -> str:
+    """A short name: the built-in's, the file's without its suffix, or the dataset's."""
+    if source in BUILTIN_NAMES or source.startswith(_hub.PREFIX):
+        return source.removeprefix(_hub.PREFIX)
+    return Path(source.removeprefix(TEXT_PREFIX)).stem

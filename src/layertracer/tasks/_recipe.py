@@ -1,0 +1,53 @@
+"""What a task is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layertracer._errors import UsageError
+from layertracer.tasks._material import FieldNames, Material
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOptions:
+    """How prompts are made; the arguments of `load_task`, checked."""
+
+    n_shot: int
+    limit: int | None
+    seed: int
+    template: str | None
+    names: FieldNames
+    prompt_words: int
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        if self.n_shot < 0:
+            raise UsageError(f"n_shot must be at least 0, got {self.n_shot}. It is the number of demonstrations.")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"limit must be at least 1, got {self.limit}. Leave it out (None) for all samples.")
+        if self.prompt_words < 1:
+            raise UsageError(f"prompt_words must be at least 1, got {self.prompt_words}. It is a prompt's length.")
+        if self.names.answer is not None and self.names.prompt == self.names.answer:
+            raise UsageError(f"prompt_field and answer_field are both {self.names.prompt!r}. Name two fields.")
+        if self.names.marker is not None and not self.names.marker.strip():
+            raise UsageError("answer_marker is empty. Give the text before the final answer, e.g. '####'.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What a task is made of: enough to make it again, or a part of it.
+
+    Attributes:
+        source: What `load_task` was given.
+        material: What the source holds.
+        options: How prompts are made of that.
+    """
+
+    source: str
+    material: Material
+    options: TaskOptions
+
+    @property
+    def template(self) -> str:
+        """The template asked for, or the source's own."""
+        return self.material.template if self.options.template is None else self.options.template
