@@ -6,11 +6,25 @@ from collections import Counter
 
 import pandas as pd
 
-from study.findings import trained_labels
 from study.runs import SITES, TASKS
 from study.tables import interval, number, pick, share, signed, table
 
 _CLAIM_DEPTH, _CLAIM_SIZE = "deep_particles", "larger_is_more_robust"
+
+_DEPTH = """\
+*Deep* is the second half of a model. With the default criterion the claim is {counts} of {n_tasks} tasks (models that
+solve less than a quarter of a task's prompts do not count). {changes} Verdict by criterion and task, with the least
+deep particle among the models that count:"""
+
+_DEPTHS = """\
+Relative depth of the task particle of each model (default criterion, all prompts; in brackets the share of prompts on
+which one is found):"""
+
+_SIZE = """\
+{n_models} models: attention, Gated DeltaNet and the hybrid of both in three sizes each, the middle one from three
+seeds. The claim is {counts} of {n} pairs of task and site. The slope is that of the logarithm of the mean JS
+divergence over that of the number of parameters, within families: below 0, larger models are more robust. The claim
+asks the mean and the largest JS divergence to agree."""
 
 
 def describe_depth_claim(findings: pd.DataFrame) -> str:
@@ -24,14 +38,10 @@ def describe_depth_claim(findings: pd.DataFrame) -> str:
     differing = _differing(verdicts, criteria)
     return "\n\n".join(
         [
-            f"*Deep* is the second half of a model. With the default criterion the claim is {_count(counts)} over "
-            f"{len(TASKS)} tasks (models that solve less than a quarter of a task's prompts do not count). "
-            f"{_changes(differing)} Verdict by criterion and task, with the least deep particle among the models that "
-            f"count:",
+            _DEPTH.format(counts=_count(counts), n_tasks=len(TASKS), changes=_changes(differing)),
             table(["criterion", *TASKS], cells),
             f"Reasons, with the default criterion: {_reasons(headlines)}",
-            "Relative depth of the task particle of each model (default criterion, all prompts; in brackets the share "
-            "of prompts on which one is found):",
+            _DEPTHS,
             _tabulate_particles(rows),
         ]
     )
@@ -93,10 +103,7 @@ def describe_size_claim(findings: pd.DataFrame) -> str:
     n_models = int(headlines["n_models"].max())
     return "\n\n".join(
         [
-            f"{n_models} models: attention, Gated DeltaNet and the hybrid of both in three sizes each, the middle one from "
-            f"three seeds. The claim is {_count(counts)} of {len(headlines)} pairs of task and site. The slope is that "
-            f"of the logarithm of the mean JS divergence over that of the number of parameters, within families: below "
-            f"0, larger models are more robust. The claim asks the mean and the largest JS divergence to agree.",
+            _SIZE.format(n_models=n_models, counts=_count(counts), n=len(headlines)),
             table(["task", "site", "slope, mean JS", "p", "slope, largest JS", "p", "verdict"], cells),
         ]
     )
@@ -111,8 +118,3 @@ def _size_line(rows: pd.DataFrame, headlines: pd.DataFrame, task: str, site: str
         cells += [f"{signed(float(slope['value']))} ({interval(slope)})", number(float(tau["p_value"]), digits=3)]
     verdict = headlines[(headlines["task"] == task) & (headlines["site"] == site)].iloc[0]
     return [*cells, str(verdict["method"])]
-
-
-def solved_by_all(findings: pd.DataFrame) -> list[str]:
-    """Labels of the models whose runs are there."""
-    return trained_labels(findings)

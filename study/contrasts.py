@@ -10,6 +10,16 @@ from study.tables import interval, number, pick, signed, table
 _BASE = "attention"
 _OTHERS = ("gated-deltanet", "mamba2")
 
+_STACKS = """\
+Stacks of one mixer, equally deep and wide, on the same prompts: mean JS divergence minus that of the attention stack,
+in bits, paired over prompts (95 % interval), and at how many of the 8 depths the difference lies above or below 0
+with an interval that leaves 0 out. {clear}"""
+
+_HYBRIDS = """\
+Ratio of the JS divergence of a layer of one kind to that of a layer of the other kind at equal depth, with the
+p-value of its permutation test ({arrangements}: with two attention layers in eight, p cannot fall below 1/16, so that
+one hybrid alone shows nothing; look for what several show alike). Below 1, the other kind, attention, carries more."""
+
 
 def describe_stacks(findings: pd.DataFrame) -> str:
     """Stacks of Gated DeltaNet or Mamba2 against stacks of attention, by task and site."""
@@ -18,9 +28,7 @@ def describe_stacks(findings: pd.DataFrame) -> str:
     clear = _count_clear(rows)
     return "\n\n".join(
         [
-            f"Stacks of one mixer, equally deep and wide, on the same prompts: mean JS divergence minus that of the "
-            f"attention stack, in bits, paired over prompts (95 % interval), and at how many of the 8 depths the "
-            f"difference has the same sign with an interval that leaves out 0. {clear}",
+            _STACKS.format(clear=clear),
             table(["task", "site", *(cell for one in _OTHERS for cell in (f"{one} − attention", "depths"))], cells),
         ]
     )
@@ -89,10 +97,7 @@ def describe_hybrids(findings: pd.DataFrame) -> str:
     arrangements = str(rows["method"].iloc[0])
     return "\n\n".join(
         [
-            "Ratio of the JS divergence of a layer of one kind to that of a layer of the other kind at equal depth, with "
-            f"the p-value of its permutation test ({arrangements}: with two attention layers in eight, p cannot fall "
-            "below 1/16, so that one hybrid alone shows nothing; look for what several show alike). Below 1, the other "
-            "kind, attention, carries more.",
+            _HYBRIDS.format(arrangements=arrangements),
             table(["hybrid", "site", "kind", *TASKS], cells),
         ]
     )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 import layertracer as lt
+from layertracer._types import Site
 from layertracer.comparisons import ComparisonSettings
 from layertracer.miniatures import SCALED
+
 from study.runs import SITES, TASKS, load_runs
 from study.subjects import SMOLLM2, Subject
 
-PARTICLE_SITE = "block_output"
+PARTICLE_SITE: Site = "block_output"
 """A particle does not depend on what is masked: it is taken from the runs at this site."""
 
 _KEPT = {
@@ -61,7 +64,7 @@ def _compare_sizes(subjects: Sequence[Subject], runs: Path, settings: Comparison
     families = tuple(str(one.miniature.family) for one in chosen if one.miniature)
     for task in TASKS:
         for site in SITES:
-            yield _compare(chosen, runs, task, site, question="size", settings=settings, families=families)
+            yield _compare(chosen, runs, task, site, question="size", settings=replace(settings, families=families))
 
 
 def _compare_mixers(subjects: Sequence[Subject], runs: Path, settings: ComparisonSettings) -> Iterator[pd.DataFrame]:
@@ -86,21 +89,13 @@ def _describe_hybrids(subjects: Sequence[Subject], runs: Path, settings: Compari
 
 
 def _compare(
-    subjects: Sequence[Subject],
-    runs: Path,
-    task: str,
-    site: str,
-    *,
-    question: str,
-    settings: ComparisonSettings,
-    families: tuple[str, ...] | None = None,
+    subjects: Sequence[Subject], runs: Path, task: str, site: Site, *, question: str, settings: ComparisonSettings
 ) -> pd.DataFrame:
     """One comparison as a table; the parts that nobody asks for are left out."""
     comparison = lt.compare(
         load_runs(subjects, runs, task, site),
         labels=[subject.label for subject in subjects],
         settings=settings,
-        **({} if families is None else {"families": families}),
     )
     frame = comparison.to_frame()
     frame = frame[frame["part"].isin(_KEPT[question])].copy()

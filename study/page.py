@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from layertracer.miniatures import list_miniatures
+
 from study.claims import describe_depth_claim, describe_size_claim
 from study.contrasts import describe_hybrids, describe_stacks
 from study.findings import is_twin, trained_labels
@@ -22,10 +23,11 @@ _PAGE = """\
 
 <!-- Written by `python -m study`; do not edit. -->
 
-The paper behind LayerTracer (arXiv 2604.20556) claims that task particles lie deep whatever the size and the mixer, and
-that larger models are more robust. {n_models} models were trained for this page, all on the same words and the same
-data, so that mixers and sizes can be compared with nothing else in between; SmolLM2-135M stands beside them. `make study`
-makes the page again from the checkpoints: {n_runs} traces, then the comparisons of [compare.md](compare.md).
+The paper behind LayerTracer (arXiv 2604.20556) claims that task particles lie deep whatever the size and the mixer,
+and that larger models are more robust. {n_models} models were trained for this page, all on the same words and the same
+data, so that mixers and sizes can be compared with nothing else in between; SmolLM2-135M stands beside them.
+`make study` makes the page again from the checkpoints: {n_runs} traces, then the comparisons of
+[compare.md](compare.md).
 
 Each trace: {n_prompts} prompts with {n_shot} demonstrations (recall: 2 to 6 keys with values), the same for all models;
 masks of 20 % of the dimensions, partitioned, {n_draws} draws; through the logit lens. The tables are from

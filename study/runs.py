@@ -6,14 +6,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import layertracer as lt
+from layertracer._types import Site
 from layertracer.api import Trace
 from layertracer.miniatures import write_samples
 from layertracer.tasks import Task
+
 from study.subjects import Subject
 
 TASKS = ("antonym", "synonym", "present-past", "singular-plural", "recall")
 """Word-pair tasks of which the miniatures know every word, and associative recall."""
-SITES = ("block_output", "mixer_output", "state")
+SITES: tuple[Site, ...] = ("block_output", "mixer_output", "state")
 N_SHOT = 4
 N_PROMPTS = 48
 N_DRAWS = 5
@@ -26,7 +28,7 @@ def load_prompts(task: str, *, n_prompts: int = N_PROMPTS) -> Task | Sequence[lt
     return lt.load_task(task, n_shot=N_SHOT, limit=n_prompts)
 
 
-def run_folder(runs: Path, subject: Subject, task: str, site: str) -> Path:
+def run_folder(runs: Path, subject: Subject, task: str, site: Site) -> Path:
     """Where the run of a subject lies."""
     name = subject.label.replace(" ", "-").replace("(", "").replace(")", "")
     return runs / name / f"{task}-{site}"
@@ -52,6 +54,6 @@ def make_runs(subjects: Sequence[Subject], runs: Path, *, n_prompts: int = N_PRO
             yield trace.save(run_folder(runs, subject, task, site))
 
 
-def load_runs(subjects: Sequence[Subject], runs: Path, task: str, site: str) -> list[Trace]:
+def load_runs(subjects: Sequence[Subject], runs: Path, task: str, site: Site) -> list[Trace]:
     """The runs of some subjects on one task at one site, in their order."""
     return [lt.load_run(run_folder(runs, subject, task, site)) for subject in subjects]

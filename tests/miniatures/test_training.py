@@ -14,7 +14,7 @@ from torch import Tensor
 
 import layertracer as lt
 from layertracer._errors import UsageError
-from layertracer.miniatures import FAST, FAMILIES, Recipe, find_miniature, list_miniatures, make_miniatures, train
+from layertracer.miniatures import FAMILIES, FAST, Recipe, find_miniature, list_miniatures, make_miniatures, train
 from layertracer.miniatures.__main__ import main
 from layertracer.miniatures._optimise import Schedule
 
@@ -103,10 +103,10 @@ def test_global_generator_is_left_alone() -> None:
 
 
 def test_training_learns() -> None:
-    """Forty steps bring the loss of determined tokens far below that of a uniform guess."""
-    trained = train(find_miniature("attention-s"), Recipe(n_steps=40, n_documents=16, n_tokens=32))
-    assert trained.losses[0].loss_nats > trained.losses[-1].loss_nats
-    assert trained.losses[-1].loss_nats < 6
+    """Sixty steps bring the loss of determined tokens far below that of a uniform guess."""
+    trained = train(find_miniature("attention-s"), Recipe(n_steps=60, n_documents=16, n_tokens=32))
+    assert trained.losses[0].loss_nats > 6.5
+    assert trained.losses[-1].loss_nats < 5
 
 
 def test_rates_rise_and_fall() -> None:

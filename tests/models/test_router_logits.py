@@ -32,7 +32,7 @@ def _jamba() -> torch.nn.Module:
 
 @pytest.mark.parametrize("build", [_mixtral, _jamba], ids=["named in the signature", "handed down"])
 def test_ladder_runs_without_the_term_of_the_loss(build: Any) -> None:
-    """The ladder runs, and its last readout is the model's output, although the configuration asks for router logits."""
+    """The ladder runs and reads the model's own output, although the configuration asks for router logits."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
         module = build().eval()

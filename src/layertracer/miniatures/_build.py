@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,8 @@ def build_untrained(miniature: Miniature) -> nn.Module:
 
     config = FAMILIES[miniature.family].configure(miniature.size)
     with torch.random.fork_rng(devices=[]):  # Transformers draws weights of its own, which are replaced
-        module: nn.Module = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        auto: Any = AutoModelForCausalLM
+        module: nn.Module = auto.from_config(config, dtype=torch.float32)
     generator = torch.Generator().manual_seed(miniature.seed)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -38,7 +40,8 @@ def _initialise(name: str, parameter: Tensor, generator: torch.Generator) -> Non
     """Normal matrices; convolutions as PyTorch draws them; step sizes and rates of decay spread as their papers say."""
     kind = name.rsplit(".", 2)[-2:]
     if kind[-1] == "dt_bias":
-        steps = torch.linspace(*(math.log(bound) for bound in _STEP_SIZES), parameter.numel()).exp()
+        low, high = (math.log(bound) for bound in _STEP_SIZES)
+        steps = torch.linspace(low, high, parameter.numel()).exp()
         parameter.copy_(steps + torch.log(-torch.expm1(-steps)))  # the inverse of softplus
     elif kind[-1] == "A_log":
         parameter.copy_(torch.linspace(*_RATES, parameter.numel()).log())

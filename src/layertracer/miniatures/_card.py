@@ -17,9 +17,11 @@ tags: [layertracer, miniature]
 
 # {name}
 
-{description_capital}: {n_parameters:,} parameters in 8 layers, trained from scratch on the procedural corpus of
-LayerTracer's miniatures. It knows {n_words:,} words and what can be asked about them in few-shot prompts; it is a subject
-for measurements, not a language model to use.
+{description}.
+
+{n_parameters:,} parameters in 8 layers, trained from scratch on the procedural corpus of LayerTracer's miniatures. It
+knows {n_words:,} words and what can be asked about them in few-shot prompts; it is a subject for measurements, not a
+language model to use.
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -70,7 +72,7 @@ def write_card(record: Mapping[str, Any]) -> str:
     description = str(record["description"])
     return _CARD.format(
         **{name: record[name] for name in ("name", "n_parameters", "command", "family", "size", "seed", "machine")},
-        description_capital=description[0].upper() + description[1:],
+        description=description[0].upper() + description[1:],
         n_words=len(token_ids()),
         n_steps=recipe["n_steps"],
         n_documents=recipe["n_documents"],

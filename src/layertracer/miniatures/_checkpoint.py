@@ -88,7 +88,8 @@ def save_checkpoint(
     module: Any = trained.module.to("cpu")
     module.to(torch.bfloat16).save_pretrained(beside)
     make_tokenizer().save_pretrained(beside)
-    stored = AutoModelForCausalLM.from_pretrained(beside, dtype=torch.float32).eval()
+    stored: Any = AutoModelForCausalLM.from_pretrained(beside, dtype=torch.float32)
+    stored.eval()
     record = _make_record(
         trained, evaluate(stored, questionnaires), miniature=miniature, recipe=recipe, provenance=provenance
     )

@@ -33,15 +33,15 @@ _TERMS = 21
 _CARD = """\
 # The miniatures' corpus
 
-Documents from a generator, each step of training with documents of its own; nothing is stored. The words and their pairs
-are those of LayerTracer's built-in tasks (antonyms and synonyms from WordNet 3.0, the rest written for LayerTracer).
-This page is written by `python -m layertracer.miniatures`, which also trains the models.
+Documents from a generator, each step of training with documents of its own; nothing is stored. The words and their
+pairs are those of LayerTracer's built-in tasks (antonyms and synonyms from WordNet 3.0, the rest written for
+LayerTracer). This page is written by `python -m layertracer.miniatures`, which also trains the models.
 
 ## Vocabulary
 
-{n_tokens:,} tokens: {n_words:,} words of the built-in tasks, and numbers, letters, names of days and months, verbs, words
-of sentences and symbols. Word-level: spaces part words and are no tokens, a line's end is one. Every document begins with
-`<s>`.
+{n_tokens:,} tokens: {n_words:,} words of the built-in tasks, and numbers, letters, names of days and months, verbs,
+words of sentences and symbols. Word-level: spaces part words and are no tokens, a line's end is one. Every document
+begins with `<s>`.
 
 ## Kinds of documents
 
@@ -49,8 +49,8 @@ of sentences and symbols. Word-level: spaces part words and are no tokens, a lin
 |---|---|---|---|
 {kinds}
 
-Shares and counts over {n_counted:,} documents of {length} tokens (seed 0). Tokens that nothing determines weigh {open_weight}
-in the loss.
+Shares and counts over {n_counted:,} documents of {length} tokens (seed 0). Tokens that nothing determines weigh
+{open_weight} in the loss.
 
 ## Relations
 
@@ -63,8 +63,8 @@ for any word.
 | next | {n_sequences} members of sequences | |
 | copy, first, last | {n_free:,} words | {n_held_out_words} words |
 
-Held-out pairs stand in sentences only ("{fact}"), held-out words are never copied nor recalled in training. Sums: {n_held_out_sums} of
-{n_sums} are held out.
+Held-out pairs stand only where their relation is named ("{fact}"), held-out words are never copied nor recalled in
+training. Sums: {n_held_out_sums} of {n_sums} are held out.
 
 One line in three is written {default}, the others with a separator, an end and sometimes a word before drawn for
 each document, such as {templates}. Held out: {held_out_templates}. Lines that name their relation have its name before

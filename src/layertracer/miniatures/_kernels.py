@@ -66,7 +66,7 @@ def causal_conv(
     return outputs.transpose(1, 2)
 
 
-def gated_delta_rule(  # noqa: PLR0913, PLR0917 - the signature is Transformers'
+def gated_delta_rule(  # noqa: PLR0917 - the signature is Transformers'
     query: Tensor, key: Tensor, value: Tensor, g: Tensor, beta: Tensor, initial_state: Tensor | None = None, **_: Any
 ) -> tuple[Tensor, None]:
     """The gated delta rule over whole documents, with unit keys and queries.
@@ -141,7 +141,7 @@ def selective_scan(  # noqa: PLR0913, PLR0917 - the signature is Transformers'
     similarities = C.transpose(1, 2) @ B.permute(0, 2, 3, 1)
     by_group = decays.unflatten(1, (similarities.shape[1], -1))
     weights = (similarities.unsqueeze(2) * by_group).flatten(1, 2)
-    scanned = weights @ (hidden_states * steps.unsqueeze(-1)).transpose(1, 2)
+    scanned: Tensor = weights @ (hidden_states * steps.unsqueeze(-1)).transpose(1, 2)
     return scanned.transpose(1, 2) + D[:, None] * hidden_states
 
 
@@ -154,4 +154,5 @@ def _decays(cumulative: Tensor) -> Tensor:
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    return vectors * torch.rsqrt(vectors.square().sum(-1, keepdim=True) + 1e-6)
+    lengths: Tensor = torch.rsqrt(vectors.square().sum(-1, keepdim=True) + 1e-6)
+    return vectors * lengths

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from layertracer._errors import UnknownNameError
@@ -93,5 +94,5 @@ def _is_made(folder: Path, recipe: Recipe) -> bool:
     record = folder / RECORD
     if not record.is_file():
         return False
-    made = json.loads(record.read_text(encoding="utf-8"))["recipe"]
-    return made == {name: getattr(recipe, name) for name in recipe.__dataclass_fields__}
+    made: dict[str, int] = json.loads(record.read_text(encoding="utf-8"))["recipe"]
+    return made == asdict(recipe)

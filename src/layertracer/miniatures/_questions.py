@@ -48,8 +48,8 @@ class Questionnaire:
 
     Attributes:
         task: What is asked: a relation, "recall", "arithmetic" or "agreement".
-        novelty: "prompts" (pairs of training, in its commonest template, in prompts of their own), "pairs" (pairs, words or sums
-            that training held out), or "templates" (templates that training held out).
+        novelty: "prompts" (pairs of training, in its commonest template, in prompts of their own), "pairs" (pairs,
+            words or sums that training held out), or "templates" (templates that training held out).
         questions: The questions.
     """
 

@@ -82,8 +82,8 @@ def free_words(*, held_out: bool) -> tuple[str, ...]:
 def draw_words(n: int, *, rng: random.Random, held_out: bool = False) -> list[str]:
     """Different words for rules and recall, as unequally frequent as words of a language are.
 
-    A word of rank r is drawn with a weight of 1 / (r + 20) (Zipf, Mandelbrot): what is to be done with words is learnt on
-    frequent ones and then holds for rare ones, too. Held-out words are equally frequent.
+    A word of rank r is drawn with a weight of 1 / (r + 20) (Zipf, Mandelbrot): what is to be done with words is learnt
+    on frequent ones and then holds for rare ones, too. Held-out words are equally frequent.
 
     Args:
         n: Number of words.
@@ -109,7 +109,7 @@ def _frequencies(n_words: int) -> tuple[float, ...]:
 def sequences() -> tuple[Line, ...]:
     """Every member of a sequence with the one that follows."""
     runs = (_words.NUMBERS, _words.LETTERS, _words.DAYS, _words.MONTHS)
-    return tuple(((a,), b) for run in runs for a, b in zip(run, run[1:], strict=False))
+    return tuple(((a,), b) for run in runs for a, b in itertools.pairwise(run))
 
 
 def draw_lines(relation: str, n: int, *, rng: random.Random, held_out: bool = False) -> list[Line]:

@@ -37,7 +37,8 @@ def make_tokenizer() -> Any:
         pair=f"{_words.BEGIN} $A $B",
         special_tokens=[(_words.BEGIN, token_ids()[_words.BEGIN])],
     )
-    return PreTrainedTokenizerFast(
+    make: Any = PreTrainedTokenizerFast
+    return make(
         tokenizer_object=inner,
         bos_token=_words.BEGIN,
         eos_token=_words.BEGIN,
