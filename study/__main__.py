@@ -11,7 +11,8 @@ import pandas as pd
 from study.figures import draw_figures
 from study.findings import collect_findings
 from study.page import write_page
-from study.runs import N_PROMPTS, make_runs
+from study.plan import Plan
+from study.runs import make_runs
 from study.subjects import ROOT, list_subjects
 
 _RESULTS = ROOT / "study" / "results" / "findings.parquet"
@@ -20,19 +21,19 @@ _RESULTS = ROOT / "study" / "results" / "findings.parquet"
 @click.command()
 @click.option("--runs", type=click.Path(path_type=Path), default=ROOT / "study" / "runs", help="Folder of the traces.")
 @click.option("--page-only", is_flag=True, help="Write the page from the stored findings; nothing is traced.")
-@click.option("--prompts", type=click.IntRange(min=1), default=N_PROMPTS, show_default=True, help="Prompts of a trace.")
-def main(runs: Path, page_only: bool, prompts: int) -> None:
+def main(runs: Path, *, page_only: bool) -> None:
     """Make the study of the miniatures; traces that are there are kept."""
+    plan = Plan()
     if not page_only:
         subjects, began = list_subjects(), time.perf_counter()
-        for folder in make_runs(subjects, runs, n_prompts=prompts):
+        for folder in make_runs(subjects, runs, plan):
             click.echo(f"{time.perf_counter() - began:6.0f} s  {folder.parent.name}/{folder.name}")
         _RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        collect_findings(subjects, runs).to_parquet(_RESULTS, index=False)
+        collect_findings(subjects, runs, plan).to_parquet(_RESULTS, index=False)
     findings = pd.read_parquet(_RESULTS)
     draw_figures(findings, ROOT / "docs" / "images")
     page = ROOT / "docs" / "miniatures.md"
-    page.write_text(write_page(findings), encoding="utf-8")
+    page.write_text(write_page(findings, plan), encoding="utf-8")
     click.echo(page)
 
 

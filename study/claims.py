@@ -6,7 +6,7 @@ from collections import Counter
 
 import pandas as pd
 
-from study.runs import SITES, TASKS
+from study.findings import sites_of, tasks_of
 from study.tables import interval, number, pick, share, signed, table
 
 _CLAIM_DEPTH, _CLAIM_SIZE = "deep_particles", "larger_is_more_robust"
@@ -33,13 +33,14 @@ def describe_depth_claim(findings: pd.DataFrame) -> str:
     verdicts = rows[rows["part"].isin(["headline", "verdict"]) & rows["quantity"].str.startswith(_CLAIM_DEPTH)]
     headlines = verdicts[verdicts["part"] == "headline"]
     criteria = list(dict.fromkeys(verdicts["criterion"]))
-    cells = [[f"`{criterion}`", *(_outcome(verdicts, task, criterion) for task in TASKS)] for criterion in criteria]
+    tasks = tasks_of(rows)
+    cells = [[f"`{criterion}`", *(_outcome(verdicts, task, criterion) for task in tasks)] for criterion in criteria]
     counts = Counter(headlines["method"])
     differing = _differing(verdicts, criteria)
     return "\n\n".join(
         [
-            _DEPTH.format(counts=_count(counts), n_tasks=len(TASKS), changes=_changes(differing)),
-            table(["criterion", *TASKS], cells),
+            _DEPTH.format(counts=_count(counts), n_tasks=len(tasks), changes=_changes(differing)),
+            table(["criterion", *tasks], cells),
             f"Reasons, with the default criterion: {_reasons(headlines)}",
             _DEPTHS,
             _tabulate_particles(rows),
@@ -84,14 +85,14 @@ def _tabulate_particles(rows: pd.DataFrame) -> str:
     cells = []
     for label in dict.fromkeys(found["model"]):
         line = [f"`{label}`"]
-        for task in TASKS:
+        for task in tasks_of(rows):
             of_task = found[(found["model"] == label) & (found["task"] == task)]
             depth = of_task[of_task["quantity"] == "particle_depth"].iloc[0]
             of_prompts = of_task[of_task["quantity"] == "particle_share_found"]["value"].iloc[0]
             where = "none" if pd.isna(depth["value"]) else number(float(depth["value"]))
             line.append(f"{where} ({share(float(of_prompts))})")
         cells.append(line)
-    return table(["model", *TASKS], cells)
+    return table(["model", *tasks_of(rows)], cells)
 
 
 def describe_size_claim(findings: pd.DataFrame) -> str:
@@ -99,7 +100,7 @@ def describe_size_claim(findings: pd.DataFrame) -> str:
     rows = pick(findings, question="size")
     headlines = rows[(rows["part"] == "headline") & rows["quantity"].str.startswith(_CLAIM_SIZE)]
     counts = Counter(headlines["method"])
-    cells = [_size_line(rows, headlines, task, site) for task in TASKS for site in SITES]
+    cells = [_size_line(rows, headlines, task, site) for task in tasks_of(rows) for site in sites_of(findings)]
     n_models = int(headlines["n_models"].max())
     return "\n\n".join(
         [

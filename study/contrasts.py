@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
-from study.runs import SITES, TASKS
+from study.findings import sites_of, tasks_of
 from study.tables import interval, number, pick, signed, table
 
 _BASE = "attention"
@@ -24,8 +26,9 @@ one hybrid alone shows nothing; look for what several show alike). Below 1, the 
 def describe_stacks(findings: pd.DataFrame) -> str:
     """Stacks of Gated DeltaNet or Mamba2 against stacks of attention, by task and site."""
     rows = pick(findings, question="mixer")
-    cells = [_stack_line(rows, task, site) for task in TASKS for site in SITES]
-    clear = _count_clear(rows)
+    kinds = [(task, site) for task in tasks_of(rows) for site in sites_of(findings)]
+    cells = [_stack_line(rows, task, site) for task, site in kinds]
+    clear = _count_clear(rows, kinds)
     return "\n\n".join(
         [
             _STACKS.format(clear=clear),
@@ -63,22 +66,20 @@ def _depths(here: pd.DataFrame, other: str) -> str:
     return f"{above} above, {below} below"
 
 
-def _count_clear(rows: pd.DataFrame) -> str:
+def _count_clear(rows: pd.DataFrame, kinds: Sequence[tuple[str, str]]) -> str:
     """How often all three seeds agree, for the pair that has seeds."""
     seeds = ("", "-seed1", "-seed2")
-    above = below = n = 0
-    for task in TASKS:
-        for site in SITES:
-            here = rows[(rows["task"] == task) & (rows["site"] == site)]
-            found = [_difference(here, f"gated-deltanet{seed}", f"attention{seed}") for seed in seeds]
-            present = [row for row in found if row is not None]
-            n += 1
-            above += all(float(row["low"]) > 0 for row in present)
-            below += all(float(row["high"]) < 0 for row in present)
+    above = below = 0
+    for task, site in kinds:
+        here = rows[(rows["task"] == task) & (rows["site"] == site)]
+        found = [_difference(here, f"gated-deltanet{seed}", f"attention{seed}") for seed in seeds]
+        present = [row for row in found if row is not None]
+        above += all(float(row["low"]) > 0 for row in present)
+        below += all(float(row["high"]) < 0 for row in present)
     n_seeds = len(set(rows["model"].dropna()) & {f"gated-deltanet{seed}" for seed in seeds})
     return (
         f"Gated DeltaNet is more vulnerable than attention in every one of the {n_seeds} pairs of models with equal "
-        f"seeds on {above} of {n} combinations of task and site, and less on {below}."
+        f"seeds on {above} of {len(kinds)} combinations of task and site, and less on {below}."
     )
 
 
@@ -87,10 +88,10 @@ def describe_hybrids(findings: pd.DataFrame) -> str:
     rows = pick(findings, question="hybrid", part="mixer")
     cells = []
     for label in dict.fromkeys(rows["model"]):
-        for site in SITES:
+        for site in sites_of(findings):
             here = rows[(rows["model"] == label) & (rows["site"] == site)]
             line = [f"`{label}`", f"`{site}`", str(here["other"].iloc[0])]
-            for task in TASKS:
+            for task in tasks_of(rows):
                 row = here[here["task"] == task].iloc[0]
                 line.append("" if pd.isna(row["value"]) else f"{number(float(row['value']))} ({_p(row)})")
             cells.append(line)
@@ -98,7 +99,7 @@ def describe_hybrids(findings: pd.DataFrame) -> str:
     return "\n\n".join(
         [
             _HYBRIDS.format(arrangements=arrangements),
-            table(["hybrid", "site", "kind", *TASKS], cells),
+            table(["hybrid", "site", "kind", *tasks_of(rows)], cells),
         ]
     )
 

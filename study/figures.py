@@ -10,8 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from study.findings import is_twin
-from study.runs import SITES, TASKS
+from study.findings import is_twin, sites_of, tasks_of
 from study.subjects import SMOLLM2, TWIN
 
 _WIDTH = 9.0
@@ -65,8 +64,9 @@ def _draw_particles(findings: pd.DataFrame) -> Figure:
     curves = _curves(findings, "target_prob", "block_output")
     curves = curves[~curves["model"].map(is_twin)]
     figure = Figure(figsize=(_WIDTH, 2.6), layout="constrained")
-    panels = figure.subplots(1, len(TASKS), sharey=True)
-    for axes, task in zip(panels, TASKS, strict=True):
+    tasks = tasks_of(findings)
+    panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
+    for axes, task in zip(panels, tasks, strict=True):
         _draw_lines(axes, curves[curves["task"] == task])
         axes.set_title(task)
         axes.set_xlabel("relative depth")
@@ -78,14 +78,15 @@ def _draw_particles(findings: pd.DataFrame) -> Figure:
 def _draw_vulnerability(findings: pd.DataFrame) -> Figure:
     """JS divergence over relative depth, a row a site, a column a task."""
     figure = Figure(figsize=(_WIDTH, 5.6), layout="constrained")
-    panels = figure.subplots(len(SITES), len(TASKS), sharex=True, sharey="row")
+    sites, tasks = sites_of(findings), tasks_of(findings)
+    panels = figure.subplots(len(sites), len(tasks), sharex=True, sharey="row", squeeze=False)
     curves = _curves(findings, "js_bits", None)
     curves = curves[~curves["model"].map(is_twin)]
-    for row, site in zip(panels, SITES, strict=True):
-        for axes, task in zip(row, TASKS, strict=True):
+    for row, site in zip(panels, sites, strict=True):
+        for axes, task in zip(row, tasks, strict=True):
             _draw_lines(axes, curves[(curves["task"] == task) & (curves["site"] == site)])
         row[0].set_ylabel(f"JS, {_SITE_NAMES[site]} (bits)")
-    for axes, task in zip(panels[0], TASKS, strict=True):
+    for axes, task in zip(panels[0], tasks, strict=True):
         axes.set_title(task)
     for axes in panels[-1]:
         axes.set_xlabel("relative depth")
@@ -95,7 +96,7 @@ def _draw_vulnerability(findings: pd.DataFrame) -> Figure:
 
 def _draw_twins(findings: pd.DataFrame) -> Figure:
     """Trained and untrained models of size M and seed 0 on one task: probability, and JS divergence at two sites."""
-    task = TASKS[0]
+    task = tasks_of(findings)[0]
     figure = Figure(figsize=(_WIDTH, 2.8), layout="constrained")
     panels = figure.subplots(1, 3)
     shown = [("target_prob", "block_output", "target probability"), ("js_bits", "block_output", "JS, stream (bits)")]

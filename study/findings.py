@@ -14,7 +14,8 @@ from layertracer._types import Site
 from layertracer.comparisons import ComparisonSettings
 from layertracer.miniatures import SCALED
 
-from study.runs import SITES, TASKS, load_runs
+from study.plan import Plan
+from study.runs import load_runs
 from study.subjects import SMOLLM2, Subject
 
 PARTICLE_SITE: Site = "block_output"
@@ -29,45 +30,46 @@ _KEPT = {
 """Parts of a comparison's table that the page uses, by question."""
 
 
-def collect_findings(subjects: Sequence[Subject], runs: Path, *, n_resamples: int = 2000) -> pd.DataFrame:
+def collect_findings(subjects: Sequence[Subject], runs: Path, plan: Plan) -> pd.DataFrame:
     """All comparisons of the study.
 
     Args:
         subjects: The subjects whose runs are there.
         runs: Folder of the runs.
-        n_resamples: Bootstrap resamples of each comparison.
+        plan: What was asked.
 
     Returns:
         The table of `Comparison.to_frame` with the columns `question`, `task` and `site` before it.
     """
-    settings = ComparisonSettings(n_resamples=n_resamples)
     parts = [
-        *_compare_depths(subjects, runs, settings),
-        *_compare_sizes(subjects, runs, settings),
-        *_compare_mixers(subjects, runs, settings),
-        *_describe_hybrids(subjects, runs, settings),
-        *_describe_twins(subjects, runs),
+        *_compare_depths(subjects, runs, plan),
+        *_compare_sizes(subjects, runs, plan),
+        *_compare_mixers(subjects, runs, plan),
+        *_describe_hybrids(subjects, runs, plan),
+        *_describe_twins(subjects, runs, plan),
     ]
     return pd.concat(parts, ignore_index=True)
 
 
-def _compare_depths(subjects: Sequence[Subject], runs: Path, settings: ComparisonSettings) -> Iterator[pd.DataFrame]:
+def _compare_depths(subjects: Sequence[Subject], runs: Path, plan: Plan) -> Iterator[pd.DataFrame]:
     """Claim 1: all trained models, on each task."""
     chosen = [subject for subject in subjects if subject.is_trained]
-    for task in TASKS:
-        yield _compare(chosen, runs, task, PARTICLE_SITE, question="depth", settings=settings)
+    for task in plan.tasks:
+        yield _compare(chosen, runs, task, PARTICLE_SITE, question="depth", settings=_settings(plan))
 
 
-def _compare_sizes(subjects: Sequence[Subject], runs: Path, settings: ComparisonSettings) -> Iterator[pd.DataFrame]:
+def _compare_sizes(subjects: Sequence[Subject], runs: Path, plan: Plan) -> Iterator[pd.DataFrame]:
     """Claim 2: the families that come in several sizes, on each task at each site."""
     chosen = [one for one in subjects if one.is_trained and one.miniature and one.miniature.family in SCALED]
     families = tuple(str(one.miniature.family) for one in chosen if one.miniature)
-    for task in TASKS:
-        for site in SITES:
-            yield _compare(chosen, runs, task, site, question="size", settings=replace(settings, families=families))
+    for task in plan.tasks:
+        for site in plan.sites:
+            yield _compare(
+                chosen, runs, task, site, question="size", settings=replace(_settings(plan), families=families)
+            )
 
 
-def _compare_mixers(subjects: Sequence[Subject], runs: Path, settings: ComparisonSettings) -> Iterator[pd.DataFrame]:
+def _compare_mixers(subjects: Sequence[Subject], runs: Path, plan: Plan) -> Iterator[pd.DataFrame]:
     """Stacks of one mixer at equal depth, width and data: attention against Gated DeltaNet and Mamba2."""
     families = ("attention", "gated-deltanet", "mamba2")
     chosen = [
@@ -75,17 +77,21 @@ def _compare_mixers(subjects: Sequence[Subject], runs: Path, settings: Compariso
         for one in subjects
         if one.is_trained and one.miniature and one.miniature.family in families and one.miniature.size == "M"
     ]
-    for task in TASKS:
-        for site in SITES:
-            yield _compare(chosen, runs, task, site, question="mixer", settings=settings)
+    for task in plan.tasks:
+        for site in plan.sites:
+            yield _compare(chosen, runs, task, site, question="mixer", settings=_settings(plan))
 
 
-def _describe_hybrids(subjects: Sequence[Subject], runs: Path, settings: ComparisonSettings) -> Iterator[pd.DataFrame]:
+def _describe_hybrids(subjects: Sequence[Subject], runs: Path, plan: Plan) -> Iterator[pd.DataFrame]:
     """Kinds of mixers inside the hybrids."""
     chosen = [one for one in subjects if one.is_trained and one.miniature and "hybrid" in one.miniature.family]
-    for task in TASKS:
-        for site in SITES:
-            yield _compare(chosen, runs, task, site, question="hybrid", settings=settings)
+    for task in plan.tasks:
+        for site in plan.sites:
+            yield _compare(chosen, runs, task, site, question="hybrid", settings=_settings(plan))
+
+
+def _settings(plan: Plan) -> ComparisonSettings:
+    return ComparisonSettings(n_resamples=plan.n_resamples)
 
 
 def _compare(
@@ -105,10 +111,10 @@ def _compare(
     return frame
 
 
-def _describe_twins(subjects: Sequence[Subject], runs: Path) -> Iterator[pd.DataFrame]:
+def _describe_twins(subjects: Sequence[Subject], runs: Path, plan: Plan) -> Iterator[pd.DataFrame]:
     """Each model, trained or not, by itself: what it solves, whether a particle is found, how it breaks."""
-    for task in TASKS:
-        for site in SITES:
+    for task in plan.tasks:
+        for site in plan.sites:
             rows = [
                 _describe_run(subject, trace)
                 for subject, trace in zip(subjects, load_runs(subjects, runs, task, site), strict=True)
@@ -140,6 +146,16 @@ def _describe_run(subject: Subject, trace: lt.Trace) -> list[dict[str, object]]:
             for index, value in enumerate(curve)
         ]
     return rows
+
+
+def tasks_of(findings: pd.DataFrame) -> list[str]:
+    """The tasks of the study, in order."""
+    return list(dict.fromkeys(findings["task"]))
+
+
+def sites_of(findings: pd.DataFrame) -> list[str]:
+    """The sites of the study, in order."""
+    return list(dict.fromkeys(findings.loc[findings["question"] == "twin", "site"]))
 
 
 def is_twin(label: str) -> bool:

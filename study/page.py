@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from layertracer.miniatures import list_miniatures
+from layertracer.miniatures import EMBEDDED, list_miniatures, make_tokenizer
 
 from study.claims import describe_depth_claim, describe_size_claim
 from study.contrasts import describe_hybrids, describe_stacks
-from study.findings import is_twin, trained_labels
-from study.runs import N_DRAWS, N_PROMPTS, N_SHOT, SITES, TASKS
+from study.findings import is_twin, sites_of, tasks_of, trained_labels
+from study.plan import Plan
 from study.subjects import SMOLLM2, TWIN, find_checkpoint
 from study.tables import number, pick, share, table
 
@@ -39,7 +39,7 @@ masks of 20 % of the dimensions, partitioned, {n_draws} draws; through the logit
 
 Shares of held-out prompts that are solved, over nine relations ({n_questions} prompts each); *pairs*: with pairs that
 training never showed in a prompt; *templates*: in templates that it never showed. Training: {recipe}. The corpus is
-described in [its card](../miniatures/README.md), each model in its own. {embedded} are part of the package
+described in [its card](../miniatures/README.md), each model in its own. {n_embedded} are part of the package
 (`mini/attention`, …), the others lie in `miniatures/`.
 
 Shares of the study's own prompts that are solved:
@@ -92,20 +92,25 @@ Dotted: untrained.
 """
 
 
-def write_page(findings: pd.DataFrame) -> str:
-    """The page as Markdown."""
+def write_page(findings: pd.DataFrame, plan: Plan) -> str:
+    """The page as Markdown.
+
+    Args:
+        findings: The table of `collect_findings`.
+        plan: What was asked.
+    """
     records = _read_records()
     recipe = next(iter(records.values()))["recipe"]
     return _PAGE.format(
         n_models=len(records),
-        n_runs=(2 * len(records) + 1) * len(TASKS) * len(SITES),
-        n_prompts=N_PROMPTS,
-        n_shot=N_SHOT,
-        n_draws=N_DRAWS,
+        n_runs=_count_subjects(findings) * len(tasks_of(findings)) * len(sites_of(findings)),
+        n_prompts=plan.n_prompts,
+        n_shot=plan.n_shot,
+        n_draws=plan.n_draws,
         models=_tabulate_models(records),
         n_questions=next(iter(records.values()))["scores"][0]["n"],
         recipe=f"{recipe['n_steps']} steps of {recipe['n_documents']} documents of {recipe['n_tokens']} tokens",
-        embedded="Four of them",
+        n_embedded=len(EMBEDDED),
         solved=_tabulate_solved(findings),
         depth_claim=describe_depth_claim(findings),
         size_claim=describe_size_claim(findings),
@@ -113,8 +118,12 @@ def write_page(findings: pd.DataFrame) -> str:
         hybrids=describe_hybrids(findings),
         twin_sentence=_summarise_twins(findings),
         twins=_tabulate_twins(findings),
-        n_words="1,801",
+        n_words=f"{len(make_tokenizer()):,}",
     )
+
+
+def _count_subjects(findings: pd.DataFrame) -> int:
+    return int(pick(findings, question="twin")["model"].nunique())
 
 
 def _read_records() -> dict[str, dict[str, Any]]:
@@ -157,11 +166,12 @@ def _mean_score(scores: Sequence[dict[str, Any]], novelty: str) -> float:
 
 
 def _tabulate_solved(findings: pd.DataFrame) -> str:
+    tasks = tasks_of(findings)
     rows = [
-        [f"`{label}`", *(share(_of_run(findings, label, task, "solved_share")) for task in TASKS)]
+        [f"`{label}`", *(share(_of_run(findings, label, task, "solved_share")) for task in tasks)]
         for label in trained_labels(findings)
     ]
-    return table(["model", *TASKS], rows)
+    return table(["model", *tasks], rows)
 
 
 def _tabulate_twins(findings: pd.DataFrame) -> str:
@@ -173,7 +183,7 @@ def _tabulate_twins(findings: pd.DataFrame) -> str:
         cells = []
         for quantity, show in (("solved_share", share), ("particle_share_found", share), ("max_js_bits", number)):
             for name in (label, label + TWIN):
-                values = [_of_run(findings, name, task, quantity) for task in TASKS]
+                values = [_of_run(findings, name, task, quantity) for task in tasks_of(findings)]
                 cells.append(show(sum(values) / len(values)))
         rows.append([f"`{label}`", *cells])
     header = ["model", "solved", "untrained", "particle found", "untrained", "largest JS (bits)", "untrained"]

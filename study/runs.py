@@ -11,21 +11,15 @@ from layertracer.api import Trace
 from layertracer.miniatures import write_samples
 from layertracer.tasks import Task
 
+from study.plan import Plan
 from study.subjects import Subject
 
-TASKS = ("antonym", "synonym", "present-past", "singular-plural", "recall")
-"""Word-pair tasks of which the miniatures know every word, and associative recall."""
-SITES: tuple[Site, ...] = ("block_output", "mixer_output", "state")
-N_SHOT = 4
-N_PROMPTS = 48
-N_DRAWS = 5
 
-
-def load_prompts(task: str, *, n_prompts: int = N_PROMPTS) -> Task | Sequence[lt.Sample]:
+def load_prompts(task: str, plan: Plan) -> Task | Sequence[lt.Sample]:
     """The prompts of a task, the same for all subjects."""
     if task == "recall":
-        return write_samples(task, n=n_prompts)
-    return lt.load_task(task, n_shot=N_SHOT, limit=n_prompts)
+        return write_samples(task, n=plan.n_prompts)
+    return lt.load_task(task, n_shot=plan.n_shot, limit=plan.n_prompts)
 
 
 def run_folder(runs: Path, subject: Subject, task: str, site: Site) -> Path:
@@ -34,7 +28,7 @@ def run_folder(runs: Path, subject: Subject, task: str, site: Site) -> Path:
     return runs / name / f"{task}-{site}"
 
 
-def make_runs(subjects: Sequence[Subject], runs: Path, *, n_prompts: int = N_PROMPTS) -> Iterator[Path]:
+def make_runs(subjects: Sequence[Subject], runs: Path, plan: Plan) -> Iterator[Path]:
     """Traces what is not there yet; a study that was stopped goes on.
 
     Yields:
@@ -42,15 +36,17 @@ def make_runs(subjects: Sequence[Subject], runs: Path, *, n_prompts: int = N_PRO
     """
     for subject in subjects:
         missing = [
-            (task, site) for task in TASKS for site in SITES if not run_folder(runs, subject, task, site).is_dir()
+            (task, site)
+            for task in plan.tasks
+            for site in plan.sites
+            if not run_folder(runs, subject, task, site).is_dir()
         ]
         if not missing:
             continue
         model = subject.load()
         for task, site in missing:
-            trace = lt.trace(
-                model, load_prompts(task, n_prompts=n_prompts), perturbation=lt.Mask(site=site, draws=N_DRAWS)
-            )
+            mask = lt.Mask(site=site, draws=plan.n_draws)
+            trace = lt.trace(model, load_prompts(task, plan), perturbation=mask)
             yield trace.save(run_folder(runs, subject, task, site))
 
 

@@ -40,9 +40,9 @@ def test_equal_seeds_ask_the_same(questionnaires: tuple[Questionnaire, ...]) -> 
 
 
 def test_every_relation_is_asked(questionnaires: tuple[Questionnaire, ...]) -> None:
-    """Each relation is asked in prompts, with held-out pairs and in held-out templates; `next` holds no pairs out."""
+    """Each relation is asked in every degree of novelty; `next` holds no pairs out."""
     kinds = {(asked.task, asked.novelty) for asked in questionnaires}
-    expected = {(relation, novelty) for relation in RELATIONS for novelty in ("prompts", "pairs", "templates")}
+    expected = {(relation, novelty) for relation in RELATIONS for novelty in ("prompts", "pairs", "templates", "words")}
     assert expected - kinds == {("next", "pairs")}
 
 

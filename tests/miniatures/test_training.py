@@ -14,7 +14,16 @@ from torch import Tensor
 
 import layertracer as lt
 from layertracer._errors import UsageError
-from layertracer.miniatures import FAMILIES, FAST, Recipe, find_miniature, list_miniatures, make_miniatures, train
+from layertracer.miniatures import (
+    FAMILIES,
+    FAST,
+    Recipe,
+    ask_miniatures,
+    find_miniature,
+    list_miniatures,
+    make_miniatures,
+    train,
+)
 from layertracer.miniatures.__main__ import main
 from layertracer.miniatures._optimise import Schedule
 
@@ -143,6 +152,18 @@ def test_command_trains(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert (tmp_path / "attention-s" / "model.safetensors").is_file()
     assert "# The miniatures' corpus" in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+def test_models_are_asked_again(tmp_path: Path) -> None:
+    """Asking again changes the record and the card of a miniature, and none of its weights."""
+    (folder,) = make_miniatures(["attention-s"], folder=tmp_path, recipe=TINY)
+    weights = (folder / "model.safetensors").read_bytes()
+    asked = ask_miniatures((), folder=tmp_path, n=3)
+    assert asked == (folder,)
+    record = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    assert {score["n"] for score in record["scores"]} == {3}
+    assert (folder / "model.safetensors").read_bytes() == weights
+    assert "3 of each kind" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_command_refuses_unknown_names(tmp_path: Path) -> None:

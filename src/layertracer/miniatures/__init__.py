@@ -4,7 +4,7 @@ from layertracer.miniatures._build import build_untrained
 from layertracer.miniatures._corpus import Batch, draw_batch, draw_document
 from layertracer.miniatures._data_card import write_data_card
 from layertracer.miniatures._families import EMBEDDED, FAMILIES, SCALED, Family, Miniature, list_miniatures
-from layertracer.miniatures._make import FAST, FULL, find_miniature, make_miniatures
+from layertracer.miniatures._make import FAST, FULL, ask_miniatures, find_miniature, make_miniatures
 from layertracer.miniatures._questions import Question, Questionnaire, write_questionnaires, write_samples
 from layertracer.miniatures._training import Recipe, Trained, train
 from layertracer.miniatures._vocabulary import make_tokenizer
@@ -22,6 +22,7 @@ __all__ = [
     "Questionnaire",
     "Recipe",
     "Trained",
+    "ask_miniatures",
     "build_untrained",
     "draw_batch",
     "draw_document",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_NOVELTIES = ("prompts", "pairs", "templates")
+from layertracer.miniatures._questions import NOVELTIES
+
 _N_POINTS = 12
 
 _CARD = """\
@@ -51,11 +52,11 @@ Loss in nats a token, means of 20 steps, over tokens that what precedes them det
 
 Share of questions answered rightly by the stored weights, {n} of each kind, none of them in the training data. *New
 prompts*: known pairs in the template of training. *Held-out pairs*: pairs that training only states in sentences, never
-in a prompt; for rules, recall and arithmetic, words and sums that it never uses there. *Held-out templates*: templates
-that training never shows.
+in a prompt; for rules, recall and arithmetic, words and sums that it never uses there. *Held-out template*: signs that
+training never combines so. *New words*: templates with a word that no template of training has.
 
-| task | new prompts | held-out pairs | held-out templates |
-|---|---|---|---|
+| task | new prompts | held-out pairs | held-out template | new words |
+|---|---|---|---|---|
 {scores}
 
 ## Licence
@@ -99,7 +100,7 @@ def _score_rows(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     by_kind = {(score["task"], score["novelty"]): score for score in scores}
     tasks = dict.fromkeys(score["task"] for score in scores)
     return [
-        f"| {task} | " + " | ".join(_share(by_kind.get((task, novelty))) for novelty in _NOVELTIES) + " |"
+        f"| {task} | " + " | ".join(_share(by_kind.get((task, novelty))) for novelty in NOVELTIES) + " |"
         for task in tasks
     ]
 

@@ -78,8 +78,6 @@ def save_checkpoint(
     Raises:
         UsageError: If the folder holds something else.
     """
-    from transformers import AutoModelForCausalLM
-
     if folder.exists() and not (folder / RECORD).is_file():
         raise UsageError(f"{folder} is there and holds no miniature. Name a folder that is not there yet.")
     beside = folder.with_name(folder.name + ".part")
@@ -88,17 +86,41 @@ def save_checkpoint(
     module: Any = trained.module.to("cpu")
     module.to(torch.bfloat16).save_pretrained(beside)
     make_tokenizer().save_pretrained(beside)
-    stored: Any = AutoModelForCausalLM.from_pretrained(beside, dtype=torch.float32)
-    stored.eval()
+    stored = _load(beside)
     record = _make_record(
         trained, evaluate(stored, questionnaires), miniature=miniature, recipe=recipe, provenance=provenance
     )
     record["n_parameters"] = sum(parameter.numel() for parameter in stored.parameters())
-    (beside / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (beside / "README.md").write_text(write_card(record), encoding="utf-8")
+    _write_papers(beside, record)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(beside, folder)
     return record
+
+
+def ask_again(folder: Path, questionnaires: Sequence[Questionnaire]) -> None:
+    """Asks a miniature that is there, and writes its record and its card anew.
+
+    Args:
+        folder: Its folder.
+        questionnaires: What to ask.
+    """
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    record["scores"] = [asdict(score) for score in evaluate(_load(folder), questionnaires)]
+    _write_papers(folder, record)
+
+
+def _load(folder: Path) -> Any:
+    """The stored weights, in float32 and evaluation mode."""
+    from transformers import AutoModelForCausalLM
+
+    module: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return module.eval()
+
+
+def _write_papers(folder: Path, record: dict[str, Any]) -> None:
+    """The record and the card of a miniature."""
+    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(write_card(record), encoding="utf-8")
 
 
 def _make_record(

@@ -9,6 +9,7 @@ from layertracer.miniatures._corpus import OPEN_WEIGHT, draw_document
 from layertracer.miniatures._documents import (
     DEFAULT_TEMPLATE,
     FACTS,
+    FOREIGN_TEMPLATES,
     HELD_OUT_TEMPLATES,
     KINDS,
     LABELS,
@@ -67,8 +68,9 @@ Held-out pairs stand only where their relation is named ("{fact}"), held-out wor
 training. Sums: {n_held_out_sums} of {n_sums} are held out.
 
 One line in three is written {default}, the others with a separator, an end and sometimes a word before drawn for
-each document, such as {templates}. Held out: {held_out_templates}. Lines that name their relation have its name before
-them: {label}. Forms of recall: {recall}.
+each document, such as {templates}. Held out: {held_out_templates}; with new words:
+{foreign_templates}. Lines that name their relation have its name before them: {label}. Forms of recall:
+{recall}.
 
 ## Samples
 
@@ -97,6 +99,7 @@ def write_data_card() -> str:
         n_sums=len(terms),
         default=_show(DEFAULT_TEMPLATE),
         templates=", ".join(_show(template) for template in _draw_templates(3)),
+        foreign_templates=", ".join(_show(template) for template in FOREIGN_TEMPLATES),
         label=f"`{LABELS['antonym']} hot -> cold`",
         held_out_templates=", ".join(_show(template) for template in HELD_OUT_TEMPLATES),
         recall=", ".join(_show(" ".join(filter(None, ("red", a, "dog", b, "… red", c)))) for a, b, c in RECALL_FORMS),

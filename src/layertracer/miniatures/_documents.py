@@ -20,8 +20,11 @@ _PREFIXES = ("Q", "in", "word", "one")
 _SEPARATORS = ("->", ":", "=", ",", "|", "?", "-", "becomes", "is", "as", "and", "for")
 _ENDS = (_words.NEWLINE, ";", ".")
 
-HELD_OUT_TEMPLATES = ("{x} | {y} \n", "{x} means {y} ;", "out {x} = {y} .")
-"""What training never shows: a known separator with another end, one of sentences, and a new word before the line."""
+HELD_OUT_TEMPLATES = ("{x} | {y} \n",)
+"""A separator and an end that training shows often, and never together."""
+
+FOREIGN_TEMPLATES = ("{x} means {y} ;", "out {x} = {y} .")
+"""Templates with a word that training never writes lines with, though it knows the word from elsewhere."""
 
 FACTS = {
     "antonym": ("the opposite of {x} is {y} .", "{x} but opposite {y} ."),

@@ -9,12 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from layertracer._errors import UnknownNameError
-from layertracer.miniatures._checkpoint import RECORD, describe_here, save_checkpoint
+from layertracer.miniatures._checkpoint import RECORD, ask_again, describe_here, save_checkpoint
 from layertracer.miniatures._families import EMBEDDED, Miniature, list_miniatures
 from layertracer.miniatures._questions import write_questionnaires
 from layertracer.miniatures._training import Recipe, train
 
 logger = logging.getLogger("layertracer")
+
+_N_QUESTIONS = 100
 
 FULL = Recipe()
 FAST = Recipe(n_steps=6, n_documents=8, n_tokens=32)
@@ -61,18 +63,44 @@ def make_miniatures(
         UnknownNameError: If there is no miniature of a name.
         UsageError: If a folder is there and holds something else.
     """
-    chosen = tuple(find_miniature(name) for name in names) or list_miniatures()
-    folders = []
-    for miniature in chosen:
-        parent = embedded_folder if embedded_folder is not None and miniature.name in EMBEDDED else folder
-        target = parent / miniature.name
-        folders.append(target)
+    folders = _locate(names, folder=folder, embedded_folder=embedded_folder)
+    for miniature, target in folders.items():
         if _is_made(target, recipe):
             logger.info("%s is there already.", target)
             continue
         state = None if state_folder is None else state_folder / f"{miniature.name}.pt"
         _make_one(miniature, target, state_file=state, recipe=recipe, command=command)
-    return tuple(folders)
+    return tuple(folders.values())
+
+
+def ask_miniatures(
+    names: Sequence[str], *, folder: Path, embedded_folder: Path | None = None, n: int = _N_QUESTIONS
+) -> tuple[Path, ...]:
+    """Asks the miniatures that are there again, and writes their records and cards anew.
+
+    Args:
+        names: Which ones; all that are there without any.
+        folder: Where their folders are.
+        embedded_folder: Where those of `EMBEDDED` are; `folder` if None.
+        n: Questions of a kind.
+
+    Returns:
+        The folders of those that were asked.
+    """
+    folders = _locate(names, folder=folder, embedded_folder=embedded_folder).values()
+    made = tuple(target for target in folders if (target / RECORD).is_file())
+    questionnaires = write_questionnaires(n=n)
+    for target in made:
+        logger.info("Asking %s.", target)
+        ask_again(target, questionnaires)
+    return made
+
+
+def _locate(names: Sequence[str], *, folder: Path, embedded_folder: Path | None) -> dict[Miniature, Path]:
+    """Where each miniature's folder is or will be."""
+    chosen = tuple(find_miniature(name) for name in names) or list_miniatures()
+    inside = folder if embedded_folder is None else embedded_folder
+    return {one: (inside if one.name in EMBEDDED else folder) / one.name for one in chosen}
 
 
 def _make_one(miniature: Miniature, folder: Path, *, state_file: Path | None, recipe: Recipe, command: str) -> None:
@@ -82,7 +110,7 @@ def _make_one(miniature: Miniature, folder: Path, *, state_file: Path | None, re
         folder,
         miniature=miniature,
         recipe=recipe,
-        questionnaires=write_questionnaires(n=100 if recipe == FULL else 4),
+        questionnaires=write_questionnaires(n=_N_QUESTIONS if recipe == FULL else 4),
         provenance=describe_here(f"{command} {miniature.name}"),
     )
     if state_file is not None:

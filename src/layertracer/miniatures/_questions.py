@@ -1,4 +1,4 @@
-"""What trained miniatures are asked: prompts that training did not hold, in four degrees of novelty."""
+"""What trained miniatures are asked: prompts that training did not hold, that are new in one thing each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from layertracer._types import Sample
 from layertracer.miniatures import _words
 from layertracer.miniatures._documents import (
     DEFAULT_TEMPLATE,
+    FOREIGN_TEMPLATES,
     HELD_OUT_TEMPLATES,
     RECALL_FORMS,
     Token,
@@ -23,6 +24,9 @@ from layertracer.miniatures._documents import (
 from layertracer.miniatures._relations import RELATIONS, Line, draw_lines
 
 N_SHOT = 4
+NOVELTIES = ("prompts", "pairs", "templates", "words")
+"""What of a question about a relation is new, see `Questionnaire`."""
+_TEMPLATES = {"templates": HELD_OUT_TEMPLATES, "words": FOREIGN_TEMPLATES}
 _N_KEYS = (2, 3, 4, 5, 6)
 _LARGEST_TERM = 20
 
@@ -49,7 +53,8 @@ class Questionnaire:
     Attributes:
         task: What is asked: a relation, "recall", "arithmetic" or "agreement".
         novelty: "prompts" (pairs of training, in its commonest template, in prompts of their own), "pairs" (pairs,
-            words or sums that training held out), or "templates" (templates that training held out).
+            words or sums that training held out), "templates" (a template that training held out), or "words"
+            (templates with a word that no template of training has).
         questions: The questions.
     """
 
@@ -74,7 +79,7 @@ def write_questionnaires(*, n: int = 100, seed: int = 0) -> tuple[Questionnaire,
         questions = tuple(write(rng, task, novelty) for _ in range(n))
         return Questionnaire(task=task, novelty=novelty, questions=questions)
 
-    relations = [(task, novelty) for task in RELATIONS for novelty in ("prompts", "pairs", "templates")]
+    relations = [(task, novelty) for task in RELATIONS for novelty in NOVELTIES]
     others = [("recall", "prompts"), ("recall", "pairs"), ("arithmetic", "pairs"), ("agreement", "prompts")]
     # The sequences of `next` are all known to training.
     return tuple(fill(*kind) for kind in (*relations, *others) if kind != ("next", "pairs"))
@@ -102,7 +107,7 @@ def write_samples(task: str, *, n: int, seed: int = 0) -> tuple[Sample, ...]:
 
 def _ask_relation(rng: random.Random, task: str, novelty: str) -> Question:
     """Demonstrations and a query that shares no word with them."""
-    template = rng.choice(HELD_OUT_TEMPLATES) if novelty == "templates" else DEFAULT_TEMPLATE
+    template = rng.choice(_TEMPLATES.get(novelty, (DEFAULT_TEMPLATE,)))
     query = draw_lines(task, 1, rng=rng, held_out=novelty == "pairs")[0]
     asked = {*query[0], query[1]}
     candidates = draw_lines(task, 4 * N_SHOT, rng=rng)
