@@ -1,12 +1,12 @@
-"""Which part of a layer the answer depends on: one trace for each site, on the same prompts."""
+"""Which part of a hybrid's layers the answer depends on: one trace for each site, on the same prompts."""
 
 import layertracer as lt
 
-model = lt.load_model("smollm2")
-task = lt.load_task("country-capital", n_shot=2, limit=4)
+model = lt.load_model("mini/hybrid")
+task = lt.load_task("country-capital", n_shot=4, limit=16)
 
 print(f"{'site':14} {'vulnerable':>10} {'JS (bits)':>10}  {'found in':>9}  most vulnerable first")
-for site in ("block_output", "mixer_output", "mlp_output"):
+for site in ("block_output", "mixer_output", "mlp_output", "state"):
     trace = lt.trace(model, task, perturbation=lt.Mask(site=site, draws=5))
     mean_js_bits = trace.js_bits.mean(axis=(0, 1))
     found = trace.vulnerable_layer

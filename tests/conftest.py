@@ -77,6 +77,22 @@ def smollm2() -> TracedModel:
     return layertracer.load_model("smollm2")
 
 
+@pytest.fixture(scope="session")
+def mini_attention() -> TracedModel:
+    """The trained miniature of eight attention layers, shared by all tests: none may change it."""
+    import layertracer
+
+    return layertracer.load_model("mini/attention")
+
+
+@pytest.fixture(scope="session")
+def mini_hybrid() -> TracedModel:
+    """The trained miniature of six layers of Gated DeltaNet and two of attention, shared by all tests."""
+    import layertracer
+
+    return layertracer.load_model("mini/hybrid")
+
+
 @pytest.fixture
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder that LayerTracer uses during this test instead of the user's."""

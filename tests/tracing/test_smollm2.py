@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 import layertracer as lt
 
 from tests.oracles import Branch, plain_js, plain_readouts
 
 LAYERS = "model.layers"
-BRANCHES = {"mixer_output": (Branch(module="self_attn"),), "mlp_output": (Branch(module="mlp"),)}
+BRANCHES = {"mixer_output": (Branch(module="self_attn"),)}
 PROMPTS = ("hot -> cold\nold -> new\nwide ->", "The capital of France is", "up -> down\nleft ->")
 ANSWER = " narrow"
-SOME_LAYERS = (0, 1, 2, 9, 16, 23, 28, 29)  # a hooked forward for each: all thirty would take minutes
+SOME_LAYERS = (0, 1, 16, 28, 29)  # a hooked forward for each; tests/tracing/test_trained.py has every layer and site
 
 
 def samples() -> list[lt.Sample]:
@@ -40,12 +39,11 @@ def test_probabilities_equal_those_of_plain_hooks(smollm2: lt.TracedModel) -> No
         np.testing.assert_allclose(trace.target_prob[row, list(SOME_LAYERS)], expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("site", ["block_output", "mixer_output", "mlp_output"])
-def test_divergences_equal_those_of_plain_hooks(smollm2: lt.TracedModel, site: str) -> None:
-    """JS divergence at every layer is that of one plain hook at a time."""
+def test_divergences_equal_those_of_plain_hooks(smollm2: lt.TracedModel) -> None:
+    """JS divergence at a layer is that of one plain hook at a time."""
     keep = np.random.default_rng(0).random((30, 2, 576)) > 0.2
     keep[:, 1] = True
-    trace = lt.trace(smollm2, samples()[:2], perturbation=lt.Mask.explicit(keep, site=site))
+    trace = lt.trace(smollm2, samples()[:2], perturbation=lt.Mask.explicit(keep, site="mixer_output"))
     for row, record in enumerate(trace.prompts):
         expected = plain_js(
             smollm2.module,
@@ -53,7 +51,7 @@ def test_divergences_equal_those_of_plain_hooks(smollm2: lt.TracedModel, site: s
             record.prompt_ids,
             keep=keep[:, :1],
             branches=BRANCHES,
-            site=site,
+            site="mixer_output",
             only=SOME_LAYERS,
         )
         compared = np.isfinite(expected[0])

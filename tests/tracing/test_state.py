@@ -271,19 +271,19 @@ def test_the_models_own_complaint_is_told() -> None:
         lt.trace(model, as_samples(PROMPTS), perturbation=lt.Mask(site="state"))
 
 
-SMOLLM2_PROMPTS = ("hot -> cold\nold -> new\nwide ->", "The capital of France is")
+TRAINED_PROMPTS = ("hot -> cold\nold -> new\nwide ->", "the capital of France is")
 
 
-def test_smollm2_equals_the_oracle(smollm2: lt.TracedModel) -> None:
-    """A trained model: keys and values masked by hand in a few layers."""
+def test_trained_hybrid_equals_the_oracle(mini_hybrid: lt.TracedModel) -> None:
+    """A trained hybrid: keys and values, convolution windows and recurrent states masked by hand in every layer."""
     mask = lt.Mask(site="state", fraction=0.5, draws=1)
-    samples = [lt.Sample(prompt=prompt, answer=" new") for prompt in SMOLLM2_PROMPTS]
-    trace = lt.trace(smollm2, samples, perturbation=mask)
+    samples = [lt.Sample(prompt=prompt, answer=" new") for prompt in TRAINED_PROMPTS]
+    trace = lt.trace(mini_hybrid, samples, perturbation=mask)
     assert trace.self_check["state"].passed
     for row, record in enumerate(trace.prompts):
-        for layer in (0, 1, 16, 29):
+        for layer, parts in enumerate(mini_hybrid.anatomy.layers):
             masked = masked_by(mask, layer=layer, draw=0)
-            expected = plain_state_js(smollm2.module, record.prompt_ids, masked, layer=layer, mixer="attention")
+            expected = plain_state_js(mini_hybrid.module, record.prompt_ids, masked, layer=layer, mixer=parts.mixer)
             assert abs(trace.js_bits[row, 0, layer] - expected) <= 1e-5
 
 
