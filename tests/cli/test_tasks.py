@@ -101,4 +101,5 @@ def test_models_lists_the_embedded_ones() -> None:
     assert result.exit_code == 0
     (line,) = (line for line in result.stdout.splitlines() if line.startswith("smollm2"))
     assert "Apache-2.0" in line
-    assert json.loads(call("models", "--json").stdout)[0]["name"] == "smollm2"
+    names = [model["name"] for model in json.loads(call("models", "--json").stdout)]
+    assert names == ["smollm2", "mini/attention", "mini/gated-deltanet", "mini/hybrid", "mini/mamba2"]

@@ -216,3 +216,13 @@ def test_a_run_that_fails_on_its_way_is_a_record(tiny: Path, tmp_path: Path) -> 
     assert run.error is not None
     assert run.error["type"] == "NonFiniteError"
     assert run.n_prompts < run.n_requested
+
+
+def test_embedded_miniature_is_traced_without_advice(in_folder: Path) -> None:
+    """A trained miniature gives its report in an empty folder; nobody is told to install kernels for a GPU."""
+    result = call("trace", "mini/hybrid", "--limit", "6", "--out", "run")
+    assert result.exit_code == 0, result.stderr
+    assert "reference PyTorch implementation" not in result.stderr
+    assert "Solved 100 %" in result.stdout
+    assert "gated_deltanet" in result.stdout
+    assert (in_folder / "run" / "report.html").is_file()

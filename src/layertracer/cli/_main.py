@@ -6,6 +6,7 @@ import os
 
 import click
 
+from layertracer.cli._advice import hide_advice_on_kernels
 from layertracer.cli._boundary import CommandLine, debug_option
 from layertracer.cli._compare import compare_command
 from layertracer.cli._inspect import inspect_command
@@ -52,6 +53,7 @@ def main() -> None:
     # Read by OpenMP when torch is loaded. Threads that wait actively take the cores from those that work as soon as
     # another program runs: with one of two cores busy, a trace of SmolLM2 took 2.7 times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    hide_advice_on_kernels()
 
 
 for _command in (

@@ -15,7 +15,7 @@ from layertracer.cli._options import option
 @option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the table.")
 @debug_option
 def models_command(*, as_json: bool) -> None:
-    """List the models that come as Python packages, without any hub.
+    """List the models that come with Python packages, without any hub.
 
     Every other command also takes an id on the Hugging Face hub, a folder with a checkpoint, or a .gguf file.
     """
