@@ -18,10 +18,18 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--out", type=_FOLDER, default=Path("miniatures"), show_default=True, help="Folder of the checkpoints.")
 @click.option("--embedded", type=_FOLDER, help="Folder of those that are part of the package.")
 @click.option("--state", type=_FOLDER, help="Folder of unfinished trainings, which go on from there.")
+@click.option("--device", default="cpu", show_default=True, help="Where to train: cpu, cuda, cuda:1, ...")
 @click.option("--fast", is_flag=True, help="A few steps only: shows that everything works.")
 @click.option("--ask", is_flag=True, help="Train nothing; ask the models that are there again, and write their cards.")
 def main(
-    names: tuple[str, ...], *, out: Path, embedded: Path | None, state: Path | None, fast: bool, ask: bool
+    names: tuple[str, ...],
+    *,
+    out: Path,
+    embedded: Path | None,
+    state: Path | None,
+    device: str,
+    fast: bool,
+    ask: bool,
 ) -> None:
     """Train miniatures from the corpus to checkpoints; all of them without NAMES."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -35,6 +43,7 @@ def main(
                 embedded_folder=embedded,
                 state_folder=state,
                 recipe=FAST if fast else FULL,
+                device=device,
                 command="python -m layertracer.miniatures" + (" --fast" if fast else ""),
             )
     except LayerTracerError as error:

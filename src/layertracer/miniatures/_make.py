@@ -42,6 +42,7 @@ def make_miniatures(
     embedded_folder: Path | None = None,
     state_folder: Path | None = None,
     recipe: Recipe = FULL,
+    device: str = "cpu",
     command: str = "layertracer.miniatures",
 ) -> tuple[Path, ...]:
     """Trains miniatures that are not there yet and writes their folders.
@@ -54,6 +55,7 @@ def make_miniatures(
         embedded_folder: Where those of `EMBEDDED` go; `folder` if None.
         state_folder: Where unfinished trainings are kept; nowhere if None.
         recipe: How to train.
+        device: Where to train, e.g. "cpu" or "cuda".
         command: Command line for the cards.
 
     Returns:
@@ -69,7 +71,17 @@ def make_miniatures(
             logger.info("%s is there already.", target)
             continue
         state = None if state_folder is None else state_folder / f"{miniature.name}.pt"
-        _make_one(miniature, target, state_file=state, recipe=recipe, command=command)
+        trained = train(miniature, recipe, state_file=state, device=device)
+        save_checkpoint(
+            trained,
+            target,
+            miniature=miniature,
+            recipe=recipe,
+            questionnaires=write_questionnaires(n=_N_QUESTIONS if recipe == FULL else 4),
+            provenance=describe_here(f"{command} {miniature.name}"),
+        )
+        if state is not None:
+            state.unlink(missing_ok=True)
     return tuple(folders.values())
 
 
@@ -101,20 +113,6 @@ def _locate(names: Sequence[str], *, folder: Path, embedded_folder: Path | None)
     chosen = tuple(find_miniature(name) for name in names) or list_miniatures()
     inside = folder if embedded_folder is None else embedded_folder
     return {one: (inside if one.name in EMBEDDED else folder) / one.name for one in chosen}
-
-
-def _make_one(miniature: Miniature, folder: Path, *, state_file: Path | None, recipe: Recipe, command: str) -> None:
-    trained = train(miniature, recipe, state_file=state_file)
-    save_checkpoint(
-        trained,
-        folder,
-        miniature=miniature,
-        recipe=recipe,
-        questionnaires=write_questionnaires(n=_N_QUESTIONS if recipe == FULL else 4),
-        provenance=describe_here(f"{command} {miniature.name}"),
-    )
-    if state_file is not None:
-        state_file.unlink(missing_ok=True)
 
 
 def _is_made(folder: Path, recipe: Recipe) -> bool:
