@@ -21,7 +21,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--device", default="cpu", show_default=True, help="Where to train: cpu, cuda, cuda:1, ...")
 @click.option("--fast", is_flag=True, help="A few steps only: shows that everything works.")
 @click.option("--ask", is_flag=True, help="Train nothing; ask the models that are there again, and write their cards.")
-def main(
+def main(  # noqa: PLR0913 - one argument an option
     names: tuple[str, ...],
     *,
     out: Path,

@@ -35,7 +35,7 @@ def find_miniature(name: str) -> Miniature:
     return by_name[name]
 
 
-def make_miniatures(
+def make_miniatures(  # noqa: PLR0913 - what users call takes its settings by name
     names: Sequence[str],
     *,
     folder: Path,
