@@ -50,13 +50,13 @@ begins with `<s>`.
 |---|---|---|---|
 {kinds}
 
-Shares and counts over {n_counted:,} documents of {length} tokens (seed 0). Tokens that nothing determines weigh
+Shares and counts over {n_counted:,} documents of {length} tokens. Tokens that nothing determines weigh
 {open_weight} in the loss.
 
 ## Relations
 
 Few-shot prompts state one relation by examples; which one, only the examples say. Pairs are known by heart, rules hold
-for any word.
+for any word; words for rules and recall are drawn as unequally as words of a language are used.
 
 | relation | pairs in prompts | held out of prompts |
 |---|---|---|
