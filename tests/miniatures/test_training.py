@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers import AutoTokenizer
 
 import layertracer as lt
 from layertracer._errors import UsageError
@@ -22,6 +23,7 @@ from layertracer.miniatures import (
     find_miniature,
     list_miniatures,
     make_miniatures,
+    make_tokenizer,
     train,
 )
 from layertracer.miniatures.__main__ import main
@@ -50,7 +52,7 @@ def test_parameters_match(family: str) -> None:
     assert sum(parameter.numel() for parameter in module.parameters()) == pytest.approx(850_000, rel=0.06)
 
 
-@pytest.mark.parametrize("name", ["attention", "mamba2", "moe", "hybrid"])
+@pytest.mark.parametrize("name", ["attention", "sliding", "mamba2", "mamba2-hybrid", "moe", "hybrid"])
 def test_pipeline_repeats_itself(name: str, tmp_path: Path) -> None:
     """A few steps lead to a checkpoint; the same name gives the same weights, bit for bit."""
     (first,) = make_miniatures([name], folder=tmp_path / "first", recipe=FAST)
@@ -62,11 +64,13 @@ def test_pipeline_repeats_itself(name: str, tmp_path: Path) -> None:
     assert record["recipe"]["n_steps"] == FAST.n_steps
     assert record["losses"][-1]["loss_nats"] < 9
     assert "| antonym |" in (first / "README.md").read_text(encoding="utf-8")
+    read = AutoTokenizer.from_pretrained(first)("hot -> cold\nwide ->").input_ids
+    assert read == make_tokenizer()("hot -> cold\nwide ->").input_ids
 
 
 def test_checkpoint_is_loaded_by_transformers_and_traced(tmp_path: Path) -> None:
     """`AutoModelForCausalLM` and `load_model` read the folder, and the ladder runs on it."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     (folder,) = make_miniatures(["mamba2-hybrid"], folder=tmp_path, recipe=FAST)
     module = AutoModelForCausalLM.from_pretrained(folder)

@@ -143,18 +143,18 @@ def _configure_mamba2_hybrid(size: Size) -> Any:
 
 
 def _configure_moe(size: Size) -> Any:
-    from transformers import Qwen3_5MoeTextConfig
+    # Not Qwen3.5's: for its mixtures AutoTokenizer takes Qwen's own tokenizer, whatever a checkpoint says.
+    from transformers import Qwen3MoeConfig
 
-    return Qwen3_5MoeTextConfig(
+    return Qwen3MoeConfig(
         **_common(size),
         **_attention_heads(size),
-        layer_types=["full_attention"] * N_LAYERS,
         num_experts=8,
         num_experts_per_tok=2,
-        moe_intermediate_size=16,
-        shared_expert_intermediate_size=32,
+        moe_intermediate_size=24,
+        norm_topk_prob=True,
         router_aux_loss_coef=0.01,
-        rope_parameters=dict(_ROTARY),
+        rope_parameters={"rope_type": "default", "rope_theta": 100.0},
     )
 
 
@@ -177,9 +177,7 @@ FAMILIES: dict[str, Family] = {
     "mamba2-hybrid": Family(
         description="three layers of Mamba2, then one of attention, twice (Bamba)", configure=_configure_mamba2_hybrid
     ),
-    "moe": Family(
-        description="gated attention, and 2 of 8 experts beside a shared one (Qwen3.5 MoE)", configure=_configure_moe
-    ),
+    "moe": Family(description="attention, and 2 of 8 experts (Qwen3 MoE)", configure=_configure_moe),
 }
 """Families by name. All are trained in size M; only those of `SCALED` in three sizes and from three seeds."""
 
