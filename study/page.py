@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from layertracer.miniatures import EMBEDDED, list_miniatures, make_tokenizer
+from layertracer.miniatures import EMBEDDED, Score, make_tokenizer, share_solved
 
 from study.claims import describe_depth_claim, describe_size_claim
 from study.contrasts import describe_hybrids, describe_stacks
 from study.findings import is_twin, sites_of, tasks_of, trained_labels
 from study.plan import Plan
-from study.subjects import SMOLLM2, TWIN, find_checkpoint
+from study.subjects import SMOLLM2, TWIN, find_checkpoints
 from study.tables import number, pick, share, table
 
 _PAGE = """\
@@ -128,8 +127,8 @@ def _count_subjects(findings: pd.DataFrame) -> int:
 
 def _read_records() -> dict[str, dict[str, Any]]:
     """Every miniature's record of its training, by name."""
-    folders = {one.name: find_checkpoint(one) for one in list_miniatures()}
-    return {name: _read_record(folder) for name, folder in folders.items() if (folder / "training.json").is_file()}
+    folders = find_checkpoints().items()
+    return {one.name: _read_record(folder) for one, folder in folders if (folder / "training.json").is_file()}
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
@@ -140,7 +139,8 @@ def _read_record(folder: Path) -> dict[str, Any]:
 def _tabulate_models(records: dict[str, dict[str, Any]]) -> str:
     rows = []
     for name, record in records.items():
-        scores = [_mean_score(record["scores"], novelty) for novelty in ("prompts", "pairs", "templates")]
+        answered = [Score(**score) for score in record["scores"]]
+        scores = [share_solved(answered, novelty) for novelty in ("prompts", "pairs", "templates")]
         recall = next(one for one in record["scores"] if (one["task"], one["novelty"]) == ("recall", "prompts"))
         loss = record["losses"][-1]["loss_nats"]
         rows.append(
@@ -156,13 +156,6 @@ def _tabulate_models(records: dict[str, dict[str, Any]]) -> str:
         )
     header = ["model", "layers", "parameters", "prompts", "pairs", "templates", "recall", "last loss", "CPU min"]
     return table(header, rows)
-
-
-def _mean_score(scores: Sequence[dict[str, Any]], novelty: str) -> float:
-    """Share solved over the relations of one novelty."""
-    others = ("recall", "arithmetic", "agreement")
-    chosen = [score for score in scores if score["novelty"] == novelty and score["task"] not in others]
-    return float(sum(score["n_right"] for score in chosen) / sum(score["n"] for score in chosen))
 
 
 def _tabulate_solved(findings: pd.DataFrame) -> str:

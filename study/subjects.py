@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import layertracer as lt
-from layertracer.miniatures import EMBEDDED, Miniature, build_untrained, list_miniatures, make_tokenizer
+from layertracer.miniatures import Miniature, build_untrained, locate_miniatures, make_tokenizer
 from layertracer.tracing import TracedModel
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,22 +36,20 @@ class Subject:
 
 def list_subjects() -> tuple[Subject, ...]:
     """Every miniature that is there with its twin, then SmolLM2."""
-    made = [one for one in list_miniatures() if (find_checkpoint(one) / "config.json").is_file()]
-    miniatures = [subject for one in made for subject in (_trained(one), _twin(one))]
+    made = {one: folder for one, folder in find_checkpoints().items() if (folder / "config.json").is_file()}
+    miniatures = [subject for one, folder in made.items() for subject in (_trained(one, folder), _twin(one))]
     return (
         *miniatures,
         Subject(label=SMOLLM2, miniature=None, is_trained=True, load=lambda: lt.load_model(SMOLLM2)),
     )
 
 
-def find_checkpoint(miniature: Miniature) -> Path:
-    """The folder of a miniature, whether it is there or not."""
-    parent = EMBEDDED_CHECKPOINTS if miniature.name in EMBEDDED else CHECKPOINTS
-    return parent / miniature.name
+def find_checkpoints() -> dict[Miniature, Path]:
+    """The folder of each miniature, whether it is there or not."""
+    return locate_miniatures((), folder=CHECKPOINTS, embedded_folder=EMBEDDED_CHECKPOINTS)
 
 
-def _trained(miniature: Miniature) -> Subject:
-    folder = find_checkpoint(miniature)
+def _trained(miniature: Miniature, folder: Path) -> Subject:
     return Subject(
         label=miniature.name, miniature=miniature, is_trained=True, load=lambda: lt.load_model(folder, device="cpu")
     )

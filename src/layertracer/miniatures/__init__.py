@@ -3,8 +3,9 @@
 from layertracer.miniatures._build import build_untrained
 from layertracer.miniatures._corpus import Batch, draw_batch, draw_document
 from layertracer.miniatures._data_card import write_data_card
+from layertracer.miniatures._evaluation import Score, share_solved
 from layertracer.miniatures._families import EMBEDDED, FAMILIES, SCALED, Family, Miniature, list_miniatures
-from layertracer.miniatures._make import FAST, FULL, ask_miniatures, find_miniature, make_miniatures
+from layertracer.miniatures._make import FAST, FULL, ask_miniatures, find_miniature, locate_miniatures, make_miniatures
 from layertracer.miniatures._questions import Question, Questionnaire, write_questionnaires, write_samples
 from layertracer.miniatures._training import Recipe, Trained, train
 from layertracer.miniatures._vocabulary import make_tokenizer
@@ -21,6 +22,7 @@ __all__ = [
     "Question",
     "Questionnaire",
     "Recipe",
+    "Score",
     "Trained",
     "ask_miniatures",
     "build_untrained",
@@ -28,8 +30,10 @@ __all__ = [
     "draw_document",
     "find_miniature",
     "list_miniatures",
+    "locate_miniatures",
     "make_miniatures",
     "make_tokenizer",
+    "share_solved",
     "train",
     "write_data_card",
     "write_questionnaires",

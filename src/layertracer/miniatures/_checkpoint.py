@@ -20,6 +20,7 @@ from layertracer.miniatures._families import FAMILIES, Miniature
 from layertracer.miniatures._questions import Questionnaire
 from layertracer.miniatures._training import Recipe, Trained
 from layertracer.miniatures._vocabulary import make_tokenizer
+from layertracer.runs import package_version
 
 RECORD = "training.json"
 
@@ -41,13 +42,9 @@ class Provenance:
 
 def describe_here(command: str) -> Provenance:
     """This machine and these packages."""
-    import transformers
-
-    versions = {
-        "python": platform.python_version(),
-        "torch": torch.__version__.partition("+")[0],  # without the name of a build
-        "transformers": transformers.__version__,
-    }
+    # Without the name of a build, such as "+cpu".
+    packages = {name: str(package_version(name)).partition("+")[0] for name in ("torch", "transformers")}
+    versions = {"python": platform.python_version(), **packages}
     return Provenance(command=command, machine=f"{platform.machine()}, {platform.system()}", versions=versions)
 
 

@@ -65,7 +65,7 @@ def make_miniatures(  # noqa: PLR0913 - what users call takes its settings by na
         UnknownNameError: If there is no miniature of a name.
         UsageError: If a folder is there and holds something else.
     """
-    folders = _locate(names, folder=folder, embedded_folder=embedded_folder)
+    folders = locate_miniatures(names, folder=folder, embedded_folder=embedded_folder)
     for miniature, target in folders.items():
         if _is_made(target, recipe):
             logger.info("%s is there already.", target)
@@ -99,7 +99,7 @@ def ask_miniatures(
     Returns:
         The folders of those that were asked.
     """
-    folders = _locate(names, folder=folder, embedded_folder=embedded_folder).values()
+    folders = locate_miniatures(names, folder=folder, embedded_folder=embedded_folder).values()
     made = tuple(target for target in folders if (target / RECORD).is_file())
     questionnaires = write_questionnaires(n=n)
     for target in made:
@@ -108,8 +108,16 @@ def ask_miniatures(
     return made
 
 
-def _locate(names: Sequence[str], *, folder: Path, embedded_folder: Path | None) -> dict[Miniature, Path]:
-    """Where each miniature's folder is or will be."""
+def locate_miniatures(
+    names: Sequence[str], *, folder: Path, embedded_folder: Path | None = None
+) -> dict[Miniature, Path]:
+    """Where each miniature's folder is or will be.
+
+    Args:
+        names: Which ones; all without any.
+        folder: Where their folders are.
+        embedded_folder: Where those of `EMBEDDED` are; `folder` if None.
+    """
     chosen = tuple(find_miniature(name) for name in names) or list_miniatures()
     inside = folder if embedded_folder is None else embedded_folder
     return {one: (inside if one.name in EMBEDDED else folder) / one.name for one in chosen}
