@@ -12,7 +12,7 @@ from study.figures import draw_figures
 from study.findings import collect_findings
 from study.page import write_page
 from study.plan import Plan
-from study.runs import make_runs
+from study.runs import make_readings, make_runs
 from study.subjects import ROOT, list_subjects
 
 _RESULTS = ROOT / "study" / "results" / "findings.parquet"
@@ -28,6 +28,8 @@ def main(runs: Path, *, page_only: bool) -> None:
         subjects, began = list_subjects(), time.perf_counter()
         for folder in make_runs(subjects, runs, plan):
             click.echo(f"{time.perf_counter() - began:6.0f} s  {folder.parent.name}/{folder.name}")
+        for path in make_readings(subjects, runs, plan):
+            click.echo(f"{time.perf_counter() - began:6.0f} s  {path.parent.name}/{path.name}")
         _RESULTS.parent.mkdir(parents=True, exist_ok=True)
         collect_findings(subjects, runs, plan).to_parquet(_RESULTS, index=False)
     findings = pd.read_parquet(_RESULTS)

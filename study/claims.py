@@ -6,7 +6,11 @@ from collections import Counter
 
 import pandas as pd
 
+from layertracer.comparisons import ComparisonSettings
+
 from study.findings import sites_of, tasks_of
+from study.lenses import N_POSITIONS
+from study.plan import PARTICLE_SITE
 from study.tables import interval, number, pick, share, signed, table
 
 _CLAIM_DEPTH, _CLAIM_SIZE = "deep_particles", "larger_is_more_robust"
@@ -19,6 +23,13 @@ deep particle among the models that count:"""
 _DEPTHS = """\
 Relative depth of the task particle of each model (default criterion, all prompts; in brackets the share of prompts on
 which one is found):"""
+
+_LENSES = """\
+**Lenses.** The linear lens translates what leaves a layer, by least squares over {n_positions} positions of documents
+that no training saw, into what leaves the last layer, and then reads it as the logit lens does (Din et al. 2023,
+arXiv 2303.09435): it sees what lies there in another basis. The {n_models} miniatures through both lenses: with the
+default criterion the linear lens finds the particle at an earlier layer in {earlier} of {n} pairs of model and task
+that count, at a later one in {later}, and at the same in {same}. {changes} Verdicts, logit lens / linear lens:"""
 
 _SIZE = """\
 {n_models} models: attention, Gated DeltaNet and the hybrid of both in three sizes each, the middle one from three
@@ -44,8 +55,50 @@ def describe_depth_claim(findings: pd.DataFrame) -> str:
             f"Reasons, with the default criterion: {_reasons(headlines)}",
             _DEPTHS,
             _tabulate_particles(rows),
+            _describe_lenses(findings),
         ]
     )
+
+
+def _describe_lenses(findings: pd.DataFrame) -> str:
+    """Claim 1 through another lens: verdicts by task and criterion, and how many particles move."""
+    rows = pick(findings, question="lens")
+    verdicts = rows[rows["part"].isin(["headline", "verdict"]) & rows["quantity"].str.startswith(_CLAIM_DEPTH)]
+    criteria = list(dict.fromkeys(verdicts["criterion"]))
+    by_lens = {lens: pick(verdicts, lens=lens) for lens in ("logit", "linear")}
+    tasks = tasks_of(rows)
+    cells, differing = [], []
+    for criterion in criteria:
+        line = [[_outcome(by_lens[lens], task, criterion) for lens in by_lens] for task in tasks]
+        outcomes = [[one.split(" ")[0] for one in pair] for pair in line]
+        differing += [criterion] if any(one != other for one, other in outcomes) else []
+        cells.append([f"`{criterion}`", *(" / ".join(pair) for pair in outcomes)])
+    moved = _count_moved(findings, rows, criteria[0])
+    changes = (
+        f"On some task the lens changes the verdict of {', '.join(f'`{one}`' for one in differing)}."
+        if differing
+        else "The lens changes no verdict."
+    )
+    text = _LENSES.format(
+        n_positions=f"{N_POSITIONS:,}",
+        n_models=rows["model"].nunique(),
+        n=sum(moved.values()),
+        changes=changes,
+        **{name: moved[name] for name in ("earlier", "later", "same")},
+    )
+    return f"{text}\n\n{table(['criterion', *tasks], cells)}"
+
+
+def _count_moved(findings: pd.DataFrame, rows: pd.DataFrame, criterion: str) -> Counter[str]:
+    """How often the linear lens puts the particle earlier, later or nowhere else, where the task is solved at all."""
+    depths = pick(rows, part="model", quantity="particle_depth", criterion=criterion)
+    by_lens = depths.pivot_table(index=["model", "task"], columns="lens", values="value")
+    found = by_lens.reindex(columns=["logit", "linear"]).dropna()
+    solved = pick(findings, question="twin", part="model", quantity="solved_share", site=PARTICLE_SITE)
+    shares = solved.set_index(["model", "task"])["value"]
+    counting = found[shares.reindex(found.index) >= ComparisonSettings().min_solved]
+    moved = (counting["linear"] - counting["logit"]).round(6)
+    return Counter(earlier=int((moved < 0).sum()), later=int((moved > 0).sum()), same=int((moved == 0).sum()))
 
 
 def _outcome(verdicts: pd.DataFrame, task: str, criterion: str) -> str:

@@ -14,15 +14,13 @@ from layertracer._types import Site
 from layertracer.comparisons import ComparisonSettings
 from layertracer.miniatures import SCALED
 
-from study.plan import Plan
-from study.runs import load_runs
+from study.plan import PARTICLE_SITE, Plan
+from study.runs import load_read_runs, load_runs, with_linear_lens
 from study.subjects import SMOLLM2, Subject
-
-PARTICLE_SITE: Site = "block_output"
-"""A particle does not depend on what is masked: it is taken from the runs at this site."""
 
 _KEPT = {
     "depth": ("model", "profile", "headline", "verdict"),
+    "lens": ("model", "verdict", "headline"),
     "size": ("trend", "headline", "verdict"),
     "mixer": ("model", "difference", "difference_profile"),
     "hybrid": ("model", "profile", "mixer"),
@@ -43,6 +41,7 @@ def collect_findings(subjects: Sequence[Subject], runs: Path, plan: Plan) -> pd.
     """
     parts = [
         *_compare_depths(subjects, runs, plan),
+        *_compare_lenses(subjects, runs, plan),
         *_compare_sizes(subjects, runs, plan),
         *_compare_mixers(subjects, runs, plan),
         *_describe_hybrids(subjects, runs, plan),
@@ -56,6 +55,19 @@ def _compare_depths(subjects: Sequence[Subject], runs: Path, plan: Plan) -> Iter
     chosen = [subject for subject in subjects if subject.is_trained]
     for task in plan.tasks:
         yield _compare(chosen, runs, task, PARTICLE_SITE, question="depth", settings=_settings(plan))
+
+
+def _compare_lenses(subjects: Sequence[Subject], runs: Path, plan: Plan) -> Iterator[pd.DataFrame]:
+    """Claim 1 for the trained miniatures, by both lenses."""
+    chosen = with_linear_lens(subjects)
+    for task in plan.tasks:
+        for lens, traces in (
+            ("logit", load_runs(chosen, runs, task, PARTICLE_SITE)),
+            ("linear", load_read_runs(chosen, runs, task)),
+        ):
+            frame = _tabulate(chosen, traces, task, PARTICLE_SITE, question="lens", settings=_settings(plan))
+            frame["lens"] = lens
+            yield frame
 
 
 def _compare_sizes(subjects: Sequence[Subject], runs: Path, plan: Plan) -> Iterator[pd.DataFrame]:
@@ -97,12 +109,22 @@ def _settings(plan: Plan) -> ComparisonSettings:
 def _compare(
     subjects: Sequence[Subject], runs: Path, task: str, site: Site, *, question: str, settings: ComparisonSettings
 ) -> pd.DataFrame:
+    """The comparison of stored runs."""
+    traces = load_runs(subjects, runs, task, site)
+    return _tabulate(subjects, traces, task, site, question=question, settings=settings)
+
+
+def _tabulate(
+    subjects: Sequence[Subject],
+    traces: Sequence[lt.Trace],
+    task: str,
+    site: Site,
+    *,
+    question: str,
+    settings: ComparisonSettings,
+) -> pd.DataFrame:
     """One comparison as a table; the parts that nobody asks for are left out."""
-    comparison = lt.compare(
-        load_runs(subjects, runs, task, site),
-        labels=[subject.label for subject in subjects],
-        settings=settings,
-    )
+    comparison = lt.compare(traces, labels=[subject.label for subject in subjects], settings=settings)
     frame = comparison.to_frame()
     frame = frame[frame["part"].isin(_KEPT[question])].copy()
     frame.insert(0, "question", question)

@@ -81,8 +81,7 @@ Dotted: untrained.
 
 - Models of a quarter of a million to 2.6 million parameters in 8 layers, on {n_words} words, are not language models as
   people use them. What holds here may fail there; what fails here is not a law.
-- One lens: the logit lens. It reads early layers through a tail that was not trained for them, which pushes particles
-  deeper than the place where an answer is first computed.
+- A lens sees what a matrix or the tail can read off a layer. What is there in another form, neither of the two sees.
 - Three sizes of a family have six orders: no single family can show a trend at p ≤ 0.05. The tests here rest on three
   families together.
 - Only size M has several seeds; sizes S and L are one training each.

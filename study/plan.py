@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from layertracer._types import Site
 
+PARTICLE_SITE: Site = "block_output"
+"""A particle does not depend on what is masked: it is taken from the runs at this site."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:

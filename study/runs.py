@@ -11,7 +11,8 @@ from layertracer.api import Trace
 from layertracer.miniatures import write_samples
 from layertracer.tasks import Task
 
-from study.plan import Plan
+from study.lenses import TargetReading, fit_linear_lens, read_targets
+from study.plan import PARTICLE_SITE, Plan
 from study.subjects import Subject
 
 
@@ -26,6 +27,11 @@ def run_folder(runs: Path, subject: Subject, task: str, site: Site) -> Path:
     """Where the run of a subject lies."""
     name = subject.label.replace(" ", "-").replace("(", "").replace(")", "")
     return runs / name / f"{task}-{site}"
+
+
+def reading_file(runs: Path, subject: Subject, task: str) -> Path:
+    """Where lies what the linear lens reads on a task."""
+    return run_folder(runs, subject, task, PARTICLE_SITE).parent / f"{task}-linear-lens.npz"
 
 
 def make_runs(subjects: Sequence[Subject], runs: Path, plan: Plan) -> Iterator[Path]:
@@ -48,6 +54,37 @@ def make_runs(subjects: Sequence[Subject], runs: Path, plan: Plan) -> Iterator[P
             mask = lt.Mask(site=site, draws=plan.n_draws)
             trace = lt.trace(model, load_prompts(task, plan), perturbation=mask)
             yield trace.save(run_folder(runs, subject, task, site))
+
+
+def make_readings(subjects: Sequence[Subject], runs: Path, plan: Plan) -> Iterator[Path]:
+    """Reads the runs of the trained miniatures through the linear lens, where that is not done yet.
+
+    Yields:
+        The file of each reading that was made.
+    """
+    for subject in with_linear_lens(subjects):
+        missing = [task for task in plan.tasks if not reading_file(runs, subject, task).is_file()]
+        if not missing:
+            continue
+        model = subject.load()
+        lens = fit_linear_lens(model)
+        for task in missing:
+            (trace,) = load_runs([subject], runs, task, PARTICLE_SITE)
+            path = reading_file(runs, subject, task)
+            read_targets(lens, model, trace.prompts).save(path)
+            yield path
+
+
+def with_linear_lens(subjects: Sequence[Subject]) -> list[Subject]:
+    """The trained miniatures; SmolLM2 has no corpus here to fit a lens on."""
+    return [subject for subject in subjects if subject.is_trained and subject.miniature is not None]
+
+
+def load_read_runs(subjects: Sequence[Subject], runs: Path, task: str) -> list[Trace]:
+    """The runs of some subjects on one task as the linear lens reads them, in their order."""
+    traces = load_runs(subjects, runs, task, PARTICLE_SITE)
+    readings = [TargetReading.load(reading_file(runs, subject, task)) for subject in subjects]
+    return [reading.put_into(trace) for reading, trace in zip(readings, traces, strict=True)]
 
 
 def load_runs(subjects: Sequence[Subject], runs: Path, task: str, site: Site) -> list[Trace]:

@@ -17,7 +17,7 @@ from study.figures import draw_figures, family_of
 from study.findings import collect_findings, tasks_of, trained_labels
 from study.page import write_page
 from study.plan import Plan
-from study.runs import load_runs, make_runs
+from study.runs import load_runs, make_readings, make_runs
 from study.subjects import TWIN, Subject, list_subjects
 
 NAMES = ("attention", "attention-s", "gated-deltanet", "mamba2", "hybrid", "mamba2-hybrid")
@@ -49,6 +49,7 @@ def runs(subjects: list[Subject], tmp_path_factory: pytest.TempPathFactory) -> P
     """Their runs."""
     folder = tmp_path_factory.mktemp("study")
     assert len(list(make_runs(subjects, folder, PLAN))) == len(subjects) * 4
+    assert len(list(make_readings(subjects, folder, PLAN))) == len(NAMES) * 2
     return folder
 
 
@@ -61,6 +62,7 @@ def findings(subjects: list[Subject], runs: Path) -> pd.DataFrame:
 def test_finished_runs_are_kept(subjects: list[Subject], runs: Path) -> None:
     """A study that goes on makes only what is missing."""
     assert list(make_runs(subjects, runs, PLAN)) == []
+    assert list(make_readings(subjects, runs, PLAN)) == []
 
 
 def test_findings_are_the_runs(subjects: list[Subject], runs: Path, findings: pd.DataFrame) -> None:
@@ -89,9 +91,9 @@ def test_findings_are_the_runs(subjects: list[Subject], runs: Path, findings: pd
 
 
 def test_every_question_is_answered(findings: pd.DataFrame) -> None:
-    """Depth, size, mixers, hybrids and twins each have rows for every task."""
-    assert set(findings["question"]) == {"depth", "size", "mixer", "hybrid", "twin"}
-    for question in ("depth", "size", "mixer", "hybrid", "twin"):
+    """Depth, lenses, size, mixers, hybrids and twins each have rows for every task."""
+    assert set(findings["question"]) == {"depth", "lens", "size", "mixer", "hybrid", "twin"}
+    for question in ("depth", "lens", "size", "mixer", "hybrid", "twin"):
         assert tasks_of(findings[findings["question"] == question]) == ["antonym", "recall"]
     assert trained_labels(findings) == [*NAMES, "smollm2"]
 
@@ -105,7 +107,15 @@ def test_page_and_figures_are_written(findings: pd.DataFrame, tmp_path: Path) ->
     assert "nan" not in page
     for name in figures:
         assert f"images/miniatures-{name}.svg" in page
-    for heading in ("Claim 1", "Claim 2", "mixers differ", "carries recall", "nothing was learnt", "cannot say"):
+    for heading in (
+        "Claim 1",
+        "Claim 2",
+        "mixers differ",
+        "carries recall",
+        "Lenses",
+        "nothing was learnt",
+        "cannot say",
+    ):
         assert heading in page
 
 
