@@ -108,6 +108,24 @@ def test_stopped_training_goes_on(tmp_path: Path) -> None:
         assert torch.equal(one, other)
 
 
+def test_states_of_other_recipes_are_refused(tmp_path: Path) -> None:
+    """A training does not go on from a state whose rates followed another schedule."""
+    state = tmp_path / "state.pt"
+    train(find_miniature("attention-s"), TINY, state_file=state, save_every=2)
+    with pytest.raises(UsageError, match=r"state\.pt holds an unfinished training of another recipe"):
+        train(find_miniature("attention-s"), replace(TINY, n_steps=9), state_file=state)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hybrid", "mamba2-hybrid", "moe"])
+def test_compiled_training_is_the_same(name: str) -> None:
+    """Compiled or not, the losses of the first steps agree within the rounding that training spreads."""
+    plain, compiled = (train(find_miniature(name), TINY, compiles=compiles) for compiles in (False, True))
+    assert compiled.losses[-1].loss_nats == pytest.approx(plain.losses[-1].loss_nats, rel=1e-2)
+    moved = [one - other for one, other in zip(compiled.module.parameters(), plain.module.parameters(), strict=True)]
+    assert max(float(difference.abs().max()) for difference in moved) < 0.05
+
+
 def test_global_generator_is_left_alone() -> None:
     """Building and training draw nothing from PyTorch's global generator."""
     before = torch.random.get_rng_state()
@@ -151,9 +169,12 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
 
 
 def test_command_trains(tmp_path: Path) -> None:
-    """`python -m layertracer.miniatures NAME --fast` writes the checkpoint and the card of the corpus."""
-    result = CliRunner().invoke(main, ["attention-s", "--fast", "--out", str(tmp_path)])
+    """`python -m layertracer.miniatures NAME` writes the checkpoint and the card of the corpus."""
+    result = CliRunner().invoke(main, ["attention-s", "--fast", "--steps", "3", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "attention-s" / "training.json").read_text(encoding="utf-8"))
+    assert record["recipe"] == {"n_steps": 3, "n_documents": 8, "n_tokens": 32}
+    assert record["command"] == "python -m layertracer.miniatures --fast --steps 3 attention-s"
     assert (tmp_path / "attention-s" / "model.safetensors").is_file()
     assert "# The miniatures' corpus" in (tmp_path / "README.md").read_text(encoding="utf-8")
 

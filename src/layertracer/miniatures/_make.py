@@ -43,6 +43,7 @@ def make_miniatures(  # noqa: PLR0913 - what users call takes its settings by na
     state_folder: Path | None = None,
     recipe: Recipe = FULL,
     device: str = "cpu",
+    compiles: bool = False,
     command: str = "layertracer.miniatures",
 ) -> tuple[Path, ...]:
     """Trains miniatures that are not there yet and writes their folders.
@@ -56,6 +57,7 @@ def make_miniatures(  # noqa: PLR0913 - what users call takes its settings by na
         state_folder: Where unfinished trainings are kept; nowhere if None.
         recipe: How to train.
         device: Where to train, e.g. "cpu" or "cuda".
+        compiles: Whether torch compiles each model first.
         command: Command line for the cards.
 
     Returns:
@@ -71,13 +73,13 @@ def make_miniatures(  # noqa: PLR0913 - what users call takes its settings by na
             logger.info("%s is there already.", target)
             continue
         state = None if state_folder is None else state_folder / f"{miniature.name}.pt"
-        trained = train(miniature, recipe, state_file=state, device=device)
+        trained = train(miniature, recipe, state_file=state, device=device, compiles=compiles)
         save_checkpoint(
             trained,
             target,
             miniature=miniature,
             recipe=recipe,
-            questionnaires=write_questionnaires(n=_N_QUESTIONS if recipe == FULL else 4),
+            questionnaires=write_questionnaires(n=4 if recipe.n_steps <= FAST.n_steps else _N_QUESTIONS),
             provenance=describe_here(f"{command} {miniature.name}"),
         )
         if state is not None:

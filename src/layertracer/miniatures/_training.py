@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from layertracer._errors import UsageError
 from layertracer.miniatures._build import build_untrained
 from layertracer.miniatures._corpus import draw_batch
 from layertracer.miniatures._families import Miniature
@@ -84,7 +85,7 @@ class _Progress:
     cpu_s: float
 
 
-def train(
+def train(  # noqa: PLR0913 - what users call takes its settings by name
     miniature: Miniature,
     recipe: Recipe,
     *,
@@ -92,6 +93,7 @@ def train(
     save_every: int = _SAVE_EVERY,
     on_step: Callable[[int], None] | None = None,
     device: str | torch.device = "cpu",
+    compiles: bool = False,
 ) -> Trained:
     """Trains a miniature from its seed.
 
@@ -105,22 +107,27 @@ def train(
         save_every: Number of steps after which that is written.
         on_step: Called with the number of finished steps after each.
         device: Where to train.
+        compiles: Whether torch compiles the model first: a minute once, and steps take less time; needs a C++ compiler.
+
+    Raises:
+        UsageError: If the state file is of another recipe.
     """
     module = build_untrained(miniature).to(device).train()
     schedule = Schedule(n_steps=recipe.n_steps)
     optimisers = make_optimisers(module, schedule)
-    progress = _restore(state_file, module, optimisers)
+    progress = _restore(state_file, module, optimisers, recipe)
+    run = torch.compile(module) if compiles else module
     with computing_in_one_chunk(), _flushing_denormals():
         while progress.step < recipe.n_steps:
             started = time.process_time()
             set_rates(optimisers, schedule, progress.step)
-            progress.pending.append(_take_step(module, optimisers, miniature, recipe, progress.step))
+            progress.pending.append(_take_step(run, optimisers, miniature, recipe, progress.step))
             progress.step += 1
             progress.cpu_s += time.process_time() - started
             if progress.step % _EVERY == 0 or progress.step == recipe.n_steps:
                 _extend_curve(progress, miniature)
             if state_file is not None and progress.step % save_every == 0:
-                _keep(state_file, module, optimisers, progress)
+                _keep(state_file, module, optimisers, progress, recipe)
             if on_step is not None:
                 on_step(progress.step)
     return Trained(module=module.eval(), losses=tuple(progress.losses), cpu_s=progress.cpu_s)
@@ -165,9 +172,10 @@ def _extend_curve(progress: _Progress, miniature: Miniature) -> None:
     logger.info("%s, step %d: %.3f nats, %.0f CPU s", miniature.name, progress.step, determined, progress.cpu_s)
 
 
-def _keep(path: Path, module: nn.Module, optimisers: list[Any], progress: _Progress) -> None:
+def _keep(path: Path, module: nn.Module, optimisers: list[Any], progress: _Progress, recipe: Recipe) -> None:
     """Writes everything that is needed to go on, to a file beside and then in place."""
     state = {
+        "recipe": asdict(recipe),
         "module": module.state_dict(),
         "optimisers": [optimiser.state_dict() for optimiser in optimisers],
         "step": progress.step,
@@ -181,11 +189,16 @@ def _keep(path: Path, module: nn.Module, optimisers: list[Any], progress: _Progr
     os.replace(beside, path)
 
 
-def _restore(path: Path | None, module: nn.Module, optimisers: list[Any]) -> _Progress:
+def _restore(path: Path | None, module: nn.Module, optimisers: list[Any], recipe: Recipe) -> _Progress:
     """Puts back what `_keep` wrote; the beginning where there is nothing."""
     if path is None or not path.is_file():
         return _Progress(step=0, losses=[], pending=[], cpu_s=0.0)
     state = torch.load(path, weights_only=True, map_location=next(module.parameters()).device)
+    if state["recipe"] != asdict(recipe):
+        raise UsageError(
+            f"{path} holds an unfinished training of another recipe, {state['recipe']}; asked for is {asdict(recipe)}. "
+            "Name another folder for the states, or delete the file to begin anew."
+        )
     module.load_state_dict(state["module"])
     for optimiser, kept in zip(optimisers, state["optimisers"], strict=True):
         optimiser.load_state_dict(kept)
