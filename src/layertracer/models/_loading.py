@@ -6,7 +6,7 @@ import logging
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import nn
@@ -15,6 +15,11 @@ from layertracer._errors import ModelLoadError, UsageError
 from layertracer.models._embedded import embedded_name, find_embedded
 from layertracer.models._offload import is_placed
 from layertracer.models._placement import DeviceMap, Placement, resolve_dtype, resolve_placement
+
+if TYPE_CHECKING:
+    from layertracer.models._checkpoint import Checkpoint
+else:  # under test, annotations are looked up when a function is called
+    Checkpoint = Any
 
 logger = logging.getLogger("layertracer")
 
@@ -35,6 +40,7 @@ class LoadedParts:
         name: What users would call it: "smollm2", "Qwen/Qwen3-0.6B", the folder's or the file's name.
         revision: Commit of the hub, SHA-256 of the .gguf file, or None.
         source: "embedded", "hub", "folder" or "gguf".
+        notes: What a user should know of it.
     """
 
     module: nn.Module
@@ -42,6 +48,7 @@ class LoadedParts:
     name: str
     revision: str | None
     source: Source
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +165,7 @@ def _load_file(path: Path, request: _Request) -> LoadedParts:
 
 def _load_folder(path: Path, request: _Request) -> LoadedParts:
     from layertracer.models._adapters import is_adapter
-    from layertracer.models._checkpoint import Checkpoint, load_checkpoint
+    from layertracer.models._checkpoint import Checkpoint
 
     if is_adapter(path):
         return _load_adapter(path.resolve(), request, label=str(path), name=path.resolve().name, source="folder")
@@ -170,13 +177,11 @@ def _load_folder(path: Path, request: _Request) -> LoadedParts:
         trust_remote_code=request.trust_remote_code,
         allow_pickle=request.allow_pickle,
     )
-    module, tokenizer = load_checkpoint(checkpoint, placement=request.placement, dtype=request.dtype)
-    return LoadedParts(module=module, tokenizer=tokenizer, name=path.resolve().name, revision=None, source="folder")
+    return _load_checkpoint(checkpoint, request, name=path.resolve().name, source="folder")
 
 
 def _load_from_hub(hub_id: str, request: _Request) -> LoadedParts:
     from layertracer.models._adapters import is_adapter
-    from layertracer.models._checkpoint import load_checkpoint
     from layertracer.models._hub import fetch_checkpoint
 
     checkpoint = fetch_checkpoint(
@@ -188,8 +193,25 @@ def _load_from_hub(hub_id: str, request: _Request) -> LoadedParts:
     if is_adapter(checkpoint.folder):
         parts = _load_adapter(checkpoint.folder, request, label=hub_id, name=hub_id, source="hub")
         return replace(parts, revision=checkpoint.commit)
+    return replace(_load_checkpoint(checkpoint, request, name=hub_id, source="hub"), revision=checkpoint.commit)
+
+
+def _load_checkpoint(checkpoint: Checkpoint, request: _Request, *, name: str, source: Source) -> LoadedParts:
+    from layertracer.models._checkpoint import load_checkpoint
+
     module, tokenizer = load_checkpoint(checkpoint, placement=request.placement, dtype=request.dtype)
-    return LoadedParts(module=module, tokenizer=tokenizer, name=hub_id, revision=checkpoint.commit, source="hub")
+    notes = _check_tokenizer(tokenizer, checkpoint)
+    return LoadedParts(module=module, tokenizer=tokenizer, name=name, revision=None, source=source, notes=notes)
+
+
+def _check_tokenizer(tokenizer: Tokenizer | None, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Notes, logged too, where the tokenizer is not what the checkpoint's file says."""
+    from layertracer.models._tokenizer_file import compare_with_file
+
+    notes = compare_with_file(tokenizer, checkpoint.folder)
+    for note in notes:
+        logger.warning("%s: %s", checkpoint.label, note)
+    return notes
 
 
 def _load_adapter(folder: Path, request: _Request, *, label: str, name: str, source: Source) -> LoadedParts:
@@ -211,8 +233,10 @@ def _load_adapter(folder: Path, request: _Request, *, label: str, name: str, sou
             "place it anew. Merge the adapter into its model (merge_and_unload), save that, and load it with the map."
         )
     module = put_on(base.module, adapter, device=request.placement.device)
-    own = load_tokenizer(Checkpoint(folder=folder, label=label, trust_remote_code=request.trust_remote_code))
-    return LoadedParts(module=module, tokenizer=own or base.tokenizer, name=name, revision=base.revision, source=source)
+    checkpoint = Checkpoint(folder=folder, label=label, trust_remote_code=request.trust_remote_code)
+    parts = replace(base, module=module, name=name, source=source)
+    own = load_tokenizer(checkpoint)
+    return parts if own is None else replace(parts, tokenizer=own, notes=_check_tokenizer(own, checkpoint))
 
 
 def _why_no_checkpoint(folder: Path) -> str:

@@ -143,7 +143,7 @@ def load_model(  # noqa: PLR0913 - what users call takes its settings by name
     network = make_network(
         parts.module, name=parts.name, tokenizer=parts.tokenizer, revision=parts.revision, source=parts.source
     )
-    return prove(network, compile=compile)
+    return prove(network, compile=compile, notes=parts.notes)
 
 
 def wrap_model(
@@ -189,19 +189,23 @@ def encode_for(
     )
 
 
-def prove(network: Network, *, compile: bool = False) -> TracedModel:  # noqa: A002 - as above
+def prove(
+    network: Network,
+    *,
+    compile: bool = False,  # noqa: A002 - as above
+    notes: tuple[str, ...] = (),
+) -> TracedModel:
     """A network checked, see `check_network`; with its layers compiled where that is wanted and right."""
     as_written = network
     axes = ArgumentAxes(network)
-    notes: tuple[str, ...] = ()
     if compile:
         compiled = compile_layers(network)
         reason = why_not_compiled(compiled, axes)
         if reason is None:
             network = compiled
         else:
-            notes = (f"Its layers run as they are written, not compiled: {reason}.",)
-            _LOG.warning("%s: %s", network.name, notes[0])
+            notes = (*notes, f"Its layers run as they are written, not compiled: {reason}.")
+            _LOG.warning("%s: %s", network.name, notes[-1])
     check = check_network(network, axes)
     cache = UnderstoodCache(as_written)
     is_climbed = check.method == "ladder"
