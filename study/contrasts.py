@@ -17,10 +17,16 @@ Stacks of one mixer, equally deep and wide, on the same prompts: mean JS diverge
 in bits, paired over prompts (95 % interval), and at how many of the 8 depths the difference lies above or below 0
 with an interval that leaves 0 out. {clear}"""
 
+_KINDS = """\
+Recall, by kind of layer: the mean JS divergence over the layers of a kind in bits (95 % interval over prompts and
+draws), and what the layers of a kind add to the target's probability, taken together. {sentence} Kinds sit at different
+depths, so that this is about the layers as they stand in these models:"""
+
 _HYBRIDS = """\
-Ratio of the JS divergence of a layer of one kind to that of a layer of the other kind at equal depth, with the
-p-value of its permutation test ({arrangements}: with two attention layers in eight, p cannot fall below 1/16, so that
-one hybrid alone shows nothing; look for what several show alike). Below 1, the other kind, attention, carries more."""
+All tasks, at equal depth: the ratio of the JS divergence of a layer of one kind to that of a layer of the other kind,
+with the p-value of its permutation test ({arrangements}: with two attention layers in eight, p cannot fall below 1/16,
+so that one hybrid alone shows nothing; look for what several show alike). Below 1, the other kind, attention, carries
+more."""
 
 
 def describe_stacks(findings: pd.DataFrame) -> str:
@@ -84,7 +90,55 @@ def _count_clear(rows: pd.DataFrame, kinds: Sequence[tuple[str, str]]) -> str:
 
 
 def describe_hybrids(findings: pd.DataFrame) -> str:
-    """Kinds of mixers inside the hybrids: divergence by kind, and the test at equal depth."""
+    """Kinds of mixers inside the hybrids: who carries recall, and the test at equal depth for all tasks."""
+    return f"{_describe_recall(findings)}\n\n{_describe_equal_depth(findings)}"
+
+
+def _describe_recall(findings: pd.DataFrame) -> str:
+    """Divergence and gain of each kind's layers on recall."""
+    rows = pick(findings, question="hybrid", part="kind", task="recall")
+    sites = sites_of(findings)
+    cells = []
+    for label, kind in rows[["model", "other"]].drop_duplicates().itertuples(index=False):
+        here = pick(rows, model=label, other=kind)
+        line = [f"`{label}`", f"{kind} ({int(_value(here, 'n_layers', sites[0]))})"]
+        for site in sites:
+            mean = pick(here, quantity="mean_js_bits", site=site).iloc[0]
+            line.append(f"{number(float(mean['value']), digits=3)} ({interval(mean, digits=3)})")
+        cells.append([*line, signed(_value(here, "gain_prob", sites[0]))])
+    header = ["hybrid", "kind (layers)", *(f"`{site}`" for site in sites), "probability added"]
+    return f"{_KINDS.format(sentence=_recall_sentence(rows, sites))}\n\n{table(header, cells)}"
+
+
+def _value(rows: pd.DataFrame, quantity: str, site: str) -> float:
+    return float(pick(rows, quantity=quantity, site=site)["value"].iloc[0])
+
+
+def _recall_sentence(rows: pd.DataFrame, sites: Sequence[str]) -> str:
+    """In how many hybrids attention is surely the more vulnerable kind, by site; and what it adds."""
+    labels = list(dict.fromkeys(rows["model"]))
+    parts = []
+    for site in sites:
+        means = pick(rows, quantity="mean_js_bits", site=site)
+        is_more = [_is_above(means[means["model"] == label]) for label in labels]
+        parts.append(f"{sum(is_more)} at `{site}`")
+    gains = pick(rows, quantity="gain_prob", site=sites[0])
+    of_attention = gains[gains["other"] == _BASE].set_index("model")["value"]
+    return (
+        f"Of {len(labels)} hybrids, the attention layers' interval lies above that of the other kind in "
+        f"{', '.join(parts)}; the attention layers add {number(float(of_attention.min()))} to "
+        f"{number(float(of_attention.max()))} of probability."
+    )
+
+
+def _is_above(means: pd.DataFrame) -> bool:
+    """Whether the interval of attention lies above that of the other kind."""
+    is_attention = means["other"] == _BASE
+    return float(means.loc[is_attention, "low"].iloc[0]) > float(means.loc[~is_attention, "high"].max())
+
+
+def _describe_equal_depth(findings: pd.DataFrame) -> str:
+    """Ratios by kind at equal depth, by hybrid, site and task."""
     rows = pick(findings, question="hybrid", part="mixer")
     cells = []
     for label in dict.fromkeys(rows["model"]):

@@ -100,6 +100,24 @@ def _describe_hybrids(subjects: Sequence[Subject], runs: Path, plan: Plan) -> It
     for task in plan.tasks:
         for site in plan.sites:
             yield _compare(chosen, runs, task, site, question="hybrid", settings=_settings(plan))
+            rows = [
+                row
+                for subject, trace in zip(chosen, load_runs(chosen, runs, task, site), strict=True)
+                for row in _describe_kinds(subject, trace)
+            ]
+            yield _as_frame(rows, task, site, question="hybrid")
+
+
+def _describe_kinds(subject: Subject, trace: lt.Trace) -> Iterator[dict[str, object]]:
+    """Each kind of mixer in a hybrid: its layers' mean JS divergence, the largest, and what its layers gain."""
+    for group in trace.by_mixer:
+        shared = {"part": "kind", "model": subject.label, "other": group.mixer, "n_prompts": trace.n_prompts}
+        interval = group.interval
+        ends = {} if interval is None else {"low": interval.low, "high": interval.high}
+        yield shared | ends | {"quantity": "mean_js_bits", "value": group.mean_js_bits}
+        yield shared | {"quantity": "max_js_bits", "value": group.max_js_bits}
+        yield shared | {"quantity": "gain_prob", "value": group.mean_gain_prob * group.n_layers}
+        yield shared | {"quantity": "n_layers", "value": float(group.n_layers)}
 
 
 def _settings(plan: Plan) -> ComparisonSettings:
@@ -126,10 +144,17 @@ def _tabulate(
     """One comparison as a table; the parts that nobody asks for are left out."""
     comparison = lt.compare(traces, labels=[subject.label for subject in subjects], settings=settings)
     frame = comparison.to_frame()
-    frame = frame[frame["part"].isin(_KEPT[question])].copy()
-    frame.insert(0, "question", question)
-    frame.insert(1, "task", task)
-    frame.insert(2, "site", site)
+    return _with_question(frame[frame["part"].isin(_KEPT[question])].copy(), task, site, question=question)
+
+
+def _as_frame(rows: Sequence[dict[str, object]], task: str, site: Site, *, question: str) -> pd.DataFrame:
+    return _with_question(pd.DataFrame(rows), task, site, question=question)
+
+
+def _with_question(frame: pd.DataFrame, task: str, site: Site, *, question: str) -> pd.DataFrame:
+    """The frame with the columns of the study before its own."""
+    for place, (name, value) in enumerate({"question": question, "task": task, "site": site}.items()):
+        frame.insert(place, name, value)
     return frame
 
 
@@ -141,11 +166,7 @@ def _describe_twins(subjects: Sequence[Subject], runs: Path, plan: Plan) -> Iter
                 _describe_run(subject, trace)
                 for subject, trace in zip(subjects, load_runs(subjects, runs, task, site), strict=True)
             ]
-            frame = pd.DataFrame([row for rows_of in rows for row in rows_of])
-            frame.insert(0, "question", "twin")
-            frame.insert(1, "task", task)
-            frame.insert(2, "site", site)
-            yield frame
+            yield _as_frame([row for rows_of in rows for row in rows_of], task, site, question="twin")
 
 
 def _describe_run(subject: Subject, trace: lt.Trace) -> list[dict[str, object]]:

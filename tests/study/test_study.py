@@ -90,6 +90,22 @@ def test_findings_are_the_runs(subjects: list[Subject], runs: Path, findings: pd
     assert row == pytest.approx(difference)
 
 
+def test_kinds_are_those_of_the_traces(subjects: list[Subject], runs: Path, findings: pd.DataFrame) -> None:
+    """By kind: the mean over its layers, from the stored divergences; what all kinds add is the whole rise."""
+    (hybrid,) = [subject for subject in subjects if subject.label == "hybrid"]
+    (trace,) = load_runs([hybrid], runs, "recall", "mixer_output")
+    rows = findings[(findings["part"] == "kind") & (findings["model"] == "hybrid") & (findings["task"] == "recall")]
+    rows = rows[rows["site"] == "mixer_output"].set_index(["other", "quantity"])["value"]
+    assert rows["attention", "mean_js_bits"] == pytest.approx(trace.js_bits[:, :, [3, 7]].mean())
+    assert rows["attention", "n_layers"] == 2
+    assert rows["gated_deltanet", "max_js_bits"] == pytest.approx(
+        trace.js_bits[:, :, [0, 1, 2, 4, 5, 6]].mean(axis=(0, 1)).max()
+    )
+    rise = float((trace.target_prob[:, -1] - trace.embedding_prob).mean())
+    gains = rows["attention", "gain_prob"] + rows["gated_deltanet", "gain_prob"]
+    assert gains == pytest.approx(rise, abs=1e-6)
+
+
 def test_every_question_is_answered(findings: pd.DataFrame) -> None:
     """Depth, lenses, size, mixers, hybrids and twins each have rows for every task."""
     assert set(findings["question"]) == {"depth", "lens", "size", "mixer", "hybrid", "twin"}
