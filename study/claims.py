@@ -52,12 +52,41 @@ def describe_depth_claim(findings: pd.DataFrame) -> str:
         [
             _DEPTH.format(counts=_count(counts), n_tasks=len(tasks), changes=_changes(differing)),
             table(["criterion", *tasks], cells),
-            f"Reasons, with the default criterion: {_reasons(headlines)}",
+            f"Reasons, with the default criterion:\n\n{_reasons(headlines)}",
             _DEPTHS,
             _tabulate_particles(rows),
             _describe_lenses(findings),
         ]
     )
+
+
+def summarise_claims(findings: pd.DataFrame) -> list[str]:
+    """The two claims in a sentence each, with what changes the answer."""
+    rows = pick(findings, question="depth")
+    verdicts = rows[rows["part"].isin(["headline", "verdict"]) & rows["quantity"].str.startswith(_CLAIM_DEPTH)]
+    by_criterion = {
+        str(criterion): Counter(of_one.drop_duplicates("task")["method"])
+        for criterion, of_one in verdicts.groupby("criterion", sort=False)
+    }
+    (default, counts), *others = by_criterion.items()
+    differing = [f"`{criterion}` ({_count(one)})" for criterion, one in others if one != counts]
+    also = f"; by other criteria: {', '.join(differing)}" if differing else ", whatever the criterion"
+    sizes = pick(findings, question="size", part="headline")
+    robust = sizes[sizes["quantity"].str.startswith(_CLAIM_SIZE)]
+    slopes = pick(findings, question="size", part="trend", quantity="slope of mean_js_bits", site=PARTICLE_SITE)[
+        "value"
+    ]
+    deep = f"With the default criterion, `{default}`: {_count(counts)} of {len(tasks_of(rows))} tasks{also}."
+    larger = (
+        f"{_count(Counter(robust['method'])).capitalize()} of {len(robust)} pairs of task and site. Where the stream "
+        f"is masked, ten times as many parameters multiply the mean JS divergence by {_factor(slopes.min())} to "
+        f"{_factor(slopes.max())}, by task."
+    )
+    return [f"**Particles lie deep?** {deep}", f"**Larger models are more robust?** {larger}"]
+
+
+def _factor(slope: float) -> str:
+    return number(float(10**slope), digits=3 if slope < -1 else 2)
 
 
 def _describe_lenses(findings: pd.DataFrame) -> str:
@@ -128,7 +157,7 @@ def _count(counts: Counter[str]) -> str:
 
 
 def _reasons(headlines: pd.DataFrame) -> str:
-    return " ".join(f"**{row.task}**: {row.note}" for row in headlines.itertuples())
+    return "\n".join(f"- **{row.task}**: {row.note}" for row in headlines.itertuples())
 
 
 def _tabulate_particles(rows: pd.DataFrame) -> str:

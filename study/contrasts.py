@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from study.findings import sites_of, tasks_of
@@ -32,9 +30,8 @@ more."""
 def describe_stacks(findings: pd.DataFrame) -> str:
     """Stacks of Gated DeltaNet or Mamba2 against stacks of attention, by task and site."""
     rows = pick(findings, question="mixer")
-    kinds = [(task, site) for task in tasks_of(rows) for site in sites_of(findings)]
-    cells = [_stack_line(rows, task, site) for task, site in kinds]
-    clear = _count_clear(rows, kinds)
+    cells = [_stack_line(rows, task, site) for task, site in _combinations(findings)]
+    clear = summarise_stacks(findings)
     return "\n\n".join(
         [
             _STACKS.format(clear=clear),
@@ -49,7 +46,9 @@ def _stack_line(rows: pd.DataFrame, task: str, site: str) -> list[str]:
     for other in _OTHERS:
         mean = _difference(here, other)
         cells += (
-            ["", ""] if mean is None else [f"{signed(float(mean['value']))} ({interval(mean)})", _depths(here, other)]
+            ["", ""]
+            if mean is None
+            else [f"{signed(float(mean['value']), digits=3)} ({interval(mean, digits=3)})", _depths(here, other)]
         )
     return cells
 
@@ -72,8 +71,14 @@ def _depths(here: pd.DataFrame, other: str) -> str:
     return f"{above} above, {below} below"
 
 
-def _count_clear(rows: pd.DataFrame, kinds: Sequence[tuple[str, str]]) -> str:
+def _combinations(findings: pd.DataFrame) -> list[tuple[str, str]]:
+    rows = pick(findings, question="mixer")
+    return [(task, site) for task in tasks_of(rows) for site in sites_of(findings)]
+
+
+def summarise_stacks(findings: pd.DataFrame) -> str:
     """How often all three seeds agree, for the pair that has seeds."""
+    rows, kinds = pick(findings, question="mixer"), _combinations(findings)
     seeds = ("", "-seed1", "-seed2")
     above = below = 0
     for task, site in kinds:
@@ -107,15 +112,16 @@ def _describe_recall(findings: pd.DataFrame) -> str:
             line.append(f"{number(float(mean['value']), digits=3)} ({interval(mean, digits=3)})")
         cells.append([*line, signed(_value(here, "gain_prob", sites[0]))])
     header = ["hybrid", "kind (layers)", *(f"`{site}`" for site in sites), "probability added"]
-    return f"{_KINDS.format(sentence=_recall_sentence(rows, sites))}\n\n{table(header, cells)}"
+    return f"{_KINDS.format(sentence=summarise_recall(findings))}\n\n{table(header, cells)}"
 
 
 def _value(rows: pd.DataFrame, quantity: str, site: str) -> float:
     return float(pick(rows, quantity=quantity, site=site)["value"].iloc[0])
 
 
-def _recall_sentence(rows: pd.DataFrame, sites: Sequence[str]) -> str:
+def summarise_recall(findings: pd.DataFrame) -> str:
     """In how many hybrids attention is surely the more vulnerable kind, by site; and what it adds."""
+    rows, sites = pick(findings, question="hybrid", part="kind", task="recall"), sites_of(findings)
     labels = list(dict.fromkeys(rows["model"]))
     parts = []
     for site in sites:

@@ -10,10 +10,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from layertracer.miniatures import FAMILIES
+
 from study.findings import is_twin, sites_of, tasks_of
 from study.subjects import SMOLLM2, TWIN
 
 _WIDTH = 9.0
+_HEADROOM = 1.05
 _FAMILY_COLOURS = {
     "attention": "#2a78c2",
     "sliding": "#7fb2df",
@@ -70,6 +73,7 @@ def _draw_particles(findings: pd.DataFrame) -> Figure:
         _draw_lines(axes, curves[curves["task"] == task])
         axes.set_title(task)
         axes.set_xlabel("relative depth")
+    panels[0].set_ylim(0, _HEADROOM)
     panels[0].set_ylabel("target probability")
     _add_legend(figure, _labels(curves))
     return figure
@@ -85,6 +89,7 @@ def _draw_vulnerability(findings: pd.DataFrame) -> Figure:
     for row, site in zip(panels, sites, strict=True):
         for axes, task in zip(row, tasks, strict=True):
             _draw_lines(axes, curves[(curves["task"] == task) & (curves["site"] == site)])
+        row[0].set_ylim(0, _HEADROOM * curves.loc[curves["site"] == site, "value"].max())
         row[0].set_ylabel(f"JS, {_SITE_NAMES[site]} (bits)")
     for axes, task in zip(panels[0], tasks, strict=True):
         axes.set_title(task)
@@ -95,7 +100,7 @@ def _draw_vulnerability(findings: pd.DataFrame) -> Figure:
 
 
 def _draw_twins(findings: pd.DataFrame) -> Figure:
-    """Trained and untrained models of size M and seed 0 on one task: probability, and JS divergence at two sites."""
+    """Miniatures of size M and seed 0 and their twins on one task: probability, and JS divergence at two sites."""
     task = tasks_of(findings)[0]
     figure = Figure(figsize=(_WIDTH, 2.8), layout="constrained")
     panels = figure.subplots(1, 3)
@@ -104,14 +109,15 @@ def _draw_twins(findings: pd.DataFrame) -> Figure:
     for axes, (quantity, site, title) in zip(panels, shown, strict=True):
         curves = _curves(findings, quantity, site)
         base = curves["model"].str.removesuffix(TWIN)
-        curves = curves[(curves["task"] == task) & base.isin(list(_FAMILY_COLOURS))]
+        curves = curves[(curves["task"] == task) & base.isin(list(FAMILIES))]
         for label, points in curves.groupby("model", sort=False):
             style = ":" if is_twin(str(label)) else "-"
             colour = _FAMILY_COLOURS[family_of(str(label))]
             axes.plot(points["depth"], points["value"], color=colour, linestyle=style, linewidth=1.3)
         axes.set_title(f"{title}, {task}")
         axes.set_xlabel("relative depth")
-        axes.set_ylim(bottom=0)
+        if quantity == "js_bits":
+            axes.set_yscale("log")
     _add_legend(figure, _labels(curves))
     return figure
 
@@ -139,7 +145,6 @@ def _draw_lines(axes: Axes, curves: pd.DataFrame) -> None:
             alpha=0.9,
         )
     axes.set_xlim(0, 1.02)
-    axes.set_ylim(bottom=0)
     axes.grid(visible=True, linewidth=0.3, alpha=0.5)
 
 

@@ -10,12 +10,12 @@ import pandas as pd
 
 from layertracer.miniatures import EMBEDDED, Score, make_tokenizer, share_solved
 
-from study.claims import describe_depth_claim, describe_size_claim
-from study.contrasts import describe_hybrids, describe_stacks
+from study.claims import describe_depth_claim, describe_size_claim, summarise_claims
+from study.contrasts import describe_hybrids, describe_stacks, summarise_recall, summarise_stacks
 from study.findings import is_twin, sites_of, tasks_of, trained_labels
 from study.plan import Plan
 from study.subjects import SMOLLM2, TWIN, find_checkpoints
-from study.tables import number, pick, share, table
+from study.tables import number, pick, share, table, wrap
 
 _PAGE = """\
 # The miniatures, and two claims put to the test on them
@@ -31,6 +31,10 @@ data, so that mixers and sizes can be compared with nothing else in between; Smo
 Each trace: {n_prompts} prompts with {n_shot} demonstrations (recall: 2 to 6 keys with values), the same for all models;
 masks of 20 % of the dimensions, partitioned, {n_draws} draws; through the logit lens. The tables are from
 [`study/results/findings.parquet`](../study/results/findings.parquet).
+
+## What these data say
+
+{summary}
 
 ## The models
 
@@ -69,7 +73,8 @@ Dotted: size S; dashed: size L.
 
 ## Where nothing was learnt
 
-Each model beside the weights that its training began with ("untrained"): {twin_sentence}
+Each model beside the weights that its training began with ("untrained"): {twin_sentence}. Means over the
+tasks, the stream masked:
 
 {twins}
 
@@ -99,15 +104,16 @@ def write_page(findings: pd.DataFrame, plan: Plan) -> str:
     """
     records = _read_records()
     recipe = next(iter(records.values()))["recipe"]
-    return _PAGE.format(
+    page = _PAGE.format(
         n_models=len(records),
         n_runs=_count_subjects(findings) * len(tasks_of(findings)) * len(sites_of(findings)),
         n_prompts=plan.n_prompts,
         n_shot=plan.n_shot,
         n_draws=plan.n_draws,
+        summary=_summarise(findings),
         models=_tabulate_models(records),
         n_questions=next(iter(records.values()))["scores"][0]["n"],
-        recipe=f"{recipe['n_steps']} steps of {recipe['n_documents']} documents of {recipe['n_tokens']} tokens",
+        recipe=f"{recipe['n_steps']:,} steps of {recipe['n_documents']} documents of {recipe['n_tokens']} tokens",
         n_embedded=len(EMBEDDED),
         solved=_tabulate_solved(findings),
         depth_claim=describe_depth_claim(findings),
@@ -118,6 +124,18 @@ def write_page(findings: pd.DataFrame, plan: Plan) -> str:
         twins=_tabulate_twins(findings),
         n_words=f"{len(make_tokenizer()):,}",
     )
+    return wrap(page)
+
+
+def _summarise(findings: pd.DataFrame) -> str:
+    """The answers, an item each."""
+    items = [
+        *summarise_claims(findings),
+        f"**Mixers at equal depth?** {summarise_stacks(findings)}",
+        f"**Recall in hybrids?** {summarise_recall(findings)}",
+        f"**Untrained models:** {_summarise_twins(findings)}.",
+    ]
+    return "\n".join(f"- {item}" for item in items)
 
 
 def _count_subjects(findings: pd.DataFrame) -> int:
@@ -192,7 +210,7 @@ def _summarise_twins(findings: pd.DataFrame) -> str:
     return (
         f"over all tasks they solve at most {share(solved)} of the prompts, a particle is found on at most "
         f"{share(found)} of them, and masking the stream after any layer moves their output by at most "
-        f"{number(largest)} bits. Means over the tasks, the stream masked:"
+        f"{number(largest)} bits"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 import pandas as pd
@@ -20,6 +21,28 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def wrap(page: str, *, width: int = 120) -> str:
+    """The page with its paragraphs and list items broken at the width; tables, headings and the like as they are."""
+    return "\n\n".join(_wrap_block(block, width) for block in page.split("\n\n"))
+
+
+def _wrap_block(block: str, width: int) -> str:
+    if block.lstrip().startswith(("|", "#", "!", "<")):
+        return block
+    items = block.replace("\n- ", "\0- ").split("\0")
+    filled = (
+        textwrap.fill(
+            " ".join(item.split()),
+            width,
+            subsequent_indent="  " if item.startswith("- ") else "",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for item in items
+    )
+    return "\n".join(filled)
 
 
 def share(value: float) -> str:
