@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import pandas as pd
 
-from study.findings import sites_of, tasks_of
+from study.findings import describe_unsolved, sites_of, tasks_of
 from study.tables import interval, number, pick, signed, table
 
 _BASE = "attention"
 _OTHERS = ("gated-deltanet", "mamba2")
 
 _STACKS = """\
-Stacks of one mixer, equally deep and wide, on the same prompts: mean JS divergence minus that of the attention stack,
-in bits, paired over prompts (95 % interval), and at how many of the 8 depths the difference lies above or below 0
-with an interval that leaves 0 out. {clear}"""
+Stacks of one mixer, equally deep and wide (Mamba2's have no MLPs, as its paper builds them), on the same prompts: mean
+JS divergence minus that of the attention stack, in bits, paired over prompts (95 % interval), and at how many of the 8
+depths the difference lies above or below 0 with an interval that leaves 0 out. {clear} A fifth of a state is a fifth of
+the keys and values in attention, and of the recurrent state elsewhere. {unsolved}"""
 
 _KINDS = """\
 Recall, by kind of layer: the mean JS divergence over the layers of a kind in bits (95 % interval over prompts and
-draws), and what the layers of a kind add to the target's probability, taken together. {sentence} Kinds sit at different
-depths, so that this is about the layers as they stand in these models:"""
+draws), and what the layers of a kind add to the target's probability, taken together, as the logit lens sees it.
+{sentence}"""
 
 _HYBRIDS = """\
 All tasks, at equal depth: the ratio of the JS divergence of a layer of one kind to that of a layer of the other kind,
 with the p-value of its permutation test ({arrangements}: with two attention layers in eight, p cannot fall below 1/16,
-so that one hybrid alone shows nothing; look for what several show alike). Below 1, the other kind, attention, carries
-more."""
+and one hybrid alone shows nothing). Below 1, the other kind, attention, is more vulnerable. {signs}"""
 
 
 def describe_stacks(findings: pd.DataFrame) -> str:
@@ -34,7 +37,7 @@ def describe_stacks(findings: pd.DataFrame) -> str:
     clear = summarise_stacks(findings)
     return "\n\n".join(
         [
-            _STACKS.format(clear=clear),
+            _STACKS.format(clear=clear, unsolved=describe_unsolved(findings, [_BASE, *_OTHERS])),
             table(["task", "site", *(cell for one in _OTHERS for cell in (f"{one} − attention", "depths"))], cells),
         ]
     )
@@ -85,12 +88,14 @@ def summarise_stacks(findings: pd.DataFrame) -> str:
         here = rows[(rows["task"] == task) & (rows["site"] == site)]
         found = [_difference(here, f"gated-deltanet{seed}", f"attention{seed}") for seed in seeds]
         present = [row for row in found if row is not None]
-        above += all(float(row["low"]) > 0 for row in present)
-        below += all(float(row["high"]) < 0 for row in present)
+        above += bool(present) and all(float(row["low"]) > 0 for row in present)
+        below += bool(present) and all(float(row["high"]) < 0 for row in present)
     n_seeds = len(set(rows["model"].dropna()) & {f"gated-deltanet{seed}" for seed in seeds})
     return (
-        f"Gated DeltaNet is more vulnerable than attention in every one of the {n_seeds} pairs of models with equal "
-        f"seeds on {above} of {len(kinds)} combinations of task and site, and less on {below}."
+        f"Mean JS divergence is higher in Gated DeltaNet than in attention, with intervals that leave 0 out, in each "
+        f"of {n_seeds} pairs of models with equal seeds, on {above} of {len(kinds)} combinations of task and site; it "
+        f"is lower in each on {below}. (Three pairs agree by chance in one combination of four, and all combinations "
+        "rest on the same pairs.)"
     )
 
 
@@ -120,27 +125,35 @@ def _value(rows: pd.DataFrame, quantity: str, site: str) -> float:
 
 
 def summarise_recall(findings: pd.DataFrame) -> str:
-    """In how many hybrids attention is surely the more vulnerable kind, by site; and what it adds."""
+    """In how many hybrids which kind is surely the more vulnerable, by site; and what both add."""
     rows, sites = pick(findings, question="hybrid", part="kind", task="recall"), sites_of(findings)
     labels = list(dict.fromkeys(rows["model"]))
     parts = []
     for site in sites:
         means = pick(rows, quantity="mean_js_bits", site=site)
-        is_more = [_is_above(means[means["model"] == label]) for label in labels]
-        parts.append(f"{sum(is_more)} at `{site}`")
-    gains = pick(rows, quantity="gain_prob", site=sites[0])
-    of_attention = gains[gains["other"] == _BASE].set_index("model")["value"]
+        order = [_which_is_above(means[means["model"] == label]) for label in labels]
+        parts.append(f"{order.count('attention')} and {order.count('other')} at `{site}`")
+    gains = pick(rows, quantity="gain_prob", site=sites[0]).set_index(["model", "other"])["value"]
+    attention = gains.xs(_BASE, level="other")
+    n_more = int((attention > gains.groupby("model").sum() - attention).sum())
     return (
-        f"Of {len(labels)} hybrids, the attention layers' interval lies above that of the other kind in "
-        f"{', '.join(parts)}; the attention layers add {number(float(of_attention.min()))} to "
-        f"{number(float(of_attention.max()))} of probability."
+        "The interval of the mean JS divergence of the attention layers lies above that of the other layers, and below "
+        f"it, in so many of {len(labels)} hybrids: {', '.join(parts)}. As the logit lens sees it, the attention layers "
+        f"add more probability than the others in {n_more}. Kinds sit at different depths: this is about the "
+        "layers as they stand in these models, the last of which is attention."
     )
 
 
-def _is_above(means: pd.DataFrame) -> bool:
-    """Whether the interval of attention lies above that of the other kind."""
-    is_attention = means["other"] == _BASE
-    return float(means.loc[is_attention, "low"].iloc[0]) > float(means.loc[~is_attention, "high"].max())
+def _split(values: pd.Series, is_first: pd.Series) -> tuple[pd.Series, pd.Series]:
+    return values[is_first], values[~is_first]
+
+
+def _which_is_above(means: pd.DataFrame) -> str:
+    """Which of two kinds has the interval above the other's: "attention", "other" or "neither"."""
+    attention, other = means[means["other"] == _BASE].iloc[0], means[means["other"] != _BASE].iloc[0]
+    if float(attention["low"]) > float(other["high"]):
+        return "attention"
+    return "other" if float(attention["high"]) < float(other["low"]) else "neither"
 
 
 def _describe_equal_depth(findings: pd.DataFrame) -> str:
@@ -153,15 +166,31 @@ def _describe_equal_depth(findings: pd.DataFrame) -> str:
             line = [f"`{label}`", f"`{site}`", str(here["other"].iloc[0])]
             for task in tasks_of(rows):
                 row = here[here["task"] == task].iloc[0]
-                line.append("" if pd.isna(row["value"]) else f"{number(float(row['value']))} ({_p(row)})")
+                line.append("" if pd.isna(row["value"]) else f"{_ratio(float(row['value']))} ({_p(row)})")
             cells.append(line)
     arrangements = str(rows["method"].iloc[0])
+    signs = _count_signs(pick(rows, task="recall"), sites_of(findings))
     return "\n\n".join(
         [
-            _HYBRIDS.format(arrangements=arrangements),
+            _HYBRIDS.format(arrangements=arrangements, signs=signs),
             table(["hybrid", "site", "kind", *tasks_of(rows)], cells),
         ]
     )
+
+
+def _count_signs(rows: pd.DataFrame, sites: Sequence[str]) -> str:
+    """In how many hybrids the ratio on recall is below 1, with the two-sided sign test over hybrids."""
+    parts = []
+    for site in sites:
+        ratios = rows.loc[rows["site"] == site, "value"].dropna()
+        n, below = len(ratios), int((ratios < 1).sum())
+        p_value = min(1.0, 2 * sum(math.comb(n, k) for k in range(min(below, n - below) + 1)) / 2**n)
+        parts.append(f"{below} of {n} at `{site}` (p {number(p_value)})")
+    return f"On recall it is below 1 in {', '.join(parts)}; p is that of a two-sided sign test over the hybrids."
+
+
+def _ratio(value: float) -> str:
+    return "< 0.01" if value < 0.01 else number(value)
 
 
 def _p(row: pd.Series) -> str:

@@ -109,13 +109,12 @@ def _describe_hybrids(subjects: Sequence[Subject], runs: Path, plan: Plan) -> It
 
 
 def _describe_kinds(subject: Subject, trace: lt.Trace) -> Iterator[dict[str, object]]:
-    """Each kind of mixer in a hybrid: its layers' mean JS divergence, the largest, and what its layers gain."""
+    """Each kind of mixer in a hybrid: its layers' mean JS divergence, and what its layers gain."""
     for group in trace.by_mixer:
         shared = {"part": "kind", "model": subject.label, "other": group.mixer, "n_prompts": trace.n_prompts}
         interval = group.interval
         ends = {} if interval is None else {"low": interval.low, "high": interval.high}
         yield shared | ends | {"quantity": "mean_js_bits", "value": group.mean_js_bits}
-        yield shared | {"quantity": "max_js_bits", "value": group.max_js_bits}
         yield shared | {"quantity": "gain_prob", "value": group.mean_gain_prob * group.n_layers}
         yield shared | {"quantity": "n_layers", "value": float(group.n_layers)}
 
@@ -201,9 +200,34 @@ def sites_of(findings: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(findings.loc[findings["question"] == "twin", "site"]))
 
 
+def unsolved(findings: pd.DataFrame, labels: Sequence[str], task: str) -> list[str]:
+    """Which of some models solve less of a task's prompts than a verdict on their particles asks for."""
+    rows = findings[(findings["question"] == "twin") & (findings["quantity"] == "solved_share")]
+    shares = rows[(rows["task"] == task) & (rows["site"] == PARTICLE_SITE)].set_index("model")["value"]
+    return [label for label in labels if shares[label] < ComparisonSettings().min_solved]
+
+
+def describe_unsolved(findings: pd.DataFrame, labels: Sequence[str]) -> str:
+    """Names the models that hardly solve a task, in a sentence a task; nothing where all solve all."""
+    sentences = []
+    for task in tasks_of(findings):
+        found = unsolved(findings, labels, task)
+        if found:
+            named = ", ".join(f"`{label}`" for label in found)
+            sentences.append(
+                f"On {task}, {named} solve less than a quarter of the prompts: what breaks there is no answer."
+            )
+    return " ".join(sentences)
+
+
 def is_twin(label: str) -> bool:
     """Whether a label is that of an untrained twin."""
     return label.endswith("(untrained)")
+
+
+def miniature_labels(findings: pd.DataFrame) -> list[str]:
+    """Labels of the trained miniatures, in order."""
+    return [label for label in trained_labels(findings) if label != SMOLLM2]
 
 
 def trained_labels(findings: pd.DataFrame) -> list[str]:

@@ -1,13 +1,14 @@
 """A second lens: what leaves a layer is first translated, by least squares, into what leaves the last one.
 
 The logit lens reads every layer with the model's own tail, which was trained for the last layer alone. What an early
-layer knows in another basis it does not see. The linear lens does as far as a matrix can tell: stream `i` of a token
-becomes `W[i] x + b[i]`, fitted over documents that no training saw, and goes through the tail as the last one does.
+layer knows in another basis it does not see. The linear lens reads what a matrix can make of a layer: stream `i` of a
+token becomes `W[i] x + b[i]`, fitted over documents that no training saw, and goes through the tail as the last does.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,8 +95,10 @@ class TargetReading:
     rank: Int[np.ndarray, "prompt stream"]
 
     def save(self, path: Path) -> None:
-        """Writes the arrays."""
-        np.savez(path, log_prob=self.log_prob, rank=self.rank)
+        """Writes the arrays, to a file beside and then in place."""
+        beside = path.with_suffix(".part.npz")
+        np.savez(beside, log_prob=self.log_prob, rank=self.rank)
+        os.replace(beside, path)
 
     @classmethod
     def load(cls, path: Path) -> TargetReading:

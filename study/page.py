@@ -1,21 +1,26 @@
-"""docs/miniatures.md, written from the findings: every number in it is looked up, none is typed."""
+"""docs/miniatures.md, written from the findings: every number that was measured is looked up, none is typed."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from layertracer._errors import UsageError
 from layertracer.miniatures import EMBEDDED, Score, make_tokenizer, share_solved
 
 from study.claims import describe_depth_claim, describe_size_claim, summarise_claims
 from study.contrasts import describe_hybrids, describe_stacks, summarise_recall, summarise_stacks
-from study.findings import is_twin, sites_of, tasks_of, trained_labels
+from study.findings import is_twin, miniature_labels, sites_of, tasks_of, trained_labels
 from study.plan import Plan
 from study.subjects import SMOLLM2, TWIN, find_checkpoints
-from study.tables import number, pick, share, table, wrap
+from study.tables import at_most, number, pick, share, table, wrap
+
+LISTS = frozenset({"copy", "first", "last"})
+"""Relations of which words and not pairs are held out."""
 
 _PAGE = """\
 # The miniatures, and two claims put to the test on them
@@ -23,14 +28,15 @@ _PAGE = """\
 <!-- Written by `python -m study`; do not edit. -->
 
 The paper behind LayerTracer (arXiv 2604.20556) claims that task particles lie deep whatever the size and the mixer,
-and that larger models are more robust. {n_models} models were trained for this page, all on the same words and the same
-data, so that mixers and sizes can be compared with nothing else in between; SmolLM2-135M stands beside them.
-`make study` makes the page again from the checkpoints: {n_runs} traces, then the comparisons of
-[compare.md](compare.md).
+and that larger models are more robust. {n_models} models were trained for this page, all on the same words and one
+corpus, so that mixers and sizes can be compared with little else in between (Mamba2's stack has no MLPs; sliding
+attention, the mixture of experts and Mamba2's hybrid are other blocks; every seed sees documents of its own).
+SmolLM2-135M stands beside them. `make study` makes the page again from the checkpoints: {n_runs} traces, then the
+comparisons of [compare.md](compare.md).
 
-Each trace: {n_prompts} prompts with {n_shot} demonstrations (recall: 2 to 6 keys with values), the same for all models;
-masks of 20 % of the dimensions, partitioned, {n_draws} draws; through the logit lens. The tables are from
-[`study/results/findings.parquet`](../study/results/findings.parquet).
+Each trace: {n_prompts} prompts with {n_shot} demonstrations (recall: 2 to 6 keys with values), the same for all
+models; masks of 20 % of the dimensions, partitioned, {n_draws} draws; through the logit lens where no other is named.
+The tables are from [`study/results/findings.parquet`](../study/results/findings.parquet).
 
 ## What these data say
 
@@ -40,12 +46,15 @@ masks of 20 % of the dimensions, partitioned, {n_draws} draws; through the logit
 
 {models}
 
-Shares of held-out prompts that are solved, over nine relations ({n_questions} prompts each); *pairs*: with pairs that
-training never showed in a prompt; *templates*: in templates that it never showed. Training: {recipe}. The corpus is
-described in [its card](../miniatures/README.md), each model in its own. {n_embedded} are part of the package
-(`mini/attention`, …), the others lie in `miniatures/`.
+Shares of held-out prompts that are solved ({n_questions} of a kind): *prompts* over nine relations; *pairs*:
+antonyms, synonyms, capitals, past tenses and plurals of pairs that training never showed in a prompt; *words*:
+copies, first and last of lists with words that it never used so; *templates*: that it never showed; *recall* of known
+words. The last loss is in nats a token. Training: {recipe}. The corpus is described in [its
+card](../miniatures/README.md), each model in its own. {n_embedded} are part of the package (`mini/attention`, …), the
+others lie in `miniatures/`.
 
-Shares of the study's own prompts that are solved:
+Shares of the study's own prompts that are solved. They are drawn from all pairs of a task, most of which training
+showed in other prompts:
 
 {solved}
 
@@ -55,7 +64,7 @@ Shares of the study's own prompts that are solved:
 
 ![The target's probability over relative depth](images/miniatures-particles.svg)
 
-Dotted: size S; dashed: size L.
+Dotted: size S; dashed: size L; here and in the next figure.
 
 ## Claim 2: larger models are more robust
 
@@ -73,25 +82,25 @@ Dotted: size S; dashed: size L.
 
 ## Where nothing was learnt
 
-Each model beside the weights that its training began with ("untrained"): {twin_sentence}. Means over the
-tasks, the stream masked:
+Each model beside the weights that its training began with ("untrained"): {twin_sentence}. Means over the tasks, the
+stream masked:
 
 {twins}
 
 ![Trained and untrained models](images/miniatures-twins.svg)
 
-Dotted: untrained.
+The first task, size M, the first seed. Dotted: untrained.
 
 ## What these data cannot say
 
-- Models of a quarter of a million to 2.6 million parameters in 8 layers, on {n_words} words, are not language models as
-  people use them. What holds here may fail there; what fails here is not a law.
+- Models of a quarter of a million to 2.6 million parameters in 8 layers, on {n_words} words, are not language models
+  as people use them. What holds here may fail there; what fails here is not a law.
 - A lens sees what a matrix or the tail can read off a layer. What is there in another form, neither of the two sees.
 - Three sizes of a family have six orders: no single family can show a trend at p ≤ 0.05. The tests here rest on three
   families together.
 - Only size M has several seeds; sizes S and L are one training each.
-- Intervals are over prompts, and tests of many kinds stand side by side without adjustment: of twenty intervals, one is
-  expected to miss.
+- Tasks and sites of one model are not independent pieces of evidence. Tests of many kinds stand side by side without
+  adjustment: of twenty intervals, one is expected to miss.
 """
 
 
@@ -102,8 +111,8 @@ def write_page(findings: pd.DataFrame, plan: Plan) -> str:
         findings: The table of `collect_findings`.
         plan: What was asked.
     """
-    records = _read_records()
-    recipe = next(iter(records.values()))["recipe"]
+    records = _read_records(miniature_labels(findings))
+    recipe = _shared_recipe(records)
     page = _PAGE.format(
         n_models=len(records),
         n_runs=_count_subjects(findings) * len(tasks_of(findings)) * len(sites_of(findings)),
@@ -142,10 +151,22 @@ def _count_subjects(findings: pd.DataFrame) -> int:
     return int(pick(findings, question="twin")["model"].nunique())
 
 
-def _read_records() -> dict[str, dict[str, Any]]:
-    """Every miniature's record of its training, by name."""
-    folders = find_checkpoints().items()
-    return {one.name: _read_record(folder) for one, folder in folders if (folder / "training.json").is_file()}
+def _read_records(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The record of each miniature's training, by name."""
+    folders = {one.name: folder for one, folder in find_checkpoints().items()}
+    return {name: _read_record(folders[name]) for name in names}
+
+
+def _shared_recipe(records: dict[str, dict[str, Any]]) -> dict[str, int]:
+    """The recipe of all miniatures; what was trained otherwise cannot be compared with the rest."""
+    recipe: dict[str, int] = next(iter(records.values()))["recipe"]
+    other = [name for name, record in records.items() if record["recipe"] != recipe]
+    if other:
+        raise UsageError(
+            f"{', '.join(other)} were trained by another recipe than {next(iter(records))} ({recipe}). Train them "
+            "again with `make miniatures`."
+        )
+    return recipe
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
@@ -157,7 +178,12 @@ def _tabulate_models(records: dict[str, dict[str, Any]]) -> str:
     rows = []
     for name, record in records.items():
         answered = [Score(**score) for score in record["scores"]]
-        scores = [share_solved(answered, novelty) for novelty in ("prompts", "pairs", "templates")]
+        of_pairs = [[score for score in answered if (score.task in LISTS) == is_list] for is_list in (False, True)]
+        scores = [
+            share_solved(answered, "prompts"),
+            *(share_solved(some, "pairs") for some in of_pairs),
+            share_solved(answered, "templates"),
+        ]
         recall = next(one for one in record["scores"] if (one["task"], one["novelty"]) == ("recall", "prompts"))
         loss = record["losses"][-1]["loss_nats"]
         rows.append(
@@ -168,10 +194,9 @@ def _tabulate_models(records: dict[str, dict[str, Any]]) -> str:
                 *(share(one) for one in scores),
                 share(recall["n_right"] / recall["n"]),
                 f"{loss:.2f}",
-                f"{record['cpu_s'] / 60:.0f}",
             ]
         )
-    header = ["model", "layers", "parameters", "prompts", "pairs", "templates", "recall", "last loss", "CPU min"]
+    header = ["model", "layers", "parameters", "prompts", "pairs", "words", "templates", "recall", "last loss"]
     return table(header, rows)
 
 
@@ -207,10 +232,11 @@ def _summarise_twins(findings: pd.DataFrame) -> str:
     solved = rows.loc[rows["quantity"] == "solved_share", "value"].max()
     found = rows.loc[rows["quantity"] == "particle_share_found", "value"].max()
     largest = rows.loc[rows["quantity"] == "max_js_bits", "value"].max()
+    particles = "no particle is found" if found == 0 else f"a particle is found on at most {at_most(found)} of them"
     return (
-        f"over all tasks they solve at most {share(solved)} of the prompts, a particle is found on at most "
-        f"{share(found)} of them, and masking the stream after any layer moves their output by at most "
-        f"{number(largest)} bits"
+        f"over all tasks they solve at most {at_most(solved)} of the prompts, {particles}, and masking the stream "
+        f"after any layer moves their output by at most {number(largest, digits=3)} bits on average, since it is close "
+        "to uniform whatever is done"
     )
 
 

@@ -25,7 +25,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def wrap(page: str, *, width: int = 120) -> str:
     """The page with its paragraphs and list items broken at the width; tables, headings and the like as they are."""
-    return "\n\n".join(_wrap_block(block, width) for block in page.split("\n\n"))
+    return "\n\n".join(_wrap_block(block, width) for block in page.strip().split("\n\n")) + "\n"
 
 
 def _wrap_block(block: str, width: int) -> str:
@@ -48,6 +48,11 @@ def _wrap_block(block: str, width: int) -> str:
 def share(value: float) -> str:
     """A share in per cent; nothing where there is none."""
     return "" if math.isnan(value) else f"{100 * value:.0f} %"
+
+
+def at_most(value: float) -> str:
+    """A share in per cent, rounded up, so that no share lies above it."""
+    return f"{math.ceil(100 * value)} %"
 
 
 def number(value: float, *, digits: int = 2) -> str:

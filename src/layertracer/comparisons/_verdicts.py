@@ -44,8 +44,8 @@ def judge_depth(
     for number, particle in enumerate(models[0].particles):
         found = {model.label: model.particles[number] for model in counted}
         outcome, reason = _decide_depth(found, counts, settings)
-        with_interval = [one for one in found.values() if one.interval is not None]
-        least = min(with_interval, key=lambda one: _low(one.interval), default=None)
+        placed = [(one.depth, _low(one.interval), one) for one in found.values() if one.depth is not None]
+        _, _, least = min(placed, key=lambda place: place[:2], default=(None, None, None))
         verdict = Verdict(
             claim="deep_particles",
             statement=DEEP,

@@ -40,6 +40,8 @@ def main(  # noqa: PLR0913 - one argument an option
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     recipe = FAST if fast else FULL
     flags = [flag for flag, is_set in (("--fast", fast), ("--compile", compiles)) if is_set]
+    if device != "cpu":
+        flags.append(f"--device {device}")
     if steps is not None:
         recipe, flags = replace(recipe, n_steps=steps), [*flags, f"--steps {steps}"]
     try:

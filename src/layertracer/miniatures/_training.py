@@ -194,9 +194,9 @@ def _restore(path: Path | None, module: nn.Module, optimisers: list[Any], recipe
     if path is None or not path.is_file():
         return _Progress(step=0, losses=[], pending=[], cpu_s=0.0)
     state = torch.load(path, weights_only=True, map_location=next(module.parameters()).device)
-    if state["recipe"] != asdict(recipe):
+    if state.get("recipe") != asdict(recipe):
         raise UsageError(
-            f"{path} holds an unfinished training of another recipe, {state['recipe']}; asked for is {asdict(recipe)}. "
+            f"{path} holds an unfinished training of another recipe, {state.get('recipe', 'unknown')}; asked for is {asdict(recipe)}. "
             "Name another folder for the states, or delete the file to begin anew."
         )
     module.load_state_dict(state["module"])

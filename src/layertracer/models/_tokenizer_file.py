@@ -62,11 +62,12 @@ def _words_of(own: FileTokenizer) -> str:
 
 
 def _describe(tokenizer: Any, text: str, read: list[int], wanted: list[int]) -> str:
-    first = next((i for i, (one, other) in enumerate(zip(read, wanted, strict=False)) if one != other), 0)
+    pairs = enumerate(zip(read, wanted, strict=False))
+    first = next((i for i, (one, other) in pairs if one != other), min(len(read), len(wanted)))
     shown = [ids[first : first + _N_SHOWN] for ids in (read, wanted)]
     return (
         f"Prompts are read by transformers' {type(tokenizer).__name__}, which splits text in another way than the "
         f"checkpoint's own tokenizer.json: {text!r} becomes {len(read)} tokens instead of {len(wanted)} (from token "
         f"{first} on, ids {shown[0]} instead of {shown[1]}). If the model was trained with that file, all numbers are "
-        "wrong: load it with PreTrainedTokenizerFast(tokenizer_file=...) and give it to wrap_model."
+        "wrong: load the tokenizer with PreTrainedTokenizerFast(tokenizer_file=...) and give both to wrap_model."
     )
