@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from torch import nn
 
+import layertracer as lt
 from layertracer.models import make_network
 
 from tests.architectures import registry
@@ -74,3 +77,15 @@ def test_windows_longer_than_the_probe_are_taken_from_the_configuration(family: 
         if hasattr(part, "sliding_window"):
             part.sliding_window = 4096
     assert {mixer for mixer, _ in _kinds(module)} == {kind}
+
+
+@pytest.mark.parametrize("name", ["mini/attention", "mini/hybrid", "miniatures/mamba2-hybrid", "miniatures/sliding"])
+def test_trained_attention_is_what_it_was_built_as(name: str) -> None:
+    """In trained miniatures, layers are of the kinds that their configuration builds, however sharply they attend."""
+    root = Path(__file__).resolve().parents[2]
+    model = lt.load_model(name if name.startswith("mini/") else root / name)
+    config = model.module.config
+    kinds = config.layer_types
+    recurrent = "mamba2" if config.model_type == "bamba" else "gated_deltanet"
+    named = {"full_attention": "attention", "linear_attention": recurrent}
+    assert [layer.mixer for layer in model.anatomy.layers] == [named.get(kind, kind) for kind in kinds]

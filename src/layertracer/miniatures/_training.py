@@ -195,9 +195,10 @@ def _restore(path: Path | None, module: nn.Module, optimisers: list[Any], recipe
         return _Progress(step=0, losses=[], pending=[], cpu_s=0.0)
     state = torch.load(path, weights_only=True, map_location=next(module.parameters()).device)
     if state.get("recipe") != asdict(recipe):
+        held = state.get("recipe", "unknown")
         raise UsageError(
-            f"{path} holds an unfinished training of another recipe, {state.get('recipe', 'unknown')}; asked for is {asdict(recipe)}. "
-            "Name another folder for the states, or delete the file to begin anew."
+            f"{path} holds an unfinished training of another recipe, {held}; asked for is {asdict(recipe)}. Name "
+            "another folder for the states, or delete the file to begin anew."
         )
     module.load_state_dict(state["module"])
     for optimiser, kept in zip(optimisers, state["optimisers"], strict=True):

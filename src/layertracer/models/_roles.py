@@ -88,6 +88,11 @@ class Layout:
 
 REACH_NONE, REACH_ONE, REACH_SOME, REACH_ALL = range(4)
 
+_NUDGE = 0.03
+"""Share of the way back to its own value by which one of several equal positions is moved: keys stay nearly equal."""
+_DAMPINGS = (1.0, 0.1)
+"""Factors of the input: scores fall with their squares where nothing norms queries and keys."""
+
 
 def find_parts(layer: CallRecord, calls: Sequence[CallRecord], *, layout: Layout) -> tuple[Part, ...]:
     """The mixer and the MLP of a layer.
@@ -188,7 +193,40 @@ def _measure_reach(call: CallRecord, layout: Layout) -> tuple[int, bool]:
     first = _replay(call, layout, touched, last_changed=[0] * layout.n_rows)
     if bool(_moved(before, first, tolerance=rounding)[:, -1].any()):
         return REACH_ALL, has_softmax
+    if has_softmax and _sees_first_evenly(call, layout, touched, tolerance=rounding):
+        return REACH_ALL, has_softmax
     return (REACH_SOME if max(reaches) > 1 else REACH_ONE), has_softmax
+
+
+def _sees_first_evenly(call: CallRecord, layout: Layout, touched: Sequence[int], *, tolerance: float) -> bool:
+    """Whether the last position depends on the first one where a softmax can hardly choose between positions.
+
+    Attention that was trained may be so sharp that a position which it sees weighs less than rounding. Between nearly
+    equal positions it cannot choose by what they hold, and between small ones, whose scores are products of small
+    numbers, not by their distance either. What then stays at 0 is masked.
+    """
+    for damping in _DAMPINGS:
+        even, nudged = (_evened(call, layout, touched, damping=damping, nudge=nudge) for nudge in (0.0, _NUDGE))
+        before, after = (_run(call, layout, values) for values in (even, nudged))
+        if before is not None and bool(_moved(before, after, tolerance=tolerance)[:, -1].any()):
+            return True
+    return False
+
+
+def _evened(call: CallRecord, layout: Layout, touched: Sequence[int], *, damping: float, nudge: float) -> list[object]:
+    """The part's inputs with all positions at their mean, made smaller; the first one moved towards its own value."""
+    values = list(call.inputs.values)
+    for index in touched:
+        if not values[index].is_floating_point():
+            continue
+        evened = values[index].clone()
+        rows, own = (layout.by_position_or_head(leaf) for leaf in (evened, values[index]))
+        assert rows is not None and own is not None  # `touched` holds only such leaves
+        mean = own.mean(dim=1, keepdim=True)
+        rows[:] = damping * mean
+        rows[:, :1] += damping * nudge * (own[:, :1] - mean)
+        values[index] = evened
+    return values
 
 
 def _replay(call: CallRecord, layout: Layout, touched: Sequence[int], *, last_changed: Sequence[int]) -> Tensor | None:
@@ -201,6 +239,11 @@ def _replay(call: CallRecord, layout: Layout, touched: Sequence[int], *, last_ch
         for row, last in enumerate(last_changed):
             rows[row, : last + 1] = 1 - 3 * untouched[row - 1, : last + 1]
         values[index] = replaced
+    return _run(call, layout, values)
+
+
+def _run(call: CallRecord, layout: Layout, values: Sequence[object]) -> Tensor | None:
+    """What a part returns for other inputs, [row, position, …]."""
     args, kwargs = call.inputs.rebuilt(values)
     return next(
         (
