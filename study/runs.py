@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import layertracer as lt
+from layertracer._errors import UsageError
 from layertracer._types import Site
 from layertracer.api import Trace
 from layertracer.miniatures import write_samples
@@ -39,8 +42,12 @@ def make_runs(subjects: Sequence[Subject], runs: Path, plan: Plan) -> Iterator[P
 
     Yields:
         The folder of each run that was made.
+
+    Raises:
+        UsageError: If runs of a subject are there that are of other weights or of another plan.
     """
     for subject in subjects:
+        _check_source(runs, subject, plan)
         missing = [
             (task, site)
             for task in plan.tasks
@@ -54,6 +61,19 @@ def make_runs(subjects: Sequence[Subject], runs: Path, plan: Plan) -> Iterator[P
             mask = lt.Mask(site=site, draws=plan.n_draws)
             trace = lt.trace(model, load_prompts(task, plan), perturbation=mask)
             yield trace.save(run_folder(runs, subject, task, site))
+
+
+def _check_source(runs: Path, subject: Subject, plan: Plan) -> None:
+    """Notes beside the runs of a subject what they are of, and refuses to mix them with others."""
+    path = run_folder(runs, subject, plan.tasks[0], PARTICLE_SITE).parent / "source.json"
+    source = json.dumps({"weights": subject.weights, "plan": asdict(plan)}, indent=1)
+    if path.parent.is_dir() and (not path.is_file() or path.read_text(encoding="utf-8") != source):
+        raise UsageError(
+            f"{path.parent} holds runs of other weights or of another plan than those of this study. Delete the "
+            "folder, and they are made anew."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(source, encoding="utf-8")
 
 
 def make_readings(subjects: Sequence[Subject], runs: Path, plan: Plan) -> Iterator[Path]:

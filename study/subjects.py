@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +26,14 @@ class Subject:
         label: Its name in tables.
         miniature: Which miniature it is; None for SmolLM2.
         is_trained: Whether it was trained.
+        weights: What tells its weights from others: a checksum, or a name where they cannot change.
         load: Loads it.
     """
 
     label: str
     miniature: Miniature | None
     is_trained: bool
+    weights: str
     load: Callable[[], TracedModel]
 
 
@@ -40,7 +43,7 @@ def list_subjects() -> tuple[Subject, ...]:
     miniatures = [subject for one, folder in made.items() for subject in (_trained(one, folder), _twin(one))]
     return (
         *miniatures,
-        Subject(label=SMOLLM2, miniature=None, is_trained=True, load=lambda: lt.load_model(SMOLLM2)),
+        Subject(label=SMOLLM2, miniature=None, is_trained=True, weights=SMOLLM2, load=lambda: lt.load_model(SMOLLM2)),
     )
 
 
@@ -51,7 +54,11 @@ def find_checkpoints() -> dict[Miniature, Path]:
 
 def _trained(miniature: Miniature, folder: Path) -> Subject:
     return Subject(
-        label=miniature.name, miniature=miniature, is_trained=True, load=lambda: lt.load_model(folder, device="cpu")
+        label=miniature.name,
+        miniature=miniature,
+        is_trained=True,
+        weights=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+        load=lambda: lt.load_model(folder, device="cpu"),
     )
 
 
@@ -62,4 +69,4 @@ def _twin(miniature: Miniature) -> Subject:
         module = build_untrained(miniature).eval()
         return lt.wrap_model(module, tokenizer=make_tokenizer(), name=miniature.name + TWIN)
 
-    return Subject(label=miniature.name + TWIN, miniature=miniature, is_trained=False, load=load)
+    return Subject(label=miniature.name + TWIN, miniature=miniature, is_trained=False, weights=TWIN, load=load)

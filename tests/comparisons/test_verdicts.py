@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
-from layertracer import UsageError
+from layertracer import Rise, UsageError
 from layertracer.comparisons import ModelComparison, Verdict
 
 from tests.comparisons.conftest import compare_fast
@@ -137,6 +138,22 @@ def test_planted_depths_are_judged(particles: tuple[int, ...], outcome: str, par
     verdict = compare_fast(_depth_models(particles)).verdict("deep_particles")
     assert verdict.outcome == outcome
     assert part in verdict.reason
+
+
+def test_the_least_deep_particle_is_shown() -> None:
+    """It is the one at the smallest depth, also beside a deeper one whose interval begins earlier."""
+    records = [
+        make_model(f"model {k}", 10**6 * 2**k, seed=k, particle=particle) for k, particle in enumerate((5, 6, 6))
+    ]
+    early = records[2].target_log_prob.copy()
+    early[0] = np.log(0.9)  # one prompt of 16 is solved from the first layer on
+    records[2] = dataclasses.replace(records[2], target_log_prob=early)
+    comparison = compare_fast(records, onsets=(Rise(delta=0.07),))
+    intervals = [model.particles[0].interval for model in comparison.models]
+    assert [interval.low for interval in intervals if interval is not None] == [0.75, 0.875, 0.125]
+    verdict = comparison.verdict("deep_particles")
+    assert verdict.statistic == 0.75
+    assert verdict.interval == intervals[0]
 
 
 def test_the_threshold_of_depth_is_a_setting() -> None:

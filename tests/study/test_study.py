@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import layertracer as lt
+from layertracer import UsageError
 from layertracer.miniatures import build_untrained, find_miniature, make_tokenizer
 from layertracer.tracing import TracedModel
 
@@ -39,9 +40,11 @@ def subjects() -> list[Subject]:
     for name in NAMES:
         for seed, label in ((0, name), (1, name + TWIN)):
             load = _loader(name, seed=seed, label=label)
-            found.append(Subject(label=label, miniature=find_miniature(name), is_trained=seed == 0, load=load))
+            found.append(
+                Subject(label=label, miniature=find_miniature(name), is_trained=seed == 0, weights=label, load=load)
+            )
     other = _loader("moe", seed=0, label="smollm2")
-    return [*found, Subject(label="smollm2", miniature=None, is_trained=True, load=other)]
+    return [*found, Subject(label="smollm2", miniature=None, is_trained=True, weights="", load=other)]
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +66,15 @@ def test_finished_runs_are_kept(subjects: list[Subject], runs: Path) -> None:
     """A study that goes on makes only what is missing."""
     assert list(make_runs(subjects, runs, PLAN)) == []
     assert list(make_readings(subjects, runs, PLAN)) == []
+
+
+@pytest.mark.parametrize("of_plan", [True, False])
+def test_runs_of_something_else_are_refused(subjects: list[Subject], runs: Path, of_plan: bool) -> None:
+    """Runs of other weights, or with other numbers of prompts, are not taken for those of this study."""
+    plan = replace(PLAN, n_prompts=5) if of_plan else PLAN
+    subject = subjects[0] if of_plan else replace(subjects[0], weights="trained again")
+    with pytest.raises(UsageError, match=r"attention holds runs of other weights or of another plan"):
+        list(make_runs([subject], runs, plan))
 
 
 def test_findings_are_the_runs(subjects: list[Subject], runs: Path, findings: pd.DataFrame) -> None:
