@@ -13,9 +13,7 @@ from study.findings import collect_findings
 from study.page import write_page
 from study.plan import Plan
 from study.runs import make_readings, make_runs
-from study.subjects import ROOT, list_subjects
-
-_RESULTS = ROOT / "study" / "results" / "findings.parquet"
+from study.subjects import RESULTS, ROOT, list_subjects
 
 
 @click.command()
@@ -30,9 +28,9 @@ def main(runs: Path, *, page_only: bool) -> None:
             click.echo(f"{time.perf_counter() - began:6.0f} s  {folder.parent.name}/{folder.name}")
         for path in make_readings(subjects, runs, plan):
             click.echo(f"{time.perf_counter() - began:6.0f} s  {path.parent.name}/{path.name}")
-        _RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        collect_findings(subjects, runs, plan).to_parquet(_RESULTS, index=False)
-    findings = pd.read_parquet(_RESULTS)
+        RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        collect_findings(subjects, runs, plan).to_parquet(RESULTS, index=False)
+    findings = pd.read_parquet(RESULTS)
     draw_figures(findings, ROOT / "docs" / "images")
     page = ROOT / "docs" / "miniatures.md"
     page.write_text(write_page(findings, plan), encoding="utf-8")

@@ -14,6 +14,7 @@ from layertracer.tracing import TracedModel
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "miniatures"
 EMBEDDED_CHECKPOINTS = ROOT / "src" / "layertracer" / "models" / "miniatures"
+RESULTS = ROOT / "study" / "results" / "findings.parquet"
 SMOLLM2 = "smollm2"
 TWIN = " (untrained)"
 

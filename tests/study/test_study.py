@@ -11,15 +11,15 @@ import pytest
 
 import layertracer as lt
 from layertracer import UsageError
-from layertracer.miniatures import build_untrained, find_miniature, make_tokenizer
+from layertracer.miniatures import build_untrained, find_miniature, list_miniatures, make_tokenizer
 from layertracer.tracing import TracedModel
 
 from study.figures import draw_figures, family_of
-from study.findings import collect_findings, tasks_of, trained_labels
+from study.findings import collect_findings, miniature_labels, tasks_of, trained_labels
 from study.page import write_page
 from study.plan import Plan
 from study.runs import load_runs, make_readings, make_runs
-from study.subjects import TWIN, Subject, list_subjects
+from study.subjects import RESULTS, ROOT, TWIN, Subject, list_subjects
 
 NAMES = ("attention", "attention-s", "gated-deltanet", "mamba2", "hybrid", "mamba2-hybrid")
 PLAN = Plan(tasks=("antonym", "recall"), sites=("block_output", "mixer_output"), n_prompts=4, n_draws=5, n_resamples=50)
@@ -165,3 +165,11 @@ def test_subjects_come_with_twins() -> None:
     assert labels[-1] == "smollm2"
     assert {"attention", "hybrid", "attention" + TWIN} <= set(labels)
     assert len(labels) % 2 == 1
+
+
+def test_stored_page_is_what_the_stored_findings_say() -> None:
+    """docs/miniatures.md is written from study/results/findings.parquet and the cards of all miniatures."""
+    findings = pd.read_parquet(RESULTS)
+    page = ROOT / "docs" / "miniatures.md"
+    assert write_page(findings, Plan()) == page.read_text(encoding="utf-8")
+    assert set(miniature_labels(findings)) == {miniature.name for miniature in list_miniatures()}
