@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import pandas as pd
 
@@ -135,7 +134,7 @@ def summarise_recall(findings: pd.DataFrame) -> str:
         parts.append(f"{order.count('attention')} and {order.count('other')} at `{site}`")
     gains = pick(rows, quantity="gain_prob", site=sites[0]).set_index(["model", "other"])["value"]
     attention = gains.xs(_BASE, level="other")
-    n_more = int((attention > gains.groupby("model").sum() - attention).sum())
+    n_more = int((2 * attention - gains.groupby("model").sum() > 0).sum())
     return (
         "The interval of the mean JS divergence of the attention layers lies above that of the other layers, and below "
         f"it, in so many of {len(labels)} hybrids: {', '.join(parts)}. As the logit lens sees it, the attention layers "
@@ -169,7 +168,7 @@ def _describe_equal_depth(findings: pd.DataFrame) -> str:
                 line.append("" if pd.isna(row["value"]) else f"{_ratio(float(row['value']))} ({_p(row)})")
             cells.append(line)
     arrangements = str(rows["method"].iloc[0])
-    signs = _count_signs(pick(rows, task="recall"), sites_of(findings))
+    signs = summarise_equal_depth(findings)
     return "\n\n".join(
         [
             _HYBRIDS.format(arrangements=arrangements, signs=signs),
@@ -178,15 +177,19 @@ def _describe_equal_depth(findings: pd.DataFrame) -> str:
     )
 
 
-def _count_signs(rows: pd.DataFrame, sites: Sequence[str]) -> str:
-    """In how many hybrids the ratio on recall is below 1, with the two-sided sign test over hybrids."""
+def summarise_equal_depth(findings: pd.DataFrame) -> str:
+    """In how many hybrids attention is the more vulnerable kind on recall, with the two-sided sign test over them."""
+    rows = pick(findings, question="hybrid", part="mixer", task="recall")
     parts = []
-    for site in sites:
+    for site in sites_of(findings):
         ratios = rows.loc[rows["site"] == site, "value"].dropna()
         n, below = len(ratios), int((ratios < 1).sum())
         p_value = min(1.0, 2 * sum(math.comb(n, k) for k in range(min(below, n - below) + 1)) / 2**n)
         parts.append(f"{below} of {n} at `{site}` (p {number(p_value)})")
-    return f"On recall it is below 1 in {', '.join(parts)}; p is that of a two-sided sign test over the hybrids."
+    return (
+        f"On recall, attention is the more vulnerable kind at equal depth in {', '.join(parts)}; p is that of a "
+        "two-sided sign test over the hybrids."
+    )
 
 
 def _ratio(value: float) -> str:

@@ -213,10 +213,8 @@ def describe_unsolved(findings: pd.DataFrame, labels: Sequence[str]) -> str:
     for task in tasks_of(findings):
         found = unsolved(findings, labels, task)
         if found:
-            named = ", ".join(f"`{label}`" for label in found)
-            sentences.append(
-                f"On {task}, {named} solve less than a quarter of the prompts: what breaks there is no answer."
-            )
+            named, verb = ", ".join(f"`{label}`" for label in found), "solves" if len(found) == 1 else "solve"
+            sentences.append(f"On {task}, {named} {verb} less than a quarter of the prompts: what breaks is no answer.")
     return " ".join(sentences)
 
 

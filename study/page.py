@@ -13,7 +13,7 @@ from layertracer._errors import UsageError
 from layertracer.miniatures import EMBEDDED, Score, make_tokenizer, share_solved
 
 from study.claims import describe_depth_claim, describe_size_claim, summarise_claims
-from study.contrasts import describe_hybrids, describe_stacks, summarise_recall, summarise_stacks
+from study.contrasts import describe_hybrids, describe_stacks, summarise_equal_depth, summarise_recall, summarise_stacks
 from study.findings import is_twin, miniature_labels, sites_of, tasks_of, trained_labels
 from study.plan import Plan
 from study.subjects import SMOLLM2, TWIN, find_checkpoints
@@ -141,7 +141,7 @@ def _summarise(findings: pd.DataFrame) -> str:
     items = [
         *summarise_claims(findings),
         f"**Mixers at equal depth?** {summarise_stacks(findings)}",
-        f"**Recall in hybrids?** {summarise_recall(findings)}",
+        f"**Recall in hybrids?** {summarise_recall(findings)} {summarise_equal_depth(findings)}",
         f"**Untrained models:** {_summarise_twins(findings)}.",
     ]
     return "\n".join(f"- {item}" for item in items)
