@@ -16,7 +16,7 @@ from study.claims import describe_depth_claim, describe_size_claim, summarise_cl
 from study.contrasts import describe_hybrids, describe_stacks, summarise_equal_depth, summarise_recall, summarise_stacks
 from study.findings import is_twin, miniature_labels, sites_of, tasks_of, trained_labels
 from study.plan import Plan
-from study.subjects import SMOLLM2, TWIN, find_checkpoints
+from study.subjects import LONGER, SMOLLM2, TWIN, find_checkpoints
 from study.tables import at_most, number, pick, share, table, wrap
 
 LISTS = frozenset({"copy", "first", "last"})
@@ -57,6 +57,10 @@ Shares of the study's own prompts that are solved. They are drawn from all pairs
 showed in other prompts:
 
 {solved}
+
+### Where Mamba2 falls short
+
+{longer}
 
 ## Claim 1: task particles lie deep
 
@@ -124,6 +128,7 @@ def write_page(findings: pd.DataFrame, plan: Plan) -> str:
         n_questions=next(iter(records.values()))["scores"][0]["n"],
         recipe=f"{recipe['n_steps']:,} steps of {recipe['n_documents']} documents of {recipe['n_tokens']} tokens",
         n_embedded=len(EMBEDDED),
+        longer=_describe_longer(records["mamba2"]),
         solved=_tabulate_solved(findings),
         depth_claim=describe_depth_claim(findings),
         size_claim=describe_size_claim(findings),
@@ -198,6 +203,34 @@ def _tabulate_models(records: dict[str, dict[str, Any]]) -> str:
         )
     header = ["model", "layers", "parameters", "prompts", "pairs", "words", "templates", "recall", "last loss"]
     return table(header, rows)
+
+
+_LONGER = """\
+It knows relations, and hardly recalls or chooses the first or last of a list, with a loss that still falls at the end.
+(Some of the other models do not learn to choose from a list either; their cards say so.) The same model, from the same
+weights, trained for {n_steps:,} steps with new documents in each (`{command} --out build/longer`; its record is
+[`study/results/mamba2-longer.json`](../study/results/mamba2-longer.json)), recalls more with a lower loss, so that steps
+are part of what it lacks; it does not choose better. Shares of new prompts solved:"""
+
+
+def _describe_longer(base: dict[str, Any]) -> str:
+    """Mamba2 by the common recipe, and trained for longer."""
+    longer = json.loads(LONGER.read_text(encoding="utf-8"))
+    tasks = ("copy", "first", "last", "recall")
+    rows = []
+    for record in (base, longer):
+        answered = [Score(**score) for score in record["scores"]]
+        by_task = {score.task: score.n_right / score.n for score in answered if score.novelty == "prompts"}
+        rows.append(
+            [
+                f"{record['recipe']['n_steps']:,}",
+                share(share_solved(answered, "prompts")),
+                *(share(by_task[task]) for task in tasks),
+                f"{record['losses'][-1]['loss_nats']:.2f}",
+            ]
+        )
+    text = _LONGER.format(n_steps=longer["recipe"]["n_steps"], command=longer["command"])
+    return f"{text}\n\n{table(['steps', 'nine relations', *tasks, 'last loss'], rows)}"
 
 
 def _tabulate_solved(findings: pd.DataFrame) -> str:

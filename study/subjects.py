@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "miniatures"
 EMBEDDED_CHECKPOINTS = ROOT / "src" / "layertracer" / "models" / "miniatures"
 RESULTS = ROOT / "study" / "results" / "findings.parquet"
+LONGER = ROOT / "study" / "results" / "mamba2-longer.json"
+"""Record of the Mamba2 miniature that was trained for longer than all others, and is not one of them."""
 SMOLLM2 = "smollm2"
 TWIN = " (untrained)"
 
