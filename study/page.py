@@ -209,8 +209,8 @@ _LONGER = """\
 It knows relations, and hardly recalls or chooses the first or last of a list, with a loss that still falls at the end.
 (Some of the other models do not learn to choose from a list either; their cards say so.) The same model, from the same
 weights, trained for {n_steps:,} steps with new documents in each (`{command} --out build/longer`; its record is
-[`study/results/mamba2-longer.json`](../study/results/mamba2-longer.json)), recalls more with a lower loss, so that steps
-are part of what it lacks; it does not choose better. Shares of new prompts solved:"""
+[`study/results/mamba2-longer.json`](../study/results/mamba2-longer.json)), recalls more with a lower loss, so that
+steps are part of what it lacks; it does not choose better. Shares of new prompts solved:"""
 
 
 def _describe_longer(base: dict[str, Any]) -> str:
