@@ -55,10 +55,7 @@ def summarise_claims(findings: pd.DataFrame) -> list[str]:
     counts = {criterion: _count(_outcomes(verdicts, criterion)) for criterion in (default, *others)}
     differing = [f"`{criterion}` ({counts[criterion]})" for criterion in _differing(verdicts, [default, *others])]
     also = f"Other answers by {', '.join(differing)}." if differing else "No other criterion changes that."
-    through = _lens_differences(pick(findings, question="lens"))
-    read = (
-        f"The linear lens changes verdicts by {_name(through)}." if through else "The linear lens changes no verdict."
-    )
+    read = _lens_changes(pick(findings, question="lens"))
     deep = f"With the default criterion, `{default}`: {counts[default]} of {len(tasks_of(rows))} tasks. {also} {read}"
     return [f"**Particles lie deep?** {deep}", f"**Larger models are more robust?** {_summarise_sizes(findings)}"]
 
@@ -123,12 +120,8 @@ def _name(criteria: Sequence[str]) -> str:
     return ", ".join(f"`{one}`" for one in criteria)
 
 
-def _verdict(verdicts: pd.DataFrame, task: str, criterion: str) -> pd.Series:
-    return verdicts[(verdicts["task"] == task) & (verdicts["criterion"] == criterion)].iloc[0]
-
-
 def _outcome(verdicts: pd.DataFrame, task: str, criterion: str) -> str:
-    row = _verdict(verdicts, task, criterion)
+    row = pick(verdicts, task=task, criterion=criterion).iloc[0]
     least = "" if pd.isna(row["value"]) else f" ({number(float(row['value']))}; n = {int(row['n_models'])})"
     return f"{row['method']}{least}"
 
@@ -154,20 +147,14 @@ def _describe_lenses(findings: pd.DataFrame) -> str:
     rows = pick(findings, question="lens")
     logit, linear = _by_lens(rows)
     criteria, tasks = list(dict.fromkeys(logit["criterion"])), tasks_of(rows)
-    cells = [
-        [
-            f"`{criterion}`",
-            *(f"{_verdict(logit, t, criterion)['method']} / {_verdict(linear, t, criterion)['method']}" for t in tasks),
-        ]
-        for criterion in criteria
-    ]
-    differing = _lens_differences(rows)
+    both = {one: zip(_outcomes(logit, one), _outcomes(linear, one), strict=True) for one in criteria}
+    cells = [[f"`{criterion}`", *(" / ".join(pair) for pair in pairs)] for criterion, pairs in both.items()]
     moved = _count_moved(findings, rows, criteria[0])
     text = _LENSES.format(
         n_positions=f"{N_POSITIONS:,}",
         n_models=rows["model"].nunique(),
         n=sum(moved.values()),
-        changes=f"The lens changes verdicts by {_name(differing)}." if differing else "The lens changes no verdict.",
+        changes=_lens_changes(rows),
         **{name: moved[name] for name in ("earlier", "later", "same", "one")},
     )
     return f"{text}\n\n{table(['criterion', *tasks], cells)}"
@@ -178,11 +165,16 @@ def _by_lens(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pick(verdicts, lens="logit"), pick(verdicts, lens="linear")
 
 
-def _lens_differences(rows: pd.DataFrame) -> list[str]:
-    """Criteria whose verdict on some task is another one through the linear lens."""
+def _lens_changes(rows: pd.DataFrame) -> str:
+    """Names the criteria whose verdict on some task is another one through the linear lens."""
     logit, linear = _by_lens(rows)
     criteria = dict.fromkeys(logit["criterion"])
-    return [str(criterion) for criterion in criteria if _outcomes(logit, criterion) != _outcomes(linear, criterion)]
+    differing = [criterion for criterion in criteria if _outcomes(logit, criterion) != _outcomes(linear, criterion)]
+    return (
+        f"The linear lens changes verdicts by {_name(differing)}."
+        if differing
+        else "The linear lens changes no verdict."
+    )
 
 
 def _count_moved(findings: pd.DataFrame, rows: pd.DataFrame, criterion: str) -> Counter[str]:

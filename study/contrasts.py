@@ -143,10 +143,6 @@ def summarise_recall(findings: pd.DataFrame) -> str:
     )
 
 
-def _split(values: pd.Series, is_first: pd.Series) -> tuple[pd.Series, pd.Series]:
-    return values[is_first], values[~is_first]
-
-
 def _which_is_above(means: pd.DataFrame) -> str:
     """Which of two kinds has the interval above the other's: "attention", "other" or "neither"."""
     attention, other = means[means["other"] == _BASE].iloc[0], means[means["other"] != _BASE].iloc[0]

@@ -99,11 +99,10 @@ def _describe_hybrids(subjects: Sequence[Subject], runs: Path, plan: Plan) -> It
     chosen = [one for one in subjects if one.is_trained and one.miniature and "hybrid" in one.miniature.family]
     for task in plan.tasks:
         for site in plan.sites:
-            yield _compare(chosen, runs, task, site, question="hybrid", settings=_settings(plan))
+            traces = load_runs(chosen, runs, task, site)
+            yield _tabulate(chosen, traces, task, site, question="hybrid", settings=_settings(plan))
             rows = [
-                row
-                for subject, trace in zip(chosen, load_runs(chosen, runs, task, site), strict=True)
-                for row in _describe_kinds(subject, trace)
+                row for subject, trace in zip(chosen, traces, strict=True) for row in _describe_kinds(subject, trace)
             ]
             yield _as_frame(rows, task, site, question="hybrid")
 
@@ -225,10 +224,10 @@ def is_twin(label: str) -> bool:
 
 def miniature_labels(findings: pd.DataFrame) -> list[str]:
     """Labels of the trained miniatures, in order."""
-    return [label for label in trained_labels(findings) if label != SMOLLM2]
+    labels = list(dict.fromkeys(findings.loc[findings["question"] == "twin", "model"]))
+    return [label for label in labels if not is_twin(label) and label != SMOLLM2]
 
 
 def trained_labels(findings: pd.DataFrame) -> list[str]:
     """Labels of the trained models, in order, SmolLM2 the last."""
-    labels = list(dict.fromkeys(findings.loc[findings["question"] == "twin", "model"]))
-    return [label for label in labels if not is_twin(label) and label != SMOLLM2] + [SMOLLM2]
+    return [*miniature_labels(findings), SMOLLM2]

@@ -16,10 +16,10 @@ from study.claims import describe_depth_claim, describe_size_claim, summarise_cl
 from study.contrasts import describe_hybrids, describe_stacks, summarise_equal_depth, summarise_recall, summarise_stacks
 from study.findings import is_twin, miniature_labels, sites_of, tasks_of, trained_labels
 from study.plan import Plan
-from study.subjects import LONGER, SMOLLM2, TWIN, find_checkpoints
+from study.subjects import LONGER, TWIN, find_checkpoints
 from study.tables import at_most, number, pick, share, table, wrap
 
-LISTS = frozenset({"copy", "first", "last"})
+_LISTS = frozenset({"copy", "first", "last"})
 """Relations of which words and not pairs are held out."""
 
 _PAGE = """\
@@ -183,13 +183,12 @@ def _tabulate_models(records: dict[str, dict[str, Any]]) -> str:
     rows = []
     for name, record in records.items():
         answered = [Score(**score) for score in record["scores"]]
-        of_pairs = [[score for score in answered if (score.task in LISTS) == is_list] for is_list in (False, True)]
+        of_pairs = [[score for score in answered if (score.task in _LISTS) == is_list] for is_list in (False, True)]
         scores = [
             share_solved(answered, "prompts"),
             *(share_solved(some, "pairs") for some in of_pairs),
             share_solved(answered, "templates"),
         ]
-        recall = next(one for one in record["scores"] if (one["task"], one["novelty"]) == ("recall", "prompts"))
         loss = record["losses"][-1]["loss_nats"]
         rows.append(
             [
@@ -197,7 +196,7 @@ def _tabulate_models(records: dict[str, dict[str, Any]]) -> str:
                 record["description"],
                 f"{record['n_parameters']:,}",
                 *(share(one) for one in scores),
-                share(recall["n_right"] / recall["n"]),
+                share(_solved_by_task(answered)["recall"]),
                 f"{loss:.2f}",
             ]
         )
@@ -220,7 +219,7 @@ def _describe_longer(base: dict[str, Any]) -> str:
     rows = []
     for record in (base, longer):
         answered = [Score(**score) for score in record["scores"]]
-        by_task = {score.task: score.n_right / score.n for score in answered if score.novelty == "prompts"}
+        by_task = _solved_by_task(answered)
         rows.append(
             [
                 f"{record['recipe']['n_steps']:,}",
@@ -231,6 +230,11 @@ def _describe_longer(base: dict[str, Any]) -> str:
         )
     text = _LONGER.format(n_steps=longer["recipe"]["n_steps"], command=longer["command"])
     return f"{text}\n\n{table(['steps', 'nine relations', *tasks, 'last loss'], rows)}"
+
+
+def _solved_by_task(answered: Sequence[Score]) -> dict[str, float]:
+    """Share of new prompts that are solved, by task."""
+    return {score.task: score.n_right / score.n for score in answered if score.novelty == "prompts"}
 
 
 def _tabulate_solved(findings: pd.DataFrame) -> str:
@@ -245,9 +249,7 @@ def _tabulate_solved(findings: pd.DataFrame) -> str:
 def _tabulate_twins(findings: pd.DataFrame) -> str:
     """Trained and untrained, mean over the tasks."""
     rows = []
-    for label in trained_labels(findings):
-        if label == SMOLLM2:
-            continue
+    for label in miniature_labels(findings):
         cells = []
         for quantity, show in (("solved_share", share), ("particle_share_found", share), ("max_js_bits", number)):
             for name in (label, label + TWIN):

@@ -67,13 +67,14 @@ def _check_source(runs: Path, subject: Subject, plan: Plan) -> None:
     """Notes beside the runs of a subject what they are of, and refuses to mix them with others."""
     path = run_folder(runs, subject, plan.tasks[0], PARTICLE_SITE).parent / "source.json"
     source = json.dumps({"weights": subject.weights, "plan": asdict(plan)}, indent=1)
-    if path.parent.is_dir() and (not path.is_file() or path.read_text(encoding="utf-8") != source):
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True)
+        path.write_text(source, encoding="utf-8")
+    elif not path.is_file() or path.read_text(encoding="utf-8") != source:
         raise UsageError(
             f"{path.parent} holds runs of other weights or of another plan than those of this study. Delete the "
             "folder, and they are made anew."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(source, encoding="utf-8")
 
 
 def make_readings(subjects: Sequence[Subject], runs: Path, plan: Plan) -> Iterator[Path]:

@@ -191,9 +191,8 @@ def _measure_reach(call: CallRecord, layout: Layout) -> tuple[int, bool]:
     names = {operator.name for operator in log.operators}
     has_softmax = any("softmax" in name or "scaled_dot_product" in name for name in names)
     first = _replay(call, layout, touched, last_changed=[0] * layout.n_rows)
-    if bool(_moved(before, first, tolerance=rounding)[:, -1].any()):
-        return REACH_ALL, has_softmax
-    if has_softmax and _sees_first_evenly(call, layout, touched, tolerance=rounding):
+    sees_first = bool(_moved(before, first, tolerance=rounding)[:, -1].any())
+    if sees_first or (has_softmax and _sees_first_evenly(call, layout, touched, tolerance=rounding)):
         return REACH_ALL, has_softmax
     return (REACH_SOME if max(reaches) > 1 else REACH_ONE), has_softmax
 
