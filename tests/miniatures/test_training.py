@@ -117,6 +117,8 @@ def test_states_of_other_recipes_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what PyTorch's compiler imports
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of its look at tensors with gradients
 @pytest.mark.parametrize("name", ["hybrid", "mamba2-hybrid", "moe"])
 def test_compiled_training_is_the_same(name: str) -> None:
     """Compiled or not, the losses of the first steps agree within the rounding that training spreads."""
