@@ -13,6 +13,7 @@ from layertracer._types._perturbations import (
     describe_perturbation,
 )
 from layertracer._types._results import (
+    Audit,
     Check,
     Interval,
     LayerRecord,
@@ -27,6 +28,7 @@ from layertracer._types._samples import EncodedSample, Sample, TargetKind, Targe
 
 __all__ = [
     "SITES",
+    "Audit",
     "Check",
     "EncodedSample",
     "Fill",

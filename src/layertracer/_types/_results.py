@@ -176,3 +176,35 @@ class SelfCheck:
             if check.name == name:
                 return check
         raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What a trace measured of itself once more, the plain way: one prompt alone, one forward, one hook or none.
+
+    Attributes:
+        share: Share of the trace's arithmetic that this was to take; 0 where nothing was to be measured again.
+        n_cells: How many numbers were compared: lens rows (prompt, layer) and perturbed rows (prompt, layer, draw).
+        n_forwards: How many plain forwards that took.
+        n_drawn: How many of these the seed alone had drawn, out of all forwards that the trace stands for.
+        worst_nats: Largest disagreement of a log-probability, nats; None where none was compared.
+        worst_bits: Largest disagreement of a JS divergence, bits; None where none was compared.
+        notes: What came of it: slower ways that were taken, and disagreements that rounding explains.
+    """
+
+    share: float
+    n_cells: int = 0
+    n_forwards: int = 0
+    n_drawn: int = 0
+    worst_nats: float | None = None
+    worst_bits: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bound(self) -> float | None:
+        """The largest share of the trace's forwards that may be wrong, at 95 %, since none of those drawn was.
+
+        None wrong among n drawn at random: fewer than 3 / n of all. None where so few were drawn that this says
+        nothing.
+        """
+        return 3 / self.n_drawn if self.n_drawn > 3 else None

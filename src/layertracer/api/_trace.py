@@ -96,6 +96,7 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
     chat: bool = False,
     share_prefix: bool | None = None,
     seed: int = 0,
+    audit: float = 0.1,
     memory: str | int | None = None,
     progress: Callable[[Progress], None] | None = None,
     on_plan: Callable[[TracePlan], None] | None = None,
@@ -116,7 +117,10 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         chat: Whether prompts are put into the tokenizer's chat template.
         share_prefix: Whether what prompts have in common (demonstrations, a system prompt) is read once for all of
             them, with the model's own cache, where that is proved to give the same; None where it saves time.
-        seed: Seed of the bootstrap intervals.
+        seed: Seed of the bootstrap intervals, and of what the audit draws.
+        audit: Share of the trace's arithmetic in which some of its numbers are measured again, the plain way: one
+            prompt alone, one forward, one hook or none. Where one disagrees, the trace goes on by a slower way that
+            agrees, and says so. 0 measures nothing again. See `Trace.audit`.
         memory: Memory that the trace may take beyond the weights, e.g. "4GiB", or bytes; None for most of what is
             free.
         progress: Called with `done`, `total` and `stage` whenever prompts are finished.
@@ -140,6 +144,7 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         chat=chat,
         share_prefix=share_prefix,
         seed=seed,
+        audit=audit,
         memory=memory,
         command=command,
     )
@@ -163,6 +168,7 @@ def plan(  # noqa: PLR0913 - what users call takes its settings by name
     target_tokens: TargetTokens = "first",
     chat: bool = False,
     share_prefix: bool | None = None,
+    audit: float = 0.1,
     memory: str | int | None = None,
 ) -> TracePlan:
     """What `trace` would do and take: prompts, shared prefixes, passes, arithmetic, memory and time.
@@ -180,6 +186,7 @@ def plan(  # noqa: PLR0913 - what users call takes its settings by name
         target_tokens: As for `trace`.
         chat: Whether prompts are put into the tokenizer's chat template.
         share_prefix: As for `trace`.
+        audit: As for `trace`.
         memory: Memory that the trace may take beyond the weights, e.g. "4GiB", or bytes; None for most of what is
             free.
 
@@ -196,6 +203,7 @@ def plan(  # noqa: PLR0913 - what users call takes its settings by name
         target_tokens=target_tokens,
         chat=chat,
         share_prefix=share_prefix,
+        audit=audit,
         memory=memory,
     )
     return plan_trace(model, task, options)

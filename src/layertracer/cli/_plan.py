@@ -12,6 +12,7 @@ from layertracer.cli._console import printable, quiet_stdout, say, say_json, say
 from layertracer.cli._options import model_options, option, task_options
 from layertracer.cli._progress import showing_progress
 from layertracer.cli._questions import (
+    audit_share,
     effort_options,
     load_task_from,
     make_perturbation,
@@ -56,7 +57,8 @@ def plan_command(context: click.Context, /, model: str, **settings: Any) -> None
         loaded = load_model(model, **{name: settings[name] for name in of_model})
         display.begin(f"Planning {task.name}")
         of_trace = ("target", "target_tokens", "chat", "share_prefix", "memory")
-        found = plan(loaded, task, perturbation=perturbation, **{name: settings[name] for name in of_trace})
+        asked = {name: settings[name] for name in of_trace} | {"audit": audit_share(settings)}
+        found = plan(loaded, task, perturbation=perturbation, **asked)
     if settings["as_json"]:
         say_json(found.to_dict())
         return

@@ -90,6 +90,15 @@ effort_options: Callable[[Any], Any] = add_options(
         help="Read what prompts have in common once, where that is proved right.  [default: where it saves time]",
     ),
     option(
+        "--audit",
+        type=click.FloatRange(0, 1),
+        default=0.1,
+        show_default=True,
+        help="Share of the trace's arithmetic in which some of its numbers are measured again, one prompt and one "
+        "forward at a time, in [0, 1].",
+    ),
+    option("--no-audit", is_flag=True, help="Measure nothing again; the result says so."),
+    option(
         "--memory",
         metavar="SIZE",
         default=None,
@@ -133,6 +142,11 @@ def make_perturbation(settings: Mapping[str, Any]) -> Perturbation:
         positions=settings["positions"],
         seed=seed,
     )
+
+
+def audit_share(settings: Mapping[str, Any]) -> float:
+    """Share of the trace's arithmetic in which numbers are measured again."""
+    return 0.0 if settings["no_audit"] else float(settings["audit"])
 
 
 def refuse_unused_options(context: click.Context, settings: Mapping[str, Any]) -> None:

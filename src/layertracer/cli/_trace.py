@@ -16,6 +16,7 @@ from layertracer.cli._destination import default_run_folder, ignoring_interrupts
 from layertracer.cli._options import add_options, model_options, option, task_options
 from layertracer.cli._progress import ProgressDisplay, showing_progress
 from layertracer.cli._questions import (
+    audit_share,
     effort_options,
     load_task_from,
     make_perturbation,
@@ -138,6 +139,7 @@ def _trace(
         chat=settings["chat"],
         seed=settings["seed"],
         share_prefix=settings["share_prefix"],
+        audit=audit_share(settings),
         memory=settings["memory"],
         progress=advance,
         on_plan=announce,

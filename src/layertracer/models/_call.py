@@ -56,6 +56,13 @@ class ModelCall:
         """Logits [batch, position, d_vocab] for `ids` [batch, position], on their device."""
         return find_logits(self(ids), ids).to(ids.device)
 
+    def last_logits(self, ids: Tensor, n_last: int) -> Tensor:
+        """Logits [batch, n_last, d_vocab] at the last positions, and at no others where the module can be told so."""
+        if _FEW_LOGITS not in inspect.signature(self.module.forward).parameters:
+            return self.logits(ids)[:, -n_last:]
+        output = replace(self, options={**self.options, _FEW_LOGITS: n_last})(ids)
+        return find_logits(output, ids[:, -n_last:]).to(ids.device)
+
     @property
     def has_encoder(self) -> bool:
         """Whether an encoder reads token ids of its own."""
@@ -86,7 +93,7 @@ class ModelCall:
         return {self.source_name: rows}
 
 
-_SOURCE, _TRACED = "input_ids", "decoder_input_ids"
+_SOURCE, _TRACED, _FEW_LOGITS = "input_ids", "decoder_input_ids", "logits_to_keep"
 
 
 def find_call(module: nn.Module) -> ModelCall:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from layertracer._types import Interval, MixerGroup, TaskParticle, VulnerableLayer
+from layertracer._types import Audit, Interval, MixerGroup, TaskParticle, VulnerableLayer
 from layertracer.reports._findings import find_all, find_solved, gain, js_curve, sweep_rows, target_curve
 from layertracer.reports._numbers import round_for_json
 from layertracer.reports._sentence import summary_sentence
@@ -53,6 +53,7 @@ def summarize(record: TraceRecord) -> dict[str, Any]:
             "errors": round_for_json_mapping(record.self_check.errors),
             "notes": list(record.self_check.notes),
         },
+        "audit": _summarize_audit(record.audit),
         "warnings": list(record.warnings),
         "error": None if record.error is None else dict(record.error),
         "elapsed_s": round_for_json(float(record.elapsed_s)),
@@ -62,6 +63,20 @@ def summarize(record: TraceRecord) -> dict[str, Any]:
 def round_for_json_mapping(values: dict[str, float]) -> dict[str, Any]:
     """A mapping of numbers, rounded; None where one is not finite."""
     return {name: round_for_json(float(value)) for name, value in values.items()}
+
+
+def _summarize_audit(audit: Audit | None) -> dict[str, Any] | None:
+    if audit is None:
+        return None
+    worst = {name: getattr(audit, name) for name in ("worst_nats", "worst_bits", "bound")}
+    return {
+        "share": audit.share,
+        "n_cells": audit.n_cells,
+        "n_forwards": audit.n_forwards,
+        "n_drawn": audit.n_drawn,
+        **{name: None if value is None else round_for_json(value) for name, value in worst.items()},
+        "notes": list(audit.notes),
+    }
 
 
 def _summarize_model(record: TraceRecord) -> dict[str, Any]:

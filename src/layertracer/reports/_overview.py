@@ -35,6 +35,7 @@ class Overview:
     sensitivity: str
     checks: Table
     self_check: str
+    audit: str
 
 
 def build_overview(record: TraceRecord) -> Overview:
@@ -57,6 +58,7 @@ def build_overview(record: TraceRecord) -> Overview:
         sensitivity=_describe_sensitivity(record),
         checks=_checks(record),
         self_check=_describe_self_check(record),
+        audit=describe_audit(record),
     )
 
 
@@ -256,3 +258,23 @@ def _describe_self_check(record: TraceRecord) -> str:
     method = "method: ladder" if record.method == "ladder" else "method: one hooked forward at a time"
     verdict = "passed" if check.passed else "FAILED"
     return f"{verdict} ({n_passed} of {len(check.checks)}; {errors or 'no checks'}; {method})"
+
+
+def describe_audit(record: TraceRecord) -> str:
+    """What was measured again, how far it was off, and what that bounds."""
+    audit = record.audit
+    if audit is None:
+        return "none (this run was written before there were audits, or failed before its own)"
+    if not audit.share:
+        return "turned off: nothing was measured again on these prompts"
+    if audit.worst_nats is None:
+        return "nothing was measured again: no prompt was finished"
+    worst = f"{show_number(audit.worst_nats, digits=2)} nats"
+    if audit.worst_bits is not None:
+        worst += f" and {show_number(audit.worst_bits, digits=2)} bits"
+    cells, forwards = show_count(audit.n_cells, "number"), show_count(audit.n_forwards, "plain forward")
+    found = f"{cells} measured again in {forwards}, off by at most {worst}"
+    if audit.bound is None:
+        return found
+    drawn = f"none of {audit.n_drawn:,} drawn by the seed was wrong: fewer than {show_share(audit.bound)} of all are"
+    return f"{found}; {drawn} (95 %)"

@@ -70,6 +70,7 @@ def _blocks(overview: Overview, *, width: int, color: bool, ascii_only: bool) ->
     yield Text.assemble((overview.model, "bold"), " on ", (overview.task, "bold"))
     yield Text(" · ".join(overview.anatomy), style="dim")
     yield Text.assemble(("Self-check ", "bold"), overview.self_check)
+    yield Text.assemble(("Audit ", "bold"), overview.audit)
     yield from draw_notices(overview.notices)
     if not overview.tiles:
         yield Text("\n" + "".join(phrase.text for phrase in overview.sentence))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from layertracer._errors import UsageError
-from layertracer._types import Check, LayerRecord, SelfCheck
+from layertracer._types import Audit, Check, LayerRecord, SelfCheck
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import NON_FINITE, RUN_FORMAT, RUN_FORMAT_VERSION
 from layertracer.runs._specs import ModelRecord, TraceSpec
@@ -76,6 +76,7 @@ def build_header(record: TraceRecord, files: Mapping[str, Mapping[str, Any]]) ->
         "spec": spec,
         "model": model | {"layers": [dataclasses.asdict(layer) for layer in record.model.layers]},
         "self_check": dataclasses.asdict(record.self_check),
+        "audit": None if record.audit is None else dataclasses.asdict(record.audit),
         "provenance": record.provenance,
         "summary": summarize_record(record),
         "files": files,
@@ -133,3 +134,9 @@ def read_self_check(header: Mapping[str, Any]) -> SelfCheck:
     fields = dict(header["self_check"])
     checks = tuple(Check(**check) for check in fields.pop("checks"))
     return SelfCheck(**fields | {"checks": checks, "notes": tuple(fields["notes"])})
+
+
+def read_audit(header: Mapping[str, Any]) -> Audit | None:
+    """The audit in a header; None where there was none."""
+    fields = header.get("audit")
+    return None if fields is None else Audit(**dict(fields) | {"notes": tuple(fields["notes"])})

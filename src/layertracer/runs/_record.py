@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from layertracer._errors import RunError, UsageError
-from layertracer._types import Method, MixerGroup, SelfCheck, Status, TaskParticle, VulnerableLayer
+from layertracer._types import Audit, Method, MixerGroup, SelfCheck, Status, TaskParticle, VulnerableLayer
 from layertracer.measures import (
     DominantDimensions,
     Rise,
@@ -88,6 +88,8 @@ class TraceRecord:
         n_requested: Number of prompts that were asked for.
         plan: What the trace was going to do and to take, see `TracePlan.to_dict`; None where it failed before it was
             planned, and in runs that were stored before there were plans.
+        audit: What it measured of itself again; None where it failed before that, and in runs that were stored before
+            there were audits.
 
     Raises:
         UsageError: If an array's shape does not fit the others.
@@ -117,6 +119,7 @@ class TraceRecord:
     elapsed_s: float
     n_requested: int
     plan: Mapping[str, Any] | None = None
+    audit: Audit | None = None
 
     def __post_init__(self) -> None:
         """Copy and freeze the arrays, and refuse those that do not fit together."""

@@ -17,6 +17,7 @@ from layertracer.runs._header import (
     decode_header,
     encode_header,
     has_valid_checksum,
+    read_audit,
     read_model,
     read_self_check,
     read_spec,
@@ -118,6 +119,7 @@ def _assemble(header: Mapping[str, Any], columns: Mapping[str, Mapping[str, Any]
         elapsed_s=header["elapsed_s"],
         n_requested=header["n_requested"],
         plan=header.get("plan"),
+        audit=read_audit(header),
         **layers,
     )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from layertracer._errors import NonFiniteError, OutOfMemoryError
 from layertracer.models import Network, is_out_of_memory
+from layertracer.tracing._audit import Auditor, Disagreement
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._climber import Before, Climber
 from layertracer.tracing._measure import Measured, measure_plain, measure_rows
@@ -21,20 +22,13 @@ from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._reckoner import make_reduction
 from layertracer.tracing._schedule import BucketWork, PrefixWork, Schedule
 from layertracer.tracing._site_values import SiteSums
-from layertracer.tracing._spot_check import find_disagreement
 from layertracer.tracing._workload import Workload
 
 
 def _reason_of(error: Exception) -> str:
-    if isinstance(error, _NotTheSame):
-        return str(error)
     if isinstance(error, OutOfMemoryError) or is_out_of_memory(error):
         return "memory ran out"
     return f"{type(error).__name__}: {error}".partition("\n")[0]
-
-
-class _NotTheSame(Exception):  # noqa: N818 - not an error: it says that prompts are to be traced without sharing
-    """A prompt after a shared prefix does not give what it gives alone."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,6 +39,7 @@ class Engine:
         climber: What is done to which rows.
         planner: Chooses how much goes into a pass.
         readings: Where the numbers go; what was finished before an error stays there.
+        auditor: Measures some of them again.
         sums: Where what stands at the site in clean rows is summed; None where nobody asks.
         on_progress: Called after every batch.
         notes: What a user should know of how it went.
@@ -53,10 +48,10 @@ class Engine:
     climber: Climber
     planner: Planner
     readings: Readings
+    auditor: Auditor
     sums: SiteSums | None = None
     on_progress: Callable[[Progress], None] | None = None
     notes: list[str] = field(default_factory=list)
-    _checked_length: int = field(default=0, init=False)
 
     @property
     def network(self) -> Network:
@@ -74,6 +69,7 @@ class Engine:
             schedule: What goes into which pass.
 
         Raises:
+            Disagreement: If something measured again differs by more than rounding explains.
             NonFiniteError: If the model's output is NaN for a prompt.
             OutOfMemoryError: If not even one prompt with one perturbed copy fits.
         """
@@ -83,6 +79,7 @@ class Engine:
             for group in schedule.groups:
                 run = partial(self._run_prefix, group.prefix, Before(passes=group.passes))
                 self._run_or_else_alone(run, group.prompts)
+            self.auditor.look_back()
 
     def _run_or_else_alone(self, run: Callable[[], None], prompts: Sequence[Prompt]) -> None:
         """Some prompts, going on from what the model remembers; without that where it does not work out."""
@@ -90,7 +87,7 @@ class Engine:
             run()
         except Exception as error:  # whatever a model's own code raises with its cache need not happen without it
             climber = self.climber
-            if climber.cached is None or isinstance(error, NonFiniteError):
+            if climber.cached is None or isinstance(error, NonFiniteError | Disagreement):
                 raise
             reason = _reason_of(error)
         else:
@@ -128,7 +125,6 @@ class Engine:
             rows = self.climber.climb(network, ids, read=read, before=before, sums=sums)
             reduction = make_reduction(network, self.planner.budget_bytes, shortage=plan.shortage)
             measured = measure_rows(rows, batch, ids, reduction=reduction)
-            self._check_spot(network, ids, measured, read=read, before=before)
         else:
             variants = [(layer, draw) for layer in self._work.layers for draw in range(self._work.n_draws)]
             perturber = self.climber.at(network, ids, read)
@@ -139,23 +135,7 @@ class Engine:
         self._keep(batch, measured, js)
         if self.sums is not None and sums is not None:
             self.sums.add(sums)
-
-    def _check_spot(
-        self, network: Network, ids: Tensor, measured: Measured, *, read: Sequence[int], before: Before
-    ) -> None:
-        """The first prompt after a memory longer than any before it must give what it gives in one piece.
-
-        Raises:
-            _NotTheSame: If it does not.
-        """
-        remembered = before.n_tokens or (self.climber.last_only and self.climber.cached is not None and read[0])
-        if remembered <= self._checked_length:
-            return
-        perturber = self.climber.at(network, ids, read)
-        found = find_disagreement(network, ids, measured, read=read, perturber=perturber)
-        if found is not None:
-            raise _NotTheSame(found)
-        self._checked_length = remembered
+        self.auditor.look_at(batch)
 
     def _keep(self, batch: Sequence[Prompt], measured: Measured, js: dict[tuple[int, int], Tensor]) -> None:
         layers = self._work.layers

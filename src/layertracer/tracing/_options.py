@@ -24,6 +24,7 @@ class TraceOptions:
             worth it.
         chat: Whether prompts are put into the tokenizer's chat template.
         seed: Seed of the bootstrap.
+        audit: Share of the trace's arithmetic in which some of its numbers are measured again; 0 for none.
         memory: Memory that the trace may take beyond the weights, e.g. "4GiB"; None for most of what is free.
         command: The command line, for the record.
     """
@@ -35,6 +36,7 @@ class TraceOptions:
     share_prefix: bool | None = None
     chat: bool = False
     seed: int = 0
+    audit: float = 0.1
     memory: str | int | None = None
     command: Sequence[str] | None = None
 

@@ -87,18 +87,20 @@ class PlannedFlops:
         layers: Of the layers on prompts' own tokens.
         prefix: Of what is read once for several prompts.
         tail: Of everything after the last layer, where rows become logits.
+        audit: Of what is measured again, the plain way.
         plain: Of one hooked forward for every prompt and perturbation, and one without.
     """
 
     layers: float
     prefix: float
     tail: float
+    audit: float
     plain: float
 
     @property
     def total(self) -> float:
         """What is done."""
-        return self.layers + self.prefix + self.tail
+        return self.layers + self.prefix + self.tail + self.audit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +206,7 @@ class TracePlan:
 
     def _arithmetic(self) -> str:
         flops = self.flops
-        parts = [("layers", flops.layers), ("prefix", flops.prefix), ("tail", flops.tail)]
+        parts = [("layers", flops.layers), ("prefix", flops.prefix), ("tail", flops.tail), ("audit", flops.audit)]
         named = ", ".join(f"{name} {format_flops(value)}" for name, value in parts)
         plain = f"{format_flops(flops.plain)} with one hooked forward each"
         return f"{format_flops(flops.total)} ({named}); {plain}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
+from layertracer.tracing._audit_plan import AuditPlan
 from layertracer.tracing._pass_cost import Effort
 from layertracer.tracing._plan import BucketPlan, PlannedFlops, PrefixPlan, TracePlan
 from layertracer.tracing._planner import Planner
@@ -14,25 +15,26 @@ from layertracer.tracing._reckoner import Held
 from layertracer.tracing._schedule import BatchCost, BucketWork, PrefixWork, Schedule
 
 
-def describe_schedule(planner: Planner, schedule: Schedule, notes: Sequence[str] = ()) -> TracePlan:
+def describe_schedule(planner: Planner, schedule: Schedule, audit: AuditPlan, notes: Sequence[str] = ()) -> TracePlan:
     """What a trace is going to do and take.
 
     Args:
         planner: What chose its sizes.
         schedule: What is done.
+        audit: What of it is measured again.
         notes: What is known already of prefixes that are not shared.
     """
     work, network = planner.work, planner.work.network
     prefixes, buckets = list(schedule.prefixes()), list(schedule.buckets())
     before = sum((prefix.cost.effort for prefix, _ in prefixes), Effort())
-    checks = _spot_checks(planner, schedule)
+    looks = list(_looks(planner, schedule, audit))
+    again = sum((one.effort + Effort(flops=one.tail_flops) for one in looks), Effort())
     own = sum((one.cost.effort.times(_share(one)) for one in buckets), Effort())
-    own = sum((one.effort for one in checks), own)
-    tail = sum(one.tail_flops for one in (*checks, *(prefix.cost for prefix, _ in prefixes)))
+    tail = sum(one.tail_flops for one in (prefix.cost for prefix, _ in prefixes))
     tail += sum(one.cost.tail_flops * _share(one) for one in buckets)
-    effort = before + own + Effort(flops=tail)
+    effort = before + own + again + Effort(flops=tail)
     layer_bytes = sum(_parameter_bytes(layer.module) for layer in network.anatomy.layers)
-    costs = [*checks, *(one.cost for one in buckets), *(prefix.cost for prefix, _ in prefixes)]
+    costs = [*looks, *(one.cost for one in buckets), *(prefix.cost for prefix, _ in prefixes)]
     rates = measure_rates(network.device, network.dtype)
     return TracePlan(
         model=network.name,
@@ -43,7 +45,13 @@ def describe_schedule(planner: Planner, schedule: Schedule, notes: Sequence[str]
         n_variants=work.n_variants,
         prefixes=tuple(_describe_prefix(prefix) for prefix, _ in prefixes),
         buckets=tuple(_describe_bucket(one) for one in buckets),
-        flops=PlannedFlops(layers=own.flops, prefix=before.flops, tail=tail, plain=_plain_flops(planner, schedule)),
+        flops=PlannedFlops(
+            layers=own.flops,
+            prefix=before.flops,
+            tail=tail,
+            audit=again.flops,
+            plain=_plain_flops(planner, schedule),
+        ),
         weight_bytes=_parameter_bytes(network.module),
         weight_bytes_read=int(layer_bytes * effort.n_passes),
         peak_bytes=int(max((cost.peak_bytes for cost in costs), default=0)),
@@ -86,18 +94,13 @@ def _describe_bucket(bucket: BucketWork) -> BucketPlan:
     )
 
 
-def _spot_checks(planner: Planner, schedule: Schedule) -> list[BatchCost]:
-    """The looks at a prompt after every prefix that is longer than those before it."""
-    checks, longest = [], 0
+def _looks(planner: Planner, schedule: Schedule, audit: AuditPlan) -> Iterator[BatchCost]:
+    """The prompts that are measured again."""
     memories = {id(bucket): prefix.memory_bytes for prefix, _ in schedule.prefixes() for bucket in prefix.buckets}
     for bucket in schedule.buckets():
-        prompt = bucket.prompts[0]
-        remembered = bucket.n_before or (prompt.read[0] if planner.work.own_end(prompt, 0) else 0)
-        if remembered > longest:
-            held = Held(n_tokens=bucket.n_before, memory_bytes=memories.get(id(bucket), 0.0))
-            checks.append(planner.reckoner.spot_check(prompt, held))
-            longest = remembered
-    return checks
+        held = Held(n_tokens=bucket.n_before, memory_bytes=memories.get(id(bucket), 0.0))
+        looked_at = [audit.looks[prompt.index] for prompt in bucket.prompts if prompt.index in audit.looks]
+        yield from (planner.reckoner.look(bucket.prompts[0], held, n_runs=1 + len(variants)) for variants in looked_at)
 
 
 def _plain_flops(planner: Planner, schedule: Schedule) -> float:

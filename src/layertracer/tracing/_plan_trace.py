@@ -9,6 +9,7 @@ from layertracer._errors import SiteError
 from layertracer._types import Perturbation, Sample
 from layertracer.models import Network
 from layertracer.tasks import Task, load_task
+from layertracer.tracing._audit_plan import AuditPlan, check_share, plan_audit
 from layertracer.tracing._cached_ladder import CachedLadder
 from layertracer.tracing._cost_probe import form_of
 from layertracer.tracing._cost_sources import GuessedCosts, MeasuredCosts
@@ -104,7 +105,8 @@ def plan_prompts(
         row_by_row = model.self_check.row_by_row
         planner = Planner(reckoner=reckoner, budget_bytes=budget_bytes, enough_bytes=enough, row_by_row=row_by_row)
         schedule = planner.schedule(root)
-        return PlannedTrace(planner=planner, schedule=schedule, plan=describe_schedule(planner, schedule, notes))
+        again = audit_plan(schedule, work, options)
+        return PlannedTrace(planner=planner, schedule=schedule, plan=describe_schedule(planner, schedule, again, notes))
 
     guessed, stretches = plan(GuessedCosts(network=work.network, cached=cached)), work.all_stretches(root)
     if measures is None:
@@ -119,6 +121,11 @@ def plan_prompts(
         note = f"Memory and time were guessed, since what the layers take could not be measured ({reason})."
         return replace(guessed, plan=replace(guessed.plan, notes=(*guessed.plan.notes, note)))
     return plan(costs)
+
+
+def audit_plan(schedule: Schedule, work: Workload, options: TraceOptions) -> AuditPlan:
+    """What of a schedule is measured again."""
+    return plan_audit(schedule, work, share=check_share(options.audit), seed=options.seed)
 
 
 def _workload(

@@ -71,6 +71,10 @@ class Readings:
             finished=np.zeros(n_prompts, bool),
         )
 
+    def forget(self) -> None:
+        """Nothing is finished: what was measured is not to be believed."""
+        self.finished[:] = False
+
     def keep(self, batch: Sequence[Prompt], lens: LensStatistics, js: Tensor, *, layers: Sequence[int]) -> None:
         """Take over one batch.
 

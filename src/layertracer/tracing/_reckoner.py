@@ -20,7 +20,6 @@ from layertracer.tracing._schedule import BatchCost
 from layertracer.tracing._tail import Tail
 from layertracer.tracing._workload import Workload
 
-_RUNS_OF_SPOT_CHECK = 3
 _LOGITS_TOUCHED = 16
 """How often a row's logits are read or written while they become numbers."""
 _LOGITS_ALIVE = 6
@@ -151,22 +150,24 @@ class Reckoner:
             tail_flops=n_logits * self.costs.tail_flops(),
         )
 
-    def spot_check(self, prompt: Prompt, held: Held) -> BatchCost:
-        """What it takes to run a prompt after a shared prefix once more in one piece: clean, and two perturbed copies.
+    def look(self, prompt: Prompt, held: Held, *, n_runs: int) -> BatchCost:
+        """What it takes to run a prompt alone and in one piece, clean at first and then perturbed.
 
-        Its arithmetic is that of the pieces.
+        Its arithmetic is that of the pieces in which the trace reads it.
         """
-        network, length = self.work.network, len(prompt.ids)
+        network, length, n_read = self.work.network, len(prompt.ids), len(prompt.read)
         pieces = [(0, held.n_tokens)] if held.n_tokens else []
         flops = sum(self._one_row(*self.work.after(*piece)) for piece in pieces) + self.own_flops(prompt, held.n_tokens)
+        # All of its logits, where the model cannot be told to compute few.
         logits = length * network.anatomy.d_vocab * self.work.itemsize
+        n_lens = (1 + network.anatomy.n_layers) * n_read
         return BatchCost(
             peak_bytes=held.memory_bytes + logits,
             working_bytes=0.0,
             widest_rows=1,
-            n_passes=_RUNS_OF_SPOT_CHECK,
-            effort=Effort(flops=_RUNS_OF_SPOT_CHECK * flops, n_passes=_RUNS_OF_SPOT_CHECK),
-            tail_flops=_RUNS_OF_SPOT_CHECK * length * self.costs.tail_flops(),
+            n_passes=n_runs,
+            effort=Effort(flops=n_runs * flops, n_passes=n_runs),
+            tail_flops=(n_runs * n_read + n_lens) * self.costs.tail_flops(),
         )
 
     def own_flops(self, prompt: Prompt, n_before: int) -> float:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layertracer._types import EncodedSample, Mask, Perturbation, Status
+from layertracer._types import Audit, EncodedSample, Mask, Method, Perturbation, Status
 from layertracer.models import fingerprint, n_distinct_parameters
 from layertracer.runs import ModelRecord, PromptRecord, TraceRecord, TraceSpec, collect_provenance
 from layertracer.tracing._model import TracedModel
@@ -31,7 +31,9 @@ class RecordParts:
     warnings: tuple[str, ...]
     command: Sequence[str] | None
     started_at: datetime
+    method: Method
     plan: TracePlan | None = None
+    audit: Audit | None = None
 
 
 def build_record(
@@ -64,13 +66,14 @@ def build_record(
         dominant_ratio=ratio,
         dominant_hit=_hits(parts.perturbation, dimension, width=parts.model.anatomy.d_model),
         tokens=token_texts(parts.model.tokenizer, _occurring(prompts, readings.top_ids[done])),
-        method=parts.model.self_check.method,
+        method=parts.method,
         status=status,
         error=None if error is None else {"type": type(error).__name__, "message": str(error)},
         warnings=(*parts.model.self_check.notes, *parts.warnings),
         elapsed_s=elapsed_s,
         n_requested=len(parts.samples),
         plan=None if parts.plan is None else parts.plan.to_dict(),
+        audit=parts.audit,
     )
 
 

@@ -27,6 +27,7 @@ from layertracer.models import (
     why_not_compilable,
 )
 from layertracer.tracing._argument_axes import ArgumentAxes
+from layertracer.tracing._decisions import decides_between_layers
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._gaps import largest_gap, worst_of
 from layertracer.tracing._ladder import climb
@@ -101,6 +102,12 @@ def _check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
         )
         return _plain_only(network, (batch,), notes=(note,))
     _refuse_memory(probe)
+    if decides_between_layers(network, ids):
+        note = (
+            "It decides between its layers by what the stream holds, as models that exit early do; rows of a ladder "
+            f"would decide together, and {_INSTEAD}"
+        )
+        return _plain_only(network, (batch,), notes=(note,))
     try:
         checks = (batch, *_ladder_checks(probe))
     except Exception as error:  # whatever a model's code raises means that the ladder is not for it

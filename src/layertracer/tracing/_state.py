@@ -177,7 +177,13 @@ class StatePass:
         return PassPlan(n_prompts=n_prompts, n_variants=max(1, min(self.n_draws * n_layers, n_rows // n_prompts)))
 
     def measure(
-        self, ids: Tensor, batch: Sequence[Prompt], lens: LensStatistics, *, n_variants: int
+        self,
+        ids: Tensor,
+        batch: Sequence[Prompt],
+        lens: LensStatistics,
+        *,
+        n_variants: int,
+        variants: Sequence[tuple[int, int]] | None = None,
     ) -> dict[tuple[int, int], Tensor]:
         """JS divergence [prompt] in bits of every layer and draw, the mean over the positions that are read.
 
@@ -186,6 +192,7 @@ class StatePass:
             batch: The prompts.
             lens: What the model says of them without a cache, [prompt, read, 1 + layer].
             n_variants: Variants in one step.
+            variants: Layer and draw of each; all of them by default.
 
         Raises:
             SiteError: If the model does not say the same with its cache.
@@ -195,7 +202,8 @@ class StatePass:
         memory = site.read_prefix(ids, n_after=n_read)
         clean = site.clean(memory, tokens)
         self._refuse_difference(clean, lens, batch)
-        variants = [(layer, draw) for layer in site.layers for draw in range(self.n_draws)]
+        if variants is None:
+            variants = [(layer, draw) for layer in site.layers for draw in range(self.n_draws)]
         js: dict[tuple[int, int], Tensor] = {}
         for start in range(0, len(variants), n_variants):
             chunk = variants[start : start + n_variants]

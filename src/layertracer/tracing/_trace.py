@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 
 from torch import Tensor
 
-from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError
-from layertracer._types import Sample, Status
+from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError, SelfCheckError
+from layertracer._types import Audit, Method, Sample, Status
 from layertracer.models import keeping_loaded
 from layertracer.runs import TraceRecord, TraceSpec
 from layertracer.tasks import EncodedTask, Task, load_task
+from layertracer.tracing._audit import Auditor, Disagreement
 from layertracer.tracing._climber import Climber
 from layertracer.tracing._engine import Engine
 from layertracer.tracing._measure import N_TOP
@@ -21,11 +22,13 @@ from layertracer.tracing._model import TracedModel, encode_for
 from layertracer.tracing._options import TraceOptions, fills_from_runs, refuse_perturbation
 from layertracer.tracing._perturb import Fills, Perturber, make_perturber
 from layertracer.tracing._plan import TracePlan
-from layertracer.tracing._plan_trace import PlannedTrace, plan_prompts
+from layertracer.tracing._plan_trace import PlannedTrace, audit_plan, plan_prompts
 from layertracer.tracing._prompts import Prompt, prepare_prompts
 from layertracer.tracing._readings import Progress, Readings
+from layertracer.tracing._reckoner import make_reduction
 from layertracer.tracing._record import RecordParts, build_record
 from layertracer.tracing._site_values import SiteSums, collect_site_values
+from layertracer.tracing._ways import Way, ways_from
 
 
 class TraceInterrupted(KeyboardInterrupt):
@@ -83,12 +86,15 @@ def trace_model(
         warnings=encoded.warnings,
         command=options.command,
         started_at=started_at,
+        method=model.self_check.method,
     )
     run = _Run(model=model, prompts=prompts, options=options, on_progress=on_progress, on_plan=on_plan)
 
     def record(status: Status, error: BaseException | None = None) -> TraceRecord:
         elapsed_s = time.perf_counter() - began
-        all_parts = replace(parts, warnings=(*parts.warnings, *run.notes), plan=run.plan)
+        all_parts = replace(
+            parts, warnings=(*parts.warnings, *run.notes), plan=run.plan, audit=run.audit, method=run.method
+        )
         return build_record(all_parts, run.readings, run.site_rms, status=status, error=error, elapsed_s=elapsed_s)
 
     try:
@@ -124,7 +130,10 @@ class _Run:
         self._model, self._prompts, self._options = model, prompts, options
         self._on_progress, self._on_plan = on_progress, on_plan
         self._sums: SiteSums | None = None
-        self.notes: list[str] = []
+        self._auditor: Auditor | None = None
+        self._followed_up: list[str] = []
+        self._way_notes: list[str] = []
+        self._plan_notes: tuple[str, ...] = ()
         self.plan: TracePlan | None = None
         self.readings = Readings.empty(
             n_prompts=len(prompts),
@@ -138,8 +147,25 @@ class _Run:
         """Root mean square of what stood at the site, [layer, width]; None where it was not looked at."""
         return None if self._sums is None else self._sums.rms()
 
+    @property
+    def method(self) -> Method:
+        """How the perturbed rows were computed in the end."""
+        return self._model.self_check.method if self._auditor is None else self._auditor.work.method
+
+    @property
+    def audit(self) -> Audit | None:
+        """What was measured again; None before anything was."""
+        return None if self._auditor is None else self._auditor.result(self._followed_up)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of how it went."""
+        return (*self._plan_notes, *self._followed_up, *self._way_notes)
+
     def measure(self) -> None:
         """Run the ladder (or the plain method) over all prompts, after a look at the site where a mask is filled.
+
+        Where what is measured again disagrees, everything is measured anew by the next slower way.
 
         Where weights are offloaded, those outside the layers are loaded once for all of it: the tail needs them for
         every chunk of rows.
@@ -148,16 +174,40 @@ class _Run:
             self._measure()
 
     def _measure(self) -> None:
-        model, perturbation = self._model, self._options.perturbation
-        is_state = perturbation.site == "state"
-        # Made before anything runs, since it refuses a mask of the wrong shape.
-        perturber = None if is_state else self._make_perturber()
-        planned = plan_prompts(model, self._prompts, self._options)
+        if self._options.perturbation.site != "state":
+            self._make_perturber()  # before anything runs, since it refuses a mask of the wrong shape
+        planned = plan_prompts(self._model, self._prompts, self._options)
         self._say(planned)
-        work, sums = planned.planner.work, None
+        first = Way(name="", planner=planned.planner, schedule=planned.schedule, trimmable=self._model.trimmable)
+        why: list[str] = []
+        for way in ways_from(first, self._prompts):
+            self._followed_up = _follow_up(why, way)
+            try:
+                self._measure_by(way, planned.plan.budget_bytes)
+            except Disagreement as disagreement:
+                why.append(str(disagreement))
+                self.readings.forget()
+                continue
+            return
+        raise SelfCheckError(
+            f"{self._model.name!r} does not give the same numbers twice on these prompts: measured again, {why[-1]}, "
+            "by every way there is, one plain forward for each number among them. It keeps something between calls, or "
+            "draws at random: make the model stateless and deterministic, then trace it again."
+        )
+
+    def _measure_by(self, way: Way, budget_bytes: int) -> None:
+        """Measure all prompts by one way.
+
+        Raises:
+            Disagreement: If something measured again differs by more than rounding explains.
+        """
+        model, perturbation, work = self._model, self._options.perturbation, way.work
+        is_state = perturbation.site == "state"
+        perturber = None if is_state else self._make_perturber()
+        self._sums = sums = None
         if fills_from_runs(perturbation) or (not is_state and work.method == "plain"):
-            self._sums, fills = self._look_at_site(planned.plan.budget_bytes)
-            perturber = self._make_perturber(fills)
+            self._sums, fills = self._look_at_site(budget_bytes, row_by_row=way.row_by_row)
+            perturber = None if is_state else self._make_perturber(fills)
         elif work.sees_site:
             self._sums = sums = SiteSums(model.anatomy.n_layers, model.anatomy.d_model)
         climber = Climber(
@@ -167,24 +217,34 @@ class _Run:
             last_only=work.last_only,
             cached=work.cached,
             sees_site=sums is not None,
-            trimmable=model.trimmable,
+            trimmable=way.trimmable,
         )
+        self._auditor = Auditor(
+            network=model.network,
+            work=work,
+            readings=self.readings,
+            reduction=make_reduction(model.network, budget_bytes),
+            perturber_at=climber.at,
+            plan=audit_plan(way.schedule, work, self._options),
+        )
+        self._way_notes = []
         Engine(
             climber=climber,
-            planner=planned.planner,
+            planner=way.planner,
             readings=self.readings,
+            auditor=self._auditor,
             sums=sums,
             on_progress=self._on_progress,
-            notes=self.notes,
-        ).run(planned.schedule)
+            notes=self._way_notes,
+        ).run(way.schedule)
 
     def _say(self, planned: PlannedTrace) -> None:
         self.plan = planned.plan
-        self.notes += planned.plan.notes
+        self._plan_notes = planned.plan.notes
         if self._on_plan is not None:
             self._on_plan(planned.plan)
 
-    def _look_at_site(self, budget_bytes: int) -> tuple[SiteSums | None, Fills | None]:
+    def _look_at_site(self, budget_bytes: int, *, row_by_row: bool) -> tuple[SiteSums | None, Fills | None]:
         """What stands at the site in clean runs; nothing where memory does not allow it and nothing depends on it."""
         perturbation = self._options.perturbation
         try:
@@ -194,7 +254,7 @@ class _Run:
                 perturbation.site,
                 seed=getattr(perturbation, "seed", 0),
                 budget_bytes=budget_bytes,
-                row_by_row=self._model.self_check.row_by_row,
+                row_by_row=row_by_row,
             )
         except OutOfMemoryError:
             if fills_from_runs(perturbation):
@@ -210,6 +270,17 @@ class _Run:
             device=self._model.device,
             fills=fills,
         )
+
+
+def _follow_up(why: Sequence[str], way: Way) -> list[str]:
+    """What a user should know where the trace did not go on as it was planned."""
+    if not why:
+        return []
+    note = (
+        f"Measured again alone, the trace disagreed with the model beyond rounding ({'; then '.join(why)}), so that "
+        f"everything was measured anew {way.name}."
+    )
+    return [note]
 
 
 def _specify(encoded: EncodedTask, options: TraceOptions) -> TraceSpec:
