@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from layertracer._errors import SiteError
 from layertracer._types import Perturbation, Sample
-from layertracer.models import Network
+from layertracer.models import Network, without_gradients
 from layertracer.tasks import Task, load_task
 from layertracer.tracing._cached_ladder import CachedLadder
 from layertracer.tracing._cost_probe import form_of
@@ -55,6 +55,7 @@ class PlannedTrace:
     plan: TracePlan
 
 
+@without_gradients()
 def plan_trace(
     model: TracedModel, task: Task | Sequence[Sample] | str, options: TraceOptions | None = None
 ) -> TracePlan:
