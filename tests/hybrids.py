@@ -63,12 +63,13 @@ class HybridLayer(nn.Module):
 class Hybrid(nn.Module):
     """Token ids [batch, position] in, logits [batch, position, d_vocab] out; no parameter at its default."""
 
+    @torch.no_grad()
     def __init__(self, kinds: Sequence[str] = KINDS) -> None:
         super().__init__()
         self.embed = nn.Embedding(D_VOCAB, D_MODEL)
         self.layers = nn.ModuleList(HybridLayer(kind) for kind in kinds)
         self.norm, self.head = nn.LayerNorm(D_MODEL), nn.Linear(D_MODEL, D_VOCAB)
-        self.requires_grad_(False).eval()
+        self.eval()
         generator = torch.Generator().manual_seed(4)
         for parameter in self.parameters():
             noise = torch.randn(parameter.shape, generator=generator)

@@ -91,7 +91,7 @@ class PlantedModel(nn.Module):
         self.blocks = nn.ModuleList([PlantedBlock() for _ in range(n_layers)])
         self.closing = Closing()
         self.unembed = nn.Linear(D_MODEL, N_TOKENS)
-        self.requires_grad_(False).eval()
+        self.eval()
         self._plant(torch.Generator().manual_seed(seed))
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -103,6 +103,7 @@ class PlantedModel(nn.Module):
             stream = block(stream)
         return self.unembed(stream + self.closing(stream))
 
+    @torch.no_grad()
     def _plant(self, generator: torch.Generator) -> None:
         for parameter in self.parameters():
             parameter.zero_()

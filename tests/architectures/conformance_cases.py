@@ -54,13 +54,14 @@ def _variant(case: Case) -> nn.Module:
     auto: Any = AutoModelForSeq2SeqLM if case.encoder_decoder else AutoModelForCausalLM
     with torch.random.fork_rng(devices=[]):  # transformers draws its own initial values from the global generator
         torch.manual_seed(0)
-        module: nn.Module = auto.from_config(config).float().eval().requires_grad_(False)
+        module: nn.Module = auto.from_config(config).float().eval()
     generator = torch.Generator().manual_seed(1)
-    for parameter in module.parameters():
-        noise = torch.randn(parameter.shape, generator=generator)
-        is_embedding = parameter.shape[0] == D_VOCAB
-        scale = 0.3 if parameter.ndim == 1 else 0.6 if is_embedding else 1.3 / math.sqrt(parameter.shape[-1])
-        parameter.copy_((parameter == 1) * (parameter.ndim == 1) + scale * noise)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            is_embedding = parameter.shape[0] == D_VOCAB
+            scale = 0.3 if parameter.ndim == 1 else 0.6 if is_embedding else 1.3 / math.sqrt(parameter.shape[-1])
+            parameter.copy_((parameter == 1) * (parameter.ndim == 1) + scale * noise)
     return module
 
 

@@ -303,11 +303,12 @@ def build_family(family: Family, *, seed: int = 0) -> nn.Module:
         seed: Seed of all parameters.
     """
     with torch.random.fork_rng(devices=[]):  # transformers draws its own initial values from the global generator
-        module = _default_module(family).float().eval().requires_grad_(False)
+        module = _default_module(family).float().eval()
     generator = torch.Generator().manual_seed(seed)
-    for parameter_name, parameter in module.named_parameters():
-        parameter.copy_(_undefaulted(parameter_name, parameter, family.embedding_std, generator))
-    _spread_logits(module, family)
+    with torch.no_grad():
+        for parameter_name, parameter in module.named_parameters():
+            parameter.copy_(_undefaulted(parameter_name, parameter, family.embedding_std, generator))
+        _spread_logits(module, family)
     return module
 
 

@@ -176,7 +176,7 @@ def _default_module(name: str, *, encoder_decoder: bool) -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # transformers draws its own initial values from the global generator
         torch.manual_seed(0)
         module = _model_class(name, encoder_decoder)(config)
-    return module.float().eval().requires_grad_(False)
+    return module.float().eval()
 
 
 def _softcaps_attention(config: PretrainedConfig) -> bool:

@@ -98,13 +98,14 @@ class SpelledBlock(nn.Module):
 class SpelledModel(nn.Module):
     """A language model of such blocks."""
 
+    @torch.no_grad()
     def __init__(self, add: Add) -> None:
         super().__init__()
         self.embed = nn.Embedding(101, D_MODEL)
         self.blocks = nn.ModuleList([SpelledBlock(add) for _ in range(N_LAYERS)])
         self.norm = nn.LayerNorm(D_MODEL)
         self.head = nn.Linear(D_MODEL, 101)
-        self.requires_grad_(False).eval()
+        self.eval()
         generator = torch.Generator().manual_seed(1)
         for parameter in self.parameters():
             noise = torch.randn(parameter.shape, generator=generator)

@@ -107,6 +107,7 @@ ENCODER_DECODER = {"bart", "t5"}
 
 
 @cache
+@torch.no_grad()
 def build(name: str) -> nn.Module:
     """A tiny model of the family with no parameter at its default."""
     settings, *_ = FAMILIES[name]
@@ -114,7 +115,7 @@ def build(name: str) -> nn.Module:
         torch.manual_seed(0)
         config = AutoConfig.for_model(name, **settings)
         auto = AutoModelForSeq2SeqLM if name in ENCODER_DECODER else AutoModelForCausalLM
-        module: nn.Module = auto.from_config(config).float().eval().requires_grad_(False)
+        module: nn.Module = auto.from_config(config).float().eval()
     generator = torch.Generator().manual_seed(1)
     for parameter in module.parameters():
         noise = torch.randn(parameter.shape, generator=generator)

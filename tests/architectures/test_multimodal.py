@@ -43,7 +43,7 @@ def _with_vision(name: str) -> tuple[nn.Module, nn.Module]:
         text_config=copy.deepcopy(text.config).to_dict(), vision_config=VISION[name], image_token_id=2
     )
     with torch.random.fork_rng(devices=[]):
-        wrapper = getattr(transformers, model_class)(config).float().eval().requires_grad_(False)
+        wrapper = getattr(transformers, model_class)(config).float().eval()
     if hasattr(wrapper, "lm_head"):
         wrapper.model.language_model.load_state_dict(text.model.state_dict())
         wrapper.lm_head.load_state_dict(text.lm_head.state_dict())

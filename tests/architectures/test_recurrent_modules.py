@@ -57,7 +57,7 @@ def _spread(module: nn.Module) -> nn.Module:
         parameter.data = gain * torch.randn(parameter.shape, generator=generator)
     module.embed.weight.data *= 5
     module.head.weight.data *= 3
-    return module.eval().requires_grad_(False)
+    return module.eval()
 
 
 MODELS = {

@@ -52,7 +52,7 @@ def check_family(name: str, *, encoder_decoder: bool) -> None:
     assert not module.training
     for path, parameter in parameters.items():
         assert parameter.dtype is torch.float32, path
-        assert not parameter.requires_grad, path
+        assert parameter.requires_grad, path
         assert parameter.isfinite().all(), path
         assert parameter.numel() <= 1 or (parameter != parameter.flatten()[0]).any(), f"{path} is constant"
 

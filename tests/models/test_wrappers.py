@@ -134,7 +134,7 @@ def test_compiled_code_is_left_alone() -> None:
 @pytest.mark.usefixtures("process_group")
 def test_distributed_data_parallel() -> None:
     """A model in DistributedDataParallel is taken out of it."""
-    module = build_tiny("qwen3").requires_grad_(True)
+    module = build_tiny("qwen3")
     wrapped = lt.wrap_model(DistributedDataParallel(module))
     assert wrapped.module is module
     assert wrapped.name == "Qwen3ForCausalLM"

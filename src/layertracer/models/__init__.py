@@ -9,6 +9,7 @@ from layertracer.models._dataflow import ADDITIONS, CONTRACTIONS, has_stream_sha
 from layertracer.models._embedded import EmbeddedModel, list_embedded
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._fingerprint import fingerprint
+from layertracer.models._gradients import without_gradients
 from layertracer.models._grouped_heads import grouped_heads
 from layertracer.models._loading import LoadedParts, load_parts
 from layertracer.models._network import Network, make_network
@@ -76,4 +77,5 @@ __all__ = [
     "signature_of",
     "take_apart",
     "why_not_compilable",
+    "without_gradients",
 ]

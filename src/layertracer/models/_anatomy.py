@@ -15,6 +15,7 @@ from layertracer.models._additions import Additions, Role, find_additions
 from layertracer.models._attention_form import ObservedPart
 from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._exhaustion import is_out_of_memory
+from layertracer.models._gradients import without_gradients
 from layertracer.models._kinds import mixer_kind, mlp_kind
 from layertracer.models._observe import CallRecord, call_inside, observe_calls
 from layertracer.models._offload import keeping_loaded
@@ -101,7 +102,7 @@ class Anatomy:
         return len(self.layers)
 
 
-@torch.inference_mode()
+@without_gradients()
 def find_anatomy(call: ModelCall, *, layers: str | None = None, device: torch.device) -> Anatomy:
     """The decoder layers of a model, their wiring, and the kinds of their parts.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from layertracer._errors import AnatomyError
+from layertracer.models._gradients import without_gradients
 from layertracer.models._heads import refuse_other_outputs
 from layertracer.models._pytree import take_apart
 from layertracer.models._wrappers import eagerly, is_compiled
@@ -47,7 +48,7 @@ class ModelCall:
 
     def __call__(self, ids: Tensor) -> Any:
         """Whatever the module returns for `ids` [batch, position]."""
-        with eagerly(self.is_compiled):
+        with without_gradients(), eagerly(self.is_compiled):
             if self.ids_name is None:
                 return self.module(ids, **self.options)
             return self.module(**{self.ids_name: ids}, **self._source_arguments(len(ids)), **self.options)
@@ -80,7 +81,8 @@ class ModelCall:
         if not knows_outputs or not hasattr(self.module, "get_encoder"):
             return replace(self, source=source, encoded=None)
         get_encoder: Any = self.module.get_encoder
-        return replace(self, source=source, encoded=get_encoder()(**{_SOURCE: source}))
+        with without_gradients():
+            return replace(self, source=source, encoded=get_encoder()(**{_SOURCE: source}))
 
     def _source_arguments(self, n_rows: int) -> dict[str, Any]:
         if self.source_name is None:

@@ -68,7 +68,7 @@ class CostProbe:
         if self._tail_flops is None:
             width = self.network.anatomy.d_model
             rows = torch.zeros(1, width, device=self.network.device, dtype=self.network.dtype)
-            with torch.inference_mode(), Meter() as meter:
+            with Meter() as meter:
                 Tail(self.network)(rows)
             self._tail_flops = float(meter.reading().flops)
         return self._tail_flops
@@ -96,7 +96,6 @@ class CostProbe:
                 corners[before, own] = self._known[corner]
         return corners
 
-    @torch.inference_mode()
     def _run_both(self, stretch: Stretch, cached: CachedLadder | None) -> StretchCosts:
         runs = [_Run(network=self.network, stretch=stretch) for _ in range(2)]
         for n_rows, run in enumerate(runs, start=1):

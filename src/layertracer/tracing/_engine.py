@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from layertracer._errors import NonFiniteError, OutOfMemoryError
-from layertracer.models import Network, is_out_of_memory
+from layertracer.models import Network, is_out_of_memory, without_gradients
 from layertracer.tracing._audit import Auditor, Disagreement
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._climber import Before, Climber
@@ -73,7 +73,7 @@ class Engine:
             NonFiniteError: If the model's output is NaN for a prompt.
             OutOfMemoryError: If not even one prompt with one perturbed copy fits.
         """
-        with torch.inference_mode():
+        with without_gradients():
             alone = [prompt for bucket in schedule.alone for prompt in bucket.prompts]
             self._run_or_else_alone(partial(self._run_buckets, schedule.alone, Before()), alone)
             for group in schedule.groups:

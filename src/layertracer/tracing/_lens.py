@@ -12,7 +12,11 @@ from torch import Tensor
 
 from layertracer._errors import UnknownNameError
 from layertracer._types import Sample
-from layertracer.models import Network, keeping_loaded
+from layertracer.models import (
+    Network,
+    keeping_loaded,
+    without_gradients,
+)
 from layertracer.tasks import Task
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._ladder import climb
@@ -38,6 +42,7 @@ class Readout:
     embedding_log_probs: Float[Tensor, "prompt d_vocab"]
 
 
+@without_gradients()
 def read_layers(
     model: TracedModel, samples: Task | Sequence[Sample], *, lens: Literal["logit"] = "logit", chat: bool = False
 ) -> Readout:
@@ -83,7 +88,6 @@ def read_layers(
     return Readout(log_probs=result[:, 1:], embedding_log_probs=result[:, 0])
 
 
-@torch.inference_mode()
 def _read_batch(model: TracedModel, batch: Sequence[Prompt]) -> Float[Tensor, "prompt rung d_vocab"]:
     """Log-probabilities of one batch, from the embeddings and after each layer, on the CPU."""
     (network, ids), read = bind_batch(model.network, batch), batch[0].read

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from layertracer._types import Sample, SelfCheck, TargetTokens
-from layertracer.models import Anatomy, DeviceMap, Network, compile_layers, load_parts, make_network
+from layertracer.models import Anatomy, DeviceMap, Network, compile_layers, load_parts, make_network, without_gradients
 from layertracer.tasks import EncodedTask, Task, encode_samples
 from layertracer.tracing._argument_axes import ArgumentAxes
 from layertracer.tracing._cost_probe import CostProbe
@@ -76,6 +76,7 @@ class TracedModel:
         """Its decoder layers."""
         return self.network.anatomy
 
+    @without_gradients()
     def check_everything(self) -> SelfCheck:
         """The proof at load together with those that are otherwise made when they are first needed."""
         return self.prefix_proof.attempted(self.state_proof.attempted(self.self_check))
@@ -93,6 +94,7 @@ class TracedModel:
         )
 
 
+@without_gradients()
 def load_model(  # noqa: PLR0913 - what users call takes its settings by name
     name_or_path: str | Path = "smollm2",
     *,
@@ -146,6 +148,7 @@ def load_model(  # noqa: PLR0913 - what users call takes its settings by name
     return prove(network, compile=compile, notes=parts.notes)
 
 
+@without_gradients()
 def wrap_model(
     module: nn.Module,
     tokenizer: Any = None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from layertracer._errors import SiteError
 from layertracer._types import Perturbation, Sample
-from layertracer.models import Network
+from layertracer.models import Network, without_gradients
 from layertracer.tasks import Task, load_task
 from layertracer.tracing._audit_plan import AuditPlan, check_share, plan_audit
 from layertracer.tracing._cached_ladder import CachedLadder
@@ -56,6 +56,7 @@ class PlannedTrace:
     plan: TracePlan
 
 
+@without_gradients()
 def plan_trace(
     model: TracedModel, task: Task | Sequence[Sample] | str, options: TraceOptions | None = None
 ) -> TracePlan:

@@ -105,8 +105,7 @@ class PrefixProof:
         if wiring.n_leading or wiring.n_parallel > 1:
             return _Verdict(ladder=None, refusal="its stream holds more than one entry for a token")
         try:
-            with torch.inference_mode():
-                return self._prove(self.cache.state(), site)
+            return self._prove(self.cache.state(), site)
         except UnusableCacheError as error:
             return _Verdict(ladder=None, refusal=str(error))
 

@@ -47,7 +47,6 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
 
 
 @lru_cache
-@torch.inference_mode()
 def _measure(device: torch.device, dtype: torch.dtype, n_threads: int) -> Rates:
     del n_threads  # one of the keys under which the answer is kept
     dtype = dtype if dtype.is_floating_point else torch.float32

@@ -74,7 +74,6 @@ class _Probe:
         return sorted({0, len(layers) // 2, len(layers) - 1, *one_of_each_kind(self.network)})
 
 
-@torch.inference_mode()
 def check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
     """The checks of a model, and the method that they allow.
 
@@ -127,7 +126,6 @@ def _check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
     return SelfCheck(checks=(*checks, *sites), method="ladder", notes=notes)
 
 
-@torch.inference_mode()
 def why_not_compiled(network: Network, axes: ArgumentAxes) -> str | None:
     """Why a network's compiled layers are not used; None where the ladder over them agrees with the model."""
     if reason := why_not_compilable(network):

@@ -73,7 +73,6 @@ class SiteSums:
         return result.float()
 
 
-@torch.inference_mode()
 def collect_site_values(
     network: Network, prompts: Sequence[Prompt], site: Site, *, seed: int, budget_bytes: int, row_by_row: bool = False
 ) -> tuple[SiteSums, Fills]:

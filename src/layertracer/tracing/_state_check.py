@@ -85,8 +85,7 @@ def _understand(network: Network) -> StateMap:
     if network.call.has_encoder:
         raise UnusableCacheError("it has an encoder, whose output its decoder's cache holds too")
     try:
-        with torch.inference_mode():
-            return StateMap(network)
+        return StateMap(network)
     except UnusableCacheError:
         raise
     except Exception as error:  # whatever a model's own code raises with a cache means that nothing is to be had of it
@@ -140,7 +139,6 @@ class StateProof:
         return replace(check, checks=(*check.checks, *self._checks))
 
 
-@torch.inference_mode()
 def prove_state(cache: UnderstoodCache, *, row_by_row: bool) -> tuple[StateSite, tuple[Check, ...]]:
     """The site "state" of a model, and the errors that were measured.
 

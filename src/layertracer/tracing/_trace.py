@@ -11,7 +11,7 @@ from torch import Tensor
 
 from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError, SelfCheckError
 from layertracer._types import Audit, Method, Sample, Status
-from layertracer.models import keeping_loaded
+from layertracer.models import keeping_loaded, without_gradients
 from layertracer.runs import TraceRecord, TraceSpec
 from layertracer.tasks import EncodedTask, Task, load_task
 from layertracer.tracing._audit import Auditor, Disagreement
@@ -43,6 +43,7 @@ class TraceInterrupted(KeyboardInterrupt):
         self.record = record
 
 
+@without_gradients()
 def trace_model(
     model: TracedModel,
     task: Task | Sequence[Sample] | str,

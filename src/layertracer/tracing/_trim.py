@@ -26,7 +26,6 @@ _BATCH, _LENGTH = 3, 7
 _READ = (_LENGTH - 3, _LENGTH - 1)
 
 
-@torch.inference_mode()
 def find_trimmable(network: Network) -> tuple[nn.Module, ...]:
     """The parts of the last layer that may be left out of positions that nobody reads; none contains another.
 
