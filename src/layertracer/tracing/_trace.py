@@ -6,26 +6,29 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from torch import Tensor
 
 from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError
-from layertracer._types import Sample, Status
+from layertracer._types import EncodedSample, Sample, Status
 from layertracer.models import keeping_loaded
 from layertracer.runs import TraceRecord, TraceSpec
 from layertracer.tasks import EncodedTask, Task, load_task
 from layertracer.tracing._climber import Climber
 from layertracer.tracing._engine import Engine
 from layertracer.tracing._measure import N_TOP
-from layertracer.tracing._model import TracedModel, encode_for
-from layertracer.tracing._options import TraceOptions, fills_from_runs, refuse_perturbation
+from layertracer.tracing._model import TracedModel
+from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, refuse_perturbation
 from layertracer.tracing._perturb import Fills, Perturber, make_perturber
 from layertracer.tracing._plan import TracePlan
 from layertracer.tracing._plan_trace import PlannedTrace, plan_prompts
-from layertracer.tracing._prompts import Prompt, prepare_prompts
+from layertracer.tracing._planner import Planner
+from layertracer.tracing._prompts import Prompt, prepare_prompts, warn_of_decoder_start
 from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._record import RecordParts, build_record
 from layertracer.tracing._site_values import SiteSums, collect_site_values
+from layertracer.tracing._whole_answers import AnswerReader
 
 
 class TraceInterrupted(KeyboardInterrupt):
@@ -71,7 +74,7 @@ def trace_model(
     started_at, began = datetime.now(UTC), time.perf_counter()
     refuse_perturbation(model, options.perturbation)
     task = load_task(task) if isinstance(task, str) else task
-    encoded = encode_for(model, task, chat=options.chat, followed=options.followed)
+    encoded = encode_task(model, task, options)
     prompts = prepare_prompts(
         encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
     )
@@ -80,11 +83,11 @@ def trace_model(
         samples=encoded.samples,
         perturbation=options.perturbation,
         spec=_specify(encoded, options),
-        warnings=encoded.warnings,
+        warnings=(*encoded.warnings, *warn_of_decoder_start(encoded.samples, model.network)),
         command=options.command,
         started_at=started_at,
     )
-    run = _Run(model=model, prompts=prompts, options=options, on_progress=on_progress, on_plan=on_plan)
+    run = _Run(model=model, samples=encoded.samples, prompts=prompts, options=options, on_progress=on_progress, on_plan=on_plan)
 
     def record(status: Status, error: BaseException | None = None) -> TraceRecord:
         elapsed_s = time.perf_counter() - began
@@ -116,12 +119,13 @@ class _Run:
         self,
         *,
         model: TracedModel,
+        samples: Sequence[EncodedSample],
         prompts: Sequence[Prompt],
         options: TraceOptions,
         on_progress: Callable[[Progress], None] | None,
         on_plan: Callable[[TracePlan], None] | None,
     ) -> None:
-        self._model, self._prompts, self._options = model, prompts, options
+        self._model, self._samples, self._prompts, self._options = model, samples, prompts, options
         self._on_progress, self._on_plan = on_progress, on_plan
         self._sums: SiteSums | None = None
         self.notes: list[str] = []
@@ -173,6 +177,7 @@ class _Run:
             climber=climber,
             planner=planned.planner,
             readings=self.readings,
+            answers=self._make_answer_reader(planned.planner),
             sums=sums,
             on_progress=self._on_progress,
             notes=self.notes,
@@ -201,6 +206,16 @@ class _Run:
                 raise
             return None, None  # the prompts that do fit are still traced
 
+    def _make_answer_reader(self, planner: Planner) -> AnswerReader:
+        return AnswerReader(
+            network=self._model.network,
+            axes=self._model.axes,
+            samples=self._samples,
+            method=planner.work.method,
+            row_by_row=planner.row_by_row,
+            budget_bytes=planner.budget_bytes,
+        )
+
     def _make_perturber(self, fills: Fills | None = None) -> Perturber:
         anatomy = self._model.anatomy
         return make_perturber(
@@ -213,7 +228,10 @@ class _Run:
 
 
 def _specify(encoded: EncodedTask, options: TraceOptions) -> TraceSpec:
-    asked = {"chat": encoded.chat, "start_token": encoded.start_token, "n_samples": len(encoded.samples)}
+    asked: dict[str, Any] = {"chat": encoded.chat, "start_token": encoded.start_token}
+    if encoded.chat:
+        asked |= {"system": options.system, "template_arguments": dict(options.template_arguments or {})}
+    asked |= {"n_samples": len(encoded.samples), "n_read_ahead": encoded.n_read_ahead}
     return TraceSpec(
         task={**encoded.spec, **asked},
         perturbation=options.perturbation.to_dict(),
