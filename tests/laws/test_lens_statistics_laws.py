@@ -38,7 +38,8 @@ def test_statistics_follow_their_definitions(d_vocab: int, dtype: torch.dtype) -
     own = np.take_along_axis(log_probs, targets[:, None].numpy(), axis=-1)
     order = np.argsort(-log_probs, axis=-1, kind="stable")[:, :5]
     np.testing.assert_allclose(got.log_prob.numpy(), own[:, 0], rtol=2e-7, atol=1e-6)
-    np.testing.assert_array_equal(got.rank.numpy(), 1 + (log_probs > own).sum(axis=-1))
+    lower = np.arange(d_vocab) < targets[:, None].numpy()
+    np.testing.assert_array_equal(got.rank.numpy(), 1 + ((log_probs > own) | (lower & (log_probs == own))).sum(axis=-1))
     entropy = -(np.exp(log_probs) * log_probs).sum(axis=-1) / math.log(2)
     np.testing.assert_allclose(got.entropy_bits.numpy(), entropy, rtol=4e-7, atol=1e-6)
     np.testing.assert_array_equal(got.top_ids.numpy(), order)
@@ -46,14 +47,55 @@ def test_statistics_follow_their_definitions(d_vocab: int, dtype: torch.dtype) -
     np.testing.assert_allclose(got.top_log_prob.numpy(), top, rtol=2e-7, atol=1e-6)
 
 
-@given(st.lists(st.sampled_from([-math.inf, -3.0, -0.0, 0.0, 1.0, 2.5, 88.0]), min_size=1, max_size=120))
-def test_of_equal_logits_the_lowest_id_comes_first(logits: list[float]) -> None:
-    """Top tokens are those of a stable sort, however many logits are equal; the rank counts larger ones only."""
+@given(st.lists(st.sampled_from([-math.inf, -3.0, -0.0, 0.0, 1.0, 2.5, 88.0]), min_size=1, max_size=120), st.data())
+def test_of_equal_logits_the_lowest_id_comes_first(logits: list[float], data: st.DataObject) -> None:
+    """Top tokens and the target's rank are those of a stable sort, however many logits are equal."""
     finite = [*logits, 1.0]
-    row = torch.tensor(finite)
-    got = measure_lens(row, torch.tensor(len(logits)), n_top=5)
-    assert got.top_ids.tolist() == sorted(range(len(finite)), key=lambda i: -finite[i])[:5]
-    assert int(got.rank) == 1 + sum(value > 1.0 for value in finite)
+    target = data.draw(st.integers(0, len(logits)))
+    got = measure_lens(torch.tensor(finite), torch.tensor(target), n_top=5)
+    in_order = sorted(range(len(finite)), key=lambda i: -finite[i])
+    assert got.top_ids.tolist() == in_order[:5]
+    assert int(got.rank) == 1 + in_order.index(target)
+
+
+def test_a_tie_at_the_top_has_one_first_token() -> None:
+    """In bfloat16 two tokens share the top logit: only the lower id, which argmax takes, has rank 1."""
+    logits = torch.full((2, 300), -4.0, dtype=torch.bfloat16)
+    logits[:, [40, 200]] = 7.0
+    got = measure_lens(logits, torch.tensor([40, 200]), n_top=2)
+    assert got.rank.tolist() == [1, 2]
+    assert got.top_ids.tolist() == [[40, 200]] * 2
+    assert int(logits[0].argmax()) == 40
+
+
+@given(st.integers(1, 3), st.integers(2, 60), st.integers(1, 4), st.integers(0, 2**31))
+def test_several_targets_are_summed(n_rows: int, d_vocab: int, n_others: int, seed: int) -> None:
+    """The probability of any of several tokens is the sum of theirs, their rank the best; −1 is no token."""
+    random = np.random.default_rng(seed)
+    logits = np.round(random.normal(scale=3, size=(n_rows, d_vocab)))  # with ties
+    several = [
+        random.choice(d_vocab, size=random.integers(1, min(n_others + 1, d_vocab) + 1), replace=False).tolist()
+        for _ in range(n_rows)
+    ]
+    padded = [row + [-1] * (n_others + 1 - len(row)) for row in several]
+    got = measure_lens(
+        torch.tensor(logits),
+        torch.tensor([row[0] for row in padded]),
+        n_top=3,
+        others=torch.tensor([row[1:] for row in padded]),
+    )
+    probs = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    order = np.argsort(-logits, axis=-1, kind="stable")
+    for row, tokens in enumerate(several):
+        np.testing.assert_allclose(np.exp(float(got.log_prob[row])), probs[row, tokens].sum(), rtol=1e-5)
+        assert int(got.rank[row]) == 1 + min(order[row].tolist().index(token) for token in tokens)
+
+
+def test_no_further_target_changes_nothing() -> None:
+    """A row whose others are all −1 has to the last bit the statistics of its target alone."""
+    logits, targets = _random(5000, 6)
+    none = torch.full((6, 2), -1)
+    _assert_equal(measure_lens(logits, targets, n_top=5, others=none), measure_lens(logits, targets, n_top=5))
 
 
 @given(st.integers(1, 3000), st.integers(1, 400))

@@ -24,12 +24,13 @@ from layertracer._types._results import (
     TaskParticle,
     VulnerableLayer,
 )
-from layertracer._types._samples import EncodedSample, Sample, TargetKind, TargetTokens
+from layertracer._types._samples import EncodedAnswer, EncodedSample, Sample, TargetKind, TargetTokens
 
 __all__ = [
     "SITES",
     "Audit",
     "Check",
+    "EncodedAnswer",
     "EncodedSample",
     "Fill",
     "Interval",

@@ -23,14 +23,18 @@ class Sample:
 
     Attributes:
         prompt: Text of the prompt, up to where the answer begins.
-        answer: Text of the answer, with its leading space if it has one.
+        answer: Text of the answer, with its leading space if it has one; the first of `answers` where they are given.
         prompt_ids: Token ids of the prompt.
-        answer_id: Token id of the answer.
+        answer_id: Token id of the answer; the first of `answer_ids` where they are given.
         decoder_ids: Encoder-decoder models only: the tokens that the decoder has already read.
+        answers: Texts of several answers, each of which is right: the probability followed is that of any of them.
+        answer_ids: Token ids of several answers of one token, each of which is right.
 
     Example:
-        >>> Sample(prompt="hot -> cold\\nwide ->", answer=" narrow").answer
+        >>> Sample(prompt="hot -> cold\nwide ->", answer=" narrow").answer
         ' narrow'
+        >>> Sample(prompt="The capital of France is", answers=(" Paris", " paris")).answer
+        ' Paris'
     """
 
     prompt: str | None = None
@@ -38,6 +42,8 @@ class Sample:
     prompt_ids: tuple[int, ...] | None = None
     answer_id: int | None = None
     decoder_ids: tuple[int, ...] | None = None
+    answers: tuple[str, ...] | None = None
+    answer_ids: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a sample that is neither text nor token ids."""
@@ -46,6 +52,8 @@ class Sample:
                 f"A Sample needs either prompt= (text) or prompt_ids= (token ids), got "
                 f"prompt={self.prompt!r} and prompt_ids={self.prompt_ids!r}. Give exactly one of them."
             )
+        self._take_first("answers", "answer")
+        self._take_first("answer_ids", "answer_id")
         if self.answer is not None and self.answer_id is not None:
             raise UsageError(
                 f"A Sample takes answer= (text) or answer_id= (a token id), got both "
@@ -56,6 +64,53 @@ class Sample:
         if self.decoder_ids is not None:
             object.__setattr__(self, "decoder_ids", tuple(int(token) for token in self.decoder_ids))
 
+    def _take_first(self, several: str, one: str) -> None:
+        """Several answers as a tuple without repetitions, the first of them as the answer."""
+        given = getattr(self, several)
+        if given is None:
+            return
+        if isinstance(given, str) or not len(given):
+            raise UsageError(
+                f"{several}= takes one answer or more, as in answers=(' Paris', ' paris') or answer_ids=(7, 9), got "
+                f"{given!r}. For a single text use answer=."
+            )
+        distinct = tuple(dict.fromkeys(given if several == "answers" else (int(token) for token in given)))
+        if getattr(self, one) not in (None, distinct[0]):
+            raise UsageError(
+                f"A Sample takes {one}= or {several}=, got {getattr(self, one)!r} and {given!r}. Give all answers that "
+                f"are right in {several}=, or the only one in {one}=."
+            )
+        object.__setattr__(self, several, distinct)
+        object.__setattr__(self, one, distinct[0])
+
+    @property
+    def all_answers(self) -> tuple[str, ...]:
+        """Every text that is a right answer; empty where none is given."""
+        return self.answers or (() if self.answer is None else (self.answer,))
+
+    @property
+    def all_answer_ids(self) -> tuple[int, ...]:
+        """Every token id that is a right answer; empty where none is given."""
+        return self.answer_ids or (() if self.answer_id is None else (self.answer_id,))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedAnswer:
+    """An answer as the model sees it.
+
+    Attributes:
+        ids: Its token ids.
+        n_lead: How many of them say nothing of it yet, being white space or incomplete characters. They are read as
+            the end of the prompt, and the token after them is the first that is followed.
+        n_blank: How many of those are nothing but white space.
+        text: Its text; None where only an id was given.
+    """
+
+    ids: tuple[int, ...]
+    n_lead: int = 0
+    n_blank: int = 0
+    text: str | None = None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedSample:
@@ -63,10 +118,13 @@ class EncodedSample:
 
     Attributes:
         prompt_ids: Token ids of the prompt, start token included; never empty.
-        answer_ids: Token ids of the answer; empty where the sample has none.
+        answer_ids: Token ids of the answer, the first of several; empty where the sample has none.
         prompt_text: Text of the prompt, chat template included; None where only ids were given.
         answer_text: Text of the answer; None where only an id was given or there is none.
         decoder_ids: Encoder-decoder models only.
+        n_lead: How many of `answer_ids` are read as the end of the prompt, see `EncodedAnswer`.
+        n_blank: How many of those are nothing but white space.
+        others: The other answers that are right.
     """
 
     prompt_ids: tuple[int, ...]
@@ -74,3 +132,14 @@ class EncodedSample:
     prompt_text: str | None = None
     answer_text: str | None = None
     decoder_ids: tuple[int, ...] | None = None
+    n_lead: int = 0
+    n_blank: int = 0
+    others: tuple[EncodedAnswer, ...] = ()
+
+    @property
+    def answers(self) -> tuple[EncodedAnswer, ...]:
+        """Every answer that is right; empty where the sample has none."""
+        if not self.answer_ids:
+            return ()
+        first = EncodedAnswer(ids=self.answer_ids, n_lead=self.n_lead, n_blank=self.n_blank, text=self.answer_text)
+        return (first, *self.others)

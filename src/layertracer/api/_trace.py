@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +94,8 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
     target: TargetKind = "answer",
     target_tokens: TargetTokens = "first",
     chat: bool = False,
+    system: str | None = None,
+    template_arguments: Mapping[str, Any] | None = None,
     share_prefix: bool | None = None,
     seed: int = 0,
     audit: float = 0.1,
@@ -113,8 +115,11 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         perturbation: What is done to each layer; `Mask()` by default.
         onset: When the target counts as risen; `Rise()` by default.
         target: "answer" follows the sample's answer, "model" the model's own top token.
-        target_tokens: "first" follows the answer's first token, "all" the teacher-forced product over its tokens.
+        target_tokens: "first" follows the answer's first token that says something of it, "all" the teacher-forced
+            product from there over its tokens.
         chat: Whether prompts are put into the tokenizer's chat template.
+        system: Text of a system's turn before each of them, in the chat template.
+        template_arguments: What else the chat template is given, e.g. {"enable_thinking": False}.
         share_prefix: Whether what prompts have in common (demonstrations, a system prompt) is read once for all of
             them, with the model's own cache, where that is proved to give the same; None where it saves time.
         seed: Seed of the bootstrap intervals, and of what the audit draws.
@@ -142,6 +147,8 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         target=target,
         target_tokens=target_tokens,
         chat=chat,
+        system=system,
+        template_arguments=template_arguments,
         share_prefix=share_prefix,
         seed=seed,
         audit=audit,
@@ -167,6 +174,8 @@ def plan(  # noqa: PLR0913 - what users call takes its settings by name
     target: TargetKind = "answer",
     target_tokens: TargetTokens = "first",
     chat: bool = False,
+    system: str | None = None,
+    template_arguments: Mapping[str, Any] | None = None,
     share_prefix: bool | None = None,
     audit: float = 0.1,
     memory: str | int | None = None,
@@ -185,6 +194,8 @@ def plan(  # noqa: PLR0913 - what users call takes its settings by name
         target: As for `trace`.
         target_tokens: As for `trace`.
         chat: Whether prompts are put into the tokenizer's chat template.
+        system: As for `trace`.
+        template_arguments: As for `trace`.
         share_prefix: As for `trace`.
         audit: As for `trace`.
         memory: Memory that the trace may take beyond the weights, e.g. "4GiB", or bytes; None for most of what is
@@ -202,6 +213,8 @@ def plan(  # noqa: PLR0913 - what users call takes its settings by name
         target=target,
         target_tokens=target_tokens,
         chat=chat,
+        system=system,
+        template_arguments=template_arguments,
         share_prefix=share_prefix,
         audit=audit,
         memory=memory,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,29 @@ def parse_limit(context: click.Context, parameter: click.Parameter, value: str) 
     if not value.isdecimal() or int(value) < 1:
         raise click.BadParameter(f"{value!r} is neither a number of at least 1 nor 'all'.", context, parameter)
     return int(value)
+
+
+def parse_template_arguments(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Any]:
+    """Names with values: those that are JSON, or Python's True, False and None, as such, others as text."""
+    arguments: dict[str, Any] = {}
+    for value in values:
+        name, equals, given = value.partition("=")
+        if not equals or not name.isidentifier():
+            raise click.BadParameter(f"{value!r} is no NAME=VALUE, such as enable_thinking=false.", context, parameter)
+        arguments[name] = _parse_value(given)
+    return arguments
+
+
+def _parse_value(text: str) -> Any:
+    constants = {"True": True, "False": False, "None": None}
+    if text in constants:
+        return constants[text]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def add_options(*options: Callable[[AnyCommand], AnyCommand]) -> Callable[[AnyCommand], AnyCommand]:
@@ -93,4 +117,13 @@ task_options: Callable[[Any], Any] = add_options(
     option("--prompt-field", metavar="NAME", default=None, help="Field of the input in a file, where not recognised."),
     option("--answer-field", metavar="NAME", default=None, help="Field of the answer in a file, where not recognised."),
     option("--chat", is_flag=True, help="Put prompts into the tokenizer's chat template."),
+    option("--system", metavar="TEXT", default=None, help="Text of a system's turn before each prompt; --chat only."),
+    option(
+        "--template-argument",
+        "template_arguments",
+        metavar="NAME=VALUE",
+        multiple=True,
+        callback=parse_template_arguments,
+        help="What else the chat template is given, e.g. enable_thinking=false; may be given several times.",
+    ),
 )

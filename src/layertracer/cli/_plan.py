@@ -56,7 +56,7 @@ def plan_command(context: click.Context, /, model: str, **settings: Any) -> None
         of_model = ("device", "dtype", "revision", "trust_remote_code", "device_map", "offload_folder")
         loaded = load_model(model, **{name: settings[name] for name in of_model})
         display.begin(f"Planning {task.name}")
-        of_trace = ("target", "target_tokens", "chat", "share_prefix", "memory")
+        of_trace = ("target", "target_tokens", "chat", "system", "template_arguments", "share_prefix", "memory")
         asked = {name: settings[name] for name in of_trace} | {"audit": audit_share(settings)}
         found = plan(loaded, task, perturbation=perturbation, **asked)
     if settings["as_json"]:

@@ -149,8 +149,17 @@ def audit_share(settings: Mapping[str, Any]) -> float:
     return 0.0 if settings["no_audit"] else float(settings["audit"])
 
 
+def refuse_chat_options(settings: Mapping[str, Any]) -> None:
+    """What is for a chat template is a mistake without one."""
+    given = {"--system": settings["system"] is not None, "--template-argument": bool(settings["template_arguments"])}
+    for flag, is_given in given.items():
+        if is_given and not settings["chat"]:
+            raise click.UsageError(f"{flag} has no meaning without --chat: it is for the chat template. Add --chat.")
+
+
 def refuse_unused_options(context: click.Context, settings: Mapping[str, Any]) -> None:
     """An option that would be ignored is a mistake."""
+    refuse_chat_options(settings)
     kind = settings["perturbation"]
     for name, kinds in _APPLIES_TO.items():
         if kind not in kinds and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:

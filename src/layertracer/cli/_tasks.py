@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,7 @@ from layertracer.cli._boundary import debug_option
 from layertracer.cli._console import printable, quiet_stdout, say, say_json, say_table
 from layertracer.cli._options import limit_option, option, task_options
 from layertracer.cli._progress import showing_progress
-from layertracer.cli._questions import load_task_from
+from layertracer.cli._questions import load_task_from, refuse_chat_options
 
 if TYPE_CHECKING:
     from layertracer.tasks import EncodedTask, Task, Tokenizer
@@ -35,13 +36,15 @@ def tasks_command(*, show: str | None, model: str | None, limit: int | None, as_
             )
         _list_tasks(as_json=as_json)
         return
+    refuse_chat_options(settings)
     if settings["chat"] and model is None:
         raise click.UsageError("--chat needs a tokenizer's chat template. Add --model, e.g. --model smollm2.")
     task = load_task_from(show, settings, limit=limit)
     if model is None:
         _show_texts(task, as_json=as_json)
     else:
-        _show_tokens(task, model, chat=settings["chat"], as_json=as_json)
+        chat = {name: settings[name] for name in ("chat", "system", "template_arguments")}
+        _show_tokens(task, model, chat=chat, as_json=as_json)
 
 
 def _list_tasks(*, as_json: bool) -> None:
@@ -70,19 +73,19 @@ def _show_texts(task: Task, *, as_json: bool) -> None:
         say()
 
 
-def _show_tokens(task: Task, model: str, *, chat: bool, as_json: bool) -> None:
+def _show_tokens(task: Task, model: str, *, chat: Mapping[str, Any], as_json: bool) -> None:
     from layertracer.tasks import encode_samples
 
     with quiet_stdout(), showing_progress() as display:
         display.begin(f"Loading the tokenizer of {model}")
         tokenizer = _load_tokenizer(model)
-        encoded = encode_samples(task, tokenizer, chat=chat)
+        encoded = encode_samples(task, tokenizer, **chat)
     if as_json:
         say_json(
             {
                 "task": dict(encoded.spec),
                 "model": model,
-                "chat": chat,
+                **chat,
                 "start_token": encoded.start_token,
                 "samples": [_token_columns(encoded, index, tokenizer) for index in range(len(encoded.samples))],
             }

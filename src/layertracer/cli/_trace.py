@@ -137,6 +137,8 @@ def _trace(
         target=settings["target"],
         target_tokens=settings["target_tokens"],
         chat=settings["chat"],
+        system=settings["system"],
+        template_arguments=settings["template_arguments"],
         seed=settings["seed"],
         share_prefix=settings["share_prefix"],
         audit=audit_share(settings),

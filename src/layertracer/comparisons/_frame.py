@@ -78,10 +78,14 @@ def _ends(interval: Interval | None) -> Row:
 
 def _model_rows(model: ModelSummary, level: float) -> Iterator[Row]:
     shared = {"part": "model", "model": model.label, "n_prompts": model.n_prompts}
-    facts = {"n_parameters": model.n_parameters, "n_layers": model.n_layers, "solved_share": model.solved_share}
-    units = {"n_parameters": "parameters", "n_layers": "layers", "solved_share": "share"}
-    for name, value in facts.items():
-        yield shared | {"quantity": name, "value": value, "unit": units[name], "note": model.family}
+    facts = (
+        ("n_parameters", model.n_parameters, "parameters"),
+        ("n_layers", model.n_layers, "layers"),
+        ("solved_share", model.solved_share, "share"),
+        ("begins_share", model.begins_share, "share"),
+    )
+    for name, value, unit in facts:
+        yield shared | {"quantity": name, "value": value, "unit": unit, "note": model.family}
     for name, estimate in {"mean_js_bits": model.mean_js, "max_js_bits": model.max_js}.items():
         if estimate is not None:
             yield shared | {"quantity": name, "value": estimate.value, "unit": "bits"} | _ends(estimate.interval)

@@ -46,6 +46,7 @@ def summarize_model(lineup: Lineup, model: int) -> ModelSummary:
         mixers=dict(sorted(mixers.items(), key=lambda item: (-item[1], item[0]))),
         n_prompts=record.n_prompts,
         solved_share=record.solved_share,
+        begins_share=record.begins_share,
         mean_js=_estimate(sample, "mean_js_bits"),
         max_js=_estimate(sample, "max_js_bits"),
         vulnerable=_find_vulnerable(sample) if sample.has_js else None,

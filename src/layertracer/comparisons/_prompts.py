@@ -34,7 +34,8 @@ def _identify(prompt: PromptRecord, record: TraceRecord) -> tuple[str, str]:
 
     question = spell(prompt.prompt_ids) if prompt.prompt_text is None else f"text {prompt.prompt_text}"
     answer = spell(prompt.answer_ids) if prompt.answer_text is None else f"text {prompt.answer_text}"
-    return question, answer
+    others = map("text {}".format, prompt.other_answer_texts) if prompt.other_answer_texts else ()
+    return question, "\0".join((answer, *(others or map(spell, prompt.other_answer_ids))))
 
 
 def put_in_order(record: TraceRecord) -> TraceRecord:

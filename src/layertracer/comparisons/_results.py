@@ -107,7 +107,9 @@ class ModelSummary:
         n_layers: Number of layers.
         mixers: Number of layers of every kind of mixer, most frequent first.
         n_prompts: Prompts that its numbers rest on.
-        solved_share: Share of its finished prompts that it solves; None where none has an answer.
+        solved_share: Share of its finished prompts of which it gives the whole answer; None where none has an answer,
+            or it is not known.
+        begins_share: Share of those where its top token is the first followed one of the answer; None as above.
         mean_js: Mean JS divergence over layers that have the site, bits; None where no layer has it.
         max_js: Largest mean JS divergence of a layer, bits.
         vulnerable: Where that layer lies.
@@ -126,6 +128,7 @@ class ModelSummary:
     mixers: Mapping[str, int]
     n_prompts: int
     solved_share: float | None
+    begins_share: float | None
     mean_js: Estimate | None
     max_js: Estimate | None
     vulnerable: VulnerableDepth | None

@@ -93,7 +93,8 @@ def judge_robustness(
 
 def _counts_for_depth(model: ModelSummary, settings: ComparisonSettings, *, follows_answer: bool) -> bool:
     """Whether a model has enough prompts, and solves enough of them to have a particle of this task at all."""
-    is_solved = not follows_answer or model.solved_share is None or model.solved_share >= settings.min_solved
+    share = model.begins_share if model.solved_share is None else model.solved_share
+    is_solved = not follows_answer or share is None or share >= settings.min_solved
     return model.n_prompts >= settings.min_prompts and is_solved
 
 

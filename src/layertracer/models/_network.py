@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from layertracer._errors import AnatomyError, LayerTracerError
 from layertracer.models._anatomy import Anatomy, Layer, find_anatomy
 from layertracer.models._call import ModelCall, find_call
+from layertracer.models._decoder_start import DecoderStart, find_decoder_start
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._heads import refuse_labels, refuse_other_class
 from layertracer.models._offload import execution_devices, refuse_absent_weights
@@ -76,14 +77,9 @@ class Network:
         return replace(self, call=call), ids
 
     @property
-    def decoder_start_ids(self) -> tuple[int, ...] | None:
-        """What the decoder of an encoder-decoder model begins with; None where it is not configured."""
-        for holder in (getattr(self.module, "generation_config", None), getattr(self.module, "config", None)):
-            for name in ("decoder_start_token_id", "bos_token_id"):
-                token = getattr(holder, name, None)
-                if isinstance(token, int):
-                    return (token,)
-        return None
+    def decoder_start(self) -> DecoderStart:
+        """What the decoder of an encoder-decoder model begins with, see `find_decoder_start`."""
+        return find_decoder_start(self.module, self.tokenizer)
 
     @property
     def max_length(self) -> int | None:

@@ -145,10 +145,10 @@ def _describe_reading(verdict: Verdict) -> str:
 
 def _model_table(comparison: ModelComparison) -> Table:
     criterion = visible_line(own_criterion(comparison))
-    columns = ("Model", "Parameters", "Layers", "Mixers", "Prompts", "Solved", f"Particle at ({criterion})",
+    columns = ("Model", "Parameters", "Layers", "Mixers", "Prompts", "Solved", "Begins", f"Particle at ({criterion})",
                "Vulnerable at", "Mean JS, bits", "Largest JS, bits")  # fmt: skip
     rows = tuple(_model_row(model) for model in comparison.models)
-    return Table(columns=columns, rows=rows, numeric=frozenset({1, 2, 4, 5, 6, 7, 8, 9}))
+    return Table(columns=columns, rows=rows, numeric=frozenset({1, 2, 4, 5, 6, 7, 8, 9, 10}))
 
 
 def _model_row(model: ModelSummary) -> tuple[str, ...]:
@@ -161,6 +161,7 @@ def _model_row(model: ModelSummary) -> tuple[str, ...]:
         ", ".join(f"{count} {visible_line(kind)}" for kind, count in model.mixers.items()),
         f"{model.n_prompts:,}",
         "–" if model.solved_share is None else show_share(model.solved_share),
+        "–" if model.begins_share is None else show_share(model.begins_share),
         "none" if own is None else show_estimate(own.depth, own.interval, digits=2),
         "none" if vulnerable is None else show_estimate(vulnerable.depth, vulnerable.interval, digits=2),
         *(

@@ -31,6 +31,7 @@ def summarize(record: TraceRecord) -> dict[str, Any]:
         "n_prompts": record.n_prompts,
         "n_requested": record.n_requested,
         "solved_share": record.solved_share,
+        "begins_share": record.begins_share,
         "task_particle": _summarize_particle(findings.particle),
         "vulnerable_layer": _summarize_vulnerable(findings.vulnerable),
         "by_mixer": [_summarize_mixer(group) for group in findings.by_mixer],

@@ -110,12 +110,24 @@ def _tiles(record: TraceRecord, findings: Findings) -> tuple[Tile, ...]:
         tiles.append(_particle_tile(record, findings.particle))
     if findings.vulnerable is not None:
         tiles += [_vulnerable_tile(record, findings.vulnerable), _js_tile(record, findings.vulnerable)]
+    return (*tiles, *_answer_tiles(record))
+
+
+def _answer_tiles(record: TraceRecord) -> list[Tile]:
+    """How many answers the model gives whole; where that is not known, with how many it begins."""
     solved = [prompt.solved for prompt in record.prompts if prompt.solved is not None]
+    begins = [prompt.begins for prompt in record.prompts if prompt.begins is not None]
+    tiles = []
     if record.solved_share is not None:
         of = f"{sum(solved):,} of {show_count(len(solved), 'prompt')}"
-        details = (of, "top token is the answer")
+        more = f"; begins with it in {sum(begins):,}" if begins and sum(begins) != sum(solved) else ""
+        details = (of, f"gives the whole answer{more}")
         tiles.append(Tile(label="Solved", value=f"{100 * record.solved_share:.0f}", unit="%", details=details))
-    return tuple(tiles)
+    elif record.begins_share is not None:
+        details = (f"{sum(begins):,} of {show_count(len(begins), 'prompt')}", "top token begins the answer")
+        value = f"{100 * record.begins_share:.0f}"
+        tiles.append(Tile(label="Begins with the answer", value=value, unit="%", details=details))
+    return tiles
 
 
 def _particle_tile(record: TraceRecord, particle: TaskParticle) -> Tile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -86,7 +87,17 @@ def _task_words(task: Mapping[str, Any]) -> list[str] | None:
             words += [option, str(task[key])]
     if task.get("template") not in (None, _DEFAULT_TEMPLATE):
         words += ["--template", str(task["template"]).replace("\n", "\\n")]
-    return [*words, "--chat"] if task.get("chat") else words
+    return [*words, *_chat_words(task)] if task.get("chat") else words
+
+
+def _chat_words(task: Mapping[str, Any]) -> list[str]:
+    """Options for the chat template."""
+    words = ["--chat"]
+    if task.get("system") is not None:
+        words += ["--system", str(task["system"])]
+    for name, value in (task.get("template_arguments") or {}).items():
+        words += ["--template-argument", f"{name}={json.dumps(value)}"]
+    return words
 
 
 def _task_source(task: Mapping[str, Any]) -> str:
@@ -113,11 +124,18 @@ def python_code(record: TraceRecord) -> str:
         f"    onset={_construct(spec.onset)},",
         f"    target={spec.target!r},",
         f"    target_tokens={spec.target_tokens!r},",
+        *_chat_lines(spec.task),
         f"    seed={spec.seed!r},",
         ")",
         'trace.report("report.html")',
     ]
     return "\n".join(lines)
+
+
+def _chat_lines(task: Mapping[str, Any]) -> list[str]:
+    """Arguments for the chat template."""
+    given = {name: task.get(name) for name in ("chat", "system", "template_arguments")} if task.get("chat") else {}
+    return [f"    {name}={value!r}," for name, value in given.items() if value]
 
 
 def _construct(asked: Mapping[str, Any]) -> str:

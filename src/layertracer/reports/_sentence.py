@@ -26,13 +26,21 @@ def summary_phrases(record: TraceRecord) -> tuple[Phrase, ...]:
     phrases = [Phrase(f"{model_name(record)} "), *_particle(record, findings.particle)]
     if findings.vulnerable is not None:
         phrases += [Phrase(" and "), *_vulnerable(record, findings.vulnerable)]
-    if record.solved_share is not None:
-        phrases += [
-            Phrase("; it solves "),
-            Phrase(show_share(record.solved_share), strong=True),
-            Phrase(f" of {_prompts(record)}"),
-        ]
-    return (*phrases, Phrase("."))
+    return (*phrases, *_solved(record), Phrase("."))
+
+
+def _solved(record: TraceRecord) -> list[Phrase]:
+    """How many answers the model gives, and begins with; nothing where there are none."""
+    solved, begins = record.solved_share, record.begins_share
+    if solved is None and begins is None:
+        return []
+    if solved is None:
+        share = Phrase(show_share(begins or 0.0), strong=True)
+        return [Phrase("; it begins with the answer in "), share, Phrase(f" of {_prompts(record)}")]
+    phrases = [Phrase("; it solves "), Phrase(show_share(solved), strong=True), Phrase(f" of {_prompts(record)}")]
+    if begins is not None and begins != solved:
+        phrases.append(Phrase(f" (and begins with the answer in {show_share(begins)})"))
+    return phrases
 
 
 def _prompts(record: TraceRecord) -> str:

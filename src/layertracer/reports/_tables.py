@@ -11,7 +11,7 @@ from layertracer.reports._parts import Fact, Table
 from layertracer.reports._prompts import prompt_label, target_label, token_label
 from layertracer.reports._visible import isolate, shorten, visible_line
 from layertracer.reports._wording import anatomy_facts, criterion_name, missing_part, perturbation_clause
-from layertracer.runs import TraceRecord
+from layertracer.runs import PromptRecord, TraceRecord
 
 
 def layer_table(record: TraceRecord, overview: Overview) -> Table:
@@ -81,12 +81,19 @@ def _prompt_rows(record: TraceRecord, n_rows: int) -> Iterator[tuple[str, ...]]:
             isolate(target_label(record, row)),
             isolate(token_label(record, prompt.top_id)),
             show_number(prompt.top_prob),
-            "–" if prompt.solved is None else "yes" if prompt.solved else "no",
+            _solved(prompt),
             show_number(float(final[row])),
             f"{int(record.target_rank[row, -1]):,}",
             "none" if particle is None else str(particle),
             str(vulnerable[row]) if vulnerable else "–",
         )
+
+
+def _solved(prompt: PromptRecord) -> str:
+    """Whether the model gives the answer: all of it, or its beginning."""
+    if prompt.solved is None:
+        return "–" if prompt.begins is None else "begins" if prompt.begins else "no"
+    return "yes" if prompt.solved else "begins" if prompt.begins else "no"
 
 
 def question_facts(record: TraceRecord) -> tuple[Fact, ...]:

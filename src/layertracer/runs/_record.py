@@ -197,9 +197,23 @@ class TraceRecord:
 
     @property
     def solved_share(self) -> float | None:
-        """Share of the prompts with an answer that the model solves; None where no prompt has one."""
+        """Share of the prompts with an answer of which the model gives all of it.
+
+        None where no prompt has an answer, and where of some that it begins with it is not known whether it goes on.
+        """
+        if any(prompt.solved is None and prompt.begins is not None for prompt in self.prompts):
+            return None
         solved = [prompt.solved for prompt in self.prompts if prompt.solved is not None]
         return sum(solved) / len(solved) if solved else None
+
+    @property
+    def begins_share(self) -> float | None:
+        """Share of the prompts with an answer where the model's top token is the first followed one of the answer.
+
+        None where no prompt has an answer.
+        """
+        begins = [prompt.begins for prompt in self.prompts if prompt.begins is not None]
+        return sum(begins) / len(begins) if begins else None
 
     @cached_property
     def curves(self) -> TargetCurves:
@@ -311,7 +325,7 @@ class TraceRecord:
         return dataclasses.replace(self, prompts=tuple(self.prompts[row] for row in rows), **arrays)
 
     def solved_only(self: Record) -> Record:
-        """The trace of the prompts whose top token is the answer."""
+        """The trace of the prompts of which the model gives the whole answer."""
         return self.select([row for row, prompt in enumerate(self.prompts) if prompt.solved])
 
     def to_pandas(self) -> pd.DataFrame:

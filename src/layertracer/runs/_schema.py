@@ -24,12 +24,14 @@ class Column:
         type: "int32", "int64", "float32", "float64", "bool", "string" or "list<...>" of one of them.
         meaning: What it holds, with its unit.
         nullable: Whether it may be null.
+        optional: Whether it is absent in runs that were stored before there was such a column.
     """
 
     name: str
     type: str
     meaning: str
     nullable: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,12 +113,15 @@ PROMPTS = Table(
         Column(name="prompt_ids", type="list<int64>", meaning="token ids of the prompt"),
         Column(name="answer_ids", type="list<int64>", meaning="token ids of the answer; empty where there is none"),
         Column(name="target_ids", type="list<int64>", meaning="ids of the tokens whose probability is followed"),
-        Column(name="top_id", type="int64", meaning="the model's own top next token"),
+        Column(name="top_id", type="int64", meaning="the model's own top token at the first position that is read"),
         Column(name="top_prob", type="float64", meaning="its probability, in [0, 1]"),
         Column(
             name="solved",
             type="bool",
-            meaning="whether the model's top token is the answer; null where there is no answer",
+            meaning="whether the model gives the whole answer, or one of several: each token the top one, white space at "
+            "its beginning left aside; null where there is no answer, and where it is not known. In runs without the "
+            "column `begins`, whether the top tokens are those that are followed; it is read as null where that is "
+            "true and the answer goes on behind them",
             nullable=True,
         ),
         Column(
@@ -133,6 +138,28 @@ PROMPTS = Table(
             type="float32",
             meaning="log-probability of the target read from the embeddings, nats",
         ),
+        Column(
+            name="begins",
+            type="bool",
+            meaning="whether the model's top token is the first one that is followed of the answer, or of one of "
+            "several; null where there is no answer",
+            nullable=True,
+            optional=True,
+        ),
+        Column(
+            name="n_lead",
+            type="int32",
+            meaning="how many tokens of the answer say nothing of it (white space, pieces of a character) and are read "
+            "as the end of the prompt",
+            optional=True,
+        ),
+        Column(
+            name="other_answer_ids",
+            type="list<list<int64>>",
+            meaning="token ids of the other answers that are right",
+            optional=True,
+        ),
+        Column(name="other_answer_texts", type="list<string>", meaning="their texts, where known", optional=True),
     ),
 )
 
@@ -294,6 +321,7 @@ def _describe_table(table: Table) -> list[str]:
         "|---|---|---|",
     ]
     return head + [
-        f"| `{column.name}` | `{column.type}`{' or null' if column.nullable else ''} | {column.meaning} |"
+        f"| `{column.name}` | `{column.type}`{' or null' if column.nullable else ''} | {column.meaning}"
+        f"{'; absent in older runs' if column.optional else ''} |"
         for column in table.columns
     ]

@@ -31,11 +31,20 @@ class PromptRecord:
         prompt_ids: Token ids of the prompt.
         answer_ids: Token ids of the answer; empty where the sample has none.
         target_ids: Tokens whose probability is followed; several with `target_tokens="all"`.
-        top_id: The model's own top next token.
+        top_id: The model's own top token at the first position that is read.
         top_prob: Its probability, in [0, 1].
-        solved: Whether the model's top token is the answer; None where there is no answer.
+        solved: Whether the model gives the whole answer, or one of several: each of its tokens is the top one behind
+            those before it, white space at its beginning left aside. None where there is no answer, and where it is
+            not known: the answer does not fit into the context, or the run was stored when only the tokens that are
+            followed were compared and those agree.
         prompt_text: Text of the prompt; None where only ids were given.
         answer_text: Text of the answer; None where only an id was given or there is none.
+        begins: Whether the model's top token is the first token that is followed of the answer, or of one of several;
+            None where there is no answer.
+        n_lead: How many tokens of `answer_ids` say nothing of the answer (white space, pieces of a character). They are
+            read as the end of the prompt where an answer is followed, and the token behind them is the first followed.
+        other_answer_ids: Token ids of the other answers that are right.
+        other_answer_texts: Their texts; empty where they are ids.
     """
 
     prompt_ids: tuple[int, ...]
@@ -46,6 +55,10 @@ class PromptRecord:
     solved: bool | None
     prompt_text: str | None = None
     answer_text: str | None = None
+    begins: bool | None = None
+    n_lead: int = 0
+    other_answer_ids: tuple[tuple[int, ...], ...] = ()
+    other_answer_texts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Make the texts storable."""
@@ -53,6 +66,7 @@ class PromptRecord:
             text = getattr(self, name)
             if text is not None:
                 object.__setattr__(self, name, storable_text(text))
+        object.__setattr__(self, "other_answer_texts", tuple(map(storable_text, self.other_answer_texts)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

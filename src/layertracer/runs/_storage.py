@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from layertracer.runs._header import (
 )
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import HEADER_FILE, OWN_FILES, RUN_FORMAT_VERSION, TABLES
-from layertracer.runs._specs import PromptRecord
+from layertracer.runs._specs import PromptRecord, TraceSpec
 from layertracer.runs._tables import PROMPT_FIELDS, decode_table, tabulate
 from layertracer.runs._upgrades import StoredRun, upgrade_run
 
@@ -105,7 +106,7 @@ def _assemble(header: Mapping[str, Any], columns: Mapping[str, Mapping[str, Any]
         model=read_model(header),
         self_check=read_self_check(header),
         provenance=header["provenance"],
-        prompts=_read_prompts(prompts),
+        prompts=_read_prompts(prompts, read_spec(header)),
         embedding_log_prob=np.array(embedding, dtype=np.float32),
         js_bits=columns["perturbations.parquet"]["js_bits"],
         dominant_dimension=dimensions["dominant_dimension"],
@@ -124,13 +125,27 @@ def _assemble(header: Mapping[str, Any], columns: Mapping[str, Mapping[str, Any]
     )
 
 
-def _read_prompts(columns: Mapping[str, list[Any]]) -> tuple[PromptRecord, ...]:
+def _read_prompts(columns: Mapping[str, list[Any]], spec: TraceSpec) -> tuple[PromptRecord, ...]:
     prompts = []
-    for row in zip(*(columns[field] for field in PROMPT_FIELDS), strict=True):
-        values: dict[str, Any] = dict(zip(PROMPT_FIELDS, row, strict=True))
-        ids = {field: tuple(values[field]) for field in ("prompt_ids", "answer_ids", "target_ids")}
-        prompts.append(PromptRecord(**values | ids))
+    fields = [field for field in PROMPT_FIELDS if field in columns]
+    for row in zip(*(columns[field] for field in fields), strict=True):
+        values: dict[str, Any] = dict(zip(fields, row, strict=True))
+        lists = ("prompt_ids", "answer_ids", "target_ids", "other_answer_texts")
+        values |= {field: tuple(values[field]) for field in lists if field in values}
+        values["other_answer_ids"] = tuple(map(tuple, values.get("other_answer_ids", ())))
+        prompt = PromptRecord(**values)
+        prompts.append(prompt if "begins" in fields else _with_begins(prompt, spec))
     return tuple(prompts)
+
+
+def _with_begins(prompt: PromptRecord, spec: TraceSpec) -> PromptRecord:
+    """A prompt that was stored when `solved` compared the followed tokens alone: it says no more than it knows."""
+    if prompt.solved is None or not prompt.answer_ids:
+        return prompt
+    n_compared = len(prompt.answer_ids) if spec.target_tokens == "all" else 1
+    is_open = prompt.solved and n_compared < len(prompt.answer_ids)
+    begins = prompt.top_id == prompt.answer_ids[0]
+    return replace(prompt, begins=begins, solved=None if is_open else prompt.solved)
 
 
 def _count_rows(record: TraceRecord) -> dict[str, int]:

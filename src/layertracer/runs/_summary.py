@@ -15,8 +15,8 @@ def summarize_record(record: TraceRecord) -> dict[str, Any]:
     """The answers of a trace as JSON values, over all prompts and over the solved ones.
 
     Returns:
-        "n_prompts", "n_requested", "solved_share" (in [0, 1], or None where no prompt has an answer),
-        and under "all" and "solved" (None where no prompt is left) "n_prompts", "task_particle",
+        "n_prompts", "n_requested", "solved_share" and "begins_share" (in [0, 1], or None where no prompt has an answer
+        or it is not known), and under "all" and "solved" (None where no prompt is left) "n_prompts", "task_particle",
         "vulnerable_layer", "robustness" and "by_mixer", or "error" where the numbers allow no answer.
     """
     solved = record.solved_only()
@@ -24,6 +24,7 @@ def summarize_record(record: TraceRecord) -> dict[str, Any]:
         "n_prompts": record.n_prompts,
         "n_requested": record.n_requested,
         "solved_share": record.solved_share,
+        "begins_share": record.begins_share,
         "all": _summarize_answers(record),
         "solved": _summarize_answers(solved),
     }

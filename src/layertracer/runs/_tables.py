@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,10 @@ PROMPT_FIELDS = (
     "solved",
     "prompt_text",
     "answer_text",
+    "begins",
+    "n_lead",
+    "other_answer_ids",
+    "other_answer_texts",
 )
 
 
@@ -104,6 +109,8 @@ def arrow_schema(table: Table) -> pa.Schema:
 def decode_table(table: Table, content: bytes, sizes: Mapping[str, int]) -> dict[str, Any]:
     """The columns of a table: arrays of the axes' shape where it has axes, lists of Python values otherwise.
 
+    Optional columns that it has not are left out.
+
     Args:
         table: The table's schema.
         content: The bytes of its file.
@@ -113,12 +120,14 @@ def decode_table(table: Table, content: bytes, sizes: Mapping[str, int]) -> dict
         ValueError: If the columns are not those of the schema, or the rows not those of the axes.
     """
     stored = pq.read_table(pa.BufferReader(content))
+    absent = {column.name for column in table.columns if column.optional} - set(stored.schema.names)
+    table = replace(table, columns=tuple(column for column in table.columns if column.name not in absent))
     if not stored.schema.equals(arrow_schema(table)):
         raise ValueError(f"it has the columns {', '.join(stored.schema.names)}, not those of the format")
     for axis, expected in zip(table.axes, index_columns(table, sizes), strict=True):
         if not np.array_equal(stored[axis].to_numpy(), expected):
             raise ValueError(f"its rows are not one per {table.rows} in their order")
-    as_lists = table in (PROMPTS, TOKENS)
+    as_lists = table.file in (PROMPTS.file, TOKENS.file)
     shape = [sizes[axis] for axis in table.axes]
     names = [column.name for column in table.columns if column.name not in table.axes]
     return {name: stored[name].to_pylist() if as_lists else _to_numpy(stored[name], shape) for name in names}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from layertracer.tasks._telling import Lead, find_lead
 from layertracer.tasks._tokenizer import Tokenizer, find_added_tokens, tokenize_texts
 
 
@@ -16,11 +17,30 @@ class Cut:
         prompt_ids: Tokens of the prompt, start tokens included; empty where nothing of the prompt is left.
         answer_ids: Tokens of the answer.
         is_merged: Whether a token spans both, so that the prompt was cut before it.
+        lead: Which of the answer's tokens say nothing of it yet.
+        answer_text: Text of the answer; None where it is an id, or there is none.
     """
 
     prompt_ids: tuple[int, ...]
     answer_ids: tuple[int, ...]
     is_merged: bool
+    lead: Lead = Lead()
+    answer_text: str | None = None
+
+    @property
+    def followed_id(self) -> int | None:
+        """The first token that says something of the answer; None where there is no answer."""
+        return self.answer_ids[self.lead.n_tokens] if self.answer_ids else None
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the answer goes on behind that token."""
+        return len(self.answer_ids) > self.lead.n_tokens + 1
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether a token of the prompt is followed instead of read."""
+        return self.is_merged and not self.lead.n_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +84,16 @@ def cut_texts(
     cuts = tuple(
         Cut(prompt_ids=ids, answer_ids=(), is_merged=False)
         if answer is None
-        else _cut(ids, next(together), start=start)
+        else with_lead(_cut(ids, next(together), start=start), answer, tokenizer)
         for ids, answer in zip(alone, answers, strict=True)
     )
     return Cuts(cuts=tuple(_without_bare_start(cut, start) for cut in cuts), start_ids=start)
+
+
+def with_lead(cut: Cut, answer: str, tokenizer: Tokenizer) -> Cut:
+    """The cut, with the tokens counted that say nothing of the answer yet."""
+    lead = find_lead(cut.answer_ids, answer, tokenizer, is_merged=cut.is_merged)
+    return replace(cut, lead=lead, answer_text=answer)
 
 
 def _cut(alone: tuple[int, ...], together: tuple[int, ...], *, start: tuple[int, ...]) -> Cut:
@@ -84,7 +110,7 @@ def _without_bare_start(cut: Cut, start: tuple[int, ...]) -> Cut:
     """The cut, its prompt empty where nothing but the start tokens is left of it."""
     if len(cut.prompt_ids) > len(start):
         return cut
-    return Cut(prompt_ids=(), answer_ids=cut.answer_ids, is_merged=cut.is_merged)
+    return replace(cut, prompt_ids=())
 
 
 def _strip_end(ids: tuple[int, ...], end: tuple[int, ...]) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from layertracer._errors import AnswerError, EmptyTaskError, PromptTooLongError, TaskError, UsageError
-from layertracer._types import Sample
+from layertracer._types import Sample, TargetTokens
 from layertracer.tasks._boundary import Cut
 
 _MAX_NAMED = 10
@@ -13,6 +13,12 @@ _MAX_NAMED = 10
 
 _MAX_SHOWN = 30
 """So many characters of a prompt are shown."""
+
+
+_ALIKE = (
+    "answers share their first token and differ behind it: following that token does not tell them apart. Follow all "
+    "tokens with target_tokens='all'."
+)
 
 
 def name_samples(samples: Sequence[Sample], indices: Sequence[int]) -> str:
@@ -46,7 +52,7 @@ def check_samples(samples: Sequence[Sample]) -> None:
     negative = [i for i, sample in enumerate(samples) if min(_ids(sample), default=0) < 0]
     if negative:
         raise TaskError(f"{name_samples(samples, negative)}: a token id is negative. Token ids begin at 0.")
-    unanswered = [i for i, sample in enumerate(samples) if sample.answer is not None and not sample.answer.strip()]
+    unanswered = [i for i, sample in enumerate(samples) if "" in sample.all_answers]
     if unanswered:
         raise AnswerError(
             f"{name_samples(samples, unanswered)}: the answer is empty. Give its text, or leave the answer out and "
@@ -70,8 +76,7 @@ def check_need_no_tokenizer(samples: Sequence[Sample]) -> None:
 
 def _ids(sample: Sample) -> tuple[int, ...]:
     """Every token id that a sample gives."""
-    answer = () if sample.answer_id is None else (sample.answer_id,)
-    return (*(sample.prompt_ids or ()), *(sample.decoder_ids or ()), *answer)
+    return (*(sample.prompt_ids or ()), *(sample.decoder_ids or ()), *sample.all_answer_ids)
 
 
 def check_answers(samples: Sequence[Sample], cuts: Sequence[Cut]) -> None:
@@ -122,23 +127,39 @@ def check_lengths(samples: Sequence[Sample], cuts: Sequence[Cut], *, max_length:
 
 
 def collect_warnings(
-    samples: Sequence[Sample], cuts: Sequence[Cut], *, chat: bool, unknown_id: int | None
+    samples: Sequence[Sample],
+    cuts: Sequence[Cut],
+    *,
+    chat: bool,
+    unknown_id: int | None,
+    followed: TargetTokens | None = "first",
 ) -> tuple[str, ...]:
     """One sentence for each thing that a user should know about the answers."""
     n = len(samples)
-    several = sum(len(cut.answer_ids) > 1 for cut in cuts)
-    merged = sum(cut.is_merged for cut in cuts)
+    several = sum(cut.is_long for cut in cuts) if followed == "first" else 0
+    merged = sum(cut.is_cut_short for cut in cuts)
     glued = 0 if chat else sum(_is_glued(sample) for sample in samples)
     unknown = 0 if unknown_id is None else sum(unknown_id in cut.answer_ids for cut in cuts)
     unread = 0 if unknown_id is None else sum(unknown_id in cut.prompt_ids for cut in cuts)
     sentences = (
         (several, "answers have more than one token: the first is followed, or all with target_tokens='all'."),
+        (_count_alike(cuts) if followed == "first" else 0, _ALIKE),
         (merged, "prompts end in a token that reaches into the answer: they were cut before it."),
         (glued, "answers begin right behind a letter of the prompt: begin them with a space if a new word is meant."),
         (unknown, "answers contain the tokenizer's unknown token: their probability means little."),
         (unread, "prompts contain the tokenizer's unknown token: the model does not see which word stands there."),
     )
     return tuple(f"{count} of {n} {text}" for count, text in sentences if count)
+
+
+def _count_alike(cuts: Sequence[Cut]) -> int:
+    """How many answers share their followed token though they differ behind it; 0 unless that is most of them."""
+    answers: dict[int, list[tuple[int, ...]]] = {}
+    for cut in cuts:
+        if cut.followed_id is not None:
+            answers.setdefault(cut.followed_id, []).append(cut.answer_ids[cut.lead.n_tokens :])
+    most = max(answers.values(), key=len, default=[])
+    return len(most) if len(set(most)) > 1 and 2 * len(most) > sum(map(len, answers.values())) else 0
 
 
 def _is_glued(sample: Sample) -> bool:

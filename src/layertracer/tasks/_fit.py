@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from layertracer._errors import EmptyTaskError
 from layertracer._types import Sample, TargetTokens
+from layertracer.tasks._chat import ChatFormat
 from layertracer.tasks._cuts import cut_samples
 from layertracer.tasks._make import make_task
 from layertracer.tasks._material import Material, Pair
@@ -27,7 +28,7 @@ def fit_task(
     task: Task,
     tokenizer: Tokenizer | None,
     *,
-    chat: bool = False,
+    chat: ChatFormat | None = None,
     has_encoder: bool = False,
     followed: TargetTokens | None = "first",
 ) -> Task:
@@ -45,7 +46,7 @@ def fit_task(
     Args:
         task: From `load_task`. A task put together by hand comes back as it is.
         tokenizer: The model's tokenizer; None where it has none.
-        chat: Whether finished prompts are put into the tokenizer's chat template.
+        chat: How finished prompts are put into the tokenizer's chat template; None where they are not.
         has_encoder: Whether the model's encoder reads the prompts.
         followed: Tokens of a finished prompt's answer that must be known: its first, all, or, with None, not any.
 
@@ -69,11 +70,11 @@ def fit_task(
         return _fit_pairs(task, recipe, tokenizer, unknown_id=unknown_id)
     if followed is None:
         return task
-    n_followed = 1 if followed == "first" else None
 
     def is_known(samples: Sequence[Sample]) -> list[bool]:
         cuts = cut_samples(samples, tokenizer, chat=chat, has_encoder=has_encoder).cuts
-        return [unknown_id not in cut.answer_ids[:n_followed] for cut in cuts]
+        ends = [cut.lead.n_tokens + 1 if followed == "first" else None for cut in cuts]
+        return [unknown_id not in cut.answer_ids[:end] for cut, end in zip(cuts, ends, strict=True)]
 
     return _fit_samples(task, recipe, is_known)
 

@@ -30,7 +30,12 @@ class Tokenizer(Protocol):
         """The tokens as the vocabulary spells them."""
 
     def apply_chat_template(
-        self, conversation: list[dict[str, str]], *, add_generation_prompt: bool = False, tokenize: bool = True
+        self,
+        conversation: list[dict[str, Any]],
+        *,
+        add_generation_prompt: bool = False,
+        tokenize: bool = True,
+        **template_arguments: Any,
     ) -> Any:
         """The conversation as the model expects it."""
 

@@ -20,6 +20,7 @@ from layertracer._types import Audit
 from layertracer.models import Network, is_out_of_memory, take_apart
 from layertracer.tracing._audit_plan import AuditPlan, Variant
 from layertracer.tracing._divergence import js_divergence
+from layertracer.tracing._measure import other_answers
 from layertracer.tracing._perturb import Perturber
 from layertracer.tracing._plain import perturbing, plain_readout
 from layertracer.tracing._probing import tolerance_of
@@ -231,28 +232,24 @@ class _Alone:
         """Log-probabilities of what is followed [1 + layer], the model's own distribution, and all lens rows."""
         read, ids = self.prompt.read, self._ids
         followed = self.audit.readings.target_ids[self.prompt.index]
-        targets = torch.tensor([followed], device=ids.device)
+        targets, others = torch.tensor([followed], device=ids.device), other_answers([self.prompt], ids.device)
         n_top = self.audit.readings.top_ids.shape[2]
         if self.audit.work.method == "plain":
-            own, lens = self._by_bypassing(targets, n_top)
+            logits = _own_logits(self.network, ids, read)
+            readouts = [plain_readout(self.network, ids, read=read, layer=layer) for layer in range(-1, self._n_layers)]
+            parts = [measure_lens(one, targets, n_top=n_top, others=others) for one in readouts]
+            lens = LensStatistics.stacked(parts, dim=2)
         else:
             logits, rows = _watched(self.network, ids, read)
-            own = log_probs_of(logits)
-            lens = self.audit.reduction.lens(rows, targets, n_top=n_top)
+            lens = self.audit.reduction.lens(rows, targets, n_top=n_top, others=others)
         log_prob = lens.log_prob[0].double().sum(dim=0).cpu().numpy()
         # After the last layer it is what the model itself says, not what its tail makes of a single token.
-        log_prob[-1] = float(own.gather(-1, targets[..., None]).double().sum())
-        return log_prob, own, lens
+        log_prob[-1] = float(measure_lens(logits, targets, n_top=1, others=others).log_prob.double().sum())
+        return log_prob, log_probs_of(logits), lens
 
-    def _by_bypassing(self, targets: Tensor, n_top: int) -> tuple[Tensor, LensStatistics]:
-        """The same where rows have no tail apart from the prompt: each layer read with the later ones bypassed."""
-        network, read = self.network, self.prompt.read
-        logits = _own_logits(network, self._ids, read)
-        parts = [
-            measure_lens(plain_readout(network, self._ids, read=read, layer=layer), targets, n_top=n_top)
-            for layer in range(-1, network.anatomy.n_layers - 1)
-        ]
-        return log_probs_of(logits), LensStatistics.stacked([*parts, measure_lens(logits, targets, n_top=n_top)], dim=2)
+    @property
+    def _n_layers(self) -> int:
+        return self.network.anatomy.n_layers
 
 
 def _own_logits(network: Network, ids: Tensor, read: Sequence[int]) -> Tensor:

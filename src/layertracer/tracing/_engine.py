@@ -22,6 +22,7 @@ from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._reckoner import make_reduction
 from layertracer.tracing._schedule import BucketWork, PrefixWork, Schedule
 from layertracer.tracing._site_values import SiteSums
+from layertracer.tracing._whole_answers import AnswerReader
 from layertracer.tracing._workload import Workload
 
 
@@ -40,6 +41,7 @@ class Engine:
         planner: Chooses how much goes into a pass.
         readings: Where the numbers go; what was finished before an error stays there.
         auditor: Measures some of them again.
+        answers: Reads whole answers.
         sums: Where what stands at the site in clean rows is summed; None where nobody asks.
         on_progress: Called after every batch.
         notes: What a user should know of how it went.
@@ -49,6 +51,7 @@ class Engine:
     planner: Planner
     readings: Readings
     auditor: Auditor
+    answers: AnswerReader
     sums: SiteSums | None = None
     on_progress: Callable[[Progress], None] | None = None
     notes: list[str] = field(default_factory=list)
@@ -142,4 +145,5 @@ class Engine:
         js_bits = torch.zeros(len(batch), self._work.n_draws, len(layers), device=measured.lens.log_prob.device)
         for (layer, draw), bits in js.items():
             js_bits[:, draw, layers.index(layer)] = bits
+        self.readings.answers |= self.answers.read(batch, measured.lens)
         self.readings.keep(batch, measured.lens, js_bits, layers=layers)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -44,7 +44,13 @@ class Readout:
 
 @without_gradients()
 def read_layers(
-    model: TracedModel, samples: Task | Sequence[Sample], *, lens: Literal["logit"] = "logit", chat: bool = False
+    model: TracedModel,
+    samples: Task | Sequence[Sample],
+    *,
+    lens: Literal["logit"] = "logit",
+    chat: bool = False,
+    system: str | None = None,
+    template_arguments: Mapping[str, Any] | None = None,
 ) -> Readout:
     """The next-token distribution of every layer: the model's own tail applied to what leaves it.
 
@@ -56,6 +62,8 @@ def read_layers(
         samples: Prompts; their answers are not needed.
         lens: "logit", the logit lens.
         chat: Whether prompts are put into the tokenizer's chat template.
+        system: Text of a system's turn before each of them, in the chat template.
+        template_arguments: What else the chat template is given, e.g. {"enable_thinking": False}.
 
     Returns:
         Log-probabilities in float32 on the CPU, in the order of the samples. They are kept whole: prompts
@@ -72,7 +80,7 @@ def read_layers(
     """
     if lens != "logit":
         raise UnknownNameError.among("lens", lens, ("logit",))
-    encoded = encode_for(model, samples, chat=chat, followed=None)
+    encoded = encode_for(model, samples, chat=chat, system=system, template_arguments=template_arguments, followed=None)
     prompts = prepare_prompts(encoded.samples, model.network, target="model", target_tokens="first")
     anatomy = model.anatomy
     result = torch.empty(len(prompts), 1 + anatomy.n_layers, anatomy.d_vocab)

@@ -20,8 +20,9 @@ class LensStatistics:
     """What is kept of a readout; every tensor begins with the same axes.
 
     Attributes:
-        log_prob: Log-probability of the target, nats.
-        rank: Rank of the target, 1 for the top token.
+        log_prob: Log-probability of the target, nats; of any of several, the logarithm of their sum.
+        rank: Rank of the target, 1 for the top token, the best of several; of equal logits that with the lower id is
+            first.
         entropy_bits: Entropy of the distribution.
         top_ids: The most probable tokens, […, k]; of equally probable ones that with the lower id.
         top_log_prob: Their log-probabilities.
@@ -46,9 +47,15 @@ class LensStatistics:
 
 
 def measure_lens(
-    logits: Float[Tensor, "*batch d_vocab"], targets: Int[Tensor, "*batch"], *, n_top: int
+    logits: Float[Tensor, "*batch d_vocab"],
+    targets: Int[Tensor, "*batch"],
+    *,
+    n_top: int,
+    others: Int[Tensor, "*batch other"] | None = None,
 ) -> LensStatistics:
     """Log-probability and rank of the targets, entropy, and the most probable tokens, in float32.
+
+    Laws: a target has rank 1 exactly where it is the first of the most probable tokens.
 
     A row with NaN or +∞ has NaN for its log-probabilities and entropy; its rank and tokens mean nothing.
 
@@ -56,16 +63,20 @@ def measure_lens(
         logits: Logits in any precision; log-probabilities are logits too.
         targets: A token for each row.
         n_top: How many of the most probable tokens; fewer where the vocabulary is smaller.
+        others: Further tokens of a row, each as good as its target and none twice; −1 where there is none.
     """
     shape, d_vocab, device = targets.shape, logits.shape[-1], logits.device
     own = logits.gather(-1, targets[..., None]).float()
+    best, first = own, targets[..., None]
+    if others is not None:
+        own, best, first = _gather_several(logits, targets, others)
     log_sum, entropy_bits = torch.empty((2, *shape), device=device)
     rank = torch.empty(shape, dtype=torch.long, device=device)
     parts = []
     for block in blocks(shape, d_vocab, device):
         row = logits[block].float()
         maxima = group_maxima(row)
-        log_sum[block], entropy_bits[block], rank[block] = _measure_block(row, own[block], maxima)
+        log_sum[block], entropy_bits[block], rank[block] = _measure_block(row, best[block], first[block], maxima)
         parts.append(maxima.flatten(0, -2) if maxima.ndim > 1 else maxima[None])
     maxima = torch.cat(parts).unflatten(0, shape) if shape else parts[0][0]
     top_ids, top = find_largest(logits, maxima, k=min(n_top, d_vocab))
@@ -79,8 +90,18 @@ def measure_lens(
     )
 
 
-def _measure_block(row: Tensor, own: Tensor, maxima: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of a block of rows: logarithm of the sum of exp(logit − largest), entropy in bits, rank of `own`."""
+def _gather_several(logits: Tensor, targets: Tensor, others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the tokens that count in each row, [row, 1]: log Σ exp(logit), the largest logit, and the first that has it."""
+    tokens = torch.cat([targets[..., None], others], dim=-1)
+    found = logits.gather(-1, tokens.clamp(min=0)).float().masked_fill(tokens < 0, -torch.inf)
+    best = found.amax(dim=-1, keepdim=True)
+    is_best = (found == best) & (tokens >= 0)
+    first = tokens.masked_fill(~is_best, logits.shape[-1]).amin(dim=-1, keepdim=True)
+    return found.logsumexp(dim=-1, keepdim=True), best, first
+
+
+def _measure_block(row: Tensor, own: Tensor, target: Tensor, maxima: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of a block of rows: logarithm of the sum of exp(logit − largest), entropy in bits, rank of `own` at `target`."""
     shifted = (row - maxima.amax(dim=-1, keepdim=True)).clamp_(min=LOWEST_LOG_PROB)
     weights = shifted.exp()
     weight = weights.sum(dim=-1)
@@ -88,5 +109,16 @@ def _measure_block(row: Tensor, own: Tensor, maxima: Tensor) -> tuple[Tensor, Te
     # Neither term is negative: nothing cancels.
     nats = log_sum - shifted.mul_(weights).sum(dim=-1) / weight
     # Ones and zeros as floats, since booleans are counted one at a time; exact for fewer than 2²⁴ of them.
-    rank = 1 + torch.gt(row, own, out=weights).sum(dim=-1)
-    return log_sum, nats / math.log(2), rank
+    rank = 1 + torch.gt(row, own, out=weights).sum(dim=-1).long()
+    return log_sum, nats / math.log(2), rank + _count_ties(torch.eq(row, own, out=weights), target)
+
+
+def _count_ties(is_equal: Tensor, target: Tensor) -> Tensor | int:
+    """How many of equal logits, marked by ones, have a lower id than the target.
+
+    They are common in bfloat16, and rank above it, as `find_largest` and `argmax` choose. On a CPU it costs less to see
+    first whether there are any; elsewhere that would wait for the device.
+    """
+    if is_equal.device.type == "cpu" and not bool((is_equal.sum(dim=-1) > 1).any()):
+        return 0
+    return is_equal.mul_(torch.arange(is_equal.shape[-1], device=is_equal.device) < target).sum(dim=-1).long()

@@ -46,13 +46,15 @@ def measure_rows(
     """
     js: dict[tuple[int, int], Tensor] = {}
     lens: LensStatistics | None = None
-    targets = _answers(batch, ids.device)  # put on the device before anything runs
+    # Put on the device before anything runs.
+    targets, others = _answers(batch, ids.device), other_answers(batch, ids.device)
     for rows in passes:
         clean = rows.rungs[-1]
         if lens is None:
             if targets is None:
-                targets = _own_top(clean, reduction)
-            lens = reduction.lens(torch.stack([rows.embedding, *rows.rungs], dim=2), targets, n_top=N_TOP)
+                targets = own_top(clean, reduction)
+            stream = torch.stack([rows.embedding, *rows.rungs], dim=2)
+            lens = reduction.lens(stream, targets, n_top=N_TOP, others=others)
         if rows.variants:
             bits = reduction.js_bits(clean.flatten(0, 1), rows.perturbed.flatten(1, 2))
             per_prompt = bits.unflatten(1, clean.shape[:2]).mean(dim=-1)
@@ -81,14 +83,14 @@ def measure_plain(
     read = batch[0].read
     logits = plain_logits(network, ids, read=read)
     own = log_probs_of(logits)
-    targets = _answers(batch, ids.device)
+    targets, others = _answers(batch, ids.device), other_answers(batch, ids.device)
     if targets is None:
-        targets = own.argmax(dim=-1)
+        targets = top_tokens(logits)
     rungs = [
-        measure_lens(plain_readout(network, ids, read=read, layer=layer), targets, n_top=N_TOP)
+        measure_lens(plain_readout(network, ids, read=read, layer=layer), targets, n_top=N_TOP, others=others)
         for layer in range(-1, network.anatomy.n_layers - 1)
     ]
-    lens = LensStatistics.stacked([*rungs, measure_lens(logits, targets, n_top=N_TOP)], dim=2)
+    lens = LensStatistics.stacked([*rungs, measure_lens(logits, targets, n_top=N_TOP, others=others)], dim=2)
     js: dict[tuple[int, int], Tensor] = {}
     for layer, draw in variants if perturber is not None else ():
         assert perturber is not None  # as above
@@ -104,7 +106,24 @@ def _answers(batch: Sequence[Prompt], device: torch.device) -> Tensor | None:
     return torch.tensor([prompt.target_ids for prompt in batch], device=device)
 
 
-def _own_top(clean: Tensor, reduction: Reduction) -> Tensor:
-    """The model's own top tokens [prompt, read]."""
+def other_answers(batch: Sequence[Prompt], device: torch.device) -> Tensor | None:
+    """Tokens that count as well as those followed [prompt, read, other], −1 where there is none; None without any."""
+    most = max(len(prompt.others) for prompt in batch)
+    if not most:
+        return None
+    several = torch.full((len(batch), len(batch[0].read), most), -1)
+    for row, prompt in enumerate(batch):
+        several[row, -1, : len(prompt.others)] = torch.tensor(prompt.others, dtype=torch.long)
+    return several.to(device)
+
+
+def own_top(clean: Tensor, reduction: Reduction) -> Tensor:
+    """The model's own top tokens [prompt, read], of rows [prompt, read, …, width] that leave its last layer."""
     any_target = torch.zeros(clean.shape[:2], dtype=torch.long, device=clean.device)
     return reduction.lens(clean.unsqueeze(2), any_target, n_top=1).top_ids[:, :, 0, 0]
+
+
+def top_tokens(logits: Tensor) -> Tensor:
+    """The top tokens [prompt, read] of logits [prompt, read, d_vocab]; of equal ones that with the lower id."""
+    any_target = torch.zeros(logits.shape[:-1], dtype=torch.long, device=logits.device)
+    return measure_lens(logits, any_target, n_top=1).top_ids[..., 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -178,7 +178,13 @@ def wrap_model(
 
 
 def encode_for(
-    model: TracedModel, samples: Task | Iterable[Sample], *, chat: bool, followed: TargetTokens | None = "first"
+    model: TracedModel,
+    samples: Task | Iterable[Sample],
+    *,
+    chat: bool,
+    system: str | None = None,
+    template_arguments: Mapping[str, Any] | None = None,
+    followed: TargetTokens | None = "first",
 ) -> EncodedTask:
     """A task, or samples, as token ids of the model's own tokenizer, see `encode_samples`."""
     network = model.network
@@ -186,6 +192,8 @@ def encode_for(
         samples,
         model.tokenizer,
         chat=chat,
+        system=system,
+        template_arguments=template_arguments,
         max_length=network.max_length,
         has_encoder=network.call.has_encoder,
         followed=followed,

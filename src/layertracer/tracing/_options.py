@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from layertracer._errors import SiteError, UsageError
-from layertracer._types import SITES, Mask, Noise, Perturbation, Skip, TargetKind, TargetTokens
+from layertracer._types import SITES, Mask, Noise, Perturbation, Sample, Skip, TargetKind, TargetTokens
 from layertracer.measures import OnsetCriterion, Rise
-from layertracer.tracing._model import TracedModel
+from layertracer.tasks import EncodedTask, Task
+from layertracer.tracing._model import TracedModel, encode_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,8 @@ class TraceOptions:
         share_prefix: Whether what prompts have in common is read once, where that is proved right; None where it is
             worth it.
         chat: Whether prompts are put into the tokenizer's chat template.
+        system: Text of a system's turn before them there.
+        template_arguments: What else the template is given, e.g. {"enable_thinking": False}.
         seed: Seed of the bootstrap.
         audit: Share of the trace's arithmetic in which some of its numbers are measured again; 0 for none.
         memory: Memory that the trace may take beyond the weights, e.g. "4GiB"; None for most of what is free.
@@ -35,6 +39,8 @@ class TraceOptions:
     target_tokens: TargetTokens = "first"
     share_prefix: bool | None = None
     chat: bool = False
+    system: str | None = None
+    template_arguments: Mapping[str, Any] | None = None
     seed: int = 0
     audit: float = 0.1
     memory: str | int | None = None
@@ -44,6 +50,18 @@ class TraceOptions:
     def followed(self) -> TargetTokens | None:
         """Tokens of the answers that are followed; None where the model's own are."""
         return self.target_tokens if self.target == "answer" else None
+
+
+def encode_task(model: TracedModel, samples: Task | Iterable[Sample], options: TraceOptions) -> EncodedTask:
+    """A task, or samples, as token ids of the model's own tokenizer, as the options ask for them."""
+    return encode_for(
+        model,
+        samples,
+        chat=options.chat,
+        system=options.system,
+        template_arguments=options.template_arguments,
+        followed=options.followed,
+    )
 
 
 def fills_from_runs(perturbation: Perturbation) -> bool:

@@ -15,8 +15,8 @@ from layertracer.tracing._cost_probe import form_of
 from layertracer.tracing._cost_sources import GuessedCosts, MeasuredCosts
 from layertracer.tracing._costs import Stretch
 from layertracer.tracing._memory import default_budget_bytes, enough_bytes, parse_memory
-from layertracer.tracing._model import TracedModel, encode_for
-from layertracer.tracing._options import TraceOptions, fills_from_runs, refuse_perturbation
+from layertracer.tracing._model import TracedModel
+from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, refuse_perturbation
 from layertracer.tracing._plan import TracePlan
 from layertracer.tracing._plan_summary import describe_schedule
 from layertracer.tracing._planner import Planner
@@ -74,7 +74,7 @@ def plan_trace(
     options = options or TraceOptions()
     refuse_perturbation(model, options.perturbation)
     task = load_task(task) if isinstance(task, str) else task
-    encoded = encode_for(model, task, chat=options.chat, followed=options.followed)
+    encoded = encode_task(model, task, options)
     prompts = prepare_prompts(
         encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
     )

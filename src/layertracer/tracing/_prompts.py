@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from layertracer._errors import AnswerError, EmptyTaskError, PromptTooLongError, UsageError
 from layertracer._types import EncodedSample, TargetKind, TargetTokens
 from layertracer.models import Network
+from layertracer.tracing._followed import Continuation, find_followed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,10 +20,13 @@ class Prompt:
 
     Attributes:
         index: Position in the task.
-        ids: Token ids that are fed: the prompt and, with several target tokens, all of them but the last.
+        ids: Token ids that are fed: the prompt with the tokens of the answer that say nothing of it and, with several
+            target tokens, all of them but the last.
         read: Positions whose next-token distribution is read.
         target_ids: Tokens that are followed, one for each position; () for the model's own top token.
         source_ids: Token ids that the encoder reads; None in a model without one.
+        others: Further tokens at the last position, each as good as the last of `target_ids`.
+        more: The same prompt with other continuations that are followed, whose probabilities are added.
     """
 
     index: int
@@ -30,6 +34,8 @@ class Prompt:
     read: tuple[int, ...]
     target_ids: tuple[int, ...]
     source_ids: tuple[int, ...] | None = None
+    others: tuple[int, ...] = ()
+    more: tuple[Prompt, ...] = ()
 
 
 def prepare_prompts(
@@ -73,15 +79,31 @@ def _lay_out(
             f"Sample {index} has no answer to follow. Give it an answer, or follow the model's own top token with "
             "target='model'."
         )
-    followed = () if target == "model" else sample.answer_ids[: 1 if target_tokens == "first" else None]
-    source_ids, prompt_ids = _split(index, sample, network)
-    ids = prompt_ids + followed[:-1]
-    first = len(prompt_ids) - 1
-    read = tuple(range(first, len(ids)))
-    return Prompt(index=index, ids=ids, read=read, target_ids=followed, source_ids=source_ids)
+    source_ids, prompt_ids = split_source(index, sample, network)
+    if target == "model":
+        return _continue(index, prompt_ids, Continuation(target_ids=()), source_ids)
+    followed = find_followed(sample, target_tokens)
+    prompt_ids += followed.lead_ids
+    more = tuple(_continue(index, prompt_ids, one, source_ids) for one in followed.more)
+    return replace(_continue(index, prompt_ids, followed.first, source_ids), more=more)
 
 
-def _split(index: int, sample: EncodedSample, network: Network) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
+def _continue(
+    index: int, prompt_ids: tuple[int, ...], followed: Continuation, source_ids: tuple[int, ...] | None
+) -> Prompt:
+    """A prompt and what is followed behind it."""
+    ids = prompt_ids + followed.target_ids[:-1]
+    return Prompt(
+        index=index,
+        ids=ids,
+        read=tuple(range(len(prompt_ids) - 1, len(ids))),
+        target_ids=followed.target_ids,
+        source_ids=source_ids,
+        others=followed.others,
+    )
+
+
+def split_source(index: int, sample: EncodedSample, network: Network) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
     """What the encoder reads, None without one, and what the layers that are traced read."""
     if not network.call.has_encoder:
         if sample.decoder_ids is not None:
@@ -90,7 +112,7 @@ def _split(index: int, sample: EncodedSample, network: Network) -> tuple[tuple[i
                 "encoder. Put all tokens into the prompt."
             )
         return None, sample.prompt_ids
-    decoder_ids = sample.decoder_ids or network.decoder_start_ids
+    decoder_ids = sample.decoder_ids or network.decoder_start.ids
     if not decoder_ids:
         raise UsageError(
             f"Sample {index} has no decoder_ids, and {network.name!r} names no token that its decoder starts with. "
@@ -99,15 +121,29 @@ def _split(index: int, sample: EncodedSample, network: Network) -> tuple[tuple[i
     return sample.prompt_ids, decoder_ids
 
 
+def warn_of_decoder_start(samples: Sequence[EncodedSample], network: Network) -> tuple[str, ...]:
+    """What a user should know of what decoders begin with where no sample says it."""
+    n_without = sum(sample.decoder_ids is None for sample in samples)
+    if not network.call.has_encoder or not n_without or not network.decoder_start.lacks_language:
+        return ()
+    start = network.decoder_start.ids
+    return (
+        f"{n_without} of {len(samples)} prompts are read behind the decoder's start token alone, though "
+        f"{network.name!r} has languages and names none that it writes in: what it says there may mean nothing. Set "
+        f"model.tokenizer.tgt_lang, or give decoder_ids=({start[0] if start else 'start'}, language).",
+    )
+
+
 def _check_ids(prompts: Sequence[Prompt], network: Network) -> None:
     """Refuse prompts that the model cannot read, all of them at once."""
+    prompts = [one for prompt in prompts for one in (prompt, *prompt.more)]
     longest = network.max_length
     lengths = [max(len(prompt.ids), len(prompt.source_ids or ())) for prompt in prompts]
     if longest is not None and any(length > longest for length in lengths):
-        offending = [prompt.index for prompt, length in zip(prompts, lengths, strict=True) if length > longest]
+        offending = sorted({prompt.index for prompt, length in zip(prompts, lengths, strict=True) if length > longest})
         worst = max(lengths)
         raise PromptTooLongError(
-            f"{len(offending)} of {len(prompts)} prompts are longer than the context of {network.name!r}: up to "
+            f"{len(offending)} of {len({prompt.index for prompt in prompts})} prompts are longer than the context of {network.name!r}: up to "
             f"{worst} tokens, at most {longest} fit (samples {_short_list(offending)}). Use fewer demonstrations "
             "or shorter prompts."
         )
@@ -116,7 +152,7 @@ def _check_ids(prompts: Sequence[Prompt], network: Network) -> None:
     for prompt in prompts:
         outside = [token for token in prompt.source_ids or () if not 0 <= token < n_source_tokens]
         outside += [token for token in prompt.ids if not 0 <= token < n_tokens]
-        outside += [token for token in prompt.target_ids if not 0 <= token < d_vocab]
+        outside += [token for token in (*prompt.target_ids, *prompt.others) if not 0 <= token < d_vocab]
         if outside:
             raise UsageError(
                 f"Sample {prompt.index} has token id {outside[0]}, but {network.name!r} reads ids from 0 to "

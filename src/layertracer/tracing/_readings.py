@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from layertracer._errors import NonFiniteError
 from layertracer.tracing._on_devices import to_host
 from layertracer.tracing._prompts import Prompt
 from layertracer.tracing._reduce import LensStatistics
+from layertracer.tracing._whole_answers import AnswersRead
 
 
 class Progress(NamedTuple):
@@ -44,6 +45,7 @@ class Readings:
         target_ids: Tokens that were followed, one tuple a prompt.
         top1_ids: The model's own top token at each position that was read.
         finished: Whether a prompt's numbers are there.
+        answers: What the model makes of whole answers, by the prompts' indices.
     """
 
     log_prob: NDArray[np.float32]
@@ -55,6 +57,7 @@ class Readings:
     target_ids: list[tuple[int, ...]]
     top1_ids: list[tuple[int, ...]]
     finished: NDArray[np.bool_]
+    answers: dict[int, AnswersRead] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, *, n_prompts: int, n_layers: int, n_draws: int, n_top: int) -> Readings:
@@ -103,10 +106,19 @@ class Readings:
             self.target_ids[prompt.index] = prompt.target_ids or tuple(top)
             self.finished[prompt.index] = True
 
+    def of_all_continuations(self) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Log-probability and rank of the target, where several continuations are followed of any of them."""
+        log_prob, rank = self.log_prob.copy(), self.rank.copy()
+        for index, read in self.answers.items():
+            if read.log_prob is not None and read.rank is not None:
+                log_prob[index] = np.logaddexp(log_prob[index], read.log_prob)
+                rank[index] = np.minimum(rank[index], read.rank)
+        return log_prob, rank
+
 
 def lens_on_host(lens: LensStatistics, js: Tensor) -> tuple[LensStatistics, Tensor]:
     """A batch's numbers on the CPU, fetched together."""
-    names = [field.name for field in fields(LensStatistics)]
+    names = [one.name for one in fields(LensStatistics)]
     *statistics, js = to_host([*(getattr(lens, name) for name in names), js])
     return LensStatistics(**dict(zip(names, statistics, strict=True))), js
 

@@ -18,6 +18,7 @@ from layertracer.runs import ModelRecord, PromptRecord, TraceRecord, TraceSpec, 
 from layertracer.tracing._model import TracedModel
 from layertracer.tracing._plan import TracePlan
 from layertracer.tracing._readings import Readings
+from layertracer.tracing._whole_answers import AnswersRead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +50,16 @@ def build_record(
     done = np.flatnonzero(readings.finished)
     dimension, ratio = _dominant_dimensions(site_rms, parts.model.anatomy.n_layers)
     prompts = tuple(_prompt_record(parts.samples[index], readings, index) for index in done.tolist())
+    log_prob, rank = readings.of_all_continuations()
     return TraceRecord(
         spec=parts.spec,
         model=describe_model(parts.model),
         self_check=parts.model.check_so_far(),
         provenance=collect_provenance(command=parts.command, started_at=parts.started_at),
         prompts=prompts,
-        target_log_prob=readings.log_prob[done, 1:],
-        embedding_log_prob=readings.log_prob[done, 0],
-        target_rank=readings.rank[done],
+        target_log_prob=log_prob[done, 1:],
+        embedding_log_prob=log_prob[done, 0],
+        target_rank=rank[done],
         entropy_bits=readings.entropy_bits[done],
         js_bits=readings.js_bits[done],
         top_ids=readings.top_ids[done],
@@ -95,16 +97,20 @@ def describe_model(model: TracedModel) -> ModelRecord:
 
 def _prompt_record(sample: EncodedSample, readings: Readings, index: int) -> PromptRecord:
     top, target = readings.top1_ids[index], readings.target_ids[index]
-    answer = sample.answer_ids[: len(top)]
+    answers = readings.answers.get(index, AnswersRead())
     return PromptRecord(
         prompt_ids=sample.prompt_ids,
         answer_ids=sample.answer_ids,
         target_ids=target,
         top_id=top[0],
         top_prob=float(readings.top_prob[index, -1, 0]),
-        solved=top == answer if answer else None,
+        solved=answers.solved,
         prompt_text=sample.prompt_text,
         answer_text=sample.answer_text,
+        begins=answers.begins,
+        n_lead=sample.n_lead,
+        other_answer_ids=tuple(other.ids for other in sample.others),
+        other_answer_texts=tuple(other.text for other in sample.others if other.text is not None),
     )
 
 

@@ -66,13 +66,19 @@ class Reduction:
         block = logits if device.type != "cpu" else min(logits, max(4 * block_size(device), 4 * self._d_vocab))
         return _TENSORS_OF_CHUNK_SIZE * logits + _TENSORS_OF_BLOCK_SIZE * block
 
-    def lens(self, rows: Tensor, targets: Tensor, *, n_top: int) -> LensStatistics:
-        """Statistics of rows [prompt, read, rung, …, width] for targets [prompt, read]."""
+    def lens(self, rows: Tensor, targets: Tensor, *, n_top: int, others: Tensor | None = None) -> LensStatistics:
+        """Statistics of rows [prompt, read, rung, …, width] for targets [prompt, read].
+
+        With `others` [prompt, read, other] those tokens count too; −1 where there is none.
+        """
         shape = rows.shape[: targets.ndim + 1]
         flat = rows.flatten(0, len(shape) - 1)
         wanted = targets.reshape(*targets.shape, *[1] * (len(shape) - targets.ndim)).expand(shape).flatten()
+        more = None if others is None else others.unsqueeze(-2).expand(*shape, -1).flatten(0, -2)
         parts = [
-            measure_lens(self._tail(flat[chunk]), wanted[chunk], n_top=n_top)
+            measure_lens(
+                self._tail(flat[chunk]), wanted[chunk], n_top=n_top, others=None if more is None else more[chunk]
+            )
             for chunk in _chunks(len(flat), self.rows_per_chunk(rows.device))
         ]
         return LensStatistics.joined(parts, shape)

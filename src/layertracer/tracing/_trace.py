@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from torch import Tensor
 
 from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError, SelfCheckError
-from layertracer._types import Audit, Method, Sample, Status
+from layertracer._types import Audit, EncodedSample, Method, Sample, Status
 from layertracer.models import keeping_loaded, without_gradients
 from layertracer.runs import TraceRecord, TraceSpec
 from layertracer.tasks import EncodedTask, Task, load_task
@@ -18,17 +19,19 @@ from layertracer.tracing._audit import Auditor, Disagreement
 from layertracer.tracing._climber import Climber
 from layertracer.tracing._engine import Engine
 from layertracer.tracing._measure import N_TOP
-from layertracer.tracing._model import TracedModel, encode_for
-from layertracer.tracing._options import TraceOptions, fills_from_runs, refuse_perturbation
+from layertracer.tracing._model import TracedModel
+from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, refuse_perturbation
 from layertracer.tracing._perturb import Fills, Perturber, make_perturber
 from layertracer.tracing._plan import TracePlan
 from layertracer.tracing._plan_trace import PlannedTrace, audit_plan, plan_prompts
-from layertracer.tracing._prompts import Prompt, prepare_prompts
+from layertracer.tracing._planner import Planner
+from layertracer.tracing._prompts import Prompt, prepare_prompts, warn_of_decoder_start
 from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._reckoner import make_reduction
 from layertracer.tracing._record import RecordParts, build_record
 from layertracer.tracing._site_values import SiteSums, collect_site_values
 from layertracer.tracing._ways import Way, ways_from
+from layertracer.tracing._whole_answers import AnswerReader
 
 
 class TraceInterrupted(KeyboardInterrupt):
@@ -75,7 +78,7 @@ def trace_model(
     started_at, began = datetime.now(UTC), time.perf_counter()
     refuse_perturbation(model, options.perturbation)
     task = load_task(task) if isinstance(task, str) else task
-    encoded = encode_for(model, task, chat=options.chat, followed=options.followed)
+    encoded = encode_task(model, task, options)
     prompts = prepare_prompts(
         encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
     )
@@ -84,12 +87,14 @@ def trace_model(
         samples=encoded.samples,
         perturbation=options.perturbation,
         spec=_specify(encoded, options),
-        warnings=encoded.warnings,
+        warnings=(*encoded.warnings, *warn_of_decoder_start(encoded.samples, model.network)),
         command=options.command,
         started_at=started_at,
         method=model.self_check.method,
     )
-    run = _Run(model=model, prompts=prompts, options=options, on_progress=on_progress, on_plan=on_plan)
+    run = _Run(
+        model=model, samples=encoded.samples, prompts=prompts, options=options, on_progress=on_progress, on_plan=on_plan
+    )
 
     def record(status: Status, error: BaseException | None = None) -> TraceRecord:
         elapsed_s = time.perf_counter() - began
@@ -123,12 +128,13 @@ class _Run:
         self,
         *,
         model: TracedModel,
+        samples: Sequence[EncodedSample],
         prompts: Sequence[Prompt],
         options: TraceOptions,
         on_progress: Callable[[Progress], None] | None,
         on_plan: Callable[[TracePlan], None] | None,
     ) -> None:
-        self._model, self._prompts, self._options = model, prompts, options
+        self._model, self._samples, self._prompts, self._options = model, samples, prompts, options
         self._on_progress, self._on_plan = on_progress, on_plan
         self._sums: SiteSums | None = None
         self._auditor: Auditor | None = None
@@ -234,6 +240,7 @@ class _Run:
             planner=way.planner,
             readings=self.readings,
             auditor=self._auditor,
+            answers=self._make_answer_reader(way.planner),
             sums=sums,
             on_progress=self._on_progress,
             notes=self._way_notes,
@@ -262,6 +269,16 @@ class _Run:
                 raise
             return None, None  # the prompts that do fit are still traced
 
+    def _make_answer_reader(self, planner: Planner) -> AnswerReader:
+        return AnswerReader(
+            network=self._model.network,
+            axes=self._model.axes,
+            samples=self._samples,
+            method=planner.work.method,
+            row_by_row=planner.row_by_row,
+            budget_bytes=planner.budget_bytes,
+        )
+
     def _make_perturber(self, fills: Fills | None = None) -> Perturber:
         anatomy = self._model.anatomy
         return make_perturber(
@@ -285,7 +302,10 @@ def _follow_up(why: Sequence[str], way: Way) -> list[str]:
 
 
 def _specify(encoded: EncodedTask, options: TraceOptions) -> TraceSpec:
-    asked = {"chat": encoded.chat, "start_token": encoded.start_token, "n_samples": len(encoded.samples)}
+    asked: dict[str, Any] = {"chat": encoded.chat, "start_token": encoded.start_token}
+    if encoded.chat:
+        asked |= {"system": options.system, "template_arguments": dict(options.template_arguments or {})}
+    asked |= {"n_samples": len(encoded.samples), "n_read_ahead": encoded.n_read_ahead}
     return TraceSpec(
         task={**encoded.spec, **asked},
         perturbation=options.perturbation.to_dict(),

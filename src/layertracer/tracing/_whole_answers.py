@@ -1,0 +1,200 @@
+"""What a model makes of whole answers: whether it gives them, and how likely those are that need rows of their own.
+
+The ladder follows one continuation of a prompt. Whether an answer goes on as the model would is seen in one more
+forward of the clean prompt with the answer behind it, run only where the tokens that are followed leave that open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from layertracer._errors import OutOfMemoryError
+from layertracer._types import EncodedAnswer, EncodedSample, Method
+from layertracer.models import Network
+from layertracer.tracing._argument_axes import ArgumentAxes
+from layertracer.tracing._batches import run_batches
+from layertracer.tracing._followed import Ids
+from layertracer.tracing._ladder import climb
+from layertracer.tracing._measure import measure_plain, measure_rows, own_top, top_tokens
+from layertracer.tracing._memory import PassPlan, fast_bytes, plan_pass, row_bytes
+from layertracer.tracing._plain import plain_logits
+from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts, split_source
+from layertracer.tracing._reckoner import make_reduction
+from layertracer.tracing._reduce import LensStatistics
+
+Tops = dict[Ids, int]
+"""The model's own top token behind some tokens."""
+
+
+class AnswersRead(NamedTuple):
+    """What a model makes of a prompt's answers.
+
+    Attributes:
+        begins: Whether its top token is the first followed one of an answer; None where there is no answer.
+        solved: Whether it gives the whole of an answer, each token the top one; None where there is no answer, or the
+            answer does not fit.
+        log_prob: Log-probability, [1 + layer], of continuations beside the first; None without any.
+        rank: Their best rank, [layer].
+    """
+
+    begins: bool | None = None
+    solved: bool | None = None
+    log_prob: NDArray[np.float32] | None = None
+    rank: NDArray[np.int32] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerReader:
+    """Answers read behind clean prompts.
+
+    Attributes:
+        network: The model.
+        axes: Batch axes of its layers' arguments.
+        samples: All samples of the trace.
+        method: How it is traced.
+        row_by_row: Whether prompts must run one at a time.
+        budget_bytes: Memory that a pass may take beyond the weights.
+    """
+
+    network: Network
+    axes: ArgumentAxes
+    samples: Sequence[EncodedSample]
+    method: Method
+    row_by_row: bool
+    budget_bytes: int
+
+    def read(self, batch: Sequence[Prompt], lens: LensStatistics) -> dict[int, AnswersRead]:
+        """What the model makes of the answers of a batch, by the prompts' indices.
+
+        Args:
+            batch: Prompts that were read.
+            lens: What was read behind them, [prompt, read, 1 + layer].
+        """
+        tops = dict(zip((prompt.index for prompt in batch), _tops_of(batch, lens), strict=True))
+        more = self._read_more([one for prompt in batch for one in prompt.more], tops)
+        rows = [row for prompt in batch for row in self._open_rows(prompt, tops[prompt.index])]
+        self._read_tops(rows, tops)
+        read = {}
+        for prompt in batch:
+            sample = self.samples[prompt.index]
+            begins, solved = _judge(self._prompt_ids(prompt.index), sample.answers, tops[prompt.index])
+            read[prompt.index] = AnswersRead(begins, solved, *more.get(prompt.index, (None, None)))
+        return read
+
+    def _prompt_ids(self, index: int) -> Ids:
+        """What the layers that are traced read before an answer."""
+        return split_source(index, self.samples[index], self.network)[1]
+
+    def _open_rows(self, prompt: Prompt, tops: Tops) -> Iterator[Prompt]:
+        """The prompt with each of its answers that is still to be read behind it."""
+        before, sample = self._prompt_ids(prompt.index), self.samples[prompt.index]
+        begins, solved = _judge(before, sample.answers, tops)
+        if begins is not None and solved is not None:
+            return
+        longest = self.network.max_length
+        for answer in sample.answers:
+            ids = before + answer.ids[:-1]
+            is_open = None in _judge(before, [answer], tops)
+            if is_open and (longest is None or len(ids) <= longest):
+                read = tuple(range(len(before) + answer.n_blank - 1, len(ids)))
+                yield Prompt(index=prompt.index, ids=ids, read=read, target_ids=(), source_ids=prompt.source_ids)
+
+    def _read_tops(self, rows: Sequence[Prompt], tops: Mapping[int, Tops]) -> None:
+        """Take in the top tokens of further rows; nothing where memory does not allow it."""
+        for bucket in bucket_prompts(rows):
+            try:
+                for batch, found in run_batches(
+                    self.network, bucket, self._plan(bucket), lambda rows, _: self._top(rows)
+                ):
+                    for row, own in zip(batch, found.tolist(), strict=True):
+                        tops[row.index].update(_by_context(row, own))
+            except OutOfMemoryError:
+                continue  # what was traced stays; of these answers it is not known whether they are given
+
+    def _read_more(
+        self, rows: Sequence[Prompt], tops: Mapping[int, Tops]
+    ) -> dict[int, tuple[NDArray[np.float32], NDArray[np.int32]]]:
+        """Log-probability and rank of continuations beside the first, by the prompts' indices."""
+        found: dict[int, tuple[NDArray[np.float32], NDArray[np.int32]]] = {}
+        for bucket in bucket_prompts(rows):
+            plan = self._plan(bucket)
+            for batch, lens in run_batches(self.network, bucket, plan, lambda rows, _: self._lens(rows)):
+                log_prob = lens.log_prob.sum(dim=1).cpu().numpy()
+                rank = lens.rank[:, :, 1:].amax(dim=1).cpu().numpy().astype(np.int32)
+                for row, own, *numbers in zip(batch, _tops_of(batch, lens), log_prob, rank, strict=True):
+                    tops[row.index].update(own)
+                    found[row.index] = _joined(found.get(row.index), (numbers[0], numbers[1]))
+        return found
+
+    def _plan(self, bucket: Sequence[Prompt]) -> PassPlan:
+        return plan_pass(
+            row_bytes(self.network, len(bucket[0].ids)),
+            n_variants=0,
+            n_prompts=1 if self.row_by_row else len(bucket),
+            budget_bytes=fast_bytes(self.network, self.budget_bytes),
+        )
+
+    def _lens(self, rows: Sequence[Prompt]) -> LensStatistics:
+        """Lens statistics [row, read, 1 + layer] of what is followed in some rows."""
+        network, ids = bind_batch(self.network, rows)
+        if self.method == "plain":
+            return measure_plain(network, ids, rows, perturber=None, variants=()).lens
+        climbed = climb(network, ids, read=rows[0].read, perturber=None, variants={}, axes=self.axes)
+        return measure_rows([climbed], rows, ids, reduction=make_reduction(network, self.budget_bytes)).lens
+
+    def _top(self, rows: Sequence[Prompt]) -> Tensor:
+        """The model's own top tokens [row, read]."""
+        network, ids = bind_batch(self.network, rows)
+        if self.method == "plain":
+            return top_tokens(plain_logits(network, ids, read=rows[0].read))
+        climbed = climb(network, ids, read=rows[0].read, perturber=None, variants={}, axes=self.axes)
+        return own_top(climbed.rungs[-1], make_reduction(network, self.budget_bytes))
+
+
+def _tops_of(batch: Sequence[Prompt], lens: LensStatistics) -> list[Tops]:
+    """The model's own top tokens at the positions that were read, for each prompt."""
+    every = lens.top_ids[:, :, -1, 0].tolist()
+    return [dict(_by_context(prompt, own)) for prompt, own in zip(batch, every, strict=True)]
+
+
+def _by_context(prompt: Prompt, tops: Sequence[int]) -> Iterator[tuple[Ids, int]]:
+    for position, top in zip(prompt.read, tops, strict=True):
+        yield prompt.ids[: position + 1], top
+
+
+def _judge(before: Ids, answers: Sequence[EncodedAnswer], tops: Tops) -> tuple[bool | None, bool | None]:
+    """Whether the model begins with one of some answers, and whether it gives all of one; None where that is open."""
+    begins = [_agrees(before, answer, tops, range(answer.n_lead, answer.n_lead + 1)) for answer in answers]
+    # White space before an answer is no part of what must be given; pieces of a character are.
+    solved = [_agrees(before, answer, tops, range(answer.n_blank, len(answer.ids))) for answer in answers]
+    return _any(begins), _any(solved)
+
+
+def _agrees(before: Ids, answer: EncodedAnswer, tops: Tops, places: range) -> bool | None:
+    """Whether the model's own top tokens are an answer's at some places; None where one is not known and none is not."""
+    found = [tops.get(before + answer.ids[:place]) for place in places]
+    if any(top is not None and top != answer.ids[place] for place, top in zip(places, found, strict=True)):
+        return False
+    return None if None in found else True
+
+
+def _any(found: Sequence[bool | None]) -> bool | None:
+    """Whether one of some is true; None where there is none, or none is and some are not known."""
+    if True in found:
+        return True
+    return None if None in found or not found else False
+
+
+def _joined(
+    one: tuple[NDArray[np.float32], NDArray[np.int32]] | None, other: tuple[NDArray[np.float32], NDArray[np.int32]]
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Log-probability and rank of either of two continuations."""
+    if one is None:
+        return other
+    return np.logaddexp(one[0], other[0]), np.minimum(one[1], other[1])
