@@ -16,6 +16,7 @@ from torch import nn
 
 import layertracer as lt
 from layertracer.tracing import TraceOptions
+from layertracer.tracing._audit import Auditor
 from layertracer.tracing._climber import Climber
 from layertracer.tracing._costs import fit_lines
 from layertracer.tracing._engine import Engine
@@ -23,10 +24,11 @@ from layertracer.tracing._meter import Meter, Reading
 from layertracer.tracing._model import encode_for
 from layertracer.tracing._perturb import make_perturber
 from layertracer.tracing._plan import TracePlan
-from layertracer.tracing._plan_trace import plan_prompts
+from layertracer.tracing._plan_trace import audit_plan, plan_prompts
 from layertracer.tracing._prompts import prepare_prompts
 from layertracer.tracing._readings import Readings
 from layertracer.tracing._site_values import SiteSums
+from layertracer.tracing._whole_answers import AnswerReader
 
 from tests.architectures.families import build_tiny
 from tests.hybrids import Hybrid
@@ -71,9 +73,8 @@ def metered(
 ) -> tuple[TracePlan, Reading]:
     """What was planned for a trace, and what a meter shows after its passes."""
     options = TraceOptions(perturbation=mask, memory=memory)
-    laid_out = prepare_prompts(
-        encode_for(model, prompts, chat=False).samples, model.network, target="answer", target_tokens="first"
-    )
+    encoded = encode_for(model, prompts, chat=False).samples
+    laid_out = prepare_prompts(encoded, model.network, target="answer", target_tokens="first")
     planned = plan_prompts(model, laid_out, options, measures=True)
     work, anatomy = planned.planner.work, model.anatomy
     climber = Climber(
@@ -88,7 +89,28 @@ def metered(
     readings = Readings.empty(n_prompts=len(laid_out), n_layers=anatomy.n_layers, n_draws=mask.n_draws, n_top=5)
     sums = SiteSums(anatomy.n_layers, anatomy.d_model)
     with Meter() as meter:
-        Engine(climber=climber, planner=planned.planner, readings=readings, sums=sums).run(planned.schedule)
+        Engine(
+            climber=climber,
+            planner=planned.planner,
+            readings=readings,
+            auditor=Auditor(
+                network=model.network,
+                work=work,
+                readings=readings,
+                reduction=planned.planner.reckoner.reduction,
+                perturber_at=climber.at,
+                plan=audit_plan(planned.schedule, work, options),
+            ),
+            answers=AnswerReader(
+                network=model.network,
+                axes=model.axes,
+                samples=encoded,
+                method=work.method,
+                row_by_row=planned.planner.row_by_row,
+                budget_bytes=planned.planner.budget_bytes,
+            ),
+            sums=sums,
+        ).run(planned.schedule)
     assert readings.finished.all()
     return planned.plan, meter.reading()
 

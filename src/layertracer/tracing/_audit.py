@@ -38,6 +38,10 @@ _RELATIVE_NATS = 1e-5
 _N_JITTERS, _JITTERS_ALLOWED = 4, 16
 """How many times a prompt's embeddings are rounded otherwise, and how many times the largest change counts as rounding:
 a model rounds at hundreds of places, and this does so at one."""
+_MOST_ROUNDING = 20
+"""How many times the usual tolerance rounding explains at most, whatever the model's numbers do."""
+_MOST_READOUT = 3
+"""Likewise for a readout out of the whole prompt, whose tail works on more rows."""
 _LIKELY = 1e-6
 
 PerturberAt = Callable[[Network, Tensor, Sequence[int]], Perturber | None]
@@ -133,13 +137,14 @@ class Auditor:
         self._nats.append(float(gaps.max()))
         allowed = tolerance_of(self.network, "nats") + _RELATIVE_NATS * np.abs(alone.stored)
         wrong = np.flatnonzero(~(gaps <= len(alone.prompt.read) * allowed))
-        if not len(wrong) or self._is_rounding(alone.lens_moves, gaps):
+        self._compare_readout(alone)
+        if not len(wrong) or self._is_rounding(alone.lens_moves, gaps, most=_MOST_ROUNDING * allowed):
             return
         row = int(wrong[-1])
         where = "from the embeddings" if row == 0 else f"after layer {row - 1}"
         raise Disagreement(
-            f"sample {alone.prompt.index} read {where} has a log-probability of {alone.stored[row]:.4g} nats where it "
-            f"has {alone.plain[row]:.4g} alone"
+            f"sample {alone.prompt.index} read {where} had a log-probability of {alone.stored[row]:.4g} nats beside "
+            f"others and {alone.plain[row]:.4g} when it was measured again alone"
         )
 
     def _compare_perturbed(self, alone: _Alone, variant: Variant) -> None:
@@ -151,15 +156,34 @@ class Auditor:
         self._n_cells += 1
         self._bits.append(gap)
         tolerance = max(_BITS_TOLERANCE, tolerance_of(self.network, "bits", roundings=_ROUNDINGS))
-        if gap <= tolerance or self._is_rounding(lambda: alone.js_moves(variant), np.array([gap])):
+        most = np.array([_MOST_ROUNDING * tolerance])
+        if gap <= tolerance or self._is_rounding(lambda: alone.js_moves(variant), np.array([gap]), most=most):
             return
         raise Disagreement(
-            f"sample {alone.prompt.index} perturbed at layer {layer} by draw {draw} has a JS divergence of "
-            f"{stored:.4g} bits where it has {plain:.4g} alone"
+            f"sample {alone.prompt.index} perturbed at layer {layer} by draw {draw} had a JS divergence of "
+            f"{stored:.4g} bits beside others and {plain:.4g} when it was measured again alone"
         )
 
-    def _is_rounding(self, moves: Callable[[], Iterator[Any]], gaps: Any) -> bool:
+    def _compare_readout(self, alone: _Alone) -> None:
+        """One lens row against the model with all later layers bypassed, where that was chosen."""
+        layer = self.plan.readouts.get(alone.prompt.index)
+        if layer is None or self.work.method == "plain":
+            return
+        read, stored = alone.by_bypassing(layer), float(alone.stored[1 + layer])
+        self._n_forwards += 1
+        self._n_cells += 1
+        self._nats.append(abs(read - stored))
+        allowed = tolerance_of(self.network, "nats") + _RELATIVE_NATS * abs(stored)
+        if not self._nats[-1] <= _MOST_READOUT * len(alone.prompt.read) * allowed:
+            raise Disagreement(
+                f"sample {alone.prompt.index} read after layer {layer} had a log-probability of {stored:.4g} nats, and "
+                f"{read:.4g} out of the model with its later layers bypassed"
+            )
+
+    def _is_rounding(self, moves: Callable[[], Iterator[Any]], gaps: Any, *, most: Any) -> bool:
         """Whether gaps are no larger than what the model's own numbers do when its embeddings are rounded otherwise."""
+        if not np.all(gaps <= most):
+            return False
         largest = np.max(np.stack(list(moves())), axis=0)
         is_rounding = bool(np.all(gaps <= _JITTERS_ALLOWED * largest))
         self._rounded += is_rounding
@@ -201,9 +225,19 @@ class _Alone:
 
     def lens_moves(self) -> Iterator[Any]:
         """How far it is from itself when its embeddings are rounded otherwise, [1 + layer]."""
-        for seed in range(_N_JITTERS):
-            with _rounded_otherwise(self.network, seed):
-                yield _gap(self._clean()[0], self.plain)
+        for _ in rounding_moves(self.network):
+            yield _gap(self._clean()[0], self.plain)
+
+    def by_bypassing(self, layer: int) -> float:
+        """Log-probability of what is followed, out of the whole model with all layers after one bypassed."""
+        targets, others = self._followed()
+        logits = plain_readout(self.network, self._ids, read=self.prompt.read, layer=layer)
+        return float(measure_lens(logits, targets, n_top=1, others=others).log_prob.double().sum())
+
+    def _followed(self) -> tuple[Tensor, Tensor | None]:
+        """Tokens that are followed [1, read], and others that count as well."""
+        followed, device = self.audit.readings.target_ids[self.prompt.index], self._ids.device
+        return torch.tensor([followed], device=device), other_answers([self.prompt], device)
 
     def js_bits(self, variant: Variant) -> float:
         """JS divergence of a perturbed copy, bits."""
@@ -212,10 +246,9 @@ class _Alone:
     def js_moves(self, variant: Variant) -> Iterator[Any]:
         """How far that is from itself when the embeddings are rounded otherwise."""
         usual = self.js_bits(variant)
-        for seed in range(_N_JITTERS):
-            with _rounded_otherwise(self.network, seed):
-                own = log_probs_of(_own_logits(self.network, self._ids, self.prompt.read))
-                yield np.array([abs(self._js(variant, own) - usual)])
+        for _ in rounding_moves(self.network):
+            own = log_probs_of(_own_logits(self.network, self._ids, self.prompt.read))
+            yield np.array([abs(self._js(variant, own) - usual)])
 
     def _js(self, variant: Variant, own: Tensor) -> float:
         (layer, draw), read, work = variant, self.prompt.read, self.audit.work
@@ -231,8 +264,7 @@ class _Alone:
     def _clean(self) -> tuple[Any, Tensor, LensStatistics]:
         """Log-probabilities of what is followed [1 + layer], the model's own distribution, and all lens rows."""
         read, ids = self.prompt.read, self._ids
-        followed = self.audit.readings.target_ids[self.prompt.index]
-        targets, others = torch.tensor([followed], device=ids.device), other_answers([self.prompt], ids.device)
+        targets, others = self._followed()
         n_top = self.audit.readings.top_ids.shape[2]
         if self.audit.work.method == "plain":
             logits = _own_logits(self.network, ids, read)
@@ -240,7 +272,7 @@ class _Alone:
             parts = [measure_lens(one, targets, n_top=n_top, others=others) for one in readouts]
             lens = LensStatistics.stacked(parts, dim=2)
         else:
-            logits, rows = _watched(self.network, ids, read)
+            logits, rows = watched_alone(self.network, ids, read)
             lens = self.audit.reduction.lens(rows, targets, n_top=n_top, others=others)
         log_prob = lens.log_prob[0].double().sum(dim=0).cpu().numpy()
         # After the last layer it is what the model itself says, not what its tail makes of a single token.
@@ -257,7 +289,7 @@ def _own_logits(network: Network, ids: Tensor, read: Sequence[int]) -> Tensor:
     return network.call.last_logits(ids, ids.shape[1] - read[0])
 
 
-def _watched(network: Network, ids: Tensor, read: Sequence[int]) -> tuple[Tensor, Tensor]:
+def watched_alone(network: Network, ids: Tensor, read: Sequence[int]) -> tuple[Tensor, Tensor]:
     """The model's own logits, and what entered its first layer and left every layer, [prompt, read, 1 + layer, …]."""
     layers, seen = network.anatomy.layers, {}
     first = layers[0]
@@ -276,6 +308,13 @@ def _watched(network: Network, ids: Tensor, read: Sequence[int]) -> tuple[Tensor
     if missing := [layer.index for layer in layers if layer.index not in seen]:
         raise Disagreement(f"layers {missing} do not run for a prompt of {length} tokens that is alone")
     return logits, torch.stack([seen[layer] for layer in range(-1, len(layers))], dim=2)
+
+
+def rounding_moves(network: Network) -> Iterator[int]:
+    """Turns in each of which what enters the first layer is rounded otherwise."""
+    for seed in range(_N_JITTERS):
+        with _rounded_otherwise(network, seed):
+            yield seed
 
 
 @contextmanager

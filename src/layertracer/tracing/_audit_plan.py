@@ -20,6 +20,7 @@ from layertracer.tracing._workload import Workload
 Variant = tuple[int, int]
 """Layer and draw."""
 
+_LEAST_DRAWN = 2
 _ALONE = 1.5
 """How many times as long an operation takes in a forward of a single row as in a pass of many."""
 
@@ -31,17 +32,19 @@ class AuditPlan:
     Attributes:
         share: Share of the trace's arithmetic that this may take, apart from what is looked at in any case.
         looks: Prompts that are run alone, clean, by their index in the task; and the perturbed copies of each.
+        readouts: Of some of these, a layer that is read with all later ones bypassed.
         n_drawn: How many forwards the seed alone has drawn.
     """
 
     share: float
+    readouts: Mapping[int, int] = field(default_factory=dict)
     looks: Mapping[int, tuple[Variant, ...]] = field(default_factory=dict)
     n_drawn: int = 0
 
     @property
     def n_forwards(self) -> int:
         """How many forwards that takes."""
-        return sum(1 + len(variants) for variants in self.looks.values())
+        return len(self.readouts) + sum(1 + len(variants) for variants in self.looks.values())
 
 
 def check_share(share: object) -> float:
@@ -61,9 +64,10 @@ def check_share(share: object) -> float:
 def plan_audit(schedule: Schedule, work: Workload, *, share: float, seed: int) -> AuditPlan:
     """Choose what is measured again.
 
-    In any case one clean forward of a prompt of every bucket (the same prefix, the same length), and one perturbed
-    forward for every prefix. Of what is left of the share, up to a half goes to other corners and other prompts; the
-    rest is drawn by the seed, each forward that the trace stands for with the same chance.
+    In any case one clean forward of a prompt of every bucket (the same prefix, the same length), two perturbed forwards
+    and a readout for every prefix, and two forwards that the seed draws. Of what is left of the share, up to a half goes
+    to other corners and other prompts; the rest is drawn by the seed, each forward that the trace stands for with the
+    same chance.
 
     Args:
         schedule: What goes into which pass.
@@ -94,18 +98,23 @@ class _Choice:
         buckets = sorted(self.schedule.buckets(), key=lambda bucket: -len(bucket.prompts))
         for bucket in buckets:
             self._add(bucket.prompts[-1], None)
-        corners = self._corners()
-        for prompt in _one_of_each_prefix(buckets):
-            self._add(prompt, corners[0] if corners else None)
-        budget = self.share * sum(self._arithmetic(bucket) for bucket in buckets) / _ALONE
+        corners, n_layers = self._corners(), self.work.network.anatomy.n_layers
         generator = np.random.default_rng([self.seed, len(buckets)])
+        readouts: dict[int, int] = {}
+        for prompt in _one_of_each_prefix(buckets):
+            for corner in corners[:2]:
+                self._add(prompt, corner)
+            # The first layer's row at first: what happens to the stream between layers adds up after it.
+            readouts[prompt.index] = int(generator.integers(max(1, n_layers - 1))) if readouts else 0
+            self._spent += self._weights.forward(prompt) / 2
+        budget = self.share * sum(self._arithmetic(bucket) for bucket in buckets) / _ALONE
         for prompt, variant in self._wanted(buckets, corners, generator):
             if self._spent >= budget / 2:
                 break
             self._add(prompt, variant)
         n_drawn = self._draw(buckets, budget, generator)
         looks = {index: tuple(variants) for index, variants in sorted(self._looks.items())}
-        return AuditPlan(share=self.share, looks=looks, n_drawn=n_drawn)
+        return AuditPlan(share=self.share, readouts=readouts, looks=looks, n_drawn=n_drawn)
 
     def _add(self, prompt: Prompt, variant: Variant | None) -> None:
         """One more look, if it is not among them already: clean, or at a perturbed copy, beside a clean one."""
@@ -131,6 +140,7 @@ class _Choice:
         """What is looked at as far as it goes, the most telling first."""
         lasts = [bucket.prompts[-1] for bucket in buckets]
         yield from ((prompt, corner) for corner in corners[:2] for prompt in lasts)
+        yield from ((prompt, corner) for corner in corners[2:] for prompt in lasts[:1])
         others = [prompt for bucket in buckets for prompt in bucket.prompts[:-1]]
         yield from ((others[place], None) for place in generator.permutation(len(others)).tolist())
         yield from ((prompt, corner) for corner in corners[2:] for prompt in lasts)
@@ -142,7 +152,7 @@ class _Choice:
         n_all, n_drawn = len(prompts) * len(variants), 0
         for place in _draw_places(n_all, generator):
             prompt, variant = prompts[place // len(variants)], variants[place % len(variants)]
-            if self._spent + self._weights.forward(prompt) > budget:
+            if n_drawn >= _LEAST_DRAWN and self._spent + self._weights.forward(prompt) > budget:
                 break
             self._add(prompt, variant)
             n_drawn += 1

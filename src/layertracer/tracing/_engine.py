@@ -9,13 +9,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from layertracer._errors import NonFiniteError, OutOfMemoryError
+from layertracer._errors import AnatomyError, LayerTracerError, NonFiniteError, OutOfMemoryError
 from layertracer.models import Network, is_out_of_memory, without_gradients
 from layertracer.tracing._audit import Auditor, Disagreement
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._climber import Before, Climber
 from layertracer.tracing._measure import Measured, measure_plain, measure_rows
 from layertracer.tracing._memory import PassPlan
+from layertracer.tracing._plain import plain_logits
 from layertracer.tracing._planner import Planner
 from layertracer.tracing._prompts import Prompt, bind_batch
 from layertracer.tracing._readings import Progress, Readings
@@ -118,6 +119,29 @@ class Engine:
                     self.on_progress(Progress(done=int(done.sum()), total=len(done)))
 
     def _run_batch(self, batch: Sequence[Prompt], plan: PassPlan, *, before: Before) -> None:
+        try:
+            self._measure_batch(batch, plan, before)
+        except Exception as error:
+            # With the model's cache, prompts are tried without it first.
+            if self.climber.cached is not None or not self._is_of_this_way(batch, error):
+                raise
+            raise Disagreement(f"rows could not go through the layers together ({_reason_of(error)})") from error
+        self.auditor.look_at(batch)
+
+    def _is_of_this_way(self, batch: Sequence[Prompt], error: Exception) -> bool:
+        """Whether an error comes of how a batch was run: its prompts run alone and clean without one."""
+        is_answer = isinstance(error, LayerTracerError) and not isinstance(error, AnatomyError)
+        if is_answer or self._work.method == "plain" or is_out_of_memory(error):
+            return False
+        try:
+            for prompt in batch:
+                network, ids = bind_batch(self.network, [prompt])
+                plain_logits(network, ids, read=prompt.read)
+        except Exception:  # noqa: BLE001 - whatever the model's own code raises on its own
+            return False
+        return True
+
+    def _measure_batch(self, batch: Sequence[Prompt], plan: PassPlan, before: Before) -> None:
         network, ids = bind_batch(self.network, batch)
         anatomy, read = network.anatomy, batch[0].read
         sums = None if self.sums is None else SiteSums(anatomy.n_layers, anatomy.d_model)
@@ -138,7 +162,6 @@ class Engine:
         self._keep(batch, measured, js)
         if self.sums is not None and sums is not None:
             self.sums.add(sums)
-        self.auditor.look_at(batch)
 
     def _keep(self, batch: Sequence[Prompt], measured: Measured, js: dict[tuple[int, int], Tensor]) -> None:
         layers = self._work.layers

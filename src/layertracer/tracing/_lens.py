@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from layertracer._errors import UnknownNameError
-from layertracer._types import Sample
+from layertracer._errors import SelfCheckError, UnknownNameError
+from layertracer._types import Audit, Method, Sample
 from layertracer.models import (
     Network,
     keeping_loaded,
     without_gradients,
 )
 from layertracer.tasks import Task
+from layertracer.tracing._audit import Disagreement
+from layertracer.tracing._audit_plan import check_share
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._ladder import climb
 from layertracer.tracing._memory import fast_bytes, plan_pass, row_bytes
 from layertracer.tracing._model import TracedModel, encode_for
 from layertracer.tracing._plain import plain_readout
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts, prepare_prompts
+from layertracer.tracing._readout_audit import audit_readout, choose_looks
 from layertracer.tracing._reduce import log_probs_of
 from layertracer.tracing._self_check import refuse_non_finite
 from layertracer.tracing._tail import Tail
+
+_LOG = logging.getLogger("layertracer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +42,12 @@ class Readout:
     Attributes:
         log_probs: Read after each layer, nats; after the last layer they are the model's own.
         embedding_log_probs: Read from the embeddings, nats.
+        audit: What was read again, each prompt alone; its notes say where a slower way had to be taken.
     """
 
     log_probs: Float[Tensor, "prompt layer d_vocab"]
     embedding_log_probs: Float[Tensor, "prompt d_vocab"]
+    audit: Audit
 
 
 @without_gradients()
@@ -51,6 +59,8 @@ def read_layers(
     chat: bool = False,
     system: str | None = None,
     template_arguments: Mapping[str, Any] | None = None,
+    audit: float = 0.1,
+    seed: int = 0,
 ) -> Readout:
     """The next-token distribution of every layer: the model's own tail applied to what leaves it.
 
@@ -64,6 +74,9 @@ def read_layers(
         chat: Whether prompts are put into the tokenizer's chat template.
         system: Text of a system's turn before each of them, in the chat template.
         template_arguments: What else the chat template is given, e.g. {"enable_thinking": False}.
+        audit: Share of the prompts that are read again, each alone, beside one of every length; where one disagrees,
+            all are read by the plain method, one prompt and one layer at a time. 0 reads nothing again.
+        seed: What draws them.
 
     Returns:
         Log-probabilities in float32 on the CPU, in the order of the samples. They are kept whole: prompts
@@ -74,6 +87,7 @@ def read_layers(
         TaskError: If there is no sample, or a prompt is too long.
         NonFiniteError: If the model's output is NaN for a prompt.
         OutOfMemoryError: If not even one prompt fits.
+        SelfCheckError: If the model does not give the same twice.
 
     Source:
         nostalgebraist (2020), "interpreting GPT: the logit lens".
@@ -82,33 +96,60 @@ def read_layers(
         raise UnknownNameError.among("lens", lens, ("logit",))
     encoded = encode_for(model, samples, chat=chat, system=system, template_arguments=template_arguments, followed=None)
     prompts = prepare_prompts(encoded.samples, model.network, target="model", target_tokens="first")
+    share, why = check_share(audit), ""
+    looks, n_drawn = choose_looks(prompts, share, seed=seed)
+    methods: tuple[Method, ...] = ("ladder", "plain") if model.self_check.method == "ladder" else ("plain",)
+    for method in methods:
+        read = _read_all(model, prompts, method)
+        try:
+            found = audit_readout(model.network, looks, read, method=method)
+        except Disagreement as disagreement:
+            why = str(disagreement)
+            continue
+        notes = (f"Everything was read anew by the plain method, because {why}.",) if why else ()
+        found = replace(found, share=share, n_drawn=n_drawn, notes=notes)
+        for note in notes:
+            _LOG.warning("%s: %s", model.name, note)
+        return Readout(log_probs=read[:, 1:], embedding_log_probs=read[:, 0], audit=found)
+    raise SelfCheckError(
+        f"{model.name!r} does not give the same numbers twice on these prompts: {why}, although it was run as plainly as "
+        "can be. It keeps something between calls, or draws at random: make the model stateless and deterministic, then "
+        "read it again."
+    )
+
+
+def _read_all(model: TracedModel, prompts: Sequence[Prompt], method: Method) -> Float[Tensor, "prompt rung d_vocab"]:
+    """Log-probabilities of all prompts, in their order, from the embeddings and after each layer."""
     anatomy = model.anatomy
     result = torch.empty(len(prompts), 1 + anatomy.n_layers, anatomy.d_vocab)
     for bucket in bucket_prompts(prompts):
         plan = plan_pass(
             row_bytes(model.network, len(bucket[0].ids)),
             n_variants=0,
-            n_prompts=1 if model.self_check.row_by_row else len(bucket),
+            n_prompts=1 if method == "plain" or model.self_check.row_by_row else len(bucket),
             budget_bytes=fast_bytes(model.network),
         )
-        for batch, read in run_batches(model.network, bucket, plan, lambda batch, _: _read_batch(model, batch)):
+        batches = run_batches(model.network, bucket, plan, lambda batch, _: _read_batch(model, batch, method))
+        for batch, read in batches:
             result[[prompt.index for prompt in batch]] = read
-    return Readout(log_probs=result[:, 1:], embedding_log_probs=result[:, 0])
+    return result
 
 
-def _read_batch(model: TracedModel, batch: Sequence[Prompt]) -> Float[Tensor, "prompt rung d_vocab"]:
+def _read_batch(model: TracedModel, batch: Sequence[Prompt], method: Method) -> Float[Tensor, "prompt rung d_vocab"]:
     """Log-probabilities of one batch, from the embeddings and after each layer, on the CPU."""
     (network, ids), read = bind_batch(model.network, batch), batch[0].read
     with keeping_loaded(network.outer_modules):
-        log_probs = torch.stack([log_probs_of(logits).cpu() for logits in _rungs(model, network, ids, read)], dim=1)
+        log_probs = torch.stack(
+            [log_probs_of(logits).cpu() for logits in _rungs(model, network, ids, read, method)], dim=1
+        )
     if bool(log_probs.isnan().any()):
         refuse_non_finite(network, ids)
     return log_probs
 
 
-def _rungs(model: TracedModel, network: Network, ids: Tensor, read: Sequence[int]) -> Iterator[Tensor]:
+def _rungs(model: TracedModel, network: Network, ids: Tensor, read: Sequence[int], method: Method) -> Iterator[Tensor]:
     """Logits [prompt, d_vocab] from the embeddings and after each layer."""
-    if model.self_check.method == "plain":
+    if method == "plain":
         rungs = range(-1, model.anatomy.n_layers)
         yield from (plain_readout(network, ids, read=read, layer=layer)[:, 0] for layer in rungs)
     else:

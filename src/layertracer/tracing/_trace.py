@@ -197,9 +197,9 @@ class _Run:
                 continue
             return
         raise SelfCheckError(
-            f"{self._model.name!r} does not give the same numbers twice on these prompts: measured again, {why[-1]}, "
-            "by every way there is, one plain forward for each number among them. It keeps something between calls, or "
-            "draws at random: make the model stateless and deterministic, then trace it again."
+            f"{self._model.name!r} does not give the same numbers twice on these prompts: {why[-1]}, although it was "
+            "run as plainly as can be, one prompt and one forward at a time. It keeps something between calls, or draws "
+            "at random: make the model stateless and deterministic, then trace it again."
         )
 
     def _measure_by(self, way: Way, budget_bytes: int) -> None:
@@ -294,11 +294,7 @@ def _follow_up(why: Sequence[str], way: Way) -> list[str]:
     """What a user should know where the trace did not go on as it was planned."""
     if not why:
         return []
-    note = (
-        f"Measured again alone, the trace disagreed with the model beyond rounding ({'; then '.join(why)}), so that "
-        f"everything was measured anew {way.name}."
-    )
-    return [note]
+    return [f"Everything was measured anew {way.name}, because {'; then '.join(why)}."]
 
 
 def _specify(encoded: EncodedTask, options: TraceOptions) -> TraceSpec:

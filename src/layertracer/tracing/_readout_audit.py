@@ -1,0 +1,109 @@
+"""The audit of a readout: some of its prompts run alone, and held against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from layertracer._types import Audit, Method
+from layertracer.models import Network
+from layertracer.tracing._audit import Disagreement, rounding_moves, watched_alone
+from layertracer.tracing._plain import plain_readout
+from layertracer.tracing._probing import tolerance_of
+from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts
+from layertracer.tracing._reduce import log_probs_of
+from layertracer.tracing._tail import Tail
+
+_LIKELY_NATS = -20.0
+"""Log-probabilities below are differences of large numbers; they are not compared."""
+_RELATIVE_NATS, _MOST_ROUNDING, _JITTERS_ALLOWED = 1e-5, 20, 16
+
+
+def choose_looks(prompts: Sequence[Prompt], share: float, *, seed: int) -> tuple[list[Prompt], int]:
+    """Prompts that are read again, and how many of them the seed alone has drawn.
+
+    The last one of every length in any case; then as many as the share says.
+
+    Args:
+        prompts: All prompts.
+        share: Share of them that the seed draws; 0 for no look at all.
+        seed: What draws.
+    """
+    if not share:
+        return [], 0
+    lasts = [bucket[-1] for bucket in bucket_prompts(prompts)]
+    n_drawn = round(share * len(prompts))
+    drawn = np.random.default_rng([seed, len(prompts)]).permutation(len(prompts))[:n_drawn]
+    chosen = {prompt.index: prompt for prompt in [*lasts, *(prompts[place] for place in drawn.tolist())]}
+    return list(chosen.values()), n_drawn
+
+
+def audit_readout(
+    network: Network,
+    prompts: Sequence[Prompt],
+    read: Float[Tensor, "prompt rung d_vocab"],
+    *,
+    method: Method,
+) -> Audit:
+    """What comes of reading some prompts again, each alone.
+
+    Args:
+        network: The model.
+        prompts: Those prompts.
+        read: Log-probabilities of all prompts, from the embeddings and after each layer.
+        method: How they were read.
+
+    Raises:
+        Disagreement: If one of them differs by more than rounding explains.
+    """
+    worst = 0.0
+    for prompt in prompts:
+        bound, ids = bind_batch(network, [prompt])
+        alone = torch.stack(list(_rungs_alone(bound, ids, prompt, method)))
+        gaps = _gaps(alone, read[prompt.index])
+        worst = max(worst, float(gaps.max()))
+        tolerance = tolerance_of(network, "nats")
+        if bool((gaps <= tolerance).all()):
+            continue
+        moves = [
+            _gaps(torch.stack(list(_rungs_alone(bound, ids, prompt, method))), alone) for _ in rounding_moves(bound)
+        ]
+        allowed = (
+            torch.stack(moves).amax(dim=0).mul(_JITTERS_ALLOWED).clamp(min=tolerance, max=_MOST_ROUNDING * tolerance)
+        )
+        if not bool((gaps <= allowed).all()):
+            rung = int((gaps > allowed).nonzero()[-1])
+            where = "from the embeddings" if rung == 0 else f"after layer {rung - 1}"
+            raise Disagreement(
+                f"sample {prompt.index} read {where} had log-probabilities that differ by {float(gaps[rung]):.4g} nats "
+                "when it was read again alone"
+            )
+    n_rungs = 1 + network.anatomy.n_layers
+    return Audit(
+        share=0.0, n_cells=n_rungs * len(prompts), n_forwards=len(prompts), worst_nats=worst if prompts else None
+    )
+
+
+def _rungs_alone(network: Network, ids: Tensor, prompt: Prompt, method: Method) -> Iterator[Tensor]:
+    """Log-probabilities [d_vocab] of one prompt, from the embeddings and after each layer; the last are the model's."""
+    n_layers = network.anatomy.n_layers
+    if method == "plain":
+        for layer in range(-1, n_layers):
+            yield log_probs_of(plain_readout(network, ids, read=prompt.read, layer=layer)[0, 0]).cpu()
+        return
+    logits, rows = watched_alone(network, ids, prompt.read)
+    tail = Tail(network)
+    for rung in range(n_layers):
+        yield log_probs_of(tail(rows[:, 0, rung])[0]).cpu()
+    yield log_probs_of(logits[0, 0]).cpu()
+
+
+def _gaps(one: Tensor, other: Tensor) -> Tensor:
+    """Largest differences [rung] of log-probabilities, at tokens that are not all but impossible."""
+    likely = torch.maximum(one, other) > _LIKELY_NATS
+    gap = torch.where(likely & (one != other), (one - other).abs() - _RELATIVE_NATS * one.abs(), 0.0)
+    return gap.clamp(min=0).amax(dim=-1)

@@ -1,0 +1,151 @@
+"""Faults that the proof at load cannot see: none of them gives a silently wrong number.
+
+What is right comes from plain forward hooks on a fresh module, one prompt at a time, with divergences in float64; it
+shares no code with the tool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import layertracer as lt
+from layertracer import LayerTracerError
+
+from tests.planted_decoder import D_MODEL, N_LAYERS
+from tests.planted_faults import FAULTS, FaultCase
+
+_WRONG_PROB, _WRONG_BITS = 1e-3, 1e-3
+"""Errors of a probability and of a divergence beyond any rounding of these small models."""
+_ALIASED = "in_place_read_later"
+"""Has no readout of its own in the middle: it depends on whether a bypassed layer hands on a tensor or a copy of it."""
+_SITES = {"block_output": None, "mixer_output": "mixer", "mlp_output": "mlp"}
+
+
+@pytest.mark.parametrize("site", _SITES)
+@pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.name)
+def test_no_fault_is_silent(case: FaultCase, site: str) -> None:
+    """Where a model does otherwise in a batch, at a length or after a prefix, its trace is right, or refused."""
+    keep = _keep(case, site)
+    own = [_log_probs(case.build(), ids) for ids in case.prompts]
+    answers = [int(row.argmax()) for row in own]
+    samples = [lt.Sample(prompt_ids=ids, answer_id=answer) for ids, answer in zip(case.prompts, answers, strict=True)]
+    mask = lt.Mask.explicit(keep, site=site)
+    try:
+        trace = lt.trace(
+            lt.wrap_model(case.build()), samples, perturbation=mask, share_prefix=case.share_prefix or None
+        )
+    except LayerTracerError:
+        return  # refused, with a message
+    right_prob = np.array([float(row[answer].exp()) for row, answer in zip(own, answers, strict=True)])
+    assert np.abs(trace.target_prob[:, -1] - right_prob).max() < _WRONG_PROB
+    if case.name != _ALIASED:
+        assert np.abs(trace.target_prob - _right_lens(case, answers)).max() < _WRONG_PROB
+    # Of what is perturbed every copy of some prompts: all of them would take minutes.
+    for prompt in (0, len(case.prompts) - 1):
+        right = _right_js(case, prompt, keep, _SITES[site])
+        wrong = np.abs(trace.js_bits[prompt] - right)
+        assert np.nanmax(wrong) < _WRONG_BITS, (prompt, float(np.nanmax(wrong)), trace.audit, trace.warnings)
+
+
+@pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.name)
+def test_fault_shows_without_the_audit_or_is_found_at_load(case: FaultCase) -> None:
+    """Each fault is one: without the audit its trace is wrong, or the proof at load already keeps it from being so."""
+    model = _wrapped(case)
+    if model is None or model.self_check.method == "plain":
+        return
+    keep = _keep(case, "block_output")
+    own = [_log_probs(case.build(), ids) for ids in case.prompts]
+    answers = [int(row.argmax()) for row in own]
+    samples = [lt.Sample(prompt_ids=ids, answer_id=answer) for ids, answer in zip(case.prompts, answers, strict=True)]
+    mask = lt.Mask.explicit(keep, site="block_output")
+    trace = lt.trace(model, samples, perturbation=mask, audit=0, share_prefix=case.share_prefix or None)
+    worst = np.abs(trace.target_prob - _right_lens(case, answers)).max()
+    for prompt in range(len(case.prompts)):
+        if worst > _WRONG_PROB:
+            break
+        worst = max(worst, np.nanmax(np.abs(trace.js_bits[prompt] - _right_js(case, prompt, keep, None))))
+    assert worst > _WRONG_PROB or trace.method == "plain"  # rows that could not go through the layers together
+    assert trace.audit is not None
+    assert trace.audit.n_cells == 0
+
+
+def _wrapped(case: FaultCase) -> Any:
+    try:
+        return lt.wrap_model(case.build())
+    except LayerTracerError:
+        return None
+
+
+def _keep(case: FaultCase, site: str) -> np.ndarray:
+    """Masks [layer, draw, width] that keep some 60 % of the dimensions."""
+    return np.random.default_rng([2, len(site)]).random((N_LAYERS, case.n_draws, D_MODEL)) < 0.6
+
+
+@torch.no_grad()
+def _log_probs(module: Any, ids: tuple[int, ...]) -> Tensor:
+    output = module(torch.tensor([ids]))
+    logits = output["logits"] if isinstance(output, dict) else output
+    return logits[0, -1].double().log_softmax(-1)
+
+
+def _right_lens(case: FaultCase, answers: list[int]) -> np.ndarray:
+    """Probability of each answer read after each layer [prompt, layer], the later layers handing on what they get."""
+    right = np.zeros((len(answers), N_LAYERS))
+    for prompt, answer in enumerate(answers):
+        for layer in range(N_LAYERS):
+            module = case.build()
+            with ExitStack() as stack:
+                for later in module.layers[layer + 1 :]:
+                    stack.enter_context(_bypassing(later))
+                right[prompt, layer] = float(_log_probs(module, case.prompts[prompt])[answer].exp())
+    return right
+
+
+@contextmanager
+def _bypassing(layer: nn.Module) -> Iterator[None]:
+    """A layer that hands on what it gets, a copy of it: it may work in place."""
+    entered: list[Tensor] = []
+    before = layer.register_forward_pre_hook(lambda _, args: entered.append(args[0].clone()))
+    after = layer.register_forward_hook(lambda *_: entered.pop())
+    try:
+        yield
+    finally:
+        before.remove()
+        after.remove()
+
+
+def _right_js(case: FaultCase, prompt: int, keep: np.ndarray, part: str | None) -> np.ndarray:
+    """JS divergence of every perturbed copy of a prompt, bits [draw, layer]."""
+    own = _log_probs(case.build(), case.prompts[prompt])
+    n_layers, n_draws, _ = keep.shape
+    right = np.zeros((n_draws, n_layers))
+    for layer in range(n_layers):
+        for draw in range(n_draws):
+            module = case.build()
+            where = module.layers[layer] if part is None else getattr(module.layers[layer], part)
+            with _masking(where, torch.tensor(keep[layer, draw])):
+                right[draw, layer] = _js_bits(_log_probs(module, case.prompts[prompt]), own)
+    return right
+
+
+@contextmanager
+def _masking(module: nn.Module, keep: Tensor) -> Iterator[None]:
+    hook: Callable[..., Tensor] = lambda _, args, output: output * keep  # noqa: E731, ARG005 - a hook's signature
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _js_bits(log_p: Tensor, log_q: Tensor) -> float:
+    log_m = torch.logaddexp(log_p, log_q) - np.log(2)
+    halves = [(one.exp() * (one - log_m)).sum() for one in (log_p, log_q)]
+    return float(sum(halves) / 2 / np.log(2))
