@@ -65,9 +65,9 @@ def plan_audit(schedule: Schedule, work: Workload, *, share: float, seed: int) -
     """Choose what is measured again.
 
     In any case one clean forward of a prompt of every bucket (the same prefix, the same length), two perturbed forwards
-    and a readout for every prefix, and two forwards that the seed draws. Of what is left of the share, up to a half goes
-    to other corners and other prompts; the rest is drawn by the seed, each forward that the trace stands for with the
-    same chance.
+    and a readout for every prefix, and two forwards that the seed draws. Of what is left of the share, up to a half
+    goes to other corners and other prompts; the rest is drawn by the seed, each forward that the trace stands for with
+    the same chance.
 
     Args:
         schedule: What goes into which pass.

@@ -51,7 +51,7 @@ class Readout:
 
 
 @without_gradients()
-def read_layers(
+def read_layers(  # noqa: PLR0913 - what users call takes its settings by name
     model: TracedModel,
     samples: Task | Sequence[Sample],
     *,
@@ -112,9 +112,9 @@ def read_layers(
             _LOG.warning("%s: %s", model.name, note)
         return Readout(log_probs=read[:, 1:], embedding_log_probs=read[:, 0], audit=found)
     raise SelfCheckError(
-        f"{model.name!r} does not give the same numbers twice on these prompts: {why}, although it was run as plainly as "
-        "can be. It keeps something between calls, or draws at random: make the model stateless and deterministic, then "
-        "read it again."
+        f"{model.name!r} does not give the same numbers twice on these prompts: {why}, although it was run as plainly "
+        "as can be. It keeps something between calls, or draws at random: make the model stateless and deterministic, "
+        "then read it again."
     )
 
 

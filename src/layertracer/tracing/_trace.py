@@ -198,8 +198,8 @@ class _Run:
             return
         raise SelfCheckError(
             f"{self._model.name!r} does not give the same numbers twice on these prompts: {why[-1]}, although it was "
-            "run as plainly as can be, one prompt and one forward at a time. It keeps something between calls, or draws "
-            "at random: make the model stateless and deterministic, then trace it again."
+            "run as plainly as can be, one prompt and one forward at a time. It keeps something between calls, or "
+            "draws at random: make the model stateless and deterministic, then trace it again."
         )
 
     def _measure_by(self, way: Way, budget_bytes: int) -> None:
