@@ -148,8 +148,15 @@ def _load_gguf(path: Path, request: _Request, *, name: str, source: Source) -> L
     from layertracer.models._gguf import load_gguf
 
     label = name if source == "embedded" else str(path)
-    module, tokenizer, digest = load_gguf(path, label=label, placement=request.placement, dtype=request.dtype)
-    return LoadedParts(module=module, tokenizer=tokenizer, name=name, revision=digest, source=source)
+    model, digest = load_gguf(path, label=label, placement=request.placement, dtype=request.dtype)
+    return LoadedParts(
+        module=model.module,
+        tokenizer=model.tokenizer,
+        name=name,
+        revision=digest,
+        source=source,
+        notes=model.notes,
+    )
 
 
 def _load_file(path: Path, request: _Request) -> LoadedParts:
@@ -199,8 +206,10 @@ def _load_from_hub(hub_id: str, request: _Request) -> LoadedParts:
 def _load_checkpoint(checkpoint: Checkpoint, request: _Request, *, name: str, source: Source) -> LoadedParts:
     from layertracer.models._checkpoint import load_checkpoint
 
-    module, tokenizer = load_checkpoint(checkpoint, placement=request.placement, dtype=request.dtype)
-    notes = _check_tokenizer(tokenizer, checkpoint)
+    module, tokenizer, notes = load_checkpoint(checkpoint, placement=request.placement, dtype=request.dtype)
+    for note in notes:
+        logger.warning("%s: %s", checkpoint.label, note)
+    notes += _check_tokenizer(tokenizer, checkpoint)
     return LoadedParts(module=module, tokenizer=tokenizer, name=name, revision=None, source=source, notes=notes)
 
 
