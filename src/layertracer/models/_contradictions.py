@@ -6,6 +6,7 @@ own; one that names a narrower number type than that of the file rounds every we
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -58,11 +59,9 @@ def describe_rounding(module: nn.Module, folder: Path, files: Sequence[str]) -> 
 
 def _describe_tie(module: Any, places: Mapping[str, Path], label: str) -> str | None:
     """Files that hold an unembedding beside the embedding to which the configuration ties it."""
-    names = _ends(module)
     config = module.config.get_text_config() if hasattr(module.config, "get_text_config") else module.config
-    if names is None or not getattr(config, "tie_word_embeddings", False) or not set(names) <= set(places):
-        return None
-    if _are_equal(*((places[name], name) for name in names)):
+    names = _stored_ends(module, places) if getattr(config, "tie_word_embeddings", False) else None
+    if names is None or _are_equal(*((places[name], name) for name in names)):
         return None
     head, embedding = names
     if module.get_output_embeddings().weight is module.get_input_embeddings().weight:
@@ -77,14 +76,25 @@ def _describe_tie(module: Any, places: Mapping[str, Path], label: str) -> str | 
     )
 
 
-def _ends(module: Any) -> tuple[str, str] | None:
-    """Names of the unembedding's weight and of the embedding's."""
+def _stored_ends(module: Any, places: Mapping[str, Path]) -> tuple[str, str] | None:
+    """Names under which the file holds the unembedding and the embedding; None where it does not hold both."""
     paths = {part: path for path, part in module.named_modules()}
-    ends = (module.get_output_embeddings(), module.get_input_embeddings())
-    if any(end not in paths or not hasattr(end, "weight") for end in ends):
-        return None
-    head, embedding = (f"{paths[end]}.weight" for end in ends)
-    return head, embedding
+    prefix = f"{getattr(module, 'base_model_prefix', '')}."
+    found = []
+    for end in (_end(module, "get_output_embeddings"), _end(module, "get_input_embeddings")):
+        name = f"{paths.get(end)}.weight"
+        held = [
+            stored for stored in (name, name.removeprefix(prefix)) if stored in places
+        ]  # base models have no prefix
+        found += held[:1]
+    return (found[0], found[1]) if len(found) == 2 and found[0] != found[1] else None
+
+
+def _end(module: Any, getter: str) -> nn.Module | None:
+    with contextlib.suppress(AttributeError, NotImplementedError, TypeError):  # of code outside transformers, perhaps
+        end: nn.Module | None = getattr(module, getter)()
+        return end
+    return None
 
 
 def _are_equal(one: tuple[Path, str], other: tuple[Path, str]) -> bool:

@@ -14,6 +14,7 @@ from torch import nn
 from layertracer._errors import ModelLoadError, UsageError
 from layertracer.models._embedded import embedded_name, find_embedded
 from layertracer.models._offload import is_placed
+from layertracer.models._paths import models_beside, why_no_path
 from layertracer.models._placement import DeviceMap, Placement, resolve_dtype, resolve_placement
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _load(name_or_path: str | os.PathLike[str], request: _Request) -> LoadedPart
     if name and os.path.exists(path):
         return _load_file(path, request)
     if is_local:
-        raise _no_such_path(path)
+        raise _no_such_path(name, path)
     return _load_from_hub(name, request)
 
 
@@ -141,7 +142,7 @@ def _looks_like_a_path(name: str) -> bool:
     """Whether a name can only be meant as a path: the hub knows none like it."""
     from layertracer.models._hub import is_hub_id
 
-    return name.endswith((".gguf", os.sep)) or not is_hub_id(name)
+    return name.endswith((".gguf", ".safetensors", os.sep)) or not is_hub_id(name)
 
 
 def _load_gguf(path: Path, request: _Request, *, name: str, source: Source) -> LoadedParts:
@@ -254,6 +255,8 @@ def _why_no_checkpoint(folder: Path) -> str:
     ggufs = [name for name in names if name.endswith(".gguf")]
     if ggufs:
         hint = f"For a .gguf file give its own path: {folder / ggufs[0]}."
+    elif inside := models_beside(folder / "any"):
+        hint = f"Give the folder inside it: {inside[-1]}."
     elif "snapshots" in names:
         hint = "It is a repository in the hub's cache: give the hub id instead."
     else:
@@ -262,17 +265,7 @@ def _why_no_checkpoint(folder: Path) -> str:
     return f"{folder} is not a checkpoint: there is no config.json, {found}. {hint}"
 
 
-def _no_such_path(path: Path) -> Exception:
+def _no_such_path(name: str, path: Path) -> Exception:
     from layertracer.models._hub import unknown_model
 
-    siblings = [str(path.parent / name) for name in _models_in(path.parent)]
-    return unknown_model(str(path), "There is no such file or folder.", nearby=siblings)
-
-
-def _models_in(folder: Path, *, at_most: int = 20) -> list[str]:
-    """Names of what could be loaded from a folder."""
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError:
-        return []
-    return [e.name for e in entries if e.suffix == ".gguf" or (e / "config.json").is_file()][:at_most]
+    return unknown_model(str(path) if name else "", why_no_path(name, path), nearby=models_beside(path))

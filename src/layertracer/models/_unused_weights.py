@@ -93,7 +93,7 @@ def _describe_layers(layers: Mapping[str, tuple[str, int, int]]) -> str:
     for path, length, index in layers.values():
         indices[path, length].add(index)
     said = [
-        f"{path} has {length} layers, as config.json says, and the weights go up to layer {max(found)} (from 0)"
+        f"{path} has {length} layer(s), as config.json says, and the weights go up to layer {max(found)} (from 0)"
         for (path, length), found in sorted(indices.items())
     ]
     return (
