@@ -185,6 +185,32 @@ def test_long_rope(tmp_path: Path, ids: torch.Tensor, attention_factor: float | 
     assert_reads_the_same(path, model, ids)
 
 
+@pytest.mark.parametrize(
+    ("rope", "metadata"),
+    [
+        ({"rope_type": "linear", "factor": 4.0}, {"rope.scaling.factor": 4.0}),
+        ({"rope_type": "linear", "factor": 4.0}, {"rope.scale_linear": 4.0}),
+        ({"rope_type": "default"}, {"rope.scaling.type": "none", "rope.scaling.factor": 4.0}),
+        (
+            {
+                "rope_type": "yarn",
+                "factor": 4.0,
+                "original_max_position_embeddings": 24,
+                "beta_fast": 9.0,
+                "beta_slow": 2.0,
+            },
+            {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 24}
+            | {"rope.scaling.yarn_beta_fast": 9.0, "rope.scaling.yarn_beta_slow": 2.0},
+        ),
+    ],
+    ids=["a factor alone", "its old name", "none", "yarn"],
+)
+def test_stretched_positions(tmp_path: Path, rope: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    """Positions are stretched as the file says, in each of the ways in which it can say so."""
+    architecture, model = with_settings("llama", metadata=metadata, rope_parameters={"rope_theta": 5000.0, **rope})
+    assert_reads_the_same(write(tmp_path / "m.gguf", architecture, model), model, LONG_IDS)
+
+
 @pytest.mark.parametrize("ids", [IDS, LONG_IDS], ids=["short", "long"])
 def test_any_factors_of_the_frequencies(tmp_path: Path, ids: torch.Tensor) -> None:
     """Factors that follow no rule divide the frequencies one by one."""

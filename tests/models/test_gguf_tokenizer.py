@@ -90,18 +90,25 @@ def with_named(tokenizer: Tokenizer, name: str) -> Tokenizer:
 
 
 def write_with(
-    path: Path, tokens: list[str], *, kind: str = "gpt2", types: Mapping[int, int] | None = None, **more: Any
+    path: Path,
+    tokens: list[str],
+    *,
+    name: str = "llama",
+    kind: str = "gpt2",
+    types: Mapping[int, int] | None = None,
+    **more: Any,
 ) -> Path:
-    """A tiny Llama with a vocabulary.
+    """A tiny model with a vocabulary.
 
     Args:
         path: Where to.
         tokens: The vocabulary.
+        name: Which architecture.
         kind: Kind of tokenizer.
         types: Types of tokens, where they are not normal.
         more: Further fields below "tokenizer.ggml".
     """
-    architecture: GgufArchitecture = BY_NAME["llama"]
+    architecture: GgufArchitecture = BY_NAME[name]
     architecture = dataclasses.replace(architecture, settings={**architecture.settings, "vocab_size": len(tokens)})
     fields: dict[str, Any] = {"model": kind, "tokens": tokens, "token_type": [1] * len(tokens)}
     for index, value in (types or {0: 2, 1: 3, 2: 3}).items():
@@ -207,23 +214,57 @@ SPM = ["<unk>", "<s>", "</s>", "▁", "h", "o", "t", "ho", "hot", "▁hot"]
 SPM_SCORES = [0.0, 0.0, 0.0, -5.0, -6.0, -6.0, -6.0, -1.0, -2.0, -3.0]
 
 
-@pytest.mark.parametrize(
-    ("flag", "expected"), [({}, [1, 9]), ({"add_space_prefix": True}, [1, 9]), ({"add_space_prefix": False}, [1, 8])]
-)
-def test_space_in_front(tmp_path: Path, flag: dict[str, bool], expected: list[int]) -> None:
-    """A SentencePiece vocabulary puts a space in front unless the file says that it does not."""
-    path = write_with(tmp_path / "m.gguf", SPM, kind="llama", scores=SPM_SCORES, **flag)
+@pytest.mark.parametrize("name", ["llama", "gemma2", "phi3"])
+@pytest.mark.parametrize("flag", [None, True, False])
+def test_space_in_front(tmp_path: Path, name: str, flag: bool | None) -> None:
+    """A SentencePiece vocabulary puts a space in front where the file says so, and does not where it says not."""
+    fields = {} if flag is None else {"add_space_prefix": flag}
+    path = write_with(tmp_path / "m.gguf", SPM, name=name, kind="llama", scores=SPM_SCORES, **fields)
+    first = 9 if (name != "gemma2" if flag is None else flag) else 8
     for _ in range(2):
         tokenizer = load_parts(path, device="cpu").tokenizer
-        assert tokenizer("hot").input_ids == expected
-        assert tokenizer("hot hot", add_special_tokens=False).input_ids == [expected[1], 9]
-        assert tokenizer.decode(expected[1:]) == "hot"
+        assert tokenizer("hot").input_ids == [1, first]
+        assert tokenizer("hot hot", add_special_tokens=False).input_ids == [first, 9]
+        assert tokenizer.decode([first, 9]) == "hot hot"
 
 
 def test_unknown_characters_do_not_vanish(tmp_path: Path) -> None:
     """A character that a SentencePiece vocabulary lacks becomes the unknown token."""
     path = write_with(tmp_path / "m.gguf", SPM, kind="llama", scores=SPM_SCORES)
     assert load_parts(path, device="cpu").tokenizer("hotz").input_ids == [1, 9, 0]
+
+
+def test_tokens_behind_the_vocabulary(tmp_path: Path) -> None:
+    """Text never becomes an id that the model has no row for, whatever transformers' classes know by themselves."""
+    tokens = ["[U]", "[B]", "[E]", *SPM[3:]]
+    path = write_with(tmp_path / "m.gguf", tokens, kind="llama", scores=SPM_SCORES)
+    tokenizer = load_parts(path, device="cpu").tokenizer
+    assert max(tokenizer("<s>hot</s><unk>").input_ids) < len(tokens)
+    assert tokenizer("[B]hot[E]", add_special_tokens=False).input_ids[-1] == 2
+
+
+def test_no_merges_are_named(tmp_path: Path) -> None:
+    """A vocabulary of merges without any is a note of the run."""
+    path = write_with(tmp_path / "m.gguf", ["<unk>", "<s>", "</s>", "h", "o", "ho"], merges=[], pre="gpt-2")
+    parts = load_parts(path, device="cpu")
+    assert any("no merges" in note for note in parts.notes)
+    assert parts.tokenizer("ho").input_ids == [3, 4]
+
+
+@pytest.mark.parametrize(("flag", "expected"), [({}, [3, 4, 5, 2]), ({"add_eos_token": False}, [3, 4, 5])])
+def test_ends_of_unigrams(tmp_path: Path, flag: dict[str, bool], expected: list[int]) -> None:
+    """T5's texts end with the end-of-text token unless the file says otherwise; its unknown token is the file's."""
+    architecture = BY_NAME["t5"]
+    tokens = ["<unk>", "<s>", "</s>", "▁", "hot", "z"]
+    fields = {"tokens": tokens, "scores": [-float(i) for i in range(6)], "token_type": [2, 3, 3, 1, 1, 1]}
+    fields |= {"model": "t5", "bos_token_id": 1, "eos_token_id": 2, "unknown_token_id": 0}
+    settings = {**architecture.settings, "vocab_size": len(tokens)}
+    architecture = dataclasses.replace(architecture, settings=settings)
+    path = write(tmp_path / "m.gguf", architecture, build(architecture), vocabulary=fields | flag)
+    for _ in range(2):
+        tokenizer = load_parts(path, device="cpu").tokenizer
+        assert tokenizer("hotz").input_ids == expected
+        assert tokenizer("hot#", add_special_tokens=False).input_ids == [3, 4, 0]
 
 
 def test_normalisation_of_sentencepiece(tmp_path: Path) -> None:

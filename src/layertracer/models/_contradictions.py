@@ -7,7 +7,6 @@ own; one that names a narrower number type than that of the file rounds every we
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 
 from layertracer._errors import ModelLoadError
+from layertracer.models._weight_files import read_header
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _ROWS = 4096
@@ -35,7 +35,7 @@ def describe_contradictions(module: Any, folder: Path, files: Sequence[str], lab
     Raises:
         ModelLoadError: If the file's own unembedding was replaced by the embedding.
     """
-    places = {name: folder / file for file in files for name in _read_header(folder / file)}
+    places = {name: folder / file for file in files for name in read_header(folder / file)}
     return tuple(note for note in (_describe_tie(module, places, label),) if note)
 
 
@@ -43,7 +43,7 @@ def describe_rounding(module: nn.Module, folder: Path, files: Sequence[str]) -> 
     """Likewise where a model that was loaded in the type of its configuration was rounded."""
     sizes: Counter[str] = Counter()
     for file in files:
-        for entry in _read_header(folder / file).values():
+        for entry in read_header(folder / file).values():
             sizes[entry["dtype"]] += prod(entry["shape"])
     stored = _DTYPES.get(sizes.most_common(1)[0][0]) if sizes else None
     loaded = next((part.dtype for part in module.parameters() if part.is_floating_point()), None)
@@ -107,12 +107,3 @@ def _are_equal(one: tuple[Path, str], other: tuple[Path, str]) -> bool:
             return False
         rows = left.get_shape()[0]
         return all(torch.equal(left[i : i + _ROWS], right[i : i + _ROWS]) for i in range(0, rows, _ROWS))
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    """Type and shape of each tensor in a safetensors file, which begins with them."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header: dict[str, Any] = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    return header

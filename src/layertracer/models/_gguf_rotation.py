@@ -17,6 +17,14 @@ _LLAMA3: Mapping[str, Any] = {
 ROPE_FACTORS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
 """Tensors that say by how much each frequency is divided; the last two, in short and in long contexts."""
 
+_NEUTRAL: Mapping[str, tuple[float, ...]] = {
+    "rope.scaling.attn_factor": (0.0, 1.0),
+    "rope.scaling.yarn_attn_factor": (1.0, 0.0, -1.0),
+    "rope.scaling.yarn_ext_factor": (1.0, -1.0),
+    "rope.scaling.yarn_log_multiplier": (0.0,),
+}
+"""What transformers has no place for in a rule that stretches positions, and values that say nothing."""
+
 _Factors = Mapping[str, tuple[float, ...]]
 
 
@@ -75,23 +83,23 @@ def _correct_share(config: Any, rope: dict[str, Any], settings: Mapping[str, Any
 
 
 def _correct_scaling(rope: dict[str, Any], settings: Mapping[str, Any]) -> list[str]:
-    """Stretched positions."""
-    kind = settings.get("rope.scaling.type", "none")
-    unread = _unread_factor(settings)
+    """Stretched positions; a factor without a rule stretches them evenly."""
+    factor = settings.get("rope.scaling.factor") or settings.get("rope.scale_linear") or 1.0
+    kind = settings.get("rope.scaling.type", "none" if factor == 1 else "linear")
+    unread = [
+        f"{name} = {settings[name]}"
+        for name, neutral in _NEUTRAL.items()
+        if settings.get(name, neutral[0]) not in neutral
+    ]
     if kind == "none":
         return unread
     if kind not in {"linear", "yarn"}:
         return [*unread, f"rope.scaling.type = {kind}"]
-    rope["rope_type"] = kind
-    rope["factor"] = settings.get("rope.scaling.factor", 1.0)
-    if "rope.scaling.original_context_length" in settings:
-        rope["original_max_position_embeddings"] = settings["rope.scaling.original_context_length"]
+    rope.update(rope_type=kind, factor=factor)
+    names = {"rope.scaling.original_context_length": "original_max_position_embeddings"}
+    names |= {f"rope.scaling.yarn_{name}": name for name in ("beta_fast", "beta_slow")} if kind == "yarn" else {}
+    rope.update({slot: settings[name] for name, slot in names.items() if name in settings})
     return unread
-
-
-def _unread_factor(settings: Mapping[str, Any]) -> list[str]:
-    name = "rope.scaling.attn_factor"
-    return [] if settings.get(name, 1.0) in {0.0, 1.0} else [f"{name} = {settings[name]}"]
 
 
 def _correct_long(

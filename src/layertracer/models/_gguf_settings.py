@@ -28,6 +28,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
 """Below the architecture's name in the file, and what transformers calls it: the first of them that there is."""
 
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "attention.causal": (True,),
     "attention.clamp_kqv": (0.0,),
     "attention.max_alibi_bias": (0.0, 8.0),
     "attention.scale": (0.0,),
@@ -129,6 +130,10 @@ def correct(config: Any, facts: GgufFacts) -> tuple[str, ...]:
     """
     for special, token in facts.special_tokens.items():
         setattr(config, special, token)
+    for special in _SPECIAL_TOKENS.values():  # defaults that belong to another vocabulary
+        default: Any = getattr(config, special, None)
+        if isinstance(default, int) and default >= config.vocab_size:
+            setattr(config, special, None)
     for name, slots in _FIELDS.items():
         value = facts.settings.get(name)
         present = [slot for slot in slots if hasattr(config, slot)]

@@ -8,6 +8,7 @@ put right where the file says otherwise. All are handed out as they will be save
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,10 @@ else:  # under test, annotations are looked up when a function is called, and to
     Backend = Any
 
 _CONTROL, _USER_DEFINED = 3, 4
+_SPACE = "\u2581"
+_INNER = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers", "decoder": "decoders"}
+"""Steps of a tokenizer file, and what a sequence of them is called within each."""
+
 _BUILT_BY_TRANSFORMERS = ("llama", "t5", "gemma4")
 
 
@@ -32,6 +37,8 @@ def build_tokenizer(path: Path, vocabulary: GgufVocabulary) -> tuple[Any | None,
     """
     if vocabulary.kind == "gpt2":
         pre_tokenizer, notes = _choose_pre_tokenizer(vocabulary.pre)
+        if not vocabulary.merges:
+            notes = (*notes, "The .gguf file holds no merges: texts are read letter by letter, or in whole words.")
         return _dressed(_byte_level(vocabulary, pre_tokenizer), vocabulary, pre_tokenizer), notes
     if vocabulary.kind in _BUILT_BY_TRANSFORMERS:
         backend = _with_what_the_file_says(_read_by_transformers(path), vocabulary)
@@ -104,34 +111,58 @@ def _read_by_transformers(path: Path) -> Backend:
 
 
 def _with_what_the_file_says(backend: Backend, vocabulary: GgufVocabulary) -> Backend:
-    """The tokenizer with what transformers passes over: the space in front, the unknown token, the normalisation."""
+    """The tokenizer with what transformers passes over: unknown token, normalisation, space in front.
+
+    Tokens that its classes know by themselves and the file does not have would lie behind the model's vocabulary.
+    """
     from tokenizers import Tokenizer, normalizers
 
-    if vocabulary.kind == "llama" and "unk_token" in vocabulary.special:
-        backend.model.unk_token = vocabulary.special["unk_token"]  # else characters without a token would vanish
     if vocabulary.charsmap is not None and backend.normalizer is None:
         backend.normalizer = normalizers.Precompiled(vocabulary.charsmap)
-    if vocabulary.add_space_prefix is False:
-        backend = Tokenizer.from_str(json.dumps(_without_space_prefix(json.loads(backend.to_str()))))
-    return backend
+    parts = json.loads(backend.to_str())
+    parts["added_tokens"] = [token for token in parts["added_tokens"] if token["id"] < len(vocabulary.tokens)]
+    parts["post_processor"] = None  # made anew of what the file says of both ends
+    unknown = vocabulary.special.get("unk_token")
+    if unknown is not None and parts["model"]["type"] == "Unigram":
+        parts["model"]["unk_id"] = vocabulary.tokens.index(unknown)
+    elif unknown is not None:
+        parts["model"]["unk_token"] = unknown  # else characters without a token would vanish
+    if vocabulary.kind == "llama" and vocabulary.add_space_prefix is not None:
+        parts = _with_space_prefix(parts, is_added=vocabulary.add_space_prefix)
+    return Tokenizer.from_str(json.dumps(parts))
 
 
-def _without_space_prefix(parts: dict[str, Any]) -> dict[str, Any]:
-    """A tokenizer file of which no step puts a space in front of a text, or takes one away when it is read back."""
+def _with_space_prefix(parts: dict[str, Any], *, is_added: bool) -> dict[str, Any]:
+    """A tokenizer file that puts a space in front of a text and takes it away when it is read back, or does neither."""
+    steps = {name: _steps(parts[name], inner) for name, inner in _INNER.items()}
+    adding = [step for step in steps["normalizer"] + steps["pre_tokenizer"] if _adds_space(step)]
+    if is_added and not adding:
+        steps["normalizer"].insert(0, {"type": "Prepend", "prepend": _SPACE})
+        steps["decoder"].append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+    elif not is_added:
+        steps = {
+            name: [_without_space(step) for step in chain if not _is_for_space(step)] for name, chain in steps.items()
+        }
+    chains = {name: {"type": "Sequence", _INNER[name]: chain} if chain else None for name, chain in steps.items()}
+    return parts | chains
 
-    def steps(part: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
-        if part is None:
-            return []
-        return list(part[inner]) if part["type"] == "Sequence" else [part]
 
-    for name, inner in (("normalizer", "normalizers"), ("pre_tokenizer", "pretokenizers"), ("decoder", "decoders")):
-        kept = [
-            {**step, "prepend_scheme": "never"} if step["type"] == "Metaspace" else step
-            for step in steps(parts[name], inner)
-            if step["type"] not in {"Prepend", "Strip"}
-        ]
-        parts[name] = {"type": "Sequence", inner: kept} if kept else None
-    return parts
+def _steps(part: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
+    if part is None:
+        return []
+    return list(part[inner]) if part["type"] == "Sequence" else [part]
+
+
+def _is_for_space(step: Mapping[str, Any]) -> bool:
+    return step["type"] in {"Prepend", "Strip"}
+
+
+def _without_space(step: dict[str, Any]) -> dict[str, Any]:
+    return {**step, "prepend_scheme": "never"} if step["type"] == "Metaspace" else step
+
+
+def _adds_space(step: Mapping[str, Any]) -> bool:
+    return bool(step["type"] == "Prepend" or (step["type"] == "Metaspace" and step["prepend_scheme"] != "never"))
 
 
 def _dressed(backend: Backend, vocabulary: GgufVocabulary, pre_tokenizer: PreTokenizer | None) -> Any:
@@ -139,15 +170,19 @@ def _dressed(backend: Backend, vocabulary: GgufVocabulary, pre_tokenizer: PreTok
     import transformers
 
     library: Any = transformers
-    adds_bos = vocabulary.add_bos
+    adds_bos, adds_eos = vocabulary.add_bos, vocabulary.add_eos
     if adds_bos is None:
         adds_bos = vocabulary.kind == "llama" or (pre_tokenizer is not None and pre_tokenizer.adds_bos)
-    explicit = {"add_bos_token": adds_bos and "bos_token" in vocabulary.special}
-    explicit["add_eos_token"] = vocabulary.add_eos and "eos_token" in vocabulary.special
-    if vocabulary.kind == "t5":  # its own template ends every text
-        explicit = {}
+    if vocabulary.kind == "gemma4":  # its reference tokenizer adds none, whatever the flag
+        adds_bos = False
+    if adds_eos is None:
+        adds_eos = vocabulary.kind == "t5"
+    ends = {
+        "add_bos_token": adds_bos and "bos_token" in vocabulary.special,
+        "add_eos_token": adds_eos and "eos_token" in vocabulary.special,
+    }
     tokenizer = library.PreTrainedTokenizerFast(
-        tokenizer_object=backend, clean_up_tokenization_spaces=False, **vocabulary.special, **explicit
+        tokenizer_object=backend, clean_up_tokenization_spaces=False, **vocabulary.special, **ends
     )
     if vocabulary.chat_template is not None:
         tokenizer.chat_template = vocabulary.chat_template

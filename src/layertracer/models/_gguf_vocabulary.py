@@ -24,7 +24,7 @@ class GgufVocabulary:
         merges: Pairs of tokens, best first, with a space between.
         special: Special tokens by their slot in a tokenizer.
         add_bos: Whether prompts begin with the beginning-of-text token; None where it is not said.
-        add_eos: Whether prompts end with the end-of-text token.
+        add_eos: Whether prompts end with the end-of-text token; None where it is not said.
         add_space_prefix: Whether a space is put in front; None where it is not said.
         charsmap: SentencePiece's compiled rules of normalisation.
         chat_template: How a chat is written.
@@ -37,7 +37,7 @@ class GgufVocabulary:
     merges: tuple[str, ...]
     special: Mapping[str, str]
     add_bos: bool | None
-    add_eos: bool
+    add_eos: bool | None
     add_space_prefix: bool | None
     charsmap: bytes | None
     chat_template: str | None
@@ -64,7 +64,7 @@ def read_vocabulary(reader: Any, scalars: Mapping[str, Any]) -> GgufVocabulary:
         merges=tuple(_strings(reader, f"{prefix}merges")),
         special={slot: tokens[i] for slot, i in ids.items() if isinstance(i, int) and 0 <= i < len(tokens)},
         add_bos=scalars.get(f"{prefix}add_bos_token"),
-        add_eos=bool(scalars.get(f"{prefix}add_eos_token", False)),
+        add_eos=scalars.get(f"{prefix}add_eos_token"),
         add_space_prefix=scalars.get(f"{prefix}add_space_prefix"),
         charsmap=bytes(value & 0xFF for value in charsmap) if charsmap else None,
         chat_template=scalars.get("tokenizer.chat_template"),

@@ -242,11 +242,12 @@ def _load_adapter(folder: Path, request: _Request, *, label: str, name: str, sou
             f"{label} is an adapter on {adapter.base}, which the device_map spreads over several places; peft would "
             "place it anew. Merge the adapter into its model (merge_and_unload), save that, and load it with the map."
         )
-    module = put_on(base.module, adapter, device=request.placement.device)
+    module, notes = put_on(base.module, adapter, device=request.placement.device)
     checkpoint = Checkpoint(folder=folder, label=label, trust_remote_code=request.trust_remote_code)
-    parts = replace(base, module=module, name=name, source=source)
     own = load_tokenizer(checkpoint)
-    return parts if own is None else replace(parts, tokenizer=own, notes=_check_tokenizer(own, checkpoint))
+    notes = (*base.notes, *notes, *_check_tokenizer(own, checkpoint))
+    parts = replace(base, module=module, name=name, source=source, notes=tuple(dict.fromkeys(notes)))
+    return parts if own is None else replace(parts, tokenizer=own)
 
 
 def _why_no_checkpoint(folder: Path) -> str:
