@@ -251,6 +251,12 @@ def test_no_merges_are_named(tmp_path: Path) -> None:
     assert parts.tokenizer("ho").input_ids == [3, 4]
 
 
+def test_tokens_that_are_there_twice(tmp_path: Path) -> None:
+    """Tokens of one text are a note of the run: text reaches one of them alone."""
+    path = write_with(tmp_path / "m.gguf", ["<unk>", "<s>", "</s>", "h", "o", "h"], merges=[], pre="gpt-2")
+    assert any("1 token(s) several times" in note for note in load_parts(path, device="cpu").notes)
+
+
 @pytest.mark.parametrize(("flag", "expected"), [({}, [3, 4, 5, 2]), ({"add_eos_token": False}, [3, 4, 5])])
 def test_ends_of_unigrams(tmp_path: Path, flag: dict[str, bool], expected: list[int]) -> None:
     """T5's texts end with the end-of-text token unless the file says otherwise; its unknown token is the file's."""

@@ -71,6 +71,17 @@ class TestUnusedWeights:
         del blocks[1:]
         torch.testing.assert_close(parts.module(IDS, use_cache=False).logits, model(IDS, use_cache=False).logits)
 
+    def test_more_layers_without_a_prefix(self, tmp_path: Path) -> None:
+        """Likewise where the weights are called as in a model without a head."""
+        model = tiny_gpt2()
+        plain = {name.removeprefix("transformer."): value.clone() for name, value in model.state_dict().items()}
+        del plain["lm_head.weight"]
+        folder = save_altered(tmp_path / "m", model, n_layer=1)
+        save_file(plain, folder / "model.safetensors", metadata={"format": "pt"})
+        (note,) = load_parts(folder, device="cpu").notes
+        assert "h has 1 layer(s)" in note
+        assert "go up to layer 1" in note
+
     @pytest.mark.parametrize(
         ("names", "config"),
         [

@@ -35,8 +35,12 @@ def describe_contradictions(module: Any, folder: Path, files: Sequence[str], lab
     Raises:
         ModelLoadError: If the file's own unembedding was replaced by the embedding.
     """
+    config = module.config.get_text_config() if hasattr(module.config, "get_text_config") else module.config
+    if not getattr(config, "tie_word_embeddings", False):
+        return ()
     places = {name: folder / file for file in files for name in read_header(folder / file)}
-    return tuple(note for note in (_describe_tie(module, places, label),) if note)
+    note = _describe_tie(module, places, label)
+    return () if note is None else (note,)
 
 
 def describe_rounding(module: nn.Module, folder: Path, files: Sequence[str]) -> tuple[str, ...]:
@@ -59,8 +63,7 @@ def describe_rounding(module: nn.Module, folder: Path, files: Sequence[str]) -> 
 
 def _describe_tie(module: Any, places: Mapping[str, Path], label: str) -> str | None:
     """Files that hold an unembedding beside the embedding to which the configuration ties it."""
-    config = module.config.get_text_config() if hasattr(module.config, "get_text_config") else module.config
-    names = _stored_ends(module, places) if getattr(config, "tie_word_embeddings", False) else None
+    names = _stored_ends(module, places)
     if names is None or _are_equal(*((places[name], name) for name in names)):
         return None
     head, embedding = names

@@ -162,6 +162,7 @@ def _read(path: Path, label: str) -> GgufModel:
         reader = gguf.GGUFReader(path)
         scalars = read_scalars(reader)
         facts = read_facts(reader, scalars)
+        tokenizer, notes = build_tokenizer(path, read_vocabulary(reader, scalars))
         config = library.AutoConfig.from_pretrained(folder, **source)
         unread = correct(config, facts)
         auto_class = library.AutoModelForSeq2SeqLM if config.is_encoder_decoder else library.AutoModelForCausalLM
@@ -172,7 +173,6 @@ def _read(path: Path, label: str) -> GgufModel:
         )
         refuse_unused(module, report.get("unexpected_keys") or (), facts, label)
         check_loading_report(module, fill_absent_biases(module, report, facts), label)
-        tokenizer, notes = build_tokenizer(path, read_vocabulary(reader, scalars))
     _forget_origin(module)
     if unread:
         notes = (*notes, _describe_unread(unread))

@@ -8,6 +8,7 @@ put right where the file says otherwise. All are handed out as they will be save
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,13 +38,25 @@ def build_tokenizer(path: Path, vocabulary: GgufVocabulary) -> tuple[Any | None,
     """
     if vocabulary.kind == "gpt2":
         pre_tokenizer, notes = _choose_pre_tokenizer(vocabulary.pre)
-        if not vocabulary.merges:
-            notes = (*notes, "The .gguf file holds no merges: texts are read letter by letter, or in whole words.")
-        return _dressed(_byte_level(vocabulary, pre_tokenizer), vocabulary, pre_tokenizer), notes
+        backend = _byte_level(vocabulary, pre_tokenizer)
+        return _dressed(backend, vocabulary, pre_tokenizer), (*notes, *_describe_vocabulary(vocabulary))
     if vocabulary.kind in _BUILT_BY_TRANSFORMERS:
         backend = _with_what_the_file_says(_read_by_transformers(path), vocabulary)
-        return _dressed(backend, vocabulary, None), ()
+        return _dressed(backend, vocabulary, None), _describe_vocabulary(vocabulary)
     return None, (_describe_no_tokenizer(vocabulary.kind),)
+
+
+def _describe_vocabulary(vocabulary: GgufVocabulary) -> tuple[str, ...]:
+    """What of a vocabulary text cannot reach."""
+    notes = []
+    if vocabulary.kind == "gpt2" and not vocabulary.merges:
+        notes.append("The .gguf file holds no merges: texts are read letter by letter, or in whole words.")
+    twice = [token for token, count in Counter(vocabulary.tokens).items() if count > 1]
+    if twice:
+        notes.append(
+            f"The .gguf file holds {len(twice)} token(s) several times, of which text reaches one: {twice[:4]}."
+        )
+    return tuple(notes)
 
 
 def _describe_no_tokenizer(kind: str | None) -> str:

@@ -68,6 +68,10 @@ def _is_harmless(name: str) -> bool:
 def _layers_beyond(module: nn.Module, names: Iterable[str]) -> dict[str, tuple[str, int, int]]:
     """For each weight of a layer that a list of layers does not have: the list, its length, and the layer's index."""
     lists = {path: len(part) for path, part in module.named_modules() if isinstance(part, nn.ModuleList)}
+    prefix = f"{getattr(module, 'base_model_prefix', '')}."
+    lists |= {
+        path.removeprefix(prefix): n for path, n in lists.items()
+    }  # as weights of a model without a head are called
     found = {}
     for name in names:
         parts = name.split(".")
