@@ -6,7 +6,7 @@ Every setting that the format can hold is none of its defaults: a reader that pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -423,6 +423,8 @@ def write(
     kind: gguf.GGMLQuantizationType | None = None,
     more: Mapping[str, Any] | None = None,
     tensors: Mapping[str, Array] | None = None,
+    without: Sequence[str] = (),
+    vocabulary: Mapping[str, Any] | None = None,
 ) -> Path:
     """The model as a .gguf file.
 
@@ -433,13 +435,37 @@ def write(
         kind: Type of quantised blocks for the matrices of its layers; None keeps float32.
         more: Further metadata, below the architecture's name.
         tensors: Further tensors.
+        without: Parts of names of tensors that are left out.
+        vocabulary: Fields below "tokenizer.ggml": those of a tokenizer of its own if there is a kind among them, else
+            further ones.
     """
     writer = gguf.GGUFWriter(path, architecture.arch)
     writer.add_name("tiny")
     for key, value in (dict(architecture.metadata) | dict(more or {})).items():
         _add(writer, f"{architecture.arch}.{key}", value)
-    writer.add_vocab_size(N_VOCAB)
-    add_tokenizer(writer, N_VOCAB, kind=architecture.tokenizer)
+    writer.add_vocab_size(model.config.vocab_size)
+    if "model" not in (vocabulary or {}):
+        add_tokenizer(writer, N_VOCAB, kind=architecture.tokenizer)
+    for key, value in (vocabulary or {}).items():
+        _add(writer, f"tokenizer.ggml.{key}", value)
+    for written, values in _tensors(architecture, model):
+        if any(part in written for part in without):
+            continue
+        if kind is not None and values.ndim == 2 and written.endswith(".weight") and "blk" in written:
+            writer.add_tensor(written, gguf.quantize(values, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(written, np.ascontiguousarray(values))
+    for written, values in (tensors or {}).items():
+        writer.add_tensor(written, values.astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _tensors(architecture: GgufArchitecture, model: Any) -> Iterator[tuple[str, Array]]:
+    """The model's weights under the names and in the forms of .gguf files."""
     names = gguf.get_tensor_name_map(_number_of(architecture.arch), model.config.num_hidden_layers)
     is_tied = getattr(model.config, "scale_decoder_outputs", model.config.tie_word_embeddings)  # T5 says it so
     tied = {"lm_head.weight"} if is_tied else set()
@@ -451,18 +477,7 @@ def write(
         else:
             known = names.get_name(architecture.rename(name), try_suffixes=(".weight", ".bias"))
         assert known is not None, f"gguf knows no name for {name}"
-        for written, values in architecture.convert(known, tensor.numpy()):
-            if kind is not None and values.ndim == 2 and written.endswith(".weight") and "blk" in written:
-                writer.add_tensor(written, gguf.quantize(values, kind), raw_dtype=kind)
-            else:
-                writer.add_tensor(written, np.ascontiguousarray(values))
-    for written, values in (tensors or {}).items():
-        writer.add_tensor(written, values.astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+        yield from architecture.convert(known, tensor.numpy())
 
 
 def add_tokenizer(writer: gguf.GGUFWriter, n_vocab: int, *, kind: str = "gpt2") -> None:
@@ -470,7 +485,7 @@ def add_tokenizer(writer: gguf.GGUFWriter, n_vocab: int, *, kind: str = "gpt2") 
     tokens = ["<unk>", "<s>", "</s>", "h", "o", "t", "c", "l", "d", "ho", "Ġ" if kind == "gpt2" else "▁"]
     tokens += [f"<{i}>" for i in range(n_vocab - len(tokens))]
     writer.add_tokenizer_model(kind)
-    writer.add_tokenizer_pre("default")
+    writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
     writer.add_token_types([3, 3, 3, *(1 for _ in tokens[3:])])
     if kind == "gpt2":
@@ -492,7 +507,7 @@ def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
         writer.add_float32(key, value)
     elif isinstance(value, str):
         writer.add_string(key, value)
-    else:
+    elif value:  # the format knows no empty lists
         writer.add_array(key, value)
 
 

@@ -16,6 +16,7 @@ from layertracer.models import fingerprint
 from layertracer.models._loading import load_parts
 
 from tests.models.tiny_checkpoints import (
+    edit_config,
     randomize,
     save_checkpoint,
     save_in_hub_cache,
@@ -171,6 +172,21 @@ class TestRefusals:
         self.edit(folders[1], target_modules=["q_proj", "v_proj", "down_proj", "up_proj"])
         with pytest.raises(lt.ModelLoadError, match=r"lacks weights .*up_proj"):
             load_parts(folders[1], device="cpu")
+
+    def test_holds_more_weights_than_it_uses(self, folders: tuple[Path, Path]) -> None:
+        """Weights for maps that the configuration does not adapt are a note of the run."""
+        assert load_parts(folders[1], device="cpu").notes == ()
+        self.edit(folders[1], target_modules=["q_proj", "v_proj"])
+        (note,) = lt.load_model(folders[1], device="cpu").self_check.notes
+        assert "holds 4 weight(s)" in note
+        assert "down_proj.lora_A.weight" in note
+
+    def test_keeps_what_its_model_said(self, folders: tuple[Path, Path]) -> None:
+        """What the run says of the model beneath stands beside what it says of the adapter."""
+        edit_config(folders[0], num_hidden_layers=1)
+        (cut, left) = load_parts(folders[1], device="cpu").notes
+        assert "the weights go up to layer 1" in cut
+        assert "layers.1.mlp.down_proj.lora_A.weight" in left
 
     def test_without_weights(self, folders: tuple[Path, Path]) -> None:
         """A configuration on its own is no adapter."""

@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -92,15 +91,6 @@ class TestConversion:
         for dtype in ("float32", "bfloat16"):
             module = load_parts(gguf_file, device="cpu", dtype=dtype).module
             assert module.dtype == getattr(torch, dtype)
-
-    @pytest.mark.usefixtures("cache_folder")
-    def test_names_what_is_passed_over(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """Rotary factors, which transformers does not read from .gguf files, are named in the log."""
-        load_parts(write_gguf(tmp_path / "plain.gguf", tiny_llama()), device="cpu")
-        assert "rope_freqs" not in caplog.text
-        factors = {"rope_freqs.weight": np.full(4, 2.0, dtype=np.float32)}
-        load_parts(write_gguf(tmp_path / "scaled.gguf", tiny_llama(), **factors), device="cpu")
-        assert "rope_freqs.weight" in caplog.text
 
 
 class TestCopy:

@@ -89,12 +89,15 @@ def test_is_traced(tmp_path: Path, name: str) -> None:
 def test_names_what_cannot_be_read(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, setting: str, value: float | str
 ) -> None:
-    """A setting that changes the numbers and for which transformers has no place is named in the log."""
+    """A setting that changes the numbers and that transformers has no place for is named in run and log, each time."""
     architecture = BY_NAME[name]
     path = write(tmp_path / "tiny.gguf", architecture, build(architecture), more={setting: value})
-    with caplog.at_level(logging.WARNING, logger="layertracer"):
-        load_parts(path, device="cpu")
-    assert f"{setting} = {value}" in caplog.text
+    for _ in range(2):
+        with caplog.at_level(logging.WARNING, logger="layertracer"):
+            (note,) = lt.load_model(path, device="cpu").self_check.notes
+        assert f"{setting} = {value}" in note
+        assert caplog.text.count(f"{setting} = {value}") == 1
+        caplog.clear()
 
 
 def test_llama_3_frequencies(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

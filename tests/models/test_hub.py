@@ -122,6 +122,50 @@ class TestNames:
             load_parts(str(tmp_path / "tiny-lama"))
 
     @pytest.mark.usefixtures("hub_cache")
+    @pytest.mark.parametrize("typed", ["tiny-lama/", "./tiny-lama", "../{}/tiny-lama/", "tiny-lama", "~/tiny-lama"])
+    def test_mistyped_path_in_any_form(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+        """A path is recognised and seen from where the user stands, with a slash at its end, dots or a tilde."""
+        save_checkpoint(tmp_path / "tiny-llama", tiny_llama())
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        with pytest.raises(UnknownNameError, match=r"tiny-lama'\. Did you mean '.*tiny-llama'"):
+            load_parts(typed.format(tmp_path.name))
+        assert load_parts(typed.format(tmp_path.name).replace("lama", "llama"), device="cpu").name == "tiny-llama"
+
+    def test_says_where_it_looked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A path to nothing says the whole path, and which folder is not there."""
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(
+            UnknownNameError, match=rf"no file or folder {tmp_path}/a/b/c/d, and no folder {tmp_path}/a/b/c"
+        ):
+            load_parts("a/b/c/d")
+        with pytest.raises(UnknownNameError, match=rf"no file or folder {tmp_path}/nope\.safetensors\."):
+            load_parts("nope.safetensors")
+
+    @pytest.mark.parametrize(
+        "page", ["https://huggingface.co/org/tiny/tree/main", "huggingface.co/org/tiny", "hf://org/tiny", "org/tiny/"]
+    )
+    def test_pages_of_the_hub(self, page: str) -> None:
+        """The address of a page leads to the id that is meant."""
+        with pytest.raises(UnknownNameError, match=r"model of the hub .*'org/tiny'"):
+            load_parts(page)
+
+    def test_before_the_hub_was_asked(self, tmp_path: Path) -> None:
+        """A mistyped path is one clear error in a fresh process, in which nothing has used the hub's library yet."""
+        program = (
+            "from layertracer.models._loading import load_parts\n"
+            "from layertracer import UnknownNameError\n"
+            "for name in ('my-model/', './nope', '../x/y', '~/x/y', 'a/b/c/d', 'C:\\\\x', '/no/where/'):\n"
+            "    try:\n        load_parts(name)\n"
+            "    except UnknownNameError as error:\n        print(error)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("There is no file or folder") == 7
+
+    @pytest.mark.usefixtures("hub_cache")
     @pytest.mark.parametrize("name", ["", "a/b/c", "no such name", "x" * 300, "../absent", "absent.gguf", "~nobody/x"])
     def test_nonsense(self, name: str) -> None:
         """What cannot be a model's name is an unknown model, whatever characters it has."""

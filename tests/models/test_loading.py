@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from pathlib import Path
 
 import pytest
@@ -114,16 +113,6 @@ class TestRefusals:
         ):
             load_parts(folder, device="cpu")
 
-    def test_says_which_weights_of_a_layer_stay_unused(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """Weights inside a layer that the model has no use for are named in the log; a further head is not."""
-        model = tiny_llama()
-        extra = {"model.layers.0.self_attn.q_norm.weight": torch.ones(8), "score.weight": torch.ones(2, 16)}
-        model.save_pretrained(tmp_path / "m", state_dict=model.state_dict() | extra)
-        with caplog.at_level(logging.WARNING, logger="layertracer"):
-            load_parts(tmp_path / "m", device="cpu")
-        assert "layers.0.self_attn.q_norm.weight" in caplog.text
-        assert "score" not in caplog.text
-
     def test_pickled_weights(self, tmp_path: Path) -> None:
         """Pickled weights are refused, and read where allow_pickle=True says so."""
         model = tiny_llama()
@@ -196,6 +185,13 @@ class TestDamage:
         (tmp_path / "notes.txt").write_text("x")
         with pytest.raises(ModelLoadError, match=r"no config\.json, it holds notes\.txt\. Give the folder"):
             load_parts(tmp_path)
+
+    def test_folder_around_a_folder(self, tmp_path: Path) -> None:
+        """A folder that holds checkpoints, as trainers leave them, leads to the last one."""
+        for step in (100, 200):
+            save_checkpoint(tmp_path / "run" / f"checkpoint-{step}", tiny_llama())
+        with pytest.raises(ModelLoadError, match=r"Give the folder inside it: .*run/checkpoint-200"):
+            load_parts(tmp_path / "run")
 
     def test_folder_around_a_gguf_file(self, tmp_path: Path) -> None:
         """A folder that only holds a .gguf file leads to that file."""

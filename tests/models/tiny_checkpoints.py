@@ -148,7 +148,7 @@ def _add_tokenizer(writer: Any, n_vocab: int) -> None:
     tokens = ["<unk>", "<s>", "</s>", "h", "o", "t", "c", "l", "d", "ho", "Ġ"]
     tokens += [f"<{i}>" for i in range(n_vocab - len(tokens))]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("default")
+    writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
     writer.add_token_types([3, 3, 3, *(1 for _ in tokens[3:])])
     writer.add_token_merges(["h o"])

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from layertracer._errors import ModelLoadError
-from layertracer.models._loading_report import explained_failures
+from layertracer.models._loading_report import explained_failures, some_of
 from layertracer.models._quiet import quiet_transformers
-from layertracer.models._weight_files import safetensors_files
+from layertracer.models._weight_files import read_header, safetensors_files
 
 logger = logging.getLogger("layertracer")
 
@@ -85,8 +85,10 @@ def read_adapter(folder: Path, *, label: str, allow_pickle: bool) -> Adapter:
     )
 
 
-def put_on(module: nn.Module, adapter: Adapter, *, device: torch.device) -> nn.Module:
-    """The model with the adapter on it, not merged: its weights stay beside the model's own.
+def put_on(module: nn.Module, adapter: Adapter, *, device: torch.device) -> tuple[nn.Module, tuple[str, ...]]:
+    """The model with the adapter on it, not merged, and what a user should know of it.
+
+    The adapter's weights stay beside the model's own.
 
     Raises:
         ModelLoadError: If the adapter does not fit the model, or lacks weights that it needs.
@@ -109,10 +111,25 @@ def put_on(module: nn.Module, adapter: Adapter, *, device: torch.device) -> nn.M
             f"{adapter.label} lacks weights that its configuration asks for: {missing[0].partition(': ')[2][:300]} "
             "They would be random. Copy the whole adapter."
         )
-    for message in messages:
+    notes = _describe_unused(adapted, adapter)
+    for message in (*messages, *notes):
         logger.warning("%s: %s", adapter.label, " ".join(message.split()))
-    result: nn.Module = adapted.eval().requires_grad_(False)
-    return result
+    return adapted.eval().requires_grad_(False), notes
+
+
+def _describe_unused(adapted: Any, adapter: Adapter) -> tuple[str, ...]:
+    """A note where the file holds weights for parts of the model that the configuration does not adapt."""
+    path = adapter.folder / ADAPTER_WEIGHTS
+    if not path.is_file():
+        return ()
+    peft: Any = importlib.import_module("peft")
+    used = set(peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)) | set(adapted.state_dict())
+    unused = sorted(set(read_header(path)) - used)
+    note = (
+        f"The adapter holds {len(unused)} weight(s) for which its configuration makes no place: {some_of(unused)}. "
+        "They are left out, and every number may be off: use the adapter_config.json that belongs to them."
+    )
+    return (note,) if unused else ()
 
 
 def _read_config(path: Path, label: str) -> dict[str, Any]:

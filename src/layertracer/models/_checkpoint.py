@@ -12,11 +12,13 @@ import torch
 from torch import nn
 
 from layertracer._errors import ModelLoadError, RemoteCodeError
+from layertracer.models._contradictions import describe_contradictions, describe_rounding
 from layertracer.models._heads import OTHER_HEADS
 from layertracer.models._loading_report import check_loading_report, explained_failures
 from layertracer.models._placement import Placement
 from layertracer.models._quiet import paused_collector, quiet_transformers
-from layertracer.models._weight_files import check_weight_files
+from layertracer.models._unused_weights import describe_unused
+from layertracer.models._weight_files import check_weight_files, safetensors_files
 
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "*.model", "*.tiktoken", "*vocab*.txt", "*vocab*.json")
 
@@ -32,6 +34,7 @@ class Checkpoint:
         commit: Commit of that snapshot.
         trust_remote_code: Whether code in the checkpoint may run.
         allow_pickle: Whether pickled weights may be read where there are no others.
+        is_converted: Whether it is a copy of LayerTracer's own, whose tokenizer file is run as it stands.
     """
 
     folder: Path
@@ -40,6 +43,7 @@ class Checkpoint:
     commit: str | None = None
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    is_converted: bool = False
 
     def arguments(self) -> dict[str, Any]:
         """Arguments for `from_pretrained` that let it ask nothing of the hub.
@@ -57,8 +61,8 @@ class Checkpoint:
 
 def load_checkpoint(
     checkpoint: Checkpoint, *, placement: Placement, dtype: torch.dtype | None
-) -> tuple[nn.Module, Any | None]:
-    """The model, in evaluation mode where it shall be, and its tokenizer if it has one.
+) -> tuple[nn.Module, Any | None, tuple[str, ...]]:
+    """The model, in evaluation mode where it shall be, its tokenizer if it has one, and what a user should know of it.
 
     Args:
         checkpoint: What to load.
@@ -78,9 +82,9 @@ def load_checkpoint(
     )
     with paused_collector(), quiet_transformers():
         check_remote_code(raw_config, checkpoint)
-        module = _load_module(checkpoint, raw_config, placement=placement, dtype=dtype, is_pickled=is_pickled)
+        module, notes = _load_module(checkpoint, raw_config, placement=placement, dtype=dtype, is_pickled=is_pickled)
         tokenizer = load_tokenizer(checkpoint)
-    return module, tokenizer
+    return module, tokenizer, notes
 
 
 def read_config(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -158,7 +162,7 @@ def _load_module(
     placement: Placement,
     dtype: torch.dtype | None,
     is_pickled: bool,
-) -> nn.Module:
+) -> tuple[nn.Module, tuple[str, ...]]:
     import transformers
 
     library: Any = transformers  # its loaders come without types
@@ -177,8 +181,11 @@ def _load_module(
             output_loading_info=True,
         )
     check_loading_report(module, report, checkpoint.label)
-    model: nn.Module = module.eval().requires_grad_(False)
-    return model
+    notes = describe_unused(module, report.get("unexpected_keys") or (), raw_config)
+    files = () if is_pickled else safetensors_files(checkpoint.folder, raw_config)
+    notes += describe_contradictions(module, checkpoint.folder, files, checkpoint.label)
+    notes += describe_rounding(module, checkpoint.folder, files) if dtype is None else ()
+    return module.eval().requires_grad_(False), notes
 
 
 def _choose_auto_class(config: Any, raw_config: Mapping[str, Any], checkpoint: Checkpoint) -> Any:
@@ -215,4 +222,5 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any | None:
         return None
     library: Any = transformers
     with explained_failures(f"The tokenizer of {checkpoint.label}", "cpu"):
-        return library.AutoTokenizer.from_pretrained(**checkpoint.arguments())
+        loader = library.PreTrainedTokenizerFast if checkpoint.is_converted else library.AutoTokenizer
+        return loader.from_pretrained(**checkpoint.arguments())

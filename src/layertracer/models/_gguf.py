@@ -6,10 +6,11 @@ one. The first load therefore leaves a float32 copy in the format of transformer
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import shutil
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,37 @@ from torch import nn
 from layertracer._errors import ModelLoadError
 from layertracer.models._cache import cache_folder, find_entry, locked, remembered_hash, remove_entry, write_entry
 from layertracer.models._checkpoint import Checkpoint, load_checkpoint
-from layertracer.models._gguf_settings import GgufFacts, correct, read_facts
+from layertracer.models._gguf_settings import correct, read_facts, read_scalars
+from layertracer.models._gguf_tensors import check_tensors, fill_absent_biases, refuse_unused
+from layertracer.models._gguf_tokenizer import build_tokenizer
+from layertracer.models._gguf_vocabulary import read_vocabulary
 from layertracer.models._loading_report import check_loading_report, explained_failures
 from layertracer.models._placement import Placement
 from layertracer.models._quiet import quiet_gguf_reader, quiet_transformers
 
 logger = logging.getLogger("layertracer")
 
-_CONVERTER_VERSION = 2
+_CONVERTER_VERSION = 3
 """Raise it when conversion changes: copies of an older converter are then not used any more."""
 
+_NOTES = "layertracer_notes.json"
 _MAGIC = b"GGUF"
 _PART = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufModel:
+    """What a .gguf file yields.
+
+    Attributes:
+        module: The model, in evaluation mode, without gradients.
+        tokenizer: Its tokenizer; None where the file has none that can be built.
+        notes: What a user should know of it; the same whether it came from the file or from its copy.
+    """
+
+    module: nn.Module
+    tokenizer: Any | None
+    notes: tuple[str, ...]
 
 
 def is_gguf(path: Path) -> bool:
@@ -43,10 +63,8 @@ def is_gguf(path: Path) -> bool:
         return False
 
 
-def load_gguf(
-    path: Path, *, label: str, placement: Placement, dtype: torch.dtype | None
-) -> tuple[nn.Module, Any | None, str]:
-    """The model of a .gguf file, its tokenizer, and the file's SHA-256.
+def load_gguf(path: Path, *, label: str, placement: Placement, dtype: torch.dtype | None) -> tuple[GgufModel, str]:
+    """The model of a .gguf file with its tokenizer, and the file's SHA-256.
 
     The first load of a file converts it; later ones read the copy. Both give the same model to the last bit.
 
@@ -57,8 +75,8 @@ def load_gguf(
         dtype: Floating-point type; None for the copy's own, float32.
 
     Raises:
-        ModelLoadError: If it is not a .gguf file, is damaged, is one of several parts, or is of an architecture that
-            transformers cannot read.
+        ModelLoadError: If it is not a .gguf file, is damaged, is one of several parts, is of an architecture that
+            transformers cannot read, or holds weights that would be left out.
         OutOfMemoryError: If the model does not fit.
     """
     _refuse_what_is_no_model(path, label)
@@ -66,22 +84,30 @@ def load_gguf(
     entry = _entry_for(digest)
     if find_entry(entry):
         try:
-            return *_load_copy(entry, label, placement=placement, dtype=dtype), digest
+            return _said(_load_copy(entry, label, placement=placement, dtype=dtype), label), digest
         except ModelLoadError as error:
             logger.warning("The converted copy of %s in %s cannot be read and is made again: %s", label, entry, error)
             remove_entry(entry)
-    module, tokenizer = _convert_or_wait(path, entry, label)
-    if module is None:
-        return *_load_copy(entry, label, placement=placement, dtype=dtype), digest
+    model = _convert_or_wait(path, entry, label)
+    if model is None:
+        return _said(_load_copy(entry, label, placement=placement, dtype=dtype), label), digest
     if placement.device_map is not None:
         raise ModelLoadError(
             f"{label} cannot be spread over several devices, since no converted copy of it could be kept. Choose a "
             "folder for it with the environment variable LAYERTRACER_CACHE, or load it without a device_map."
         )
-    return module.to(device=placement.device, dtype=dtype or torch.float32), tokenizer, digest
+    module = model.module.to(device=placement.device, dtype=dtype or torch.float32)
+    return _said(replace(model, module=module), label), digest
 
 
-def _convert_or_wait(path: Path, entry: Path, label: str) -> tuple[nn.Module | None, Any]:
+def _said(model: GgufModel, label: str) -> GgufModel:
+    """The model, after its notes were logged."""
+    for note in model.notes:
+        logger.warning("%s: %s", label, note)
+    return model
+
+
+def _convert_or_wait(path: Path, entry: Path, label: str) -> GgufModel | None:
     """Make the copy, or wait for the process that is making it; where no copy can be kept, the model itself."""
     try:
         with locked(entry):
@@ -90,20 +116,20 @@ def _convert_or_wait(path: Path, entry: Path, label: str) -> tuple[nn.Module | N
     except OSError as error:
         _warn_of_no_copy(entry, error)
         return _read(path, label)
-    return None, None
+    return None
 
 
-def _convert(path: Path, entry: Path, label: str) -> tuple[nn.Module | None, Any]:
+def _convert(path: Path, entry: Path, label: str) -> GgufModel | None:
     logger.info("Converting %s once; for a model of 135 million parameters that takes about 20 s.", label)
-    module, tokenizer = _read(path, label)
+    model = _read(path, label)
     try:
-        _check_space(entry.parent, module)
-        write_entry(entry, lambda folder: _save(module, tokenizer, folder))
+        _check_space(entry.parent, model.module)
+        write_entry(entry, lambda folder: _save(model, folder))
     except (OSError, SafetensorError) as error:
         _warn_of_no_copy(entry, error)
-        return module, tokenizer
+        return model
     logger.info("Kept the converted copy of %s in %s.", label, entry)
-    return None, None
+    return None
 
 
 def _entry_for(digest: str) -> Path:
@@ -114,14 +140,16 @@ def _entry_for(digest: str) -> Path:
     return cache_folder() / "gguf" / f"{digest}-converter{_CONVERTER_VERSION}-transformers{major}"
 
 
-def _load_copy(
-    entry: Path, label: str, *, placement: Placement, dtype: torch.dtype | None
-) -> tuple[nn.Module, Any | None]:
-    return load_checkpoint(Checkpoint(folder=entry, label=label), placement=placement, dtype=dtype)
+def _load_copy(entry: Path, label: str, *, placement: Placement, dtype: torch.dtype | None) -> GgufModel:
+    checkpoint = Checkpoint(folder=entry, label=label, is_converted=True)
+    module, tokenizer, _ = load_checkpoint(checkpoint, placement=placement, dtype=dtype)
+    notes = json.loads((entry / _NOTES).read_text(encoding="utf-8"))
+    return GgufModel(module=module, tokenizer=tokenizer, notes=tuple(notes))
 
 
-def _read(path: Path, label: str) -> tuple[nn.Module, Any]:
+def _read(path: Path, label: str) -> GgufModel:
     """The model in float32 on the CPU and its tokenizer, straight out of the file."""
+    import gguf
     import transformers
 
     library: Any = transformers  # its loaders come without types
@@ -131,31 +159,31 @@ def _read(path: Path, label: str) -> tuple[nn.Module, Any]:
         weights["quantization_config"] = library.GgufConfig(dequantize=True)
     folder = str(path.resolve().parent)
     with explained_failures(label, "cpu"), quiet_transformers(), quiet_gguf_reader():
-        facts = read_facts(path)
+        reader = gguf.GGUFReader(path)
+        scalars = read_scalars(reader)
+        facts = read_facts(reader, scalars)
+        tokenizer, notes = build_tokenizer(path, read_vocabulary(reader, scalars))
         config = library.AutoConfig.from_pretrained(folder, **source)
         unread = correct(config, facts)
         auto_class = library.AutoModelForSeq2SeqLM if config.is_encoder_decoder else library.AutoModelForCausalLM
+        with torch.device("meta"):  # no weights yet
+            check_tensors(auto_class.from_config(config), facts, label)
         module, report = auto_class.from_pretrained(
             folder, **weights, config=config, dtype=torch.float32, output_loading_info=True
         )
-        tokenizer = library.AutoTokenizer.from_pretrained(folder, **source)
-    check_loading_report(module, report, label)
-    _warn_of_ignored(module, facts, unread, label)
+        refuse_unused(module, report.get("unexpected_keys") or (), facts, label)
+        check_loading_report(module, fill_absent_biases(module, report, facts), label)
     _forget_origin(module)
-    return module.eval().requires_grad_(False), tokenizer
+    if unread:
+        notes = (*notes, _describe_unread(unread))
+    return GgufModel(module=module.eval().requires_grad_(False), tokenizer=tokenizer, notes=notes)
 
 
-def _warn_of_ignored(module: Any, facts: GgufFacts, unread: Sequence[str], label: str) -> None:
-    """Say so where the file holds what transformers passes over in silence and what changes every number a little."""
-    has_bias = any(name.endswith(".bias") for name, _ in module.named_parameters())
-    ignored = [] if has_bias or not any(name.endswith("attn_q.bias") for name in facts.sizes) else ["attn_q.bias"]
-    if ignored or unread:
-        logger.warning(
-            "%s holds what transformers does not read from .gguf files (%s): its numbers are not quite those of the "
-            "original model. Prefer its checkpoint in safetensors.",
-            label,
-            ", ".join((*ignored, *unread)),
-        )
+def _describe_unread(settings: tuple[str, ...]) -> str:
+    return (
+        f"The .gguf file holds settings that transformers has no place for ({', '.join(settings)}): its numbers are "
+        "not quite those of the original model. Prefer its checkpoint in safetensors."
+    )
 
 
 def _forget_origin(module: Any) -> None:
@@ -165,10 +193,13 @@ def _forget_origin(module: Any) -> None:
         del module.config.quantization_config
 
 
-def _save(module: Any, tokenizer: Any, folder: Path) -> None:
+def _save(model: GgufModel, folder: Path) -> None:
+    module: Any = model.module
     with quiet_transformers():
         module.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        if model.tokenizer is not None:
+            model.tokenizer.save_pretrained(folder)
+    (folder / _NOTES).write_text(json.dumps(model.notes), encoding="utf-8")
 
 
 def _check_space(folder: Path, module: nn.Module) -> None:

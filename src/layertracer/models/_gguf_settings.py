@@ -6,11 +6,11 @@ configurations, without a word. A model with another rotary base, say, would loa
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from layertracer.models._gguf_rotation import ROPE_FACTORS, correct_rotation, head_width
 
 _EPSILONS = ("rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps", "norm_epsilon", "norm_eps")
 _FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -28,6 +28,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
 """Below the architecture's name in the file, and what transformers calls it: the first of them that there is."""
 
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "attention.causal": (True,),
     "attention.clamp_kqv": (0.0,),
     "attention.max_alibi_bias": (0.0, 8.0),
     "attention.scale": (0.0,),
@@ -35,17 +36,18 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "expert_weights_scale": (0.0, 1.0),
     "logit_scale": (0.0, 1.0),
     "residual_scale": (0.0, 1.0),
-    "rope.scaling.attn_factor": (0.0, 1.0),
 }
 """What no configuration of the models that transformers reads from .gguf files holds, and values that say nothing."""
 
-_LLAMA3: Mapping[str, Any] = {
-    "rope_type": "llama3",
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 8192,
+_FLAGS: Mapping[str, tuple[str, ...]] = {
+    "attention_bias": ("attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias"),
+    "bias": ("attn_qkv.bias", "attn_output.bias", "ffn_up.bias", "ffn_down.bias"),
+    "mlp_bias": ("ffn_gate.bias", "ffn_up.bias", "ffn_down.bias"),
+    "qkv_bias": ("attn_q.bias", "attn_k.bias", "attn_v.bias"),
+    "use_bias": ("attn_q.bias", "attn_output.bias", "ffn_up.bias", "ffn_down.bias", "ssm_in.bias", "ssm_out.bias"),
+    "use_conv_bias": ("ssm_conv1d.bias",),
 }
-"""What every model of Llama 3.1 to 3.3 says of its rotary embeddings, apart from the factor."""
+"""What in a configuration makes places for which tensors of a layer."""
 
 _SPECIAL_TOKENS = {"bos": "bos_token_id", "eos": "eos_token_id", "padding": "pad_token_id"}
 
@@ -57,23 +59,38 @@ class GgufFacts:
     Attributes:
         settings: Numbers and words of its metadata, by name below the architecture's.
         special_tokens: Ids of special tokens, by name in a configuration.
-        sizes: Number of values of each tensor.
-        rope_factors: By how much each frequency of the rotary embeddings is divided; None where they are not.
+        architecture: Name of the architecture.
+        tensors: Names of the tensors.
+        neutral: Those of them that change nothing: biases of zeros and scales of ones.
+        rope_factors: By how much each frequency of the rotary embeddings is divided, by the tensor's name.
     """
 
     settings: Mapping[str, Any]
     special_tokens: Mapping[str, int]
-    sizes: Mapping[str, int]
-    rope_factors: tuple[float, ...] | None
+    architecture: str
+    tensors: frozenset[str]
+    neutral: frozenset[str]
+    rope_factors: Mapping[str, tuple[float, ...]]
 
 
-def read_facts(path: Path) -> GgufFacts:
-    """What a .gguf file says, without its tensors' values and its vocabulary."""
-    import gguf
+def read_scalars(reader: Any) -> dict[str, Any]:
+    """The numbers and words of a file's metadata, by name; None for lists.
 
-    reader = gguf.GGUFReader(path)
-    scalars = {name: _scalar(field) for name, field in reader.fields.items()}
-    prefix = f"{scalars.get('general.architecture')}."
+    Args:
+        reader: A `gguf.GGUFReader`.
+    """
+    return {name: _scalar(field) for name, field in reader.fields.items()}
+
+
+def read_facts(reader: Any, scalars: Mapping[str, Any]) -> GgufFacts:
+    """What a .gguf file says about its model, without its weights.
+
+    Args:
+        reader: A `gguf.GGUFReader`.
+        scalars: Its numbers and words by name.
+    """
+    architecture = str(scalars.get("general.architecture"))
+    prefix = f"{architecture}."
     tokens = {slot: scalars.get(f"tokenizer.ggml.{name}_token_id") for name, slot in _SPECIAL_TOKENS.items()}
     return GgufFacts(
         settings={
@@ -82,11 +99,23 @@ def read_facts(path: Path) -> GgufFacts:
             if name.startswith(prefix) and value is not None
         },
         special_tokens={slot: token for slot, token in tokens.items() if isinstance(token, int)},
-        sizes={tensor.name: int(tensor.n_elements) for tensor in reader.tensors},
-        rope_factors=next(
-            (tuple(map(float, tensor.data)) for tensor in reader.tensors if tensor.name == "rope_freqs.weight"), None
-        ),
+        architecture=architecture,
+        tensors=frozenset(tensor.name for tensor in reader.tensors),
+        neutral=frozenset(tensor.name for tensor in reader.tensors if _is_neutral(tensor)),
+        rope_factors={
+            tensor.name: tuple(map(float, tensor.data)) for tensor in reader.tensors if tensor.name in ROPE_FACTORS
+        },
     )
+
+
+def _is_neutral(tensor: Any) -> bool:
+    import gguf
+
+    neutral = 0 if tensor.name.endswith(".bias") else 1 if tensor.name.endswith("scale") else None
+    if neutral is None:
+        return False
+    values = gguf.dequantize(tensor.data, tensor.tensor_type)
+    return bool((values == neutral).all())
 
 
 def correct(config: Any, facts: GgufFacts) -> tuple[str, ...]:
@@ -101,6 +130,10 @@ def correct(config: Any, facts: GgufFacts) -> tuple[str, ...]:
     """
     for special, token in facts.special_tokens.items():
         setattr(config, special, token)
+    for special in _SPECIAL_TOKENS.values():  # defaults that belong to another vocabulary
+        default: Any = getattr(config, special, None)
+        if isinstance(default, int) and default >= config.vocab_size:
+            setattr(config, special, None)
     for name, slots in _FIELDS.items():
         value = facts.settings.get(name)
         present = [slot for slot in slots if hasattr(config, slot)]
@@ -108,12 +141,13 @@ def correct(config: Any, facts: GgufFacts) -> tuple[str, ...]:
             setattr(config, present[0], value)
     _correct_scale(config)
     _correct_activation(config, facts)
+    _correct_flags(config, facts)
     unread = [
         f"{name} = {facts.settings[name]}"
         for name, neutral in _NEUTRAL.items()
         if facts.settings.get(name, neutral[0]) not in neutral
     ]
-    return (*unread, *_correct_rotation(config, facts))
+    return (*unread, *correct_rotation(config, facts.settings, facts.rope_factors))
 
 
 def _correct_scale(config: Any) -> None:
@@ -126,7 +160,7 @@ def _correct_scale(config: Any) -> None:
         return
     is_largest = (config.model_type, config.num_hidden_layers) in {("gemma2", 46), ("gemma3_text", 62)}
     config.query_pre_attn_scalar = (
-        config.hidden_size // config.num_attention_heads if is_largest else _head_width(config)
+        config.hidden_size // config.num_attention_heads if is_largest else head_width(config)
     )
 
 
@@ -134,81 +168,17 @@ def _correct_activation(config: Any, facts: GgufFacts) -> None:
     """The MLP of T5, of which there are two: files tell them apart by their gate."""
     if not hasattr(config, "feed_forward_proj"):
         return
-    config.is_gated_act = any("ffn_gate" in name for name in facts.sizes)
+    config.is_gated_act = any("ffn_gate" in name for name in facts.tensors)
     config.feed_forward_proj = "gated-gelu" if config.is_gated_act else "relu"
     config.dense_act_fn = "gelu_new" if config.is_gated_act else "relu"
 
 
-def _correct_rotation(config: Any, facts: GgufFacts) -> list[str]:
-    """Likewise for rotary embeddings."""
-    settings, rope = facts.settings, getattr(config, "rope_parameters", None)
-    if not isinstance(rope, dict):
-        return []
-    local = rope.get("sliding_attention")
-    if isinstance(local, dict) and "rope.freq_base_swa" in settings:
-        local["rope_theta"] = settings["rope.freq_base_swa"]
-    whole = rope.get("full_attention", rope)  # one for each kind of layer in Gemma 3
-    if "rope.freq_base" in settings:
-        whole["rope_theta"] = settings["rope.freq_base"]
-    unread = _correct_share(config, whole, settings) + _correct_scaling(whole, settings)
-    unread += _correct_factors(whole, facts.rope_factors)
-    config.rope_parameters = rope
-    return unread
-
-
-def _correct_share(config: Any, rope: dict[str, Any], settings: Mapping[str, Any]) -> list[str]:
-    """The share of a head that is turned."""
-    turned, width = settings.get("rope.dimension_count"), _head_width(config)
-    if not turned or not width:
-        return []
-    if "partial_rotary_factor" in rope or hasattr(config, "partial_rotary_factor"):
-        rope["partial_rotary_factor"] = turned / width
-        if hasattr(config, "partial_rotary_factor"):
-            config.partial_rotary_factor = turned / width
-        return []
-    return [] if turned == width else [f"rope.dimension_count = {turned}"]
-
-
-def _head_width(config: Any) -> int | None:
-    own = getattr(config, "head_dim", None)
-    if own:
-        return int(own)
-    width, heads = getattr(config, "hidden_size", None), getattr(config, "num_attention_heads", None)
-    return width // heads if width and heads else None
-
-
-def _correct_scaling(rope: dict[str, Any], settings: Mapping[str, Any]) -> list[str]:
-    """Stretched positions."""
-    kind = settings.get("rope.scaling.type", "none")
-    if kind == "none":
-        return []
-    if kind not in {"linear", "yarn"}:
-        return [f"rope.scaling.type = {kind}"]
-    rope["rope_type"] = kind
-    rope["factor"] = settings.get("rope.scaling.factor", 1.0)
-    if "rope.scaling.original_context_length" in settings:
-        rope["original_max_position_embeddings"] = settings["rope.scaling.original_context_length"]
-    return []
-
-
-def _correct_factors(rope: dict[str, Any], factors: tuple[float, ...] | None) -> list[str]:
-    """The factors of Llama 3.1 and later, of which files hold the outcome and transformers wants the parameters."""
-    if factors is None or all(factor == 1 for factor in factors):
-        return []
-    guess = {**_LLAMA3, "factor": max(factors)}
-    expected = [_llama3_factor(rope["rope_theta"] ** (index / len(factors)), guess) for index in range(len(factors))]
-    if not all(math.isclose(one, other, rel_tol=1e-4) for one, other in zip(factors, expected, strict=True)):
-        return ["rope_freqs.weight"]
-    rope.update(guess)
-    return []
-
-
-def _llama3_factor(inverse_frequency: float, parameters: Mapping[str, Any]) -> float:
-    """By how much a frequency is divided: short waves by 1, long ones by the factor, those between smoothly."""
-    turns = parameters["original_max_position_embeddings"] / (2 * math.pi * inverse_frequency)
-    low, high, factor = (parameters[name] for name in ("low_freq_factor", "high_freq_factor", "factor"))
-    share = min(max((turns - low) / (high - low), 0.0), 1.0)
-    return float(1 / ((1 - share) / factor + share))
+def _correct_flags(config: Any, facts: GgufFacts) -> None:
+    """Places for the biases that the file holds, and none for others."""
+    held = {name.split(".", 2)[2] for name in facts.tensors if name.startswith("blk.")}
+    for flag, names in _FLAGS.items():
+        if hasattr(config, flag):
+            setattr(config, flag, not held.isdisjoint(names))
 
 
 def _scalar(field: Any) -> Any:

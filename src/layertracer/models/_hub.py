@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-from huggingface_hub import errors
+from huggingface_hub import constants, errors  # a module of its own, which the package does not load by itself
 
 from layertracer._errors import LayerTracerError, ModelLoadError, UnknownNameError
 from layertracer.models._adapters import ADAPTER_WEIGHTS, PICKLED_ADAPTER_WEIGHTS, is_adapter
 from layertracer.models._checkpoint import Checkpoint, check_remote_code, read_config, refuse_other_heads
 from layertracer.models._embedded import list_embedded
+from layertracer.models._paths import models_beside
 from layertracer.models._weight_files import (
     PICKLED,
     PICKLED_INDEX,
@@ -103,7 +104,7 @@ def _fetch_adapter_weights(checkpoint: Checkpoint) -> None:
 def cached_hub_ids() -> tuple[str, ...]:
     """Repositories of models of which the hub's local cache holds something."""
     # Read at each call, not at import: it is where the hub's library keeps the user's choice.
-    cache = Path(huggingface_hub.constants.HF_HUB_CACHE)
+    cache = Path(constants.HF_HUB_CACHE)
     try:
         names = sorted(path.name for path in cache.glob("models--*"))
     except OSError:
@@ -146,7 +147,8 @@ def _explain(error: BaseException, hub_id: str, revision: str | None) -> LayerTr
             f"({reason}). Ask for access at https://huggingface.co/{hub_id}, then run `hf auth login`."
         )
     if isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError):
-        return unknown_model(hub_id, "The hub has no such model, or it is private: then run `hf auth login` first.")
+        hint = "The hub has no such model, or it is private: then run `hf auth login` first."
+        return unknown_model(hub_id, hint, nearby=models_beside(Path(hub_id)))
     if isinstance(error, errors.RevisionNotFoundError):
         return ModelLoadError(
             f"{hub_id} has no revision {revision!r}. Expected a branch, a tag or a commit of that repository; see "
@@ -161,19 +163,20 @@ def _explain(error: BaseException, hub_id: str, revision: str | None) -> LayerTr
 
 def _not_at_hand(hub_id: str, at: str) -> LayerTracerError:
     """The error for a model that is not on this machine while the hub cannot be asked."""
-    near = difflib.get_close_matches(hub_id, _known_names(), n=1, cutoff=0.6)
+    beside = models_beside(Path(hub_id))
+    near = difflib.get_close_matches(hub_id, [*_known_names(), *beside], n=1, cutoff=0.6)
     if near and "/" not in hub_id:
-        return unknown_model(hub_id, f"It is not on this machine, and {_why_no_network()}.")
+        return unknown_model(hub_id, f"It is not on this machine, and {_why_no_network()}.", nearby=beside)
     did_you_mean = f" Did you mean {near[0]!r}?" if near else ""
     return ModelLoadError(
         f"{hub_id}{at} is no local file or folder and is not, or not completely, in the local hub cache "
-        f"({huggingface_hub.constants.HF_HUB_CACHE}), and {_why_no_network()}.{did_you_mean} Load it once with a "
+        f"({constants.HF_HUB_CACHE}), and {_why_no_network()}.{did_you_mean} Load it once with a "
         "network, or give a local folder, a .gguf file, or 'smollm2'."
     )
 
 
 def _why_no_network() -> str:
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
+    if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE=1 forbids asking the hub"
     return "there is no network to the hub"
 

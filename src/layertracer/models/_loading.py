@@ -14,6 +14,7 @@ from torch import nn
 from layertracer._errors import ModelLoadError, UsageError
 from layertracer.models._embedded import embedded_name, find_embedded
 from layertracer.models._offload import is_placed
+from layertracer.models._paths import models_beside, why_no_path
 from layertracer.models._placement import DeviceMap, Placement, resolve_dtype, resolve_placement
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _load(name_or_path: str | os.PathLike[str], request: _Request) -> LoadedPart
     if name and os.path.exists(path):
         return _load_file(path, request)
     if is_local:
-        raise _no_such_path(path)
+        raise _no_such_path(name, path)
     return _load_from_hub(name, request)
 
 
@@ -141,15 +142,22 @@ def _looks_like_a_path(name: str) -> bool:
     """Whether a name can only be meant as a path: the hub knows none like it."""
     from layertracer.models._hub import is_hub_id
 
-    return name.endswith((".gguf", os.sep)) or not is_hub_id(name)
+    return name.endswith((".gguf", ".safetensors", os.sep)) or not is_hub_id(name)
 
 
 def _load_gguf(path: Path, request: _Request, *, name: str, source: Source) -> LoadedParts:
     from layertracer.models._gguf import load_gguf
 
     label = name if source == "embedded" else str(path)
-    module, tokenizer, digest = load_gguf(path, label=label, placement=request.placement, dtype=request.dtype)
-    return LoadedParts(module=module, tokenizer=tokenizer, name=name, revision=digest, source=source)
+    model, digest = load_gguf(path, label=label, placement=request.placement, dtype=request.dtype)
+    return LoadedParts(
+        module=model.module,
+        tokenizer=model.tokenizer,
+        name=name,
+        revision=digest,
+        source=source,
+        notes=model.notes,
+    )
 
 
 def _load_file(path: Path, request: _Request) -> LoadedParts:
@@ -199,8 +207,10 @@ def _load_from_hub(hub_id: str, request: _Request) -> LoadedParts:
 def _load_checkpoint(checkpoint: Checkpoint, request: _Request, *, name: str, source: Source) -> LoadedParts:
     from layertracer.models._checkpoint import load_checkpoint
 
-    module, tokenizer = load_checkpoint(checkpoint, placement=request.placement, dtype=request.dtype)
-    notes = _check_tokenizer(tokenizer, checkpoint)
+    module, tokenizer, notes = load_checkpoint(checkpoint, placement=request.placement, dtype=request.dtype)
+    for note in notes:
+        logger.warning("%s: %s", checkpoint.label, note)
+    notes += _check_tokenizer(tokenizer, checkpoint)
     return LoadedParts(module=module, tokenizer=tokenizer, name=name, revision=None, source=source, notes=notes)
 
 
@@ -232,11 +242,12 @@ def _load_adapter(folder: Path, request: _Request, *, label: str, name: str, sou
             f"{label} is an adapter on {adapter.base}, which the device_map spreads over several places; peft would "
             "place it anew. Merge the adapter into its model (merge_and_unload), save that, and load it with the map."
         )
-    module = put_on(base.module, adapter, device=request.placement.device)
+    module, notes = put_on(base.module, adapter, device=request.placement.device)
     checkpoint = Checkpoint(folder=folder, label=label, trust_remote_code=request.trust_remote_code)
-    parts = replace(base, module=module, name=name, source=source)
     own = load_tokenizer(checkpoint)
-    return parts if own is None else replace(parts, tokenizer=own, notes=_check_tokenizer(own, checkpoint))
+    notes = (*base.notes, *notes, *_check_tokenizer(own, checkpoint))
+    parts = replace(base, module=module, name=name, source=source, notes=tuple(dict.fromkeys(notes)))
+    return parts if own is None else replace(parts, tokenizer=own)
 
 
 def _why_no_checkpoint(folder: Path) -> str:
@@ -245,6 +256,8 @@ def _why_no_checkpoint(folder: Path) -> str:
     ggufs = [name for name in names if name.endswith(".gguf")]
     if ggufs:
         hint = f"For a .gguf file give its own path: {folder / ggufs[0]}."
+    elif inside := models_beside(folder / "any"):
+        hint = f"Give the folder inside it: {inside[-1]}."
     elif "snapshots" in names:
         hint = "It is a repository in the hub's cache: give the hub id instead."
     else:
@@ -253,17 +266,7 @@ def _why_no_checkpoint(folder: Path) -> str:
     return f"{folder} is not a checkpoint: there is no config.json, {found}. {hint}"
 
 
-def _no_such_path(path: Path) -> Exception:
+def _no_such_path(name: str, path: Path) -> Exception:
     from layertracer.models._hub import unknown_model
 
-    siblings = [str(path.parent / name) for name in _models_in(path.parent)]
-    return unknown_model(str(path), "There is no such file or folder.", nearby=siblings)
-
-
-def _models_in(folder: Path, *, at_most: int = 20) -> list[str]:
-    """Names of what could be loaded from a folder."""
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError:
-        return []
-    return [e.name for e in entries if e.suffix == ".gguf" or (e / "config.json").is_file()][:at_most]
+    return unknown_model(str(path) if name else "", why_no_path(name, path), nearby=models_beside(path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +10,6 @@ import torch
 from torch import nn
 
 from layertracer._errors import LayerTracerError, ModelLoadError, OutOfMemoryError
-
-logger = logging.getLogger("layertracer")
 
 
 def check_loading_report(module: nn.Module, report: Mapping[str, Any], label: str) -> None:
@@ -26,43 +23,22 @@ def check_loading_report(module: nn.Module, report: Mapping[str, Any], label: st
     missing = sorted(report.get("missing_keys") or ())
     if missing:
         raise ModelLoadError(
-            f"{label} lacks {len(missing)} of the weights that {type(module).__name__} needs: {_some(missing)}. "
+            f"{label} lacks {len(missing)} of the weights that {type(module).__name__} needs: {some_of(missing)}. "
             "They would be random, and every number with them. Expected a complete checkpoint of a language model."
         )
     mismatched = sorted(report.get("mismatched_keys") or ())
     if mismatched:
         sizes = [f"{name} is {list(got)}, expected {list(expected)}" for name, got, expected in mismatched]
         raise ModelLoadError(
-            f"{label}: {len(mismatched)} weight(s) do not fit the sizes in config.json: {_some(sizes)}. "
+            f"{label}: {len(mismatched)} weight(s) do not fit the sizes in config.json: {some_of(sizes)}. "
             "Use the config.json that belongs to these weights."
         )
     if report.get("error_msgs"):
-        raise ModelLoadError(f"{label} could not be read completely: {_some(map(str, report['error_msgs']))}.")
-    _warn_of_unused(module, sorted(report.get("unexpected_keys") or ()), label)
+        raise ModelLoadError(f"{label} could not be read completely: {some_of(map(str, report['error_msgs']))}.")
 
 
-def _warn_of_unused(module: nn.Module, unused: list[str], label: str) -> None:
-    """Say so where the model's own layers leave weights unused; further heads and layers may stay unused in silence."""
-    paths = {name for name, _ in module.named_modules()}
-    inside = [key for key in unused if _is_in_a_layer(key, paths)]
-    if inside:
-        logger.warning(
-            "%s holds %d weight(s) inside its layers that %s does not use: %s. It may come from other code.",
-            label,
-            len(inside),
-            type(module).__name__,
-            _some(inside),
-        )
-
-
-def _is_in_a_layer(key: str, paths: set[str]) -> bool:
-    """Whether the deepest module on the key's path lies within a numbered layer."""
-    parts = key.split(".")
-    deepest = next((n for n in range(len(parts) - 1, 0, -1) if ".".join(parts[:n]) in paths), 0)
-    return any(part.isdigit() for part in parts[:deepest])
-
-
-def _some(names: Iterable[str], *, at_most: int = 4) -> str:
+def some_of(names: Iterable[str], *, at_most: int = 4) -> str:
+    """The first of the names in their order, and how many more there are."""
     listed = list(names)
     more = len(listed) - at_most
     return ", ".join(listed[:at_most]) + (f" and {more} more" if more > 0 else "")

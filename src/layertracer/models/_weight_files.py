@@ -62,6 +62,15 @@ def indexed_files(index: Path) -> tuple[str, ...]:
         ) from error
 
 
+def read_header(path: Path) -> dict[str, Any]:
+    """Type and shape of each tensor in a safetensors file, by name: the file begins with them."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header: dict[str, Any] = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    return header
+
+
 def _pickled_files(folder: Path) -> tuple[str, ...]:
     if (folder / PICKLED).is_file():
         return (PICKLED,)
