@@ -12,12 +12,13 @@ from layertracer.cli._console import printable, quiet_stdout, say, say_json, say
 from layertracer.cli._options import model_options, option, task_options
 from layertracer.cli._progress import showing_progress
 from layertracer.cli._questions import (
+    choose_task,
     effort_options,
-    load_task_from,
     make_perturbation,
     perturbation_options,
     question_options,
     refuse_unused_options,
+    say_what_was_read,
     target_options,
 )
 
@@ -46,7 +47,7 @@ def plan_command(context: click.Context, /, model: str, **settings: Any) -> None
     """
     refuse_unused_options(context, settings)
     perturbation = make_perturbation(settings)
-    task = load_task_from(settings["task"], settings, limit=settings["limit"])
+    task = choose_task(context, settings)
     with quiet_stdout(), showing_progress() as display:
         display.begin(f"Loading {model}")
         from layertracer.api import plan
@@ -55,6 +56,7 @@ def plan_command(context: click.Context, /, model: str, **settings: Any) -> None
         of_model = ("device", "dtype", "revision", "trust_remote_code", "device_map", "offload_folder")
         loaded = load_model(model, **{name: settings[name] for name in of_model})
         display.begin(f"Planning {task.name}")
+        say_what_was_read(task, display)
         of_trace = ("target", "target_tokens", "chat", "share_prefix", "memory")
         found = plan(loaded, task, perturbation=perturbation, **{name: settings[name] for name in of_trace})
     if settings["as_json"]:

@@ -16,12 +16,13 @@ from layertracer.cli._destination import default_run_folder, ignoring_interrupts
 from layertracer.cli._options import add_options, model_options, option, task_options
 from layertracer.cli._progress import ProgressDisplay, showing_progress
 from layertracer.cli._questions import (
+    choose_task,
     effort_options,
-    load_task_from,
     make_perturbation,
     perturbation_options,
     question_options,
     refuse_unused_options,
+    say_what_was_read,
     target_options,
 )
 
@@ -105,7 +106,7 @@ def _trace(
     from layertracer.runs import refuse_occupied
 
     perturbation, onset = make_perturbation(settings), _make_onset(settings)
-    task = load_task_from(settings["task"], settings, limit=settings["limit"])
+    task = choose_task(context, settings)
     refuse_occupied(out.expanduser(), overwrite=settings["overwrite"])
     display.begin(f"Loading {model}")
     from layertracer.tracing import Progress, load_model
@@ -120,6 +121,7 @@ def _trace(
         trust_remote_code=settings["trust_remote_code"],
     )
     display.begin(f"Tracing {loaded.name} on {task.name}", f"{loaded.anatomy.n_layers} layers")
+    say_what_was_read(task, display)
 
     def announce(plan: TracePlan) -> None:
         if not settings["as_json"]:
