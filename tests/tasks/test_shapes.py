@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from layertracer._errors import TaskFileError, UsageError
 from layertracer._types import Sample
+from layertracer.tasks._sample import TAKES_SEVERAL
 
 from tests.tasks.task_files import load_pairs, load_text
 
@@ -33,14 +35,16 @@ SHAPES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("suffix", ["json", "jsonl"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_shapes(tmp_path: Path, suffix: str, shape: str) -> None:
-    """Every shape gives the same pairs, where the name promises an array and where it promises lines."""
-    is_one_line = suffix == "jsonl" and SHAPES[shape].startswith("{") and shape not in ("lines", "one behind the other")
-    if is_one_line:
-        pytest.skip("one object in a file of lines is one record")
-    assert load_pairs(tmp_path, f"a.{suffix}", SHAPES[shape]) == PAIRS
+def test_shapes(tmp_path: Path, shape: str) -> None:
+    """Every shape gives the same pairs."""
+    assert load_pairs(tmp_path, "a.json", SHAPES[shape]) == PAIRS
+
+
+@pytest.mark.parametrize("shape", ["lines", "array", "indented array", "one behind the other", "lists"])
+def test_shapes_of_lines(tmp_path: Path, shape: str) -> None:
+    """Where the name promises lines, arrays and objects over several lines are read as well."""
+    assert load_pairs(tmp_path, "a.jsonl", SHAPES[shape]) == PAIRS
 
 
 def test_what_stands_beside_records_is_said(tmp_path: Path) -> None:
@@ -143,6 +147,24 @@ def test_numbers_stay_as_written(tmp_path: Path) -> None:
     """A number is the text that the file holds."""
     content = '{"input": 1.10, "output": 1e5}\n{"input": 3, "output": -0.50}\n'
     assert load_pairs(tmp_path, "a.jsonl", content) == {("1.10", "1e5"), ("3", "-0.50")}
+
+
+def test_several_answers(tmp_path: Path) -> None:
+    """A list of answers is as many valid answers, where a sample takes them, and never the list's own text."""
+    content = '{"prompt": "a", "answer": [" b", " c", " b"]}'
+    if not TAKES_SEVERAL:
+        with pytest.raises(TaskFileError, match=r"the field 'answer' must be text, got \[' b', ' c'\]"):
+            load_text(tmp_path, "a.jsonl", content)
+        return
+    (sample,) = load_text(tmp_path, "a.jsonl", content).samples
+    assert (sample.answer, vars_of(sample)["answers"]) == (" b", (" b", " c"))
+    (pair,) = load_text(tmp_path, "b.jsonl", '{"input": "a", "output": ["b", "c"]}', n_shot=0).samples
+    assert vars_of(pair)["answers"] == (" b", " c")
+
+
+def vars_of(sample: Sample) -> dict[str, object]:
+    """What a sample holds, by name."""
+    return {field.name: getattr(sample, field.name) for field in dataclasses.fields(sample)}
 
 
 def test_half_a_character(tmp_path: Path) -> None:

@@ -93,7 +93,6 @@ task_options: Callable[[Any], Any] = add_options(
     ),
     option("--prompt-field", metavar="NAME", default=None, help="Field of the input in a file, where not recognised."),
     option("--answer-field", metavar="NAME", default=None, help="Field of the answer in a file, where not recognised."),
-    option("--chat", is_flag=True, help="Put prompts into the tokenizer's chat template."),
     option(
         "--answer-prefix",
         metavar="TEXT",
@@ -105,4 +104,5 @@ task_options: Callable[[Any], Any] = add_options(
         default=None,
         help="Whether the first line of a table names its columns.  [default: recognised, or asked about]",
     ),
+    option("--chat", is_flag=True, help="Put prompts into the tokenizer's chat template."),
 )

@@ -12,8 +12,8 @@ from layertracer.cli._console import printable, quiet_stdout, say, say_json, say
 from layertracer.cli._options import model_options, option, task_options
 from layertracer.cli._progress import showing_progress
 from layertracer.cli._questions import (
-    choose_task,
     effort_options,
+    load_asked_task,
     make_perturbation,
     perturbation_options,
     question_options,
@@ -47,7 +47,7 @@ def plan_command(context: click.Context, /, model: str, **settings: Any) -> None
     """
     refuse_unused_options(context, settings)
     perturbation = make_perturbation(settings)
-    task = choose_task(context, settings)
+    task = load_asked_task(context, settings)
     with quiet_stdout(), showing_progress() as display:
         display.begin(f"Loading {model}")
         from layertracer.api import plan
@@ -55,8 +55,8 @@ def plan_command(context: click.Context, /, model: str, **settings: Any) -> None
 
         of_model = ("device", "dtype", "revision", "trust_remote_code", "device_map", "offload_folder")
         loaded = load_model(model, **{name: settings[name] for name in of_model})
-        display.begin(f"Planning {task.name}")
         say_what_was_read(task, display)
+        display.begin(f"Planning {task.name}")
         of_trace = ("target", "target_tokens", "chat", "share_prefix", "memory")
         found = plan(loaded, task, perturbation=perturbation, **{name: settings[name] for name in of_trace})
     if settings["as_json"]:

@@ -117,7 +117,7 @@ def load_task_from(name: str, settings: Mapping[str, Any], *, limit: int | None)
     )
 
 
-def choose_task(context: click.Context, settings: Mapping[str, Any]) -> Task:
+def load_asked_task(context: click.Context, settings: Mapping[str, Any]) -> Task:
     """The task that is asked: of a built-in one 32 prompts where nobody says how many, of a user's own all."""
     from layertracer.tasks import default_limit
 

@@ -16,8 +16,8 @@ from layertracer.cli._destination import default_run_folder, ignoring_interrupts
 from layertracer.cli._options import add_options, model_options, option, task_options
 from layertracer.cli._progress import ProgressDisplay, showing_progress
 from layertracer.cli._questions import (
-    choose_task,
     effort_options,
+    load_asked_task,
     make_perturbation,
     perturbation_options,
     question_options,
@@ -106,7 +106,7 @@ def _trace(
     from layertracer.runs import refuse_occupied
 
     perturbation, onset = make_perturbation(settings), _make_onset(settings)
-    task = choose_task(context, settings)
+    task = load_asked_task(context, settings)
     refuse_occupied(out.expanduser(), overwrite=settings["overwrite"])
     display.begin(f"Loading {model}")
     from layertracer.tracing import Progress, load_model

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from layertracer._errors import AnswerError, EmptyTaskError, PromptTooLongError, TaskError, UsageError
 from layertracer._types import Sample
 from layertracer.tasks._boundary import Cut
-from layertracer.tasks._seam import find_seam
+from layertracer.tasks._seam import NO_SPACE, find_seam
 
 _MAX_NAMED = 10
 """So many samples are named in a message; of the others, the number."""
 
 _MAX_SHOWN = 30
 """So many characters of a prompt are shown."""
-
-
-_NO_SPACE = (
-    "answers begin right behind a colon, an arrow or the like: where a space belongs there, add it with "
-    "answer_prefix=' ' (--answer-prefix ' ')."
-)
 
 
 def name_samples(samples: Sequence[Sample], indices: Sequence[int]) -> str:
@@ -136,18 +129,21 @@ def collect_warnings(
     n = len(samples)
     several = sum(len(cut.answer_ids) > 1 for cut in cuts)
     merged = sum(cut.is_merged for cut in cuts)
-    seams = Counter() if chat else Counter(find_seam(sample.prompt, sample.answer) for sample in samples)
+    glued = 0 if chat else sum(_is_glued(sample) for sample in samples)
     unknown = 0 if unknown_id is None else sum(unknown_id in cut.answer_ids for cut in cuts)
     unread = 0 if unknown_id is None else sum(unknown_id in cut.prompt_ids for cut in cuts)
+    unspaced = 0 if chat else sum(find_seam(sample.prompt, sample.answer) == "mark" for sample in samples)
     sentences = (
         (several, "answers have more than one token: the first is followed, or all with target_tokens='all'."),
         (merged, "prompts end in a token that reaches into the answer: they were cut before it."),
-        (
-            seams["letter"],
-            "answers begin right behind a letter of the prompt: begin them with a space if a new word is meant.",
-        ),
-        (seams["mark"], _NO_SPACE),
+        (glued, "answers begin right behind a letter of the prompt: begin them with a space if a new word is meant."),
         (unknown, "answers contain the tokenizer's unknown token: their probability means little."),
         (unread, "prompts contain the tokenizer's unknown token: the model does not see which word stands there."),
+        (unspaced, NO_SPACE),
     )
     return tuple(f"{count} of {n} {text}" for count, text in sentences if count)
+
+
+def _is_glued(sample: Sample) -> bool:
+    """Whether the answer continues the prompt's last word. Scripts without spaces are left alone."""
+    return find_seam(sample.prompt, sample.answer) == "letter"

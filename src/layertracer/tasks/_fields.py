@@ -108,7 +108,7 @@ def _read_sample(row: Row, fields: Fields, names: FieldNames) -> Sample | Value:
     if prompt.missing is not None:
         return prompt
     if fields.answer is None:
-        return make_sample(prompt.texts[0], ())
+        return Sample(prompt=prompt.texts[0])
     answer = read_value(row, fields.answer, role="answer")
     if answer.missing is not None:
         return answer
@@ -138,7 +138,7 @@ def _read_pair(row: Row, fields: Fields, *, marker: str | None) -> Pair | Value:
         return empty_value(name, role="answer")
     if marker is not None:
         outputs = tuple(extract_answer(text, marker, where=row.where) for text in outputs)
-    make_sample(asked, outputs, row=row, name=name)
+    make_sample(asked, outputs, row=row, name=name)  # refuses what no sample can be made of, while the line is known
     return Pair(input=asked, output=outputs[0], others=outputs[1:])
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from layertracer._errors import EmptyTaskError, TaskFileError
+from layertracer._types import Sample
 from layertracer.tasks._content import Content, decode_text
 from layertracer.tasks._material import FieldNames, Material
-from layertracer.tasks._sample import make_sample
 from layertracer.tasks._tally import count
 
 
@@ -50,7 +50,7 @@ def read_lines(content: Content, names: FieldNames) -> Material:
         raise EmptyTaskError(f"{path} holds no prompt. A task needs at least one.")
     return Material(
         sha256=content.sha256,
-        samples=tuple(make_sample(prompt, ()) for prompt in prompts),
+        samples=tuple(Sample(prompt=prompt) for prompt in prompts),
         description=(
             f"read {count(len(prompts), 'line')} of {path.name}: one prompt a line, no answers, so that only the "
             f"model's own token can be followed, with target='model' (--target model); running text is text:{path}"

@@ -13,6 +13,12 @@ _SPACED_SCRIPTS = frozenset(
 )
 """First words of the names of letters that stand in words with spaces between; Chinese, Japanese and Thai have none."""
 
+NO_SPACE = (
+    "answers begin right behind a colon, an arrow or the like: where a space belongs there, add it with "
+    "answer_prefix=' ' (--answer-prefix ' '), or in the template."
+)
+"""What is said of answers that follow a mark."""
+
 _ENDS = frozenset(":;,.?!…)]}»”’→⇒⟶➔")
 _ARROWS = ("->", "=>", "~>", ">>")
 _QUOTES = frozenset("\"'`")
@@ -29,7 +35,18 @@ def find_seam(prompt: str | None, answer: str | None) -> Seam | None:
         return None
     if _opens_word(prompt[-1]):
         return "letter"
-    return "mark" if _ends_in_mark(prompt, answer) and _is_spaced(prompt) else None
+    if not _is_spaced(prompt):
+        return None
+    if prompt[-1] in _QUOTES:
+        return "mark" if _closes(prompt) else None
+    return "mark" if _ends_in_mark(prompt, answer) and not _is_usual(prompt, answer) else None
+
+
+def _is_usual(prompt: str, answer: str) -> bool:
+    """Whether words follow the same mark without a space earlier in the prompt, as in demonstrations."""
+    mark = prompt[-2:] if prompt.endswith(_ARROWS) else prompt[-1]
+    following = (piece[:1] for piece in prompt.split(mark)[1:-1])
+    return any(_opens_word(char) and char.isdigit() == answer[0].isdigit() for char in following if char)
 
 
 def _opens_word(character: str) -> bool:
@@ -48,8 +65,6 @@ def _ends_in_mark(prompt: str, answer: str) -> bool:
     mark, before = prompt[-1], prompt[-2:-1]
     if mark in ".,:" and before.isdigit() and answer[0].isdigit():
         return False  # 3.14, 1,000 and 12:30
-    if mark in _QUOTES:
-        return _closes(prompt)
     if mark == "=":
         return before.isspace()  # x=1 is code, "1 + 1 =" is not
     return mark in _ENDS or prompt.endswith(_ARROWS)

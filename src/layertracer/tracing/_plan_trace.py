@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from layertracer._errors import SiteError
 from layertracer._types import Perturbation, Sample
 from layertracer.models import Network
-from layertracer.tasks import Task, default_limit, load_task
+from layertracer.tasks import Task, load_task
 from layertracer.tracing._cached_ladder import CachedLadder
 from layertracer.tracing._cost_probe import form_of
 from layertracer.tracing._cost_sources import GuessedCosts, MeasuredCosts
@@ -62,7 +62,7 @@ def plan_trace(
 
     Args:
         model: From `load_model` or `wrap_model`.
-        task: A task, samples, or what `load_task` takes: of a built-in task 32 prompts, of a user's own all.
+        task: A task, samples, or what `load_task` takes.
         options: What is to be traced and how.
 
     Raises:
@@ -71,7 +71,7 @@ def plan_trace(
     """
     options = options or TraceOptions()
     refuse_perturbation(model, options.perturbation)
-    task = load_task(task, limit=default_limit(task)) if isinstance(task, str) else task
+    task = load_task(task) if isinstance(task, str) else task
     encoded = encode_for(model, task, chat=options.chat, followed=options.followed)
     prompts = prepare_prompts(
         encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens

@@ -13,7 +13,7 @@ from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError
 from layertracer._types import Sample, Status
 from layertracer.models import keeping_loaded
 from layertracer.runs import TraceRecord, TraceSpec
-from layertracer.tasks import EncodedTask, Task, default_limit, load_task
+from layertracer.tasks import EncodedTask, Task, load_task
 from layertracer.tracing._climber import Climber
 from layertracer.tracing._engine import Engine
 from layertracer.tracing._measure import N_TOP
@@ -52,7 +52,7 @@ def trace_model(
 
     Args:
         model: From `load_model` or `wrap_model`.
-        task: A task, samples, or what `load_task` takes: of a built-in task 32 prompts, of a user's own all.
+        task: A task, samples, or what `load_task` takes.
         options: What is traced and how.
         on_progress: Called whenever a batch of prompts is finished.
         on_plan: Called once, before the first pass.
@@ -70,7 +70,7 @@ def trace_model(
     options = options or TraceOptions()
     started_at, began = datetime.now(UTC), time.perf_counter()
     refuse_perturbation(model, options.perturbation)
-    task = load_task(task, limit=default_limit(task)) if isinstance(task, str) else task
+    task = load_task(task) if isinstance(task, str) else task
     encoded = encode_for(model, task, chat=options.chat, followed=options.followed)
     prompts = prepare_prompts(
         encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
