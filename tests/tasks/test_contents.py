@@ -91,6 +91,28 @@ def test_near_matches_of_a_missing_file(tmp_path: Path, monkeypatch: pytest.Monk
         load_task("capitals")
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("a.xlsx", "Save the sheet as CSV"),
+        ("a.csv.zip", "Unpack it"),
+        ("a.pkl", "JSON Lines or Parquet"),
+        ("a", "ends in"),
+    ],
+)
+def test_formats_that_are_not_read(tmp_path: Path, name: str, advice: str) -> None:
+    """A file of another format is refused with what to make of it."""
+    with pytest.raises(TaskFileError, match=f"The format of .*{name} is not known from its name.*{advice}"):
+        load_text(tmp_path, name, b"PK")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x/" * 3000 + "y.csv", "a\0b", "~nobody-here/a.csv", "", " "])
+def test_names_that_no_file_can_have(name: str) -> None:
+    """A name that the system does not take is an unknown task or a missing file, not an error of the system."""
+    with pytest.raises((TaskFileError, UnknownNameError), match=r"Unknown task|There is no task file|cannot be read"):
+        load_task(name)
+
+
 def test_one_prompt_a_line(tmp_path: Path) -> None:
     """A text file gives its lines as prompts without answers, as they stand, and says how they are followed."""
     task = load_text(tmp_path, "a.txt", "The capital of France is\r\n\r\n Two plus two is \n", n_shot=5)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from layertracer._errors import TaskFileError, UsageError
+from layertracer._errors import EmptyTaskError, TaskFileError, UsageError
 
 from tests.tasks.task_files import load_pairs, load_text
 
@@ -57,6 +57,14 @@ def test_unclear_first_line_is_asked_about(tmp_path: Path, content: str) -> None
     assert load_pairs(tmp_path, "a.csv", content, header=True) == set(rows)
     assert load_pairs(tmp_path, "a.csv", content, header=False) == {first, *rows}
     assert load_pairs(tmp_path, "a.csv", content, answer_field=first[1]) == set(rows)
+
+
+def test_lone_header(tmp_path: Path) -> None:
+    """A line alone that names columns is asked about; as a header it leaves no record."""
+    with pytest.raises(TaskFileError, match="may be the names of the columns"):
+        load_text(tmp_path, "a.csv", "country,capital\n")
+    with pytest.raises(EmptyTaskError, match="holds no record"):
+        load_text(tmp_path, "a.csv", "country,capital\n", header=True)
 
 
 def test_columns_by_number(tmp_path: Path) -> None:

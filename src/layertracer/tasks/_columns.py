@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from layertracer._errors import TaskFileError
-from layertracer.tasks._content import Content, hash_content, read_content
+from layertracer.tasks._content import Content, hash_content, is_file, read_content
 from layertracer.tasks._material import FieldNames, Records, Row
 from layertracer.tasks._recognize import recognize_fields
 from layertracer.tasks._values import listed
@@ -38,7 +38,7 @@ def read_arrow(content: Content, names: FieldNames) -> Records:
 
 def is_saved_dataset(folder: Path) -> bool:
     """Whether a folder is one of `datasets`' save_to_disk."""
-    return (folder / _STATE).is_file() or (folder / _SPLITS).is_file()
+    return is_file(folder / _STATE) or is_file(folder / _SPLITS)
 
 
 def read_saved_dataset(folder: Path, names: FieldNames) -> Records:

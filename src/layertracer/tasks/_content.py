@@ -81,9 +81,7 @@ def read_content(path: Path) -> Content:
     except FileNotFoundError:
         raise missing_file(path) from None
     except IsADirectoryError:
-        raise TaskFileError(
-            f"{path} is a folder, and a task is read from one file. Name a file in it{_list_files(path)}."
-        ) from None
+        raise TaskFileError(f"{path} is a folder, and a task is read from one file{list_files(path)}.") from None
     except (OSError, ValueError) as error:
         raise TaskFileError(f"The task file {path} cannot be read ({error}). Check the path and its rights.") from None
     if data.startswith(_GZIP_MAGIC) or path.suffix.lower() == ".gz":
@@ -97,7 +95,7 @@ def missing_file(path: Path) -> TaskFileError:
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
     near = near or [name for name in names if name.split(".")[0] == path.name][:3]
     did_you_mean = f" Did you mean {' or '.join(repr(str(path.parent / name)) for name in near)}?" if near else ""
-    missing = "" if path.parent.is_dir() else f" There is no folder {path.parent} either."
+    missing = "" if is_folder(path.parent) else f" There is no folder {path.parent} either."
     return TaskFileError(
         f"There is no task file {path}. Check the path, which is relative to {Path.cwd()}.{missing}{did_you_mean}"
     )
@@ -112,10 +110,26 @@ def _names_in(folder: Path) -> list[str]:
         return []
 
 
-def _list_files(folder: Path) -> str:
-    """A few names of what lies in a folder, for a message."""
-    names = [name for name in _names_in(folder) if not name.startswith(".")]
-    return f", such as {names[0]!r}" if names else ""
+def list_files(folder: Path) -> str:
+    """What to name of a folder instead, for a message."""
+    names = [name for name in _names_in(folder) if not name.startswith(".")][:3]
+    return f". Name a file in it: {' or '.join(repr(str(folder / name)) for name in names)}" if names else ""
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; a path that the system does not take is none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a path that the system does not take is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _unpack(data: bytes, path: Path) -> bytes:

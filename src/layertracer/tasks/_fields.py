@@ -65,8 +65,9 @@ def _make_pairs(records: Records, fields: Fields, tally: Tally, *, marker: str |
             f"{records.source} leaves no pair: all {len(records.rows)} records have label 0, which says that the "
             f"relation does not hold. A task needs records with label 1."
         )
-    if marker is None and fields.style == "question" and FINAL_ANSWER in str(held[0].values.get(str(fields.answer))):
-        marker = FINAL_ANSWER
+    if marker is None and fields.style == "question":
+        answers = (row.values.get(str(fields.answer)) for row in held)
+        marker = FINAL_ANSWER if FINAL_ANSWER in str(next(filter(None, answers), "")) else None
     seen: dict[Pair, None] = {}
 
     def read(row: Row) -> Pair | Value:

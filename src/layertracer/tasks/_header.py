@@ -73,7 +73,7 @@ def _count_signs(first: Sequence[str], others: Sequence[Sequence[str]]) -> int:
         if head
     )
     if not others:
-        return 0
+        return int(all(_names_role(head) for head in heads))
     if again:
         return int(any(_names_role(head) for head in heads))
     return sum(_signs_of(head, column) for head, column in zip(heads, columns, strict=True))

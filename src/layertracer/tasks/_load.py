@@ -11,7 +11,15 @@ from layertracer._errors import TaskFileError, UnknownNameError, UsageError
 from layertracer.tasks import _hub
 from layertracer.tasks._builtin import BUILTIN_NAMES, read_builtin
 from layertracer.tasks._columns import is_saved_dataset, read_arrow, read_parquet, read_saved_dataset
-from layertracer.tasks._content import Content, expand_home, missing_file, read_content
+from layertracer.tasks._content import (
+    Content,
+    expand_home,
+    is_file,
+    is_folder,
+    list_files,
+    missing_file,
+    read_content,
+)
 from layertracer.tasks._fields import make_material
 from layertracer.tasks._json import read_json, read_jsonl
 from layertracer.tasks._lines import find_columns, read_lines
@@ -44,6 +52,13 @@ _HINT = (
     "A file's name ends in .json, .jsonl, .csv or .tsv, in .parquet or .arrow, or, with one prompt a line, in .txt; "
     "plain text is text:FILE; a dataset of the hub is hf:name:split."
 )
+
+_ADVICE = (
+    ((".xlsx", ".xls", ".ods", ".numbers"), "Save the sheet as CSV. "),
+    ((".zip", ".bz2", ".xz", ".zst", ".7z"), "Unpack it, or pack it by gzip. "),
+    ((".pkl", ".pickle", ".pt", ".npy"), "Write its rows as JSON Lines or Parquet. "),
+)
+"""What to do with files that cannot be read here."""
 
 DEFAULT_LIMIT = 32
 """Prompts of a built-in task that are asked where nobody says how many; of a user's own, all."""
@@ -186,7 +201,7 @@ def _read_material(source: str, options: TaskOptions) -> Material:
         return read_text(path, prompt_words=options.prompt_words, seed=options.seed)
     path = expand_home(source)
     suffix = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
-    if _is_folder(path) and is_saved_dataset(path):
+    if is_folder(path) and is_saved_dataset(path):
         return make_material(read_saved_dataset(path, options.names), options.names)
     if suffix.lower() == ".txt":
         return _read_txt(read_content(path), options.names)
@@ -208,20 +223,13 @@ def _read_txt(content: Content, names: FieldNames) -> Material:
 
 def _explain_unknown(source: str, path: Path) -> Exception:
     """The error for what is neither a task nor a file of a known format."""
-    if _is_folder(path):
-        return TaskFileError(f"{path} is a folder, and no dataset saved by save_to_disk. Name a file in it. {_HINT}")
-    if path.is_file():
-        return TaskFileError(f"The format of {path} is not known from its name. {_HINT}")
+    if source and is_folder(path):
+        return TaskFileError(f"{path} is a folder, and no dataset saved by save_to_disk{list_files(path)}. {_HINT}")
+    if is_file(path):
+        advice = next((text for endings, text in _ADVICE if path.name.lower().endswith(endings)), "")
+        return TaskFileError(f"The format of {path} is not known from its name. {advice}{_HINT}")
     if path.name != source:
         return missing_file(path)
     beside = str(missing_file(path)).partition(" Did you mean ")[2]
     hint = f"A file lies near: {beside} {_HINT}" if beside else _HINT
     return UnknownNameError.among("task", source, BUILTIN_NAMES, hint=hint)
-
-
-def _is_folder(path: Path) -> bool:
-    """Whether there is such a folder; paths that the system does not take are none."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False

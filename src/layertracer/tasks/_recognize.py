@@ -21,6 +21,8 @@ KNOWN: tuple[tuple[str, str, Style], ...] = (
     ("prompt", "completion", "verbatim"),
     ("prompt", "response", "verbatim"),
     ("prompt", "target", "verbatim"),
+    ("prompt", "output", "verbatim"),
+    ("prompt", "label", "verbatim"),
     ("prompt", "attribute", "verbatim"),
     ("question", "answers", "question"),
     ("query", "answer", "question"),
