@@ -42,8 +42,9 @@ REMEDIES = {
     "UnknownNameError": "Look at the near matches and the known names in the message. `layertracer tasks` lists the "
     "built-in tasks; a file is meant only where its path exists. It is also a `LookupError`.",
     "TaskError": "See the kinds below.",
-    "TaskFileError": "Open the file at the line that the message names. JSON needs a list of `input` and `output`; "
-    "JSON Lines, CSV and TSV need those, `prompt` and `answer`, or the fields that you name.",
+    "TaskFileError": "Open the file at the line that the message names. Records need `input` and `output`, `prompt` "
+    "and `answer`, or the fields that you name (`--prompt-field`, `--answer-field`). Where the message asks what the "
+    "first line is, `--header` or `--no-header` answers.",
     "EmptyTaskError": "Ask for more samples or fewer demonstrations (`--limit`, `--shots`), or look for a file without "
     "rows. Where the message names a word outside the model's vocabulary, give pairs of words that the model knows.",
     "AnswerError": "Give the answer some text: the message names the sample. Of an answer that is only white space "

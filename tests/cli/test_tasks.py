@@ -38,6 +38,32 @@ def test_show_prints_prompts_and_answers(pairs: Path) -> None:
     assert "Prompt 1 of 2, answer ' " in result.stdout
 
 
+def test_show_says_what_was_read(tmp_path: Path) -> None:
+    """Fields, rows, lines left out and the limit stand on standard error; --json has them in the task."""
+    path = tmp_path / "capitals.csv"
+    path.write_text("country,capital\nFrance,Paris\nPeru,\nJapan,Tokyo\nKenya,Nairobi\nChad,Ndjamena\n", "utf-8")
+    arguments = ("tasks", "--show", path, "--shots", "0")
+    fields = "prompt from column 'country', answer from column 'capital'"
+    said = [
+        f"read 4 of 5 rows of capitals.csv: {fields}; 1 row left out: empty answer (line 3)",
+        "3 of 4 prompts are asked: limit=3 leaves the others out",
+    ]
+    assert call(*arguments).stderr.splitlines() == [f"Task: {note}" for note in said]
+    assert json.loads(call(*arguments, "--json").stdout)["task"]["notes"] == said
+
+
+def test_unclear_header_is_asked_about(tmp_path: Path) -> None:
+    """Where the first line may be either, the command ends with 1 and names the options, which are obeyed."""
+    path = tmp_path / "words.csv"
+    path.write_text("word,Wort\nhouse,Haus\n", "utf-8")
+    arguments = ("tasks", "--show", path, "--shots", "0")
+    refused = call(*arguments)
+    assert refused.exit_code == 1
+    assert "--header, --no-header" in refused.stderr
+    assert "Prompt 2 of 2" in call(*arguments, "--no-header").stdout
+    assert "Prompt 1 of 1" in call(*arguments, "--header").stdout
+
+
 def test_show_token_by_token(tiny: Path, pairs: Path) -> None:
     """With --model each prompt is shown as the tokens that the model sees, and they spell the prompt."""
     arguments = ("tasks", "--show", pairs, "--shots", "1", "--limit", "1", "--model", tiny)

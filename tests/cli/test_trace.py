@@ -64,12 +64,32 @@ def test_the_command_that_a_report_gives_runs_the_same_trace(
     assert np.array_equal(second.target_log_prob, first.target_log_prob)
 
 
+def test_a_files_own_options_are_given_again(tiny: Path, in_folder: Path) -> None:
+    """What a report says to run again names the header and the prefix, and a file of one's own is asked whole."""
+    (in_folder / "p.csv").write_text("prompt,answer\n" + "".join(f"say hot {i} ->,cold\n" for i in range(40)), "utf-8")
+    options = ("--header", "--answer-prefix", " ", "--draws", "2", "--mask-fraction", "0.5", "--no-report")
+    assert call("trace", tiny, "--task", "p.csv", *options, "--out", "run").exit_code == 0
+    first = load_run(in_folder / "run")
+    assert first.n_prompts == 40
+    assert (first.spec.task["header"], first.spec.task["answer_prefix"]) == (True, " ")
+    assert first.spec.task["notes"][0].startswith("read 40 of 40 rows of p.csv: prompt from column 'prompt'")
+    command = shlex.split(str(command_line(first)))
+    assert "--header" in command
+    again = call("trace", tiny, *command[3:], "--out", "again", "--no-report")
+    assert again.exit_code == 0, again.stderr
+    assert load_run(in_folder / "again").spec == first.spec
+
+
 def test_progress_is_a_few_plain_lines(tiny: Path, pairs: Path, in_folder: Path) -> None:
     """In a pipe, progress is plain lines on standard error, with the time taken."""
     result = call("trace", tiny, "--task", pairs, *SMALL, "--no-report")
     lines = result.stderr.splitlines()
     assert lines[0] == f"Loading {tiny} ..."
     assert lines[1] == "Tracing tiny-llama on pairs: 4 layers ..."
+    assert (
+        lines[2] == "Task: read 12 of 12 records of pairs.json: prompt from field 'input', answer from field 'output'"
+    )
+    assert lines[3].startswith("Task: 4 of 10 prompts are asked: limit=4")
     assert lines[-1].startswith("4 of 4 prompts, ")
     assert len(lines) < 8
     assert not list(in_folder.rglob("report.html"))

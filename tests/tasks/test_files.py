@@ -7,31 +7,19 @@ import hashlib
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 
 from layertracer._errors import EmptyTaskError, TaskFileError, UsageError
 from layertracer._types import Sample
-from layertracer.tasks import Task, load_task
+from layertracer.tasks import load_task
 
 from tests.strategies import word_pairs
+from tests.tasks.task_files import load_text, pairs_of
 
 PAIRS = [("hot", "cold"), ("wide", "narrow"), ("big", "little")]
 Pairs = list[tuple[str, str]]
-
-
-def load_text(folder: Path, name: str, content: str | bytes, **options: Any) -> Task:
-    """The task of a file with this content."""
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
-    return load_task(path, **options)
-
-
-def pairs_of(task: Task) -> set[tuple[str, str]]:
-    """Inputs and outputs of a zero-shot task in the default template."""
-    return {(str(sample.prompt).removesuffix(" ->"), str(sample.answer)[1:]) for sample in task}
 
 
 def as_json(pairs: Pairs) -> str:
@@ -256,7 +244,7 @@ BAD_FILES = [
     ("a.jsonl", '{"input": "a", "output": "b"}\n\n["c", "d"]\n', r"a\.jsonl, line 3: expected an object .* got list"),
     ("a.jsonl", '{"x": "a", "y": "b"}\n', r"a\.jsonl, line 1: the fields 'x', 'y' are not known\. Expected prompt and"),
     ("a.jsonl", "{}\n", r"line 1: the fields none are not known"),
-    ("a.jsonl", '{"input": "a", "output": ["b"]}\n', r"line 1: the field 'output' must be text, got \['b'\]"),
+    ("a.jsonl", '{"input": "a", "output": [["b"]]}\n', r"line 1: the field 'output' must be text, got \[\['b'\]\]"),
     ("a.jsonl", '{"input": "a", "output": null}\n', r"line 1: the field 'output' must be text, got None"),
     ("a.jsonl", '{"input": "a", "output": true}\n', r"line 1: the field 'output' must be text, got True"),
     ("a.jsonl", '{"input": "  ", "output": "b"}\n', r"line 1: the field 'input' is empty"),

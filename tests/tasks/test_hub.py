@@ -35,6 +35,22 @@ def test_dataset_is_a_task(folder: Path) -> None:
     assert len(task.spec["sha256"]) == 64
 
 
+def test_classes_are_read_by_name(folder: Path) -> None:
+    """Numbers that stand for classes are read as the classes' names, and a note says so."""
+    import datasets
+
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["bad", "good"])}
+    )
+    films = {"text": ["dull", "fine", "unknown"], "label": [0, 1, None]}
+    (folder / "train.jsonl").unlink()
+    datasets.Dataset.from_dict(films, features=features).to_parquet(folder / "train.parquet")
+    task = load_task(f"hf:{folder}:train", n_shot=0)
+    assert {(sample.prompt, sample.answer) for sample in task} == {("dull ->", " bad"), ("fine ->", " good")}
+    assert task.notes[0].endswith("answer from column 'label'; 1 row left out: empty answer (row 2)")
+    assert "numbers of column 'label' stand for classes" in task.notes[1]
+
+
 def test_slice_of_a_split(folder: Path) -> None:
     """A slice of a split may be named, as the library writes it."""
     assert len(load_task(f"hf:{folder}:train[1:4]", n_shot=0)) == 3

@@ -14,9 +14,9 @@ from layertracer.cli._choices import DEVICE_MAPS, DTYPES
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
 
-def parse_limit(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
-    """A number of at least 1; None for "all"."""
-    if value == "all":
+def parse_limit(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """A number of at least 1; None for "all", and where nothing is said."""
+    if value is None or value == "all":
         return None
     if not value.isdecimal() or int(value) < 1:
         raise click.BadParameter(f"{value!r} is neither a number of at least 1 nor 'all'.", context, parameter)
@@ -62,9 +62,10 @@ def option(*names: str, **settings: Any) -> Callable[[AnyCommand], AnyCommand]:
     return click.option(*names, show_default=True, **settings)
 
 
-def limit_option(default: int, help_text: str) -> Callable[[Any], Any]:
-    """`--limit`, which takes a number or "all"."""
-    return option("--limit", metavar="N|all", default=str(default), callback=parse_limit, help=help_text)
+def limit_option(default: int | None, help_text: str) -> Callable[[Any], Any]:
+    """`--limit`, which takes a number or "all"; without a default of its own, it depends on the task."""
+    text = None if default is None else str(default)
+    return option("--limit", metavar="N|all", default=text, callback=parse_limit, help=help_text)
 
 
 model_options: Callable[[Any], Any] = add_options(
@@ -116,6 +117,17 @@ task_options: Callable[[Any], Any] = add_options(
     ),
     option("--prompt-field", metavar="NAME", default=None, help="Field of the input in a file, where not recognised."),
     option("--answer-field", metavar="NAME", default=None, help="Field of the answer in a file, where not recognised."),
+    option(
+        "--answer-prefix",
+        metavar="TEXT",
+        default=None,
+        help="Text put before the answers of finished prompts that do not begin with it, such as ' '.",
+    ),
+    option(
+        "--header/--no-header",
+        default=None,
+        help="Whether the first line of a table names its columns.  [default: recognised, or asked about]",
+    ),
     option("--chat", is_flag=True, help="Put prompts into the tokenizer's chat template."),
     option("--system", metavar="TEXT", default=None, help="Text of a system's turn before each prompt; --chat only."),
     option(

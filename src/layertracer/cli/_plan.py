@@ -14,11 +14,12 @@ from layertracer.cli._progress import showing_progress
 from layertracer.cli._questions import (
     audit_share,
     effort_options,
-    load_task_from,
+    load_asked_task,
     make_perturbation,
     perturbation_options,
     question_options,
     refuse_unused_options,
+    say_what_was_read,
     target_options,
 )
 
@@ -47,7 +48,7 @@ def plan_command(context: click.Context, /, model: str, **settings: Any) -> None
     """
     refuse_unused_options(context, settings)
     perturbation = make_perturbation(settings)
-    task = load_task_from(settings["task"], settings, limit=settings["limit"])
+    task = load_asked_task(context, settings)
     with quiet_stdout(), showing_progress() as display:
         display.begin(f"Loading {model}")
         from layertracer.api import plan
@@ -55,6 +56,7 @@ def plan_command(context: click.Context, /, model: str, **settings: Any) -> None
 
         of_model = ("device", "dtype", "revision", "trust_remote_code", "device_map", "offload_folder")
         loaded = load_model(model, **{name: settings[name] for name in of_model})
+        say_what_was_read(task, display)
         display.begin(f"Planning {task.name}")
         of_trace = ("target", "target_tokens", "chat", "system", "template_arguments", "share_prefix", "memory")
         asked = {name: settings[name] for name in of_trace} | {"audit": audit_share(settings)}

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from layertracer.cli._choices import FILLS, PERTURBATIONS, POSITIONS, SCHEMES, SITES, TARGET_TOKENS, TARGETS
 from layertracer.cli._options import add_options, limit_option, option
+from layertracer.cli._progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from layertracer._types import Perturbation
@@ -34,7 +35,7 @@ question_options: Callable[[Any], Any] = add_options(
         default="antonym",
         help="Built-in task (see `layertracer tasks`), file, or hf:name:split.",
     ),
-    limit_option(32, "Largest number of prompts, or all."),
+    limit_option(None, "Largest number of prompts, or all.  [default: 32 of a built-in task, all of your own]"),
 )
 
 target_options: Callable[[Any], Any] = add_options(
@@ -120,7 +121,25 @@ def load_task_from(name: str, settings: Mapping[str, Any], *, limit: int | None)
         template=None if template is None else template.replace("\\n", "\n"),
         prompt_field=settings["prompt_field"],
         answer_field=settings["answer_field"],
+        answer_prefix=settings["answer_prefix"],
+        header=settings["header"],
     )
+
+
+def load_asked_task(context: click.Context, settings: Mapping[str, Any]) -> Task:
+    """The task that is asked: of a built-in one 32 prompts where nobody says how many, of a user's own all."""
+    from layertracer.tasks import default_limit
+
+    name, limit = settings["task"], settings["limit"]
+    if context.get_parameter_source("limit") is ParameterSource.DEFAULT:
+        limit = default_limit(name)
+    return load_task_from(name, settings, limit=limit)
+
+
+def say_what_was_read(task: Task, display: ProgressDisplay) -> None:
+    """Say which fields were read, how many rows of how many, and what was left out."""
+    for note in task.notes:
+        display.note(f"Task: {note}")
 
 
 def make_perturbation(settings: Mapping[str, Any]) -> Perturbation:

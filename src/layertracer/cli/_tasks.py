@@ -40,6 +40,8 @@ def tasks_command(*, show: str | None, model: str | None, limit: int | None, as_
     if settings["chat"] and model is None:
         raise click.UsageError("--chat needs a tokenizer's chat template. Add --model, e.g. --model smollm2.")
     task = load_task_from(show, settings, limit=limit)
+    for note in task.notes:
+        click.echo(f"Task: {printable(note)}", err=True)
     if model is None:
         _show_texts(task, as_json=as_json)
     else:
@@ -59,7 +61,7 @@ def _list_tasks(*, as_json: bool) -> None:
         [(info.name, info.n_pairs, " -> ".join(info.example), info.description) for info in infos],
     )
     say()
-    say("Other tasks: a .json, .jsonl, .csv or .tsv file, hf:name:split, or text:FILE.")
+    say("Other tasks: a .json, .jsonl, .csv, .tsv or .parquet file, a .txt of prompts, hf:name:split, or text:FILE.")
 
 
 def _show_texts(task: Task, *, as_json: bool) -> None:

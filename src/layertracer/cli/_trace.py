@@ -18,11 +18,12 @@ from layertracer.cli._progress import ProgressDisplay, showing_progress
 from layertracer.cli._questions import (
     audit_share,
     effort_options,
-    load_task_from,
+    load_asked_task,
     make_perturbation,
     perturbation_options,
     question_options,
     refuse_unused_options,
+    say_what_was_read,
     target_options,
 )
 
@@ -106,7 +107,7 @@ def _trace(
     from layertracer.runs import refuse_occupied
 
     perturbation, onset = make_perturbation(settings), _make_onset(settings)
-    task = load_task_from(settings["task"], settings, limit=settings["limit"])
+    task = load_asked_task(context, settings)
     refuse_occupied(out.expanduser(), overwrite=settings["overwrite"])
     display.begin(f"Loading {model}")
     from layertracer.tracing import Progress, load_model
@@ -121,6 +122,7 @@ def _trace(
         trust_remote_code=settings["trust_remote_code"],
     )
     display.begin(f"Tracing {loaded.name} on {task.name}", f"{loaded.anatomy.n_layers} layers")
+    say_what_was_read(task, display)
 
     def announce(plan: TracePlan) -> None:
         if not settings["as_json"]:

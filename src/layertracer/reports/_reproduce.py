@@ -10,7 +10,10 @@ from typing import Any
 from layertracer.reports._visible import visible_line
 from layertracer.runs import TraceRecord
 
-_TASK_ARGUMENTS = ("n_shot", "limit", "seed", "template", "prompt_field", "answer_field")
+_TASK_ARGUMENTS = (
+    *("n_shot", "limit", "seed", "template"),
+    *("prompt_field", "answer_field", "answer_prefix", "header"),
+)
 _DEFAULT_TEMPLATE = "{input} -> {output}"
 _SHA256_DIGITS = 64
 _CLASSES = {
@@ -82,9 +85,11 @@ def _task_words(task: Mapping[str, Any]) -> list[str] | None:
         return None
     words = ["--task", _task_source(task), "--limit", str(task.get("limit") or "all")]
     options = (("--shots", "n_shot"), ("--seed", "seed"), ("--prompt-field", "prompt_field"))
-    for option, key in (*options, ("--answer-field", "answer_field")):
+    for option, key in (*options, ("--answer-field", "answer_field"), ("--answer-prefix", "answer_prefix")):
         if task.get(key) is not None:
             words += [option, str(task[key])]
+    if task.get("header") is not None:
+        words += ["--header" if task["header"] else "--no-header"]
     if task.get("template") not in (None, _DEFAULT_TEMPLATE):
         words += ["--template", str(task["template"]).replace("\n", "\\n")]
     return [*words, *_chat_words(task)] if task.get("chat") else words

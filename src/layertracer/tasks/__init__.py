@@ -3,7 +3,7 @@
 from layertracer.tasks._builtin import builtin_pairs, list_tasks
 from layertracer.tasks._encode import EncodedTask, encode_samples
 from layertracer.tasks._fit import fit_task
-from layertracer.tasks._load import load_task
+from layertracer.tasks._load import default_limit, load_task
 from layertracer.tasks._show import show_tokens
 from layertracer.tasks._task import Task, TaskInfo
 from layertracer.tasks._tokenizer import Tokenizer
@@ -14,6 +14,7 @@ __all__ = [
     "TaskInfo",
     "Tokenizer",
     "builtin_pairs",
+    "default_limit",
     "encode_samples",
     "fit_task",
     "list_tasks",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from layertracer._errors import AnswerError, EmptyTaskError, PromptTooLongError, TaskError, UsageError
 from layertracer._types import Sample, TargetTokens
 from layertracer.tasks._boundary import Cut
+from layertracer.tasks._seam import NO_SPACE, find_seam
 
 _MAX_NAMED = 10
 """So many samples are named in a message; of the others, the number."""
@@ -141,6 +142,7 @@ def collect_warnings(
     glued = 0 if chat else sum(_is_glued(sample) for sample in samples)
     unknown = 0 if unknown_id is None else sum(unknown_id in cut.answer_ids for cut in cuts)
     unread = 0 if unknown_id is None else sum(unknown_id in cut.prompt_ids for cut in cuts)
+    unspaced = 0 if chat else sum(find_seam(sample.prompt, sample.answer) == "mark" for sample in samples)
     sentences = (
         (several, "answers have more than one token: the first is followed, or all with target_tokens='all'."),
         (_count_alike(cuts) if followed == "first" else 0, _ALIKE),
@@ -148,6 +150,7 @@ def collect_warnings(
         (glued, "answers begin right behind a letter of the prompt: begin them with a space if a new word is meant."),
         (unknown, "answers contain the tokenizer's unknown token: their probability means little."),
         (unread, "prompts contain the tokenizer's unknown token: the model does not see which word stands there."),
+        (unspaced, NO_SPACE),
     )
     return tuple(f"{count} of {n} {text}" for count, text in sentences if count)
 
@@ -164,7 +167,4 @@ def _count_alike(cuts: Sequence[Cut]) -> int:
 
 def _is_glued(sample: Sample) -> bool:
     """Whether the answer continues the prompt's last word. Scripts without spaces are left alone."""
-    if not sample.prompt or not sample.answer:
-        return False
-    before, after = sample.prompt[-1], sample.answer[0]
-    return before.isascii() and after.isascii() and before.isalnum() and after.isalnum()
+    return find_seam(sample.prompt, sample.answer) == "letter"

@@ -1,12 +1,10 @@
-"""Which fields of a record are the prompt and the answer."""
+"""From records to pairs or finished prompts."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from layertracer._errors import EmptyTaskError, TaskFileError
 from layertracer._types import Sample
@@ -16,128 +14,133 @@ from layertracer.tasks._material import (
     FieldNames,
     Material,
     Pair,
+    Records,
     Row,
-    drop_duplicates,
 )
-
-Style = Literal["verbatim", "pairs", "words", "question"]
-
-KNOWN: tuple[tuple[str, str, Style], ...] = (
-    ("prompt", "answer", "verbatim"),
-    ("input", "output", "pairs"),
-    ("question", "answer", "question"),
-    ("word1", "word2", "words"),
-)
-"""Names that are recognised, in this order, and what they mean."""
+from layertracer.tasks._recognize import Fields, choose_fields, plain_name
+from layertracer.tasks._sample import make_sample
+from layertracer.tasks._tally import Tally
+from layertracer.tasks._values import Value, empty_value, read_value, shortened
 
 FINAL_ANSWER = "####"
 """GSM8K writes the reasoning first and the final answer behind this."""
 
+LABEL_0 = "label 0, the relation does not hold"
+REPEATED = "repeats an earlier pair"
+
 _GROUPED_NUMBER = re.compile(r"[-+]?\$?\d{1,3}(,\d{3})+(\.\d+)?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fields:
-    """The fields to read.
-
-    Attributes:
-        prompt: Name of the prompt's field.
-        answer: Name of the answer's field; None where records have none.
-        style: "verbatim" for finished prompts, otherwise what kind of pairs.
-    """
-
-    prompt: str
-    answer: str | None
-    style: Style
-
-
-def recognize_fields(present: Mapping[str, object], names: FieldNames) -> Fields | None:
-    """The fields to read in a record that has the fields `present`; None where nothing is recognised.
-
-    Named fields hold pairs, unless their name says that they hold finished prompts ("prompt") or there is no answer.
-    """
-    by_name = {name.strip().casefold(): name for name in present}
-    if names.prompt is not None:
-        answer = names.answer
-        style: Style = "pairs"
-        if names.prompt == "prompt" or answer is None:
-            style = "verbatim"
-        elif names.prompt.casefold() == "question":
-            style = "question"
-        return Fields(prompt=names.prompt, answer=answer, style=style)
-    for prompt, answer, style in KNOWN:
-        if prompt in by_name and (names.answer or answer) in {*by_name, *present}:
-            return Fields(prompt=by_name[prompt], answer=names.answer or by_name[answer], style=style)
-    if "prompt" in by_name:
-        return Fields(prompt=by_name["prompt"], answer=None, style="verbatim")
-    return None
-
-
-def make_material(rows: Sequence[Row], names: FieldNames, *, source: str, sha256: str) -> Material:
+def make_material(records: Records, names: FieldNames) -> Material:
     """Pairs or samples from records.
 
+    Records whose prompt or answer is missing are left out and counted.
+
     Args:
-        rows: Records of one source.
+        records: What a reader found.
         names: Fields to read, or None to recognise them.
-        source: Name of the source, for messages.
-        sha256: Hash of the content.
 
     Returns:
         Samples where the records hold finished prompts, otherwise pairs.
 
     Raises:
         EmptyTaskError: If there is no record, or none is left.
-        TaskFileError: If a field is missing, empty or no text; the message names the line.
+        TaskFileError: If a field is not there or no text, or is empty in every record; the message names the line.
     """
-    if not rows:
-        raise EmptyTaskError(f"{source} holds no record. A task needs at least one prompt.")
-    fields = recognize_fields(rows[0].values, names)
-    if fields is None:
-        raise TaskFileError(
-            f"{rows[0].where}: the fields {_listed(rows[0].values)} are not known. Expected prompt and answer, "
-            f"input and output, question and answer, or word1 and word2. Name others with prompt_field= and "
-            f"answer_field=."
-        )
+    if not records.rows:
+        raise EmptyTaskError(f"{records.source} holds no record. A task needs at least one prompt.")
+    fields = choose_fields(records, names)
+    tally = Tally(records, fields)
     if fields.style == "verbatim":
-        samples = tuple(_read_sample(row, fields, marker=names.marker) for row in rows)
-        return Material(sha256=sha256, samples=samples)
-    return _make_pairs(rows, fields, names=names, source=source, sha256=sha256)
+        samples = _read_all(records.rows, tally, lambda row: _read_sample(row, fields, names))
+        return tally.finish(Material(sha256=records.sha256, samples=tuple(samples)))
+    return _make_pairs(records, fields, tally, marker=names.marker)
 
 
-def _make_pairs(rows: Sequence[Row], fields: Fields, *, names: FieldNames, source: str, sha256: str) -> Material:
+def _make_pairs(records: Records, fields: Fields, tally: Tally, *, marker: str | None) -> Material:
     """Pairs from records, without those whose label says that the relation does not hold."""
-    held = [row for row in rows if fields.style != "words" or _relation_holds(row)]
-    marker = names.marker
-    if marker is None and fields.style == "question" and FINAL_ANSWER in _read_text(rows[0], str(fields.answer)):
-        marker = FINAL_ANSWER
-    pairs, repeated = drop_duplicates(_read_pair(row, fields, marker=marker) for row in held)
-    if not pairs:
+    held = [row for row in records.rows if fields.style != "words" or _relation_holds(row, fields, tally)]
+    if not held:
         raise EmptyTaskError(
-            f"{source} leaves no pair: all {len(rows)} records have label 0, which says that the relation does not "
-            f"hold. A task needs records with label 1."
+            f"{records.source} leaves no pair: all {len(records.rows)} records have label 0, which says that the "
+            f"relation does not hold. A task needs records with label 1."
         )
+    if marker is None and fields.style == "question":
+        answers = (row.values.get(str(fields.answer)) for row in held)
+        marker = FINAL_ANSWER if FINAL_ANSWER in str(next(filter(None, answers), "")) else None
+    seen: dict[Pair, None] = {}
+
+    def read(row: Row) -> Pair | Value:
+        pair = _read_pair(row, fields, marker=marker)
+        if isinstance(pair, Pair) and pair in seen:
+            tally.leave_out(REPEATED, row)
+        elif isinstance(pair, Pair):
+            seen[pair] = None
+        return pair
+
+    _read_all(held, tally, read)
     template = QUESTION_TEMPLATE if fields.style == "question" else PAIR_TEMPLATE
-    left_out = repeated + Counter({"label 0, the relation does not hold": len(rows) - len(held)})
-    return Material(sha256=sha256, pairs=pairs, template=template, left_out=dict(left_out))
+    return tally.finish(Material(sha256=records.sha256, pairs=tuple(seen), template=template))
 
 
-def _read_sample(row: Row, fields: Fields, *, marker: str | None) -> Sample:
-    """A finished prompt with its answer, both as they stand."""
-    prompt = _read_text(row, fields.prompt)
+def _read_all(rows: Sequence[Row], tally: Tally, read: Callable[[Row], Sample | Pair | Value]) -> list[Any]:
+    """What the rows hold, without those in which something is missing.
+
+    Raises:
+        TaskFileError: If something is missing in every row.
+    """
+    kept: list[Any] = []
+    problem = ""
+    for row in rows:
+        made = read(row)
+        if isinstance(made, Value):
+            tally.leave_out(str(made.missing), row, is_missing=True)
+            problem = problem or f"{row.where}: {made.problem}."
+        else:
+            kept.append(made)
+    if not kept:
+        raise TaskFileError(problem + ("" if len(rows) == 1 else f" The same holds for all {len(rows)} records."))
+    return kept
+
+
+def _read_sample(row: Row, fields: Fields, names: FieldNames) -> Sample | Value:
+    """A finished prompt with its answers, all as they stand; what is missing where something is."""
+    prompt = read_value(row, fields.prompt, role="prompt")
+    if prompt.missing is not None:
+        return prompt
     if fields.answer is None:
-        return Sample(prompt=prompt)
-    answer = _read_text(row, fields.answer)
-    return Sample(
-        prompt=prompt, answer=answer if marker is None else " " + extract_answer(answer, marker, where=row.where)
-    )
+        return Sample(prompt=prompt.texts[0])
+    answer = read_value(row, fields.answer, role="answer")
+    if answer.missing is not None:
+        return answer
+    answers = answer.texts
+    if names.marker is not None:
+        answers = tuple(" " + extract_answer(text, names.marker, where=row.where) for text in answers)
+    if names.prefix is not None:
+        prefix = names.prefix
+        answers = tuple(text if text.startswith(prefix) else prefix + text for text in answers)
+    return make_sample(prompt.texts[0], answers, row=row, name=fields.answer)
 
 
-def _read_pair(row: Row, fields: Fields, *, marker: str | None) -> Pair:
-    """A pair without white space at its ends."""
-    output = _read_text(row, str(fields.answer)).strip()
+def _read_pair(row: Row, fields: Fields, *, marker: str | None) -> Pair | Value:
+    """A pair without white space at its ends; what is missing where something is."""
+    prompt = read_value(row, fields.prompt, role="prompt")
+    if prompt.missing is not None:
+        return prompt
+    asked = prompt.texts[0].strip()
+    if not asked:
+        return empty_value(fields.prompt, role="prompt")
+    name = str(fields.answer)
+    answer = read_value(row, name, role="answer")
+    if answer.missing is not None:
+        return answer
+    outputs = tuple(text.strip() for text in answer.texts if text.strip())
+    if not outputs:
+        return empty_value(name, role="answer")
     if marker is not None:
-        output = extract_answer(output, marker, where=row.where)
-    return Pair(input=_read_text(row, fields.prompt).strip(), output=output)
+        outputs = tuple(extract_answer(text, marker, where=row.where) for text in outputs)
+    make_sample(asked, outputs, row=row, name=name)  # refuses what no sample can be made of, while the line is known
+    return Pair(input=asked, output=outputs[0], others=outputs[1:])
 
 
 def extract_answer(text: str, marker: str, *, where: str) -> str:
@@ -154,39 +157,27 @@ def extract_answer(text: str, marker: str, *, where: str) -> str:
     answer = behind.strip()
     if not found or not answer:
         raise TaskFileError(
-            f"{where}: the final answer should stand behind {marker!r}, got {_shortened(text)!r}. "
+            f"{where}: the final answer should stand behind {marker!r}, got {shortened(text)!r}. "
             f"Add the marker and the answer, or give another answer_marker."
         )
     return answer.replace(",", "") if _GROUPED_NUMBER.fullmatch(answer) else answer
 
 
-def _relation_holds(row: Row) -> bool:
+def _relation_holds(row: Row, fields: Fields, tally: Tally) -> bool:
     """Whether a labelled word pair is one of the relation; pairs without a label are."""
-    label = str(row.values.get("label", "1")).strip()
+    read = (fields.prompt, fields.answer)
+    labels = [value for name, value in row.values.items() if name not in read and _is_label(name, row.values)]
+    label = str(labels[0]).strip() if labels else "1"
     if label not in ("0", "1"):
-        raise TaskFileError(f"{row.where}: the label must be 1 (the relation holds) or 0 (it does not), got {label!r}.")
+        raise TaskFileError(
+            f"{row.where}: the label must be 1 (the relation holds) or 0 (it does not), got {label!r}. Leave out the "
+            f"third column, or name the columns with a header."
+        )
+    if label == "0":
+        tally.leave_out(LABEL_0, row)
     return label == "1"
 
 
-def _read_text(row: Row, name: str) -> str:
-    """A field that must be text or a number, and not empty."""
-    if name not in row.values:
-        raise TaskFileError(
-            f"{row.where}: the field {name!r} is missing, got {_listed(row.values)}. Every record needs it."
-        )
-    value = row.values[name]
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise TaskFileError(f"{row.where}: the field {name!r} must be text, got {_shortened(repr(value))}.")
-    if not str(value).strip():
-        raise TaskFileError(f"{row.where}: the field {name!r} is empty. Fill it in or remove the record.")
-    return str(value)
-
-
-def _listed(values: Mapping[str, object]) -> str:
-    """The names of a record's fields, for messages."""
-    return ", ".join(repr(name) for name in values) or "none"
-
-
-def _shortened(text: str, length: int = 60) -> str:
-    """A text cut for a message."""
-    return text if len(text) <= length else text[: length - 1] + "…"
+def _is_label(name: str, values: Mapping[str, object]) -> bool:
+    """Whether a field labels word pairs: it is called so, or is the third of columns without names."""
+    return plain_name(name) == "label" or (name == "3" and next(iter(values)) == "1")

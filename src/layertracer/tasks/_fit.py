@@ -80,7 +80,7 @@ def fit_task(
 
 
 def explain_left_out(task: Task) -> tuple[str, ...]:
-    """One sentence for each reason for which `fit_task` left something out."""
+    """One sentence for each reason for which `fit_task` left something out, or for what was missing in the source."""
     if task.recipe is None:
         return ()
     material = task.recipe.material
@@ -90,7 +90,9 @@ def explain_left_out(task: Task) -> tuple[str, ...]:
         UNKNOWN_ANSWER: "answers are outside the model's vocabulary: their prompts were left out.",
     }
     counts = [(material.left_out.get(reason, 0), text) for reason, text in sentences.items()]
-    return tuple(f"{count} of {len(kept) + count} {text}" for count, text in counts if count)
+    unread = (material.description,) if material.n_missing else ()
+    told = (f"{sentence}." for sentence in (*unread, *material.notes))
+    return (*told, *(f"{count} of {len(kept) + count} {text}" for count, text in counts if count))
 
 
 def _fit_pairs(task: Task, recipe: Recipe, tokenizer: Tokenizer, *, unknown_id: int) -> Task:

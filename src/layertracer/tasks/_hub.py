@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from layertracer._errors import TaskError, UnknownNameError, UsageError
-from layertracer.tasks._fields import make_material, recognize_fields
-from layertracer.tasks._material import FieldNames, Material, Row, hash_content
+from layertracer.tasks._columns import name_class
+from layertracer.tasks._content import hash_content
+from layertracer.tasks._fields import make_material
+from layertracer.tasks._material import FieldNames, Material, Records, Row
+from layertracer.tasks._recognize import recognize_fields
 
 PREFIX = "hf:"
 
@@ -32,9 +35,20 @@ def read_hub(name: str, names: FieldNames) -> Material:
             f"e.g. hf:openai/gsm8k/main:test."
         )
     dataset = _select_columns(_load(location, split, name), names)
-    rows = [Row(where=f"{name}, row {index}", values=dict(record)) for index, record in enumerate(dataset)]
+    classes = {column: feature.names for column, feature in dataset.features.items() if hasattr(feature, "names")}
+    rows = tuple(
+        Row(source=name, place=f"row {index}", values=_name_classes(dict(record), classes))
+        for index, record in enumerate(dataset)
+    )
     content = "\n".join(json.dumps(dict(row.values), sort_keys=True, default=str) for row in rows)
-    return make_material(rows, names, source=name, sha256=hash_content(content.encode("utf-8", "surrogatepass")))
+    sha256 = hash_content(content.encode("utf-8", "surrogatepass"))
+    notes = tuple(f"numbers of column {name!r} stand for classes, and were read as their names" for name in classes)
+    return make_material(Records(source=name, sha256=sha256, rows=rows, part="column", notes=notes), names)
+
+
+def _name_classes(record: dict[str, Any], classes: dict[str, list[str]]) -> dict[str, Any]:
+    """The record with the names of classes in place of their numbers."""
+    return record | {column: name_class(record[column], names) for column, names in classes.items()}
 
 
 def _split_slice(name: str) -> tuple[str, str, str]:

@@ -4,33 +4,74 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from layertracer._errors import TaskFileError, UnknownNameError, UsageError
 from layertracer.tasks import _hub
 from layertracer.tasks._builtin import BUILTIN_NAMES, read_builtin
+from layertracer.tasks._columns import is_saved_dataset, read_arrow, read_parquet, read_saved_dataset
+from layertracer.tasks._content import (
+    Content,
+    expand_home,
+    is_file,
+    is_folder,
+    list_files,
+    missing_file,
+    read_content,
+)
+from layertracer.tasks._fields import make_material
 from layertracer.tasks._json import read_json, read_jsonl
+from layertracer.tasks._lines import find_columns, read_lines
 from layertracer.tasks._make import TEXT_PREFIX, make_task
-from layertracer.tasks._material import FieldNames, Material
+from layertracer.tasks._material import FieldNames, Material, Records
 from layertracer.tasks._recipe import Recipe, TaskOptions
-from layertracer.tasks._tables import read_csv, read_tsv
+from layertracer.tasks._tables import read_csv, read_spaced, read_tsv
 from layertracer.tasks._task import Task
 from layertracer.tasks._text import read_text
 
-_READERS: dict[str, Callable[[Path, FieldNames], Material]] = {
+_READERS: dict[str, Callable[[Content, FieldNames], Records]] = {
     ".json": read_json,
     ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
     ".csv": read_csv,
     ".tsv": read_tsv,
+    ".tab": read_tsv,
     # The word pairs of Nguyen et al. (2017) come under these names.
     ".train": read_tsv,
     ".val": read_tsv,
     ".test": read_tsv,
+    ".parquet": read_parquet,
+    ".arrow": read_arrow,
+    ".feather": read_arrow,
 }
 
+_TABLES = (read_csv, read_tsv)
+
 _HINT = (
-    "A file's name ends in .json, .jsonl, .csv or .tsv; plain text is text:FILE; a dataset of the hub is hf:name:split."
+    "A file's name ends in .json, .jsonl, .csv or .tsv, in .parquet or .arrow, or, with one prompt a line, in .txt; "
+    "plain text is text:FILE; a dataset of the hub is hf:name:split."
 )
+
+_ADVICE = (
+    ((".xlsx", ".xls", ".ods", ".numbers"), "Save the sheet as CSV. "),
+    ((".zip", ".bz2", ".xz", ".zst", ".7z"), "Unpack it, or pack it by gzip. "),
+    ((".pkl", ".pickle", ".pt", ".npy"), "Write its rows as JSON Lines or Parquet. "),
+)
+"""What to do with files that cannot be read here."""
+
+DEFAULT_LIMIT = 32
+"""Prompts of a built-in task that are asked where nobody says how many; of a user's own, all."""
+
+
+def default_limit(name_or_path: str | os.PathLike[str]) -> int | None:
+    """The number of prompts to take where nobody says how many: 32 of a built-in task, all of anything else.
+
+    Example:
+        >>> default_limit("antonym"), default_limit("my-pairs.csv")
+        (32, None)
+    """
+    return DEFAULT_LIMIT if os.fspath(name_or_path) in BUILTIN_NAMES else None
 
 
 def load_task(  # noqa: PLR0913 - what users call takes its settings by name
@@ -44,6 +85,8 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
     answer_field: str | None = None,
     answer_marker: str | None = None,
     prompt_words: int = 32,
+    answer_prefix: str | None = None,
+    header: bool | None = None,
 ) -> Task:
     r"""A task from a built-in name, a file, a dataset of the hub, or plain text.
 
@@ -52,12 +95,19 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
     ==================  ===========================================================================================
     built-in name       "antonym", "synonym", "country-capital", "singular-plural", "present-past"
     .json, .jsonl       records with input/output, question/answer or word1/word2: few-shot prompts;
-                        with prompt/answer: finished prompts, used as they stand
+                        with prompt/answer: finished prompts, used as they stand. Tables that pandas wrote as JSON
     .csv, .tsv          the same with a header; without one, two columns are a pair and a third is a label
-                        (1: the relation holds; 0: left out), as in the files of Nguyen et al. (2017)
+                        (1: the relation holds; 0: left out), as in the files of Nguyen et al. (2017). Commas,
+                        semicolons, tabs or vertical bars part the cells
+    .parquet, .arrow    the same; so are folders of `datasets`' save_to_disk
+    .txt                finished prompts, one a line, without answers; columns, if all lines have tabs
     hf:name:split       the same from the `datasets` library; hf:name/config:split names a configuration
     text:FILE           next-token prompts of `prompt_words` words
     ==================  ===========================================================================================
+
+    Files may be packed by gzip (.csv.gz). Text is UTF-8, or UTF-16 with its mark; tables may be Windows-1252, as
+    European spreadsheets save them. A record whose prompt or answer is missing (an empty cell, null, NaN) is left
+    out. `task.notes` says which fields were read, how many records of how many, and what was left out, with its line.
 
     Every prompt of a few-shot task begins with the same demonstrations. Laws: equal arguments give equal tasks; the
     first n samples of a task do not depend on `limit`; a query's words stand in no demonstration, in either role
@@ -80,6 +130,9 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
         answer_field: Field of the output, where it is not recognised.
         answer_marker: Text behind which the final answer stands. GSM8K's "####" is recognised.
         prompt_words: `text:` only: words in a prompt.
+        answer_prefix: Text put before the answers of finished prompts that do not begin with it, e.g. " ".
+        header: Whether the first line of a table names its columns; None to recognise it, which may end in the
+            question. Columns without names are called "1", "2" and so on in `prompt_field` and `answer_field`.
 
     Returns:
         The task, with at least one sample.
@@ -101,17 +154,40 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
         limit=limit,
         seed=seed,
         template=template,
-        names=FieldNames(prompt=prompt_field, answer=answer_field, marker=answer_marker),
+        names=FieldNames(
+            prompt=prompt_field, answer=answer_field, marker=answer_marker, header=header, prefix=answer_prefix
+        ),
         prompt_words=prompt_words,
     )
     source = os.fspath(name_or_path)
     material = _read_material(source, options)
-    if material.samples is not None and template is not None:
-        raise UsageError(
-            f"The template {template!r} does not apply to {source}, which holds finished prompts. Leave it out, or "
-            f"name the fields of inputs and outputs with prompt_field= and answer_field=."
-        )
+    _refuse_unused(material, options, source)
     return make_task(Recipe(source=source, material=material, options=options))
+
+
+def _refuse_unused(material: Material, options: TaskOptions, source: str) -> None:
+    """Settings that would be ignored are a mistake.
+
+    Raises:
+        UsageError: If there is one.
+    """
+    samples, prefix = material.samples, options.names.prefix
+    if samples is not None and options.template is not None:
+        raise UsageError(
+            f"The template {options.template!r} does not apply to {source}, which holds finished prompts. Leave it "
+            f"out, or name the fields of inputs and outputs with prompt_field= and answer_field=."
+        )
+    if prefix is not None and (samples is None or all(sample.answer is None for sample in samples)):
+        raise UsageError(
+            f"answer_prefix={prefix!r} (--answer-prefix) does not apply to {source}: it is put before the answers of "
+            f"finished prompts. What stands before the answer of a pair is in the template, as in "
+            f"{{input}} -> {{output}}."
+        )
+    if options.names.header is not None and not material.is_table:
+        raise UsageError(
+            f"header={options.names.header} (--header, --no-header) does not apply to {source}: it says what the first "
+            f"line of a table is. Leave it out."
+        )
 
 
 def _read_material(source: str, options: TaskOptions) -> Material:
@@ -121,12 +197,39 @@ def _read_material(source: str, options: TaskOptions) -> Material:
     if source.startswith(_hub.PREFIX):
         return _hub.read_hub(source, options.names)
     if source.startswith(TEXT_PREFIX):
-        path = Path(source.removeprefix(TEXT_PREFIX))
+        path = expand_home(source.removeprefix(TEXT_PREFIX))
         return read_text(path, prompt_words=options.prompt_words, seed=options.seed)
-    path = Path(source)
-    reader = _READERS.get(path.suffix.lower())
+    path = expand_home(source)
+    suffix = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
+    if is_folder(path) and is_saved_dataset(path):
+        return make_material(read_saved_dataset(path, options.names), options.names)
+    if suffix.lower() == ".txt":
+        return _read_txt(read_content(path), options.names)
+    reader = _READERS.get(suffix.lower())
     if reader is not None:
-        return reader(path, options.names)
-    if path.is_file():
-        raise TaskFileError(f"The format of {path} is not known from its name. {_HINT}")
-    raise UnknownNameError.among("task", source, BUILTIN_NAMES, hint=_HINT)
+        material = make_material(reader(read_content(path), options.names), options.names)
+        return replace(material, is_table=reader in _TABLES)
+    raise _explain_unknown(source, path)
+
+
+def _read_txt(content: Content, names: FieldNames) -> Material:
+    """Columns, where all lines have tabs or quotes, or one prompt a line."""
+    separator = find_columns(content)
+    if separator is None:
+        return read_lines(content, names)
+    records = read_tsv(content, names) if separator == "\t" else read_spaced(content, names)
+    return replace(make_material(records, names), is_table=True)
+
+
+def _explain_unknown(source: str, path: Path) -> Exception:
+    """The error for what is neither a task nor a file of a known format."""
+    if source and is_folder(path):
+        return TaskFileError(f"{path} is a folder, and no dataset saved by save_to_disk{list_files(path)}. {_HINT}")
+    if is_file(path):
+        advice = next((text for endings, text in _ADVICE if path.name.lower().endswith(endings)), "")
+        return TaskFileError(f"The format of {path} is not known from its name. {advice}{_HINT}")
+    if path.name != source:
+        return missing_file(path)
+    beside = str(missing_file(path)).partition(" Did you mean ")[2]
+    hint = f"A file lies near: {beside} {_HINT}" if beside else _HINT
+    return UnknownNameError.among("task", source, BUILTIN_NAMES, hint=hint)

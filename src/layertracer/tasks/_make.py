@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from layertracer._errors import EmptyTaskError
 from layertracer._types import Sample
 from layertracer.tasks import _hub
 from layertracer.tasks._builtin import BUILTIN_NAMES
@@ -30,16 +32,22 @@ def make_task(recipe: Recipe) -> Task:
     """
     material, options = recipe.material, recipe.options
     if material.samples is not None:
-        return _make(recipe, material.samples[: options.limit])
+        return _make(recipe, material.samples)
     template = Template.parse(recipe.template)
-    split = split_pairs(material.pairs, n_shot=options.n_shot, seed=options.seed)
+    try:
+        split = split_pairs(material.pairs, n_shot=options.n_shot, seed=options.seed)
+    except EmptyTaskError as error:
+        raise EmptyTaskError(f"{error} ({material.description}.)" if material.description else str(error)) from None
     queries = split.queries[: options.limit]
-    return _make(recipe, tuple(template.render_sample(pair, split.demonstrations) for pair in queries), split)
+    samples = tuple(template.render_sample(pair, split.demonstrations) for pair in queries)
+    return _make(recipe, samples, split)
 
 
-def _make(recipe: Recipe, samples: tuple[Sample, ...], split: Split | None = None) -> Task:
+def _make(recipe: Recipe, given: tuple[Sample, ...], split: Split | None = None) -> Task:
     """The task with its specification; `split` where it has demonstrations."""
     material, options, source = recipe.material, recipe.options, recipe.source
+    samples = given[: options.limit]
+    n_prompts = len(given) if split is None else len(split.queries)
     is_text = source.startswith(TEXT_PREFIX)
     demonstrations = () if split is None else split.demonstrations
     n_shared = 0 if split is None else split.n_shared
@@ -57,8 +65,11 @@ def _make(recipe: Recipe, samples: tuple[Sample, ...], split: Split | None = Non
         "answer_field": options.names.answer,
         "answer_marker": options.names.marker,
         "prompt_words": options.prompt_words if is_text else None,
+        "answer_prefix": options.names.prefix,
+        "header": options.names.header,
         "n_samples": len(samples),
         "n_left_out": dict(material.left_out) | ({SHARED_WORD: n_shared} if n_shared else {}),
+        "notes": list(_collect_notes(recipe, n_asked=len(samples), n_prompts=n_prompts)),
     }
     task = Task(name=spec["name"], samples=samples, spec=spec)
     # No argument of Task: samples that somebody else puts into a task are not of this recipe.
@@ -66,8 +77,19 @@ def _make(recipe: Recipe, samples: tuple[Sample, ...], split: Split | None = Non
     return task
 
 
+def _collect_notes(recipe: Recipe, *, n_asked: int, n_prompts: int) -> Iterator[str]:
+    """What was read, and what the limit leaves out."""
+    material = recipe.material
+    if material.description:
+        yield material.description
+    yield from material.notes
+    if n_asked < n_prompts:
+        yield f"{n_asked} of {n_prompts} prompts are asked: limit={recipe.options.limit} leaves the others out"
+
+
 def _name_task(source: str) -> str:
     """A short name: the built-in's, the file's without its suffix, or the dataset's."""
     if source in BUILTIN_NAMES or source.startswith(_hub.PREFIX):
         return source.removeprefix(_hub.PREFIX)
-    return Path(source.removeprefix(TEXT_PREFIX)).stem
+    path = Path(source.removeprefix(TEXT_PREFIX))
+    return Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Literal
 
-from layertracer._errors import TaskFileError
 from layertracer._types import Sample
 
 PAIR_TEMPLATE = "{input} -> {output}"
 QUESTION_TEMPLATE = "Question: {input}\nAnswer: {output}"
 
+Part = Literal["column", "field"]
+"""What a record's parts are called in messages."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """An input and its output, without white space at their ends."""
+    """An input and its output, without white space at their ends.
+
+    Attributes:
+        input: What is asked about.
+        output: The answer, which demonstrations show.
+        others: Other answers that are right as well.
+    """
 
     input: str
     output: str
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,27 +35,66 @@ class Row:
     """One record of a source.
 
     Attributes:
-        where: File and line, for messages.
+        source: File or dataset, for messages.
+        place: Where in it, e.g. "line 7".
         values: Fields by name.
     """
 
-    where: str
+    source: str
+    place: str
     values: Mapping[str, object]
+
+    @property
+    def where(self) -> str:
+        """Source and place, for messages."""
+        return f"{self.source}, {self.place}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """What a reader found in a source.
+
+    Attributes:
+        source: File or dataset, for messages.
+        sha256: Hash of the content that was read.
+        rows: The records in their order.
+        part: What their parts are called.
+        notes: What is to be said about how they were read.
+        is_named: Whether the source itself names the parts, as a header or an object does.
+        head: Where it names them, e.g. "line 1"; empty where each record does.
+    """
+
+    source: str
+    sha256: str
+    rows: tuple[Row, ...]
+    part: Part = "field"
+    notes: tuple[str, ...] = ()
+    is_named: bool = True
+    head: str = ""
+
+    @property
+    def where(self) -> str:
+        """Source and place of the names, for messages; of the first record, where that has them."""
+        return f"{self.source}, {self.head}" if self.head else self.rows[0].where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldNames:
-    """Which fields of a record to read; None where they are to be recognised.
+    """How records are to be read; None where that is to be recognised.
 
     Attributes:
         prompt: Field of the prompt.
         answer: Field of the answer.
         marker: Text after which the final answer stands, e.g. "####".
+        header: Whether a table's first line names its columns.
+        prefix: Text put before the answers of finished prompts, where they do not begin with it.
     """
 
     prompt: str | None = None
     answer: str | None = None
     marker: str | None = None
+    header: bool | None = None
+    prefix: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +107,11 @@ class Material:
         samples: Samples, where the source holds finished prompts.
         template: Default template of the pairs.
         left_out: Number of records left out, by reason.
+        description: One sentence on what was read of a source of the user's: how much of it, from which fields, and
+            what was left out; empty for what comes with the package.
+        notes: What else is to be said about how it was read.
+        n_missing: Number of records left out because their prompt or answer is missing.
+        is_table: Whether a first line may name columns.
     """
 
     sha256: str
@@ -68,49 +119,7 @@ class Material:
     samples: tuple[Sample, ...] | None = None
     template: str = PAIR_TEMPLATE
     left_out: Mapping[str, int] = field(default_factory=dict)
-
-
-def drop_duplicates(pairs: Iterable[Pair]) -> tuple[tuple[Pair, ...], Counter[str]]:
-    """The pairs without repetitions, in order, and the count of what was left out."""
-    every = list(pairs)
-    unique = tuple(dict.fromkeys(every))
-    left_out = Counter({"repeats an earlier pair": len(every) - len(unique)})
-    return unique, +left_out
-
-
-def read_bytes(path: Path) -> bytes:
-    """The content of a task file.
-
-    Raises:
-        TaskFileError: If there is no such file, or it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise TaskFileError(
-            f"There is no task file {path}. Check the path, which is relative to {Path.cwd()}."
-        ) from None
-    except IsADirectoryError:
-        raise TaskFileError(f"{path} is a folder, and a task is read from one file. Name a file in it.") from None
-    except (OSError, ValueError) as error:
-        raise TaskFileError(f"The task file {path} cannot be read ({error}). Check the path and its rights.") from None
-
-
-def decode_text(content: bytes, path: Path) -> str:
-    """The content as text, a byte order mark removed.
-
-    Raises:
-        TaskFileError: If the content is not UTF-8; the message names the line.
-    """
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise TaskFileError(
-            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8. Save the file as UTF-8 text."
-        ) from None
-
-
-def hash_content(content: bytes) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
+    description: str = ""
+    notes: tuple[str, ...] = ()
+    n_missing: int = 0
+    is_table: bool = False

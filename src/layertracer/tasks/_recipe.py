@@ -31,6 +31,8 @@ class TaskOptions:
             raise UsageError(f"prompt_field and answer_field are both {self.names.prompt!r}. Name two fields.")
         if self.names.marker is not None and not self.names.marker.strip():
             raise UsageError("answer_marker is empty. Give the text before the final answer, e.g. '####'.")
+        if self.names.prefix is not None and not self.names.prefix:
+            raise UsageError("answer_prefix is empty. Give the text to put before answers, e.g. ' '.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

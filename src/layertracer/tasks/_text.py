@@ -9,7 +9,9 @@ from pathlib import Path
 
 from layertracer._errors import EmptyTaskError
 from layertracer._types import Sample
-from layertracer.tasks._material import Material, decode_text, hash_content, read_bytes
+from layertracer.tasks._content import decode_text, read_content
+from layertracer.tasks._material import Material
+from layertracer.tasks._tally import count
 
 _CHUNK = re.compile(r"\S+")
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
@@ -24,8 +26,8 @@ def read_text(path: Path, *, prompt_words: int, seed: int) -> Material:
     Raises:
         EmptyTaskError: If the text is too short, or no piece is left.
     """
-    content = read_bytes(path)
-    text = decode_text(content, path)
+    content = read_content(path)
+    text, notes = decode_text(content)
     chunks = list(_CHUNK.finditer(text))
     samples: list[Sample] = []
     left_out: Counter[str] = Counter()
@@ -45,4 +47,12 @@ def read_text(path: Path, *, prompt_words: int, seed: int) -> Material:
             f"them. Give a longer text or fewer prompt_words."
         )
     random.Random(seed).shuffle(samples)
-    return Material(sha256=hash_content(content), samples=tuple(samples), left_out=dict(left_out))
+    reasons = "".join(f"; {count(n, 'piece')} left out: {reason}" for reason, n in left_out.items())
+    description = f"cut {count(len(samples), 'prompt')} of {prompt_words} words out of {path.name}{reasons}"
+    return Material(
+        sha256=content.sha256,
+        samples=tuple(samples),
+        left_out=dict(left_out),
+        description=description,
+        notes=notes,
+    )

@@ -1,0 +1,212 @@
+"""Which fields of a record are the prompt and the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from layertracer._errors import TaskFileError
+from layertracer.tasks._material import FieldNames, Records, Row
+from layertracer.tasks._values import is_blank, listed
+
+Style = Literal["verbatim", "pairs", "words", "question"]
+
+KNOWN: tuple[tuple[str, str, Style], ...] = (
+    ("prompt", "answer", "verbatim"),
+    ("input", "output", "pairs"),
+    ("question", "answer", "question"),
+    ("word1", "word2", "words"),
+    ("prompt", "answers", "verbatim"),
+    ("prompt", "completion", "verbatim"),
+    ("prompt", "response", "verbatim"),
+    ("prompt", "target", "verbatim"),
+    ("prompt", "output", "verbatim"),
+    ("prompt", "label", "verbatim"),
+    ("prompt", "attribute", "verbatim"),
+    ("question", "answers", "question"),
+    ("query", "answer", "question"),
+    ("inputs", "targets", "pairs"),
+    ("input", "target", "pairs"),
+    ("input", "label", "pairs"),
+    ("source", "target", "pairs"),
+    ("src", "tgt", "pairs"),
+    ("text", "label", "pairs"),
+    ("sentence", "label", "pairs"),
+    ("subject", "object", "pairs"),
+    ("instruction", "output", "pairs"),
+    ("instruction", "response", "pairs"),
+)
+"""Names that are recognised, in this order, and what they mean."""
+
+_CHOICES = ("choices", "options", "endings", "candidates", "mc1_targets", "sol1", "option1", "option_a", "choice1")
+_CONVERSATION = ("messages", "conversation", "conversations", "chat", "dialogue", "turns")
+_PARTS = ("instruction", "context", "passage", "story", "document", "premise", "system")
+"""Fields that belong to the prompt beside the one that is recognised."""
+
+NAMING = "prompt_field= and answer_field= (--prompt-field, --answer-field)"
+"""The settings that say which fields are read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fields:
+    """The fields to read.
+
+    Attributes:
+        prompt: Name of the prompt's field.
+        answer: Name of the answer's field; None where records have none.
+        style: "verbatim" for finished prompts, otherwise what kind of pairs.
+    """
+
+    prompt: str
+    answer: str | None
+    style: Style
+
+
+def plain_name(name: str) -> str:
+    """A name without what people write differently: case, and white space at its ends."""
+    return name.strip().casefold()
+
+
+def recognize_fields(present: Iterable[str], names: FieldNames) -> Fields | None:
+    """The fields to read in a record that has the fields `present`; None where nothing is recognised.
+
+    Named fields hold pairs, unless their name says that they hold finished prompts ("prompt") or there is no answer.
+    """
+    present = list(present)
+    by_name = {plain_name(name): name for name in reversed(present)}
+    if names.prompt is not None:
+        answer = names.answer
+        style: Style = "pairs"
+        if plain_name(names.prompt) == "prompt" or answer is None:
+            style = "verbatim"
+        elif plain_name(names.prompt) == "question":
+            style = "question"
+        answer = None if answer is None else _literally(answer, present)
+        return Fields(prompt=_literally(names.prompt, present), answer=answer, style=style)
+    for prompt, answer, style in KNOWN:
+        if prompt in by_name and (names.answer or answer) in {*by_name, *present}:
+            named = by_name[answer] if names.answer is None else _literally(names.answer, present)
+            return Fields(prompt=by_name[prompt], answer=named, style=style)
+    if "prompt" in by_name:
+        return Fields(prompt=by_name["prompt"], answer=None, style="verbatim")
+    return None
+
+
+def _literally(name: str, present: Iterable[str]) -> str:
+    """The field that a user named: the very name, else the one that differs in case and white space only."""
+    if name in present:
+        return name
+    near = [field for field in present if plain_name(field) == plain_name(name)]
+    return near[0] if len(near) == 1 else name
+
+
+def is_read(fields: Fields, present: Iterable[str]) -> bool:
+    """Whether a record with the fields `present` has all that are to be read."""
+    return {fields.prompt, fields.answer} <= {*present, None}
+
+
+def choose_fields(records: Records, names: FieldNames) -> Fields:
+    """The fields to read in these records, which are at least one.
+
+    Raises:
+        TaskFileError: If they cannot be told; the message names the settings that say them.
+    """
+    first = records.rows[0]
+    fields = recognize_fields(first.values, names)
+    if names.prompt is None or names.answer is None:
+        _refuse_other_kinds(records, fields)
+    if fields is None and (records.part == "column" or list(first.values) == ["0", "1"]):
+        fields = _read_in_order(records, names)
+    if fields is None:
+        raise TaskFileError(
+            f"{records.where}: the fields {listed(first.values)} are not known. Expected prompt and answer, "
+            f"input and output, question and answer, or word1 and word2. Name others with {NAMING}."
+        )
+    _refuse_twins(records, fields, names)
+    if names.prompt is None:
+        fields = _with_all_of_the_prompt(records, fields)
+    return fields
+
+
+def _read_in_order(records: Records, names: FieldNames) -> Fields | None:
+    """The two columns of a table, from left to right, an index beside them passed over; None where they are more."""
+    columns = list(records.rows[0].values)
+    while len(columns) > 2 and is_index(records.rows, columns[0]):
+        columns = columns[1:]
+    if names.answer is not None:
+        answer = _literally(names.answer, columns)
+        columns = [*(column for column in columns if column != answer), answer]
+    elif not records.is_named and len(columns) == 3:
+        return Fields(prompt=columns[0], answer=columns[1], style="words")
+    return Fields(prompt=columns[0], answer=columns[1], style="pairs") if len(columns) == 2 else None
+
+
+def is_index(rows: Iterable[Row], column: str) -> bool:
+    """Whether a column counts or names the rows, as pandas and R write it: a column without a name, or 0, 1, 2."""
+    if plain_name(column) in ("", "id", "index", "level_0") or plain_name(column).startswith("unnamed:"):
+        return True
+    counted = [row.values[column] for row in rows]
+    first = str(counted[0])
+    return first in ("0", "1") and all(str(value) == str(int(first) + n) for n, value in enumerate(counted))
+
+
+def _refuse_other_kinds(records: Records, fields: Fields | None) -> None:
+    """Refuse records that are no prompts with answers.
+
+    Raises:
+        TaskFileError: If they offer choices or hold conversations.
+    """
+    by_name = {plain_name(name): name for name in records.rows[0].values}
+    choices = [by_name[name] for name in _CHOICES if name in by_name]
+    if choices:
+        raise TaskFileError(
+            f"{records.where}: the records offer choices ({choices[0]!r}), and a task here has one prompt and its "
+            f"answer. Write the prompt and the text of the right choice into two fields, and name them with {NAMING}."
+        )
+    conversations = [by_name[name] for name in _CONVERSATION if name in by_name]
+    if conversations and fields is None:
+        raise TaskFileError(
+            f"{records.where}: the records hold conversations ({conversations[0]!r}), and a task here has one prompt "
+            f"and its answer. Write the user's turn and the reply into the fields prompt and answer, and trace with "
+            f"chat=True (--chat)."
+        )
+
+
+def _refuse_twins(records: Records, fields: Fields, names: FieldNames) -> None:
+    """Refuse two fields of one name, but for case and white space, where one of them would be read unasked.
+
+    Raises:
+        TaskFileError: If there are such.
+    """
+    for name in filter(None, (fields.prompt, fields.answer)):
+        twins = [field for field in records.rows[0].values if plain_name(field) == plain_name(name)]
+        if len(twins) > 1 and name not in (names.prompt, names.answer):
+            raise TaskFileError(
+                f"{records.where}: the fields {listed(dict.fromkeys(twins))} have one name but for case or white "
+                f"space. Rename one, or name the one that is meant with {NAMING}."
+            )
+
+
+def _with_all_of_the_prompt(records: Records, fields: Fields) -> Fields:
+    """The fields, where nothing else belongs to the prompt.
+
+    Instructions come with an input of their own, which may be empty in all records: then the instruction is asked.
+
+    Raises:
+        TaskFileError: If another field holds a part of the prompt.
+    """
+    by_name = {plain_name(name): name for name in records.rows[0].values}
+    parts = [
+        by_name[name] for name in _PARTS if name in by_name and by_name[name] not in (fields.prompt, fields.answer)
+    ]
+    filled = [part for part in parts if not all(is_blank(row.values.get(part)) for row in records.rows)]
+    if not filled:
+        return fields
+    asked = by_name.get("instruction")
+    if filled == [asked] and all(is_blank(row.values.get(fields.prompt)) for row in records.rows):
+        return replace(fields, prompt=str(asked))
+    raise TaskFileError(
+        f"{records.where}: {filled[0]!r} stands beside {fields.prompt!r}, and both may belong to the prompt. "
+        f"Write the whole prompt into one field and name it, or name those that are to be read alone with {NAMING}."
+    )
