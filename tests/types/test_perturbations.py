@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import layertracer as lt
+from layertracer._types import is_site_asked
 
 
 @given(st.sampled_from([2, 4, 5, 10]), st.integers(1, 3), st.integers(20, 60), st.integers(0, 5))
@@ -48,6 +51,27 @@ def test_an_explicit_mask_is_taken_as_it_is() -> None:
     mask = lt.Mask.explicit(keep, site="mlp_output")
     assert mask.keep_array(n_layers=2, width=3).tolist() == keep.astype(bool).tolist()
     assert (mask.site, mask.n_draws, mask.to_dict()["shape"]) == ("mlp_output", 1, [2, 1, 3])
+
+
+@pytest.mark.parametrize("make", [lt.Mask, lt.Noise])
+def test_the_usual_site_is_a_name_that_knows_that_nobody_asked_for_it(make: type[lt.Mask] | type[lt.Noise]) -> None:
+    """It equals the name, is written as it, and copies and pickles with other settings keep what nobody asked for."""
+    usual, named = make(), make(site="mixer_output")
+    assert usual == named
+    assert hash(usual) == hash(named)
+    assert usual.site == "mixer_output"
+    assert repr(usual) == repr(named)
+    assert type(usual.to_dict()["site"]) is str
+    for copy in (usual, dataclasses.replace(usual, draws=3), pickle.loads(pickle.dumps(usual))):  # noqa: S301 - our own
+        assert not is_site_asked(copy)
+    assert is_site_asked(named)
+    assert is_site_asked(dataclasses.replace(usual, site="mixer_output"))
+
+
+def test_other_perturbations_keep_the_stream() -> None:
+    """`Skip` and `Mask.explicit` name the stream after the layer."""
+    assert lt.Skip().site == lt.Mask.explicit(np.ones((1, 1, 2))).site == "block_output"
+    assert is_site_asked(lt.Mask.explicit(np.ones((1, 1, 2))))
 
 
 @pytest.mark.parametrize("perturbation", [lt.Mask(), lt.Noise(), lt.Skip(), lt.Mask.explicit(np.ones((2, 1, 4)))])

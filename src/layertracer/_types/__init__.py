@@ -1,6 +1,8 @@
 """The vocabulary that every floor above shares: samples, perturbations, results. No torch."""
 
 from layertracer._types._perturbations import (
+    DEFAULT_SITE,
+    FALLBACK_SITE,
     SITES,
     Fill,
     Mask,
@@ -11,6 +13,7 @@ from layertracer._types._perturbations import (
     Site,
     Skip,
     describe_perturbation,
+    is_site_asked,
 )
 from layertracer._types._results import (
     Check,
@@ -26,6 +29,8 @@ from layertracer._types._results import (
 from layertracer._types._samples import EncodedSample, Sample, TargetKind, TargetTokens
 
 __all__ = [
+    "DEFAULT_SITE",
+    "FALLBACK_SITE",
     "SITES",
     "Check",
     "EncodedSample",
@@ -49,4 +54,5 @@ __all__ = [
     "TaskParticle",
     "VulnerableLayer",
     "describe_perturbation",
+    "is_site_asked",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,23 @@ Fill = Literal["zero", "mean", "resample"]
 Positions = Literal["all", "last"]
 
 SITES: tuple[Site, ...] = ("block_output", "mixer_output", "mlp_output", "state")
+
+
+class _UnaskedSite(str):
+    """The default site: a name like any other, which remembers that nobody asked for it.
+
+    So a model without a mixer can be perturbed elsewhere instead of being refused. It stays what it is when a
+    specification is copied with other settings, and is written like the name that it is.
+    """
+
+    __slots__ = ()
+
+
+DEFAULT_SITE = cast("Site", _UnaskedSite("mixer_output"))
+"""Where is perturbed when nobody says where: what the mixer adds, the paper's "attention output"."""
+
+FALLBACK_SITE: Site = "block_output"
+"""The site that every model has; taken where nobody asked for one and the default is not to be had."""
 
 
 @runtime_checkable
@@ -38,6 +55,16 @@ class Perturbation(Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """The specification as JSON values, with a "kind"."""
+
+
+def is_site_asked(perturbation: Perturbation) -> bool:
+    """Whether somebody named the site of a perturbation, so that it may not be replaced by another.
+
+    Example:
+        >>> is_site_asked(Mask(draws=2)), is_site_asked(Mask(site="mixer_output"))
+        (False, True)
+    """
+    return not isinstance(perturbation.site, _UnaskedSite)
 
 
 def _check_choice(kind: str, value: str, choices: tuple[str, ...]) -> None:
@@ -74,7 +101,8 @@ class Mask:
 
     Attributes:
         fraction: Share of the dimensions masked in one draw, in (0, 1].
-        site: "block_output", "mixer_output", "mlp_output" or "state".
+        site: "mixer_output", "block_output", "mlp_output" or "state". Where nobody asks for one and a model has no
+            mixer that can be told apart, the trace takes "block_output" and says so.
         draws: Number of repetitions.
         scheme: "partition" (the draws of a group split the dimensions into `1 / fraction` disjoint
             sets) or "random" (each draw picks its own).
@@ -97,7 +125,7 @@ class Mask:
     """
 
     fraction: float = 0.2
-    site: Site = "block_output"
+    site: Site = DEFAULT_SITE
     draws: int = 5
     scheme: Scheme = "partition"
     fill: Fill = "zero"
@@ -236,7 +264,7 @@ class Mask:
 
     def to_dict(self) -> dict[str, Any]:
         """The specification as JSON values; an explicit mask by its shape and hash."""
-        spec: dict[str, Any] = {"kind": self.kind, "site": self.site, "draws": self.draws, "fill": self.fill}
+        spec: dict[str, Any] = {"kind": self.kind, "site": str(self.site), "draws": self.draws, "fill": self.fill}
         spec["positions"] = self.positions
         if self.keep is not None:
             digest = hashlib.sha256(np.packbits(self.keep).tobytes()).hexdigest()
@@ -252,7 +280,8 @@ class Noise:
         scale: Standard deviation relative to the root mean square of the stream, per position: of what
             leaves the layer at "block_output", of what enters it at "mixer_output" and "mlp_output"; at "state", of
             the slot.
-        site: "block_output", "mixer_output", "mlp_output" or "state".
+        site: "mixer_output", "block_output", "mlp_output" or "state". Where nobody asks for one and a model has no
+            mixer that can be told apart, the trace takes "block_output" and says so.
         draws: Number of repetitions.
         positions: "all", or "last" (only the last position of the prompt).
         seed: Seed of the noise.
@@ -262,7 +291,7 @@ class Noise:
     """
 
     scale: float = 0.1
-    site: Site = "block_output"
+    site: Site = DEFAULT_SITE
     draws: int = 5
     positions: Positions = "all"
     seed: int = 0
@@ -289,7 +318,7 @@ class Noise:
         return {
             "kind": self.kind,
             "scale": self.scale,
-            "site": self.site,
+            "site": str(self.site),
             "draws": self.draws,
             "positions": self.positions,
             "seed": self.seed,

@@ -15,7 +15,7 @@ from layertracer.tracing._cost_sources import GuessedCosts, MeasuredCosts
 from layertracer.tracing._costs import Stretch
 from layertracer.tracing._memory import default_budget_bytes, enough_bytes, parse_memory
 from layertracer.tracing._model import TracedModel, encode_for
-from layertracer.tracing._options import TraceOptions, fills_from_runs, refuse_perturbation
+from layertracer.tracing._options import TraceOptions, fills_from_runs, settle_site
 from layertracer.tracing._plan import TracePlan
 from layertracer.tracing._plan_summary import describe_schedule
 from layertracer.tracing._planner import Planner
@@ -70,14 +70,14 @@ def plan_trace(
         SiteError: If no layer of the model has the perturbation's site.
     """
     options = options or TraceOptions()
-    refuse_perturbation(model, options.perturbation)
+    options, site_notes = settle_site(model, options)
     task = load_task(task) if isinstance(task, str) else task
     encoded = encode_for(model, task, chat=options.chat, followed=options.followed)
     prompts = prepare_prompts(
         encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
     )
     plan = plan_prompts(model, prompts, options, measures=True).plan
-    return replace(plan, notes=(*encoded.left_out, *plan.notes))
+    return replace(plan, notes=(*site_notes, *encoded.left_out, *plan.notes))
 
 
 def plan_prompts(

@@ -18,7 +18,7 @@ from layertracer.tracing._climber import Climber
 from layertracer.tracing._engine import Engine
 from layertracer.tracing._measure import N_TOP
 from layertracer.tracing._model import TracedModel, encode_for
-from layertracer.tracing._options import TraceOptions, fills_from_runs, refuse_perturbation
+from layertracer.tracing._options import TraceOptions, fills_from_runs, settle_site
 from layertracer.tracing._perturb import Fills, Perturber, make_perturber
 from layertracer.tracing._plan import TracePlan
 from layertracer.tracing._plan_trace import PlannedTrace, plan_prompts
@@ -69,7 +69,7 @@ def trace_model(
     """
     options = options or TraceOptions()
     started_at, began = datetime.now(UTC), time.perf_counter()
-    refuse_perturbation(model, options.perturbation)
+    options, site_notes = settle_site(model, options)
     task = load_task(task) if isinstance(task, str) else task
     encoded = encode_for(model, task, chat=options.chat, followed=options.followed)
     prompts = prepare_prompts(
@@ -80,7 +80,7 @@ def trace_model(
         samples=encoded.samples,
         perturbation=options.perturbation,
         spec=_specify(encoded, options),
-        warnings=encoded.warnings,
+        warnings=(*site_notes, *encoded.warnings),
         command=options.command,
         started_at=started_at,
     )
