@@ -1,5 +1,7 @@
 """The vocabulary that every floor above shares: samples, perturbations, results. No torch."""
 
+from layertracer._types._given import checked_whole, shown
+from layertracer._types._origin import Origin, find_origin
 from layertracer._types._perturbations import (
     DEFAULT_SITE,
     FALLBACK_SITE,
@@ -41,6 +43,7 @@ __all__ = [
     "Method",
     "MixerGroup",
     "Noise",
+    "Origin",
     "Perturbation",
     "Positions",
     "Sample",
@@ -53,6 +56,9 @@ __all__ = [
     "TargetTokens",
     "TaskParticle",
     "VulnerableLayer",
+    "checked_whole",
     "describe_perturbation",
+    "find_origin",
     "is_site_asked",
+    "shown",
 ]

@@ -8,9 +8,10 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from layertracer._errors import UnknownNameError, UsageError
+from layertracer._types._given import Number, Whole, checked_masks, checked_number, checked_whole, shown
 
 Site = Literal["block_output", "mixer_output", "mlp_output", "state"]
 Scheme = Literal["partition", "random"]
@@ -67,7 +68,9 @@ def is_site_asked(perturbation: Perturbation) -> bool:
     return not isinstance(perturbation.site, _UnaskedSite)
 
 
-def _check_choice(kind: str, value: str, choices: tuple[str, ...]) -> None:
+def _check_choice(kind: str, value: object, choices: tuple[str, ...]) -> None:
+    if not isinstance(value, str):
+        raise UsageError(f"{kind} must be one of {', '.join(map(repr, choices))}, got {shown(value)}. Give its name.")
     if value not in choices:
         raise UnknownNameError.among(kind, value, choices)
 
@@ -124,13 +127,13 @@ class Mask:
         arXiv 2604.20556 masks at random; the partition is LayerTracer's own.
     """
 
-    fraction: float = 0.2
+    fraction: Number = 0.2
     site: Site = DEFAULT_SITE
-    draws: int = 5
+    draws: Whole = 5
     scheme: Scheme = "partition"
     fill: Fill = "zero"
     positions: Positions = "all"
-    seed: int = 0
+    seed: Whole = 0
     keep: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
     kind: ClassVar[str] = "mask"
 
@@ -140,7 +143,18 @@ class Mask:
         _check_choice("scheme", self.scheme, ("partition", "random"))
         _check_choice("fill", self.fill, ("zero", "mean", "resample"))
         _check_positions(self.site, self.positions)
+        object.__setattr__(self, "draws", checked_whole("draws", self.draws))
+        object.__setattr__(self, "seed", checked_whole("seed", self.seed))
+        object.__setattr__(
+            self, "fraction", checked_number("fraction", self.fraction, hint="fraction=0.2 masks a fifth.")
+        )
         _check_draws(self.draws, self.seed)
+        if self.keep is not None:
+            object.__setattr__(self, "keep", checked_masks(self.keep))
+            if self.keep.shape[1] != self.draws:
+                raise UsageError(
+                    f"keep has {self.keep.shape[1]} draws and draws={self.draws} was given. Use Mask.explicit(keep)."
+                )
         if self.site == "state" and self.fill != "zero":
             raise UsageError(
                 f"fill={self.fill!r} has no meaning at site='state': keys at different positions, and the states of "
@@ -161,7 +175,7 @@ class Mask:
 
     @classmethod
     def explicit(
-        cls, keep: ArrayLike, site: Site = "block_output", *, fill: Fill = "zero", positions: Positions = "all"
+        cls, keep: Any, site: Site = "block_output", *, fill: Fill = "zero", positions: Positions = "all"
     ) -> Mask:
         """A mask given dimension by dimension, without randomness.
 
@@ -174,19 +188,7 @@ class Mask:
         Raises:
             UsageError: If `keep` has not three axes, or holds anything but 0 and 1.
         """
-        array = np.asarray(keep)
-        if array.ndim != 3 or 0 in array.shape:
-            raise UsageError(
-                f"Mask.explicit needs keep of shape [layer, draw, width], got shape {list(array.shape)}. "
-                "For one draw add an axis: keep[:, None, :]."
-            )
-        if not np.isin(array, (0, 1)).all():
-            raise UsageError(
-                "Mask.explicit needs keep of 0 and 1 only (1 keeps, 0 masks), got values from "
-                f"{array.min()} to {array.max()}. Threshold it first."
-            )
-        kept = array.astype(bool)
-        kept.setflags(write=False)
+        kept = checked_masks(keep)
         fraction = float(1.0 - kept.mean()) or 1.0
         return cls(
             fraction=fraction,
@@ -290,17 +292,20 @@ class Noise:
         UsageError: If `scale` is negative or not finite, or `draws` is below 1.
     """
 
-    scale: float = 0.1
+    scale: Number = 0.1
     site: Site = DEFAULT_SITE
-    draws: int = 5
+    draws: Whole = 5
     positions: Positions = "all"
-    seed: int = 0
+    seed: Whole = 0
     kind: ClassVar[str] = "noise"
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
         _check_choice("site", self.site, SITES)
         _check_positions(self.site, self.positions)
+        object.__setattr__(self, "draws", checked_whole("draws", self.draws))
+        object.__setattr__(self, "seed", checked_whole("seed", self.seed))
+        object.__setattr__(self, "scale", checked_number("scale", self.scale, hint="scale=0.1 is a tenth of the RMS."))
         _check_draws(self.draws, self.seed)
         if not (np.isfinite(self.scale) and self.scale >= 0):
             raise UsageError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from layertracer._errors import UsageError
+from layertracer._types._given import Ids, Text, Whole, checked_ids, checked_text, checked_whole
 
 TargetKind = Literal["answer", "model"]
 """Whose token is followed: the sample's answer, or the model's own top token."""
@@ -33,14 +34,16 @@ class Sample:
         ' narrow'
     """
 
-    prompt: str | None = None
-    answer: str | None = None
-    prompt_ids: tuple[int, ...] | None = None
-    answer_id: int | None = None
-    decoder_ids: tuple[int, ...] | None = None
+    prompt: Text | None = None
+    answer: Text | None = None
+    prompt_ids: Ids | None = None
+    answer_id: Whole | None = None
+    decoder_ids: Ids | None = None
 
     def __post_init__(self) -> None:
         """Refuse a sample that is neither text nor token ids."""
+        checked_text("prompt", self.prompt, hint="Token ids go to prompt_ids=, e.g. Sample(prompt_ids=(1, 5, 9)).")
+        checked_text("answer", self.answer, hint="A token id goes to answer_id=, e.g. Sample(..., answer_id=7).")
         if (self.prompt is None) == (self.prompt_ids is None):
             raise UsageError(
                 f"A Sample needs either prompt= (text) or prompt_ids= (token ids), got "
@@ -52,9 +55,11 @@ class Sample:
                 f"({self.answer!r}, {self.answer_id!r}). Give at most one of them."
             )
         if self.prompt_ids is not None:
-            object.__setattr__(self, "prompt_ids", tuple(int(token) for token in self.prompt_ids))
+            object.__setattr__(self, "prompt_ids", checked_ids("prompt_ids", self.prompt_ids))
+        if self.answer_id is not None:
+            object.__setattr__(self, "answer_id", checked_whole("answer_id", self.answer_id))
         if self.decoder_ids is not None:
-            object.__setattr__(self, "decoder_ids", tuple(int(token) for token in self.decoder_ids))
+            object.__setattr__(self, "decoder_ids", checked_ids("decoder_ids", self.decoder_ids))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from layertracer._errors import TaskFileError, UnknownNameError, UsageError
+from layertracer._types import shown
 from layertracer.tasks import _hub
 from layertracer.tasks._builtin import BUILTIN_NAMES, read_builtin
 from layertracer.tasks._json import read_json, read_jsonl
@@ -28,13 +30,18 @@ _READERS: dict[str, Callable[[Path, FieldNames], Material]] = {
     ".test": read_tsv,
 }
 
+if TYPE_CHECKING:
+    Loadable: TypeAlias = str | os.PathLike[str]
+else:  # under test, annotations are looked up when a function is called: what is none of these has an error of ours
+    Loadable = object
+
 _HINT = (
     "A file's name ends in .json, .jsonl, .csv or .tsv; plain text is text:FILE; a dataset of the hub is hf:name:split."
 )
 
 
 def load_task(  # noqa: PLR0913 - what users call takes its settings by name
-    name_or_path: str | os.PathLike[str],
+    name_or_path: Loadable,
     *,
     n_shot: int = 5,
     limit: int | None = None,
@@ -96,6 +103,11 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
         >>> len(sample.prompt.splitlines()), sample.prompt[-3:], sample.answer[0]
         (3, ' ->', ' ')
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise UsageError(
+            f"name_or_path must be a name or a path, got {shown(name_or_path)}. Prompts of your own go to trace, plan "
+            "and read_layers as they are."
+        )
     options = TaskOptions(
         n_shot=n_shot,
         limit=limit,

@@ -15,6 +15,7 @@ from layertracer._types import Sample
 from layertracer.models import Network, keeping_loaded
 from layertracer.tasks import Task
 from layertracer.tracing._batches import run_batches
+from layertracer.tracing._failures import explaining_failures
 from layertracer.tracing._ladder import climb
 from layertracer.tracing._memory import fast_bytes, plan_pass, row_bytes
 from layertracer.tracing._model import TracedModel, encode_for
@@ -61,6 +62,7 @@ def read_layers(
         TaskError: If there is no sample, or a prompt is too long.
         NonFiniteError: If the model's output is NaN for a prompt.
         OutOfMemoryError: If not even one prompt fits.
+        ModelError: If the model's own code raises anything else.
 
     Source:
         nostalgebraist (2020), "interpreting GPT: the logit lens".
@@ -68,7 +70,13 @@ def read_layers(
     if lens != "logit":
         raise UnknownNameError.among("lens", lens, ("logit",))
     encoded = encode_for(model, samples, chat=chat, followed=None)
-    prompts = prepare_prompts(encoded.samples, model.network, target="model", target_tokens="first")
+    with explaining_failures(model.name, "while its layers were read"):
+        prompts = prepare_prompts(encoded.samples, model.network, target="model", target_tokens="first")
+        return _read_prompts(model, prompts)
+
+
+def _read_prompts(model: TracedModel, prompts: Sequence[Prompt]) -> Readout:
+    """Readouts of prompts of any lengths, in batches."""
     anatomy = model.anatomy
     result = torch.empty(len(prompts), 1 + anatomy.n_layers, anatomy.d_vocab)
     for bucket in bucket_prompts(prompts):

@@ -136,8 +136,11 @@ def _occurring(prompts: Sequence[PromptRecord], top_ids: NDArray[np.int32]) -> l
 
 
 def token_texts(tokenizer: Any, ids: Sequence[int]) -> Mapping[int, str]:
-    """The text of single tokens; without a tokenizer their ids."""
-    if tokenizer is None:
+    """The text of single tokens; without a tokenizer their ids.
+
+    Laws: no ids give no texts, which a tokenizer asked for the texts of nothing need not.
+    """
+    if tokenizer is None or not ids:
         return {token: str(token) for token in ids}
     texts = tokenizer.batch_decode([[token] for token in ids], clean_up_tokenization_spaces=False)
     spelled = tokenizer.convert_ids_to_tokens(list(ids))

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from torch import Tensor
 
-from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError
+from layertracer._errors import LayerTracerError, OutOfMemoryError
 from layertracer._types import Sample, Status
 from layertracer.models import keeping_loaded
 from layertracer.runs import TraceRecord, TraceSpec
 from layertracer.tasks import EncodedTask, Task, load_task
 from layertracer.tracing._climber import Climber
 from layertracer.tracing._engine import Engine
+from layertracer.tracing._failures import CallbackRaised, explain_failure, shielded
 from layertracer.tracing._measure import N_TOP
 from layertracer.tracing._model import TracedModel, encode_for
 from layertracer.tracing._options import TraceOptions, fills_from_runs, settle_site
@@ -63,9 +65,11 @@ def trace_model(
         NonFiniteError: If the model's output is NaN.
         OutOfMemoryError: If not even one prompt fits.
         ModelError: If the model's own code raises anything else.
+        LayerTracerError: If LayerTracer's own code does, which is a fault to report.
         TraceInterrupted: On Ctrl-C; carries what was finished.
 
-    A `LayerTracerError` that comes after prompts were finished carries them as its `record`.
+    Whatever `on_progress` or `on_plan` raises comes out as it is. An error that comes after prompts were finished, of
+    these functions too, carries them as its `record`.
     """
     options = options or TraceOptions()
     started_at, began = datetime.now(UTC), time.perf_counter()
@@ -84,28 +88,34 @@ def trace_model(
         command=options.command,
         started_at=started_at,
     )
-    run = _Run(model=model, prompts=prompts, options=options, on_progress=on_progress, on_plan=on_plan)
+    run = _Run(
+        model=model, prompts=prompts, options=options, on_progress=shielded(on_progress), on_plan=shielded(on_plan)
+    )
 
     def record(status: Status, error: BaseException | None = None) -> TraceRecord:
         elapsed_s = time.perf_counter() - began
         all_parts = replace(parts, warnings=(*parts.warnings, *run.notes), plan=run.plan)
         return build_record(all_parts, run.readings, run.site_rms, status=status, error=error, elapsed_s=elapsed_s)
 
+    raised: BaseException | None = None
     try:
         run.measure()
     except KeyboardInterrupt:
         raise TraceInterrupted(record("interrupted")) from None
+    except CallbackRaised as stop:
+        raised = stop.raised
     except LayerTracerError as error:
         error.record = record("failed", error)
         raise
     except Exception as error:  # whatever a model's own code raises: what was finished before must not be lost
-        n_done = int(run.readings.finished.sum())
-        failure = ModelError(
-            f"{model.name!r} raised an error of its own while it was traced, after {n_done} of {len(prompts)} prompts: "
-            f"{type(error).__name__}: {error}. What was finished is kept; the cause is in the model's own code."
-        )
+        doing = f"while it was traced, after {int(run.readings.finished.sum())} of {len(prompts)} prompts"
+        failure = explain_failure(error, name=model.name, doing=doing, kept="What was finished is kept.")
         failure.record = record("failed", failure)
         raise failure from error
+    if raised is not None:  # out here, so that it comes out as it went in
+        with suppress(AttributeError):  # an exception with slots takes no record
+            raised.record = record("failed", raised)  # type: ignore[attr-defined]  # as on our own errors
+        raise raised
     return record("complete")
 
 
