@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import layertracer as lt
-from layertracer.api._taken import describe, take_choice, take_onset, take_perturbation
+from layertracer.api._taken import describe, take_choice, take_flag, take_onset, take_path, take_perturbation
 from layertracer.tasks import task_from_records
 
 MASK = lt.Mask(draws=1, scheme="random")
@@ -75,6 +75,23 @@ def test_prompts_with_answers_are_taken(
     trace = lt.trace(model, make([(sample.prompt, sample.answer) for sample in samples]), perturbation=MASK)
     assert_same(trace, expected)
     np.testing.assert_allclose(trace.target_log_prob, expected.target_log_prob, atol=1e-5)
+
+
+def test_a_dataset_is_taken(model: lt.TracedModel, samples: list[lt.Sample], expected: lt.Trace) -> None:
+    """A Dataset's rows are records; of several parts one must be chosen."""
+    datasets = pytest.importorskip("datasets")
+    data = datasets.Dataset.from_list([{"prompt": sample.prompt, "answer": sample.answer} for sample in samples])
+    assert_same(lt.trace(model, data, perturbation=MASK), expected)
+    with pytest.raises(lt.UsageError, match=r"several parts: 'train', 'test'\. Choose one"):
+        lt.trace(model, datasets.DatasetDict(train=data, test=data))
+
+
+def test_a_cell_that_is_no_text_is_named(model: lt.TracedModel) -> None:
+    """A missing answer in a table is refused with its row."""
+    table = pd.DataFrame({"prompt": ["hot ->", "big ->"], "answer": [" cold", None]}).astype(object)
+    table.loc[1, "answer"] = float("nan")
+    with pytest.raises(lt.UsageError, match=r"task\[1\]: answer must be text \(str\), got nan"):
+        lt.trace(model, table)
 
 
 def test_one_prompt_alone_is_taken(model: lt.TracedModel, samples: list[lt.Sample], expected: lt.Trace) -> None:
@@ -348,6 +365,18 @@ def test_no_perturbation_is_refused() -> None:
     for given in (0.2, [lt.Mask()], np.ones((8, 1, 4)), lt.Rise(), {"kind": "wish"}):
         with pytest.raises(lt.UsageError, match=r"^perturbation cannot be .*Mask, Noise or Skip"):
             take_perturbation(given)
+
+
+def test_flags_and_paths_are_what_they_are() -> None:
+    """A truth value or a path of any type; a word for yes or no is neither, and would count as True."""
+    assert take_flag("chat", np.True_) is take_flag("chat", True) is True
+    assert take_path("path", "runs/a") == take_path("path", Path("runs/a")) == Path("runs/a")
+    for given in ("no", 1, None):
+        with pytest.raises(lt.UsageError, match=r"^chat cannot be .*True or False"):
+            take_flag("chat", given)
+    for given in (5, None, b"x"):
+        with pytest.raises(lt.UsageError, match=r"^path cannot be .*Give a path"):
+            take_path("path", given)
 
 
 def test_a_choice_is_one_of_its_names() -> None:

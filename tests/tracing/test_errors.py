@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import layertracer as lt
 from layertracer.reports import summarize
+from layertracer.tracing import token_texts
 from layertracer.tracing._failures import explain_failure
 
 from tests.architectures.families import build_tiny
@@ -477,3 +478,22 @@ def test_a_fault_of_ours_is_called_one() -> None:
     assert "layertracer/_types/_perturbations.py, line " in text
     assert "fault of LayerTracer, not of the model. Please report it" in text
     assert text.endswith("What was finished is kept.")
+
+
+class Partial:
+    """A tokenizer that knows fewer tokens than its model, and has not all methods."""
+
+    def decode(self, ids: list[int]) -> str:
+        """Text, for a few."""
+        return {5: "hot", 9: "cold"}[ids[0]]
+
+    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
+        """Spellings, for a few."""
+        return [{5: "▁hot", 9: "cold"}[token] for token in ids]
+
+
+def test_no_trace_is_lost_for_want_of_words() -> None:
+    """Tokens that a tokenizer cannot say are shown by their ids; of nothing, nothing is asked."""
+    assert token_texts(Partial(), [5, 9, 77]) == {5: " hot", 9: "cold", 77: "77"}
+    assert token_texts(None, [5]) == {5: "5"}
+    assert token_texts(Partial(), []) == {}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import layertracer as lt
 from layertracer.tracing._site_layers import layers_with
 
-from tests.hybrids import BRANCHES, D_MODEL, HAVING, KINDS, LAYERS, MIXERS, Hybrid
+from tests.hybrids import BRANCHES, D_MODEL, HAVING, KINDS, LAYERS, MIXERS, Hybrid, HybridLayer
 from tests.oracles import plain_js, plain_site_means
 
 SITES = ("mixer_output", "mlp_output")
@@ -244,3 +244,35 @@ def test_a_site_that_was_asked_for_is_never_replaced(make: Callable[[], lt.Trace
             lt.trace(make(), SAMPLES, perturbation=perturbation)
         with pytest.raises(lt.SiteError, match=r"'mixer_output' (does not exist|was not proved)"):
             lt.plan(make(), SAMPLES, perturbation=perturbation)
+
+
+class TakesAnotherPath(HybridLayer):
+    """A layer whose mixer is added in two halves as soon as a prompt has more tokens than any probe."""
+
+    def forward(self, stream: Tensor) -> Tensor:
+        """The stream after the layer."""
+        added = self.mixer(self.norm_1(stream))
+        if stream.shape[1] > 20:
+            stream, added = stream + added / 2, added / 2
+        stream = stream + added
+        return stream + self.mlp(self.norm_2(stream))
+
+
+def test_a_site_that_is_lost_on_the_real_prompts_gives_way(tmp_path: Path) -> None:
+    """Proved at load, not found again at the prompts' length: unasked the stream is perturbed, asked it is refused."""
+    module = Hybrid(["attention+mlp"] * 4)
+    for layer in module.layers:
+        layer.__class__ = TakesAnotherPath
+    model = lt.wrap_model(module, name="switching")
+    samples = [
+        lt.Sample(prompt_ids=tuple((7 * row + place) % 41 for place in range(24)), answer_id=3) for row in range(3)
+    ]
+    assert model.self_check["mixer_output"].passed
+    trace = lt.trace(model, samples)
+    assert trace.spec.perturbation == lt.Mask(site="block_output").to_dict()
+    assert trace.warnings[0].startswith("The site is 'block_output': nobody asked for one, and at the usual one")
+    asked = lt.trace(model, samples, perturbation=lt.Mask(site="block_output"))
+    np.testing.assert_array_equal(trace.js_bits, asked.js_bits)
+    assert lt.load_run(trace.save(tmp_path / "run")) == trace
+    with pytest.raises(lt.SiteError, match="ran through other code"):
+        lt.trace(model, samples, perturbation=lt.Mask(site="mixer_output"))

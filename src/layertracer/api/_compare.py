@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from layertracer._errors import UnknownNameError, UsageError
-from layertracer.api._taken import refused, run_folder
+from layertracer.api._taken import refused, run_folder, take_path
 from layertracer.comparisons import ComparisonSettings, ModelComparison, compare_records
 from layertracer.runs import TraceRecord, read_run
 
@@ -50,7 +50,7 @@ class Comparison(ModelComparison):
         """
         from layertracer.reports import write_comparison_report
 
-        return write_comparison_report(self, path)
+        return write_comparison_report(self, take_path("path", path))
 
 
 def compare(
@@ -88,6 +88,8 @@ def compare(
         >>> comparison.pairs[0].differences[0].value  # doctest: +SKIP
     """
     runs, names = _take_runs(traces, more)
+    if settings is not None and not isinstance(settings, ComparisonSettings):
+        raise refused("settings", settings, "Give ComparisonSettings(…), or single settings by their names.")
     known = [field.name for field in dataclasses.fields(ComparisonSettings)]
     for name in changes:
         if name not in known:
@@ -96,8 +98,21 @@ def compare(
     folders = [None if isinstance(run, TraceRecord) else run_folder(run) for run in runs]
     records = [run if isinstance(run, TraceRecord) else read_run(run_folder(run)) for run in runs]
     sources = [None if folder is None else folder.name for folder in folders]
-    labels = names if labels is None else labels
+    labels = names if labels is None else _take_labels(labels)
     return Comparison.from_comparison(compare_records(records, labels=labels, sources=sources, settings=chosen))
+
+
+def _take_labels(given: object) -> list[str]:
+    """Names of models.
+
+    Raises:
+        UsageError: If they are no list of names.
+    """
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes):
+        labels = list(given)
+        if all(isinstance(label, str) for label in labels):
+            return labels
+    raise refused("labels", given, "Give a list of names, one for each run in order.")
 
 
 def _take_runs(given: object, more: Sequence[object]) -> tuple[list[Any], list[str] | None]:

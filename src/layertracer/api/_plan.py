@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from layertracer._types import TargetKind, TargetTokens
 from layertracer.api._asked import ModelLike, PerturbationLike, TaskLike, asked_of_layers, prompts_for
-from layertracer.api._taken import take_model
+from layertracer.api._taken import take_flag, take_model
 
 if TYPE_CHECKING:
     from layertracer.tracing import TracePlan
@@ -53,8 +53,8 @@ def plan(  # noqa: PLR0913 - what users call takes its settings by name
 
     options = TraceOptions(
         **asked_of_layers(perturbation, target=target, target_tokens=target_tokens),
-        chat=chat,
-        share_prefix=share_prefix,
+        chat=take_flag("chat", chat),
+        share_prefix=None if share_prefix is None else take_flag("share_prefix", share_prefix),
         memory=memory,
     )
     taken = take_model(model)

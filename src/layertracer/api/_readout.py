@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from layertracer.api._asked import ModelLike, TaskLike, prompts_for
-from layertracer.api._taken import take_model
+from layertracer.api._taken import take_choice, take_flag, take_model
 
 if TYPE_CHECKING:
     from layertracer.tracing import Readout
@@ -44,5 +44,6 @@ def read_layers(
     """
     from layertracer.tracing import read_layers as read
 
+    take_choice("lens", lens, ("logit",))
     taken = take_model(model)
-    return read(taken, prompts_for(taken, samples, needs_answers=False), lens=lens, chat=chat)
+    return read(taken, prompts_for(taken, samples, needs_answers=False), lens=lens, chat=take_flag("chat", chat))

@@ -142,7 +142,14 @@ def _samples_of(items: Sequence[Any], pad_id: int | None) -> Task | tuple[Sample
     if any(records):
         index = records.index(True)
         raise refused(f"task[{index}]", items[index], "Where other prompts are none, it must have a sample's fields.")
-    return tuple(sample for index, item in enumerate(items) for sample in _read(item, index, pad_id))
+    samples: list[Sample] = []
+    for index, item in enumerate(items):
+        try:
+            samples += _read(item, index, pad_id)
+        except UsageError as error:
+            text = str(error)
+            raise UsageError(text if text.startswith(("task[", "Row ")) else f"task[{index}]: {text}") from None
+    return tuple(samples)
 
 
 def _read(item: Any, index: int, pad_id: int | None) -> Iterator[Sample]:

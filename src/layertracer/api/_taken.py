@@ -162,6 +162,28 @@ def take_choice(argument: str, given: object, choices: tuple[str, ...]) -> str:
     return given
 
 
+def take_flag(argument: str, given: object) -> bool:
+    """A truth value, NumPy's too.
+
+    Raises:
+        UsageError: If it is none: "no" would count as True.
+    """
+    if isinstance(given, bool) or type(given).__name__ in ("bool_", "bool"):
+        return bool(given)
+    raise refused(argument, given, "Give True or False.")
+
+
+def take_path(argument: str, given: object) -> Path:
+    """A path, out of one or its text.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+    if isinstance(given, str | os.PathLike):
+        return Path(given)
+    raise refused(argument, given, "Give a path.")
+
+
 def run_folder(path: object) -> Path:
     """The folder of a run, given by itself or by its `run.json`.
 

@@ -20,7 +20,7 @@ from layertracer.api._asked import (
     prompts_for,
 )
 from layertracer.api._progress import telling_progress
-from layertracer.api._taken import run_folder, take_model, take_onset
+from layertracer.api._taken import refused, run_folder, take_flag, take_model, take_onset, take_path
 from layertracer.runs import TraceRecord, read_run, save_run
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Trace(TraceRecord):
         Raises:
             RunError: If something lies at `path` that may not be replaced, or the disk refuses.
         """
-        return save_run(self, path, overwrite=overwrite)
+        return save_run(self, take_path("path", path), overwrite=overwrite)
 
     def report(self, path: str | Path) -> Path:
         """Write the report: one HTML file that needs nothing else.
@@ -73,11 +73,11 @@ class Trace(TraceRecord):
             The file.
 
         Raises:
-            UsageError: If `path` is a folder.
+            UsageError: If `path` is a folder, or no path.
         """
         from layertracer.reports import write_report
 
-        return write_report(self, path)
+        return write_report(self, take_path("path", path))
 
 
 def load_run(path: str | Path) -> Trace:
@@ -147,11 +147,13 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
     """
     from layertracer.tracing import TraceOptions
 
+    if on_plan is not None and not callable(on_plan):
+        raise refused("on_plan", on_plan, "Give a function of one argument, the plan.")
     options = TraceOptions(
         **asked_of_layers(perturbation, target=target, target_tokens=target_tokens),
         onset=take_onset(onset),
-        chat=chat,
-        share_prefix=share_prefix,
+        chat=take_flag("chat", chat),
+        share_prefix=None if share_prefix is None else take_flag("share_prefix", share_prefix),
         seed=checked_whole("seed", seed),
         memory=memory,
         command=command,
