@@ -236,7 +236,7 @@ def compare(model: lt.TracedModel, job: Job, *, compiled: lt.TracedModel | None)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(3, anatomy.d_vocab, (job.n_prompts, job.length), generator=generator)
     samples = [lt.Sample(prompt_ids=tuple(row)) for row in ids.tolist()]
-    mask = lt.Mask(draws=1, fraction=0.5, scheme="random")
+    mask = lt.Mask(site="block_output", draws=1, fraction=0.5, scheme="random")
     keep = mask.keep_array(n_layers=anatomy.n_layers, width=anatomy.d_model)
 
     def ladder(which: lt.TracedModel) -> Array:

@@ -35,7 +35,7 @@ def measure(load: Callable[[torch.dtype], lt.TracedModel], samples: Sequence[lt.
     exact = None
     for dtype in TYPES:
         model = load(dtype)
-        trace = lt.trace(model, samples)
+        trace = lt.trace(model, samples, perturbation=lt.Mask(site="block_output"))
         log_probs = lt.read_layers(model, samples).log_probs.numpy()
         if exact is None:
             exact = trace, log_probs

@@ -39,11 +39,11 @@ N_PROMPTS, LENGTH = 3, 7
 
 MODELS: dict[str, Callable[[], nn.Module]] = {"plain": Hybrid, "llama": lambda: build_tiny("llama")}
 PERTURBATIONS: dict[str, Perturbation] = {
-    "zero": Mask(draws=2, fraction=0.5),
-    "mean": Mask(draws=2, fraction=0.5, fill="mean"),
-    "resample": Mask(draws=2, fraction=0.5, fill="resample"),
+    "zero": Mask(site="block_output", draws=2, fraction=0.5),
+    "mean": Mask(site="block_output", draws=2, fraction=0.5, fill="mean"),
+    "resample": Mask(site="block_output", draws=2, fraction=0.5, fill="resample"),
     "mixer": Mask(draws=2, fraction=0.5, site="mixer_output"),
-    "last": Mask(draws=2, fraction=0.5, positions="last"),
+    "last": Mask(site="block_output", draws=2, fraction=0.5, positions="last"),
     "noise": Noise(draws=2, site="mlp_output"),
     "skip": Skip(),
 }

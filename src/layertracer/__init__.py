@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from layertracer._types import Mask, MixerGroup, Noise, Sample, SelfCheck, Skip, TaskParticle, VulnerableLayer
-    from layertracer.api import Comparison, Trace, compare, load_run, plan, trace
+    from layertracer.api import Comparison, Trace, compare, load_run, plan, read_layers, trace
     from layertracer.comparisons import ComparisonSettings
     from layertracer.measures import AbsRatio, ChangePoint, FirstTop1, HalfMax, Ratio, Rise
     from layertracer.tasks import Task, list_tasks, load_task
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
         TracePlan,
         js_divergence,
         load_model,
-        read_layers,
         wrap_model,
     )
 
@@ -110,11 +109,11 @@ __all__ = [
 # Names that do not live in `_errors`, by the package that they live in.
 _HOMES = {
     "_types": ("Mask", "MixerGroup", "Noise", "Sample", "SelfCheck", "Skip", "TaskParticle", "VulnerableLayer"),
-    "api": ("Comparison", "Trace", "compare", "load_run", "plan", "trace"),
+    "api": ("Comparison", "Trace", "compare", "load_run", "plan", "read_layers", "trace"),
     "comparisons": ("ComparisonSettings",),
     "measures": ("AbsRatio", "ChangePoint", "FirstTop1", "HalfMax", "Ratio", "Rise"),
     "tasks": ("Task", "list_tasks", "load_task"),
-    "tracing": ("Readout", "TracePlan", "TracedModel", "js_divergence", "load_model", "read_layers", "wrap_model"),
+    "tracing": ("Readout", "TracePlan", "TracedModel", "js_divergence", "load_model", "wrap_model"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -32,7 +32,7 @@ from collections.abc import Iterable
 
 
 class LayerTracerError(Exception):
-    """Base of all errors that a user can act upon.
+    """Base of all errors that a user can act upon; by itself, a fault of LayerTracer's own, to be reported.
 
     Attributes:
         record: What was finished before the error, as a `TraceRecord`; None where nothing was begun.

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from layertracer import Mask, Noise, Rise
-from layertracer._types import SITES
+from layertracer._types import DEFAULT_SITE, SITES
 from layertracer.cli import _choices, main
 from layertracer.comparisons._settings import FAMILY_RULES
 from layertracer.measures import ONSET_NAMES
@@ -62,7 +62,10 @@ def test_choices_are_those_of_the_library() -> None:
         mask.draws,
         mask.scheme,
     )
-    assert (defaults["site"], defaults["fill"], defaults["noise_scale"]) == (mask.site, mask.fill, Noise().scale)
+    assert (defaults["fill"], defaults["noise_scale"]) == (mask.fill, Noise().scale)
+    assert defaults["site"] is None  # so that a site that was asked for can be told from the usual one
+    assert f"default: {mask.site};" in " ".join(call("trace", "--help").stdout.split())
+    assert Noise().site == mask.site == DEFAULT_SITE
     assert defaults["onset"] == Rise.kind
     assert "0.05" in main.commands["trace"].params[[o.name for o in main.commands["trace"].params].index("delta")].help
     assert Rise().delta == 0.05

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from layertracer import load_run
+from layertracer.cli._progress import PlainProgress
 from layertracer.reports._reproduce import command_line
 
 from tests.cli.conftest import call
-from tests.cli.tiny_checkpoint import write_hybrid, write_pairs
+from tests.cli.tiny_checkpoint import POISON, write_hybrid, write_pairs
 
 SMALL = ("--shots", "2", "--limit", "4", "--draws", "2", "--mask-fraction", "0.5")
 
@@ -236,6 +237,38 @@ def test_a_run_that_fails_on_its_way_is_a_record(tiny: Path, tmp_path: Path) -> 
     assert run.error is not None
     assert run.error["type"] == "NonFiniteError"
     assert run.n_prompts < run.n_requested
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_a_run_that_fails_at_its_first_prompt_is_a_record(tiny: Path, tmp_path: Path) -> None:
+    """The real error and exit code 1, a record of no prompt, and a report of it, where none was finished."""
+    task = tmp_path / "poisoned.jsonl"
+    task.write_text(
+        "".join(json.dumps({"prompt": f"dry {word} dry ->", "answer": " cold"}) + "\n" for word in (POISON, "big"))
+    )
+    result = call("trace", tiny, "--task", task, "--draws", "2", "--mask-fraction", "0.5", "--out", "run")
+    assert result.exit_code == 1
+    assert "Unexpected" not in result.stderr
+    assert "is not finite" in result.stderr
+    assert "failed after 0 of 2 prompts. Its record is run" in result.stderr
+    shown = call("report", "run", "--json")
+    assert shown.exit_code == 0
+    assert json.loads(shown.stdout)["n_prompts"] == 0
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_ctrl_c_before_the_first_prompt_says_so(tiny: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 130 and one message, nothing saved, where it comes between the plan and the first prompt."""
+
+    def interrupt(_display: PlainProgress, text: str) -> None:
+        assert text.startswith("Plan: ")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PlainProgress, "note", interrupt)
+    result = call("trace", tiny, "--task", pairs, "--shots", "1", "--limit", "2", "--out", "run")
+    assert result.exit_code == 130
+    assert result.stderr.rstrip().endswith("Interrupted: nothing was finished, and nothing was saved.")
+    assert not Path("run").exists()
 
 
 def test_embedded_miniature_is_traced_without_advice(in_folder: Path) -> None:

@@ -90,7 +90,7 @@ class TestWrapping:
     def test_equals_plain_hooks(self) -> None:
         """A model with an adapter gives the JS of plain hooks on itself, and not that of its base."""
         adapted = lora(tiny_llama())
-        mask = lt.Mask(draws=5, seed=2)
+        mask = lt.Mask(site="block_output", draws=5, seed=2)
         wrapped = lt.wrap_model(adapted)
         trace = lt.trace(wrapped, SAMPLES[:1], perturbation=mask)
         keep = mask.keep_array(n_layers=2, width=16)

@@ -41,7 +41,7 @@ def test_keys_of_a_cache_are_not_repeated_for_each_query_head() -> None:
     config = model.network.module.config
     assert config.num_key_value_heads < config.num_attention_heads  # else nothing would be repeated in any case
     samples = [lt.Sample(prompt_ids=(*range(30, 50), own, own + 1), answer_id=3) for own in range(5, 13)]
-    mask = lt.Mask(draws=1, scheme="random", fraction=0.5)
+    mask = lt.Mask(site="block_output", draws=1, scheme="random", fraction=0.5)
     lt.trace(model, samples, perturbation=mask, share_prefix=True)  # with what is proved before the first time
     with _KeyHeads() as heads:
         lt.trace(model, samples, perturbation=mask, share_prefix=True)

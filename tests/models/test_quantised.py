@@ -256,7 +256,7 @@ def test_folder_of_compressed_tensors(tmp_path: Path, form: str) -> None:
     wanted("compressed_tensors")
     loaded = lt.load_model(_compressed(tmp_path, form), device="cpu")
     assert loaded.self_check.method == "ladder"
-    mask = lt.Mask(draws=5, seed=1)
+    mask = lt.Mask(site="block_output", draws=5, seed=1)
     trace = lt.trace(loaded, SAMPLES[:1], perturbation=mask)
     keep = mask.keep_array(n_layers=N_LAYERS, width=WIDTH)
     np.testing.assert_allclose(trace.js_bits[0], plain_js(loaded.module, "model.layers", IDS, keep=keep), atol=1e-5)

@@ -106,7 +106,10 @@ def test_skipping_a_layer(name: str, positions: str) -> None:
 def test_random_and_partition_masks_are_those_of_the_specification() -> None:
     """What `Mask.keep_array` says is masked is what is masked."""
     family, module = BY_NAME["llama"], build_tiny("llama")
-    for mask in (lt.Mask(draws=3, seed=4), lt.Mask(draws=3, seed=4, scheme="random", fraction=0.4)):
+    for mask in (
+        lt.Mask(site="block_output", draws=3, seed=4),
+        lt.Mask(site="block_output", draws=3, seed=4, scheme="random", fraction=0.4),
+    ):
         keep = mask.keep_array(n_layers=family.n_layers, width=family.d_model)
         trace = lt.trace(wrapped("llama"), as_samples(PROMPTS), perturbation=mask)
         for row, prompt in enumerate(PROMPTS):

@@ -31,9 +31,9 @@ SAMPLES = [
 ]
 ARRAYS = ("target_log_prob", "embedding_log_prob", "target_rank", "entropy_bits", "js_bits", "top_prob")
 PERTURBATIONS = (
-    lt.Mask(draws=2, fraction=0.5),
+    lt.Mask(site="block_output", draws=2, fraction=0.5),
     lt.Mask(draws=2, fraction=0.5, site="mixer_output", fill="resample"),
-    lt.Mask(draws=2, fraction=0.5, positions="last", fill="mean"),
+    lt.Mask(site="block_output", draws=2, fraction=0.5, positions="last", fill="mean"),
     lt.Noise(draws=2, site="mlp_output"),
     lt.Skip(),
 )
@@ -86,7 +86,7 @@ class TestOffload:
         lt.trace(away, SAMPLES[:2], perturbation=lt.Skip())
         n_skip = by_layer(loads, name)
         loads.clear()
-        lt.trace(away, SAMPLES[:2], perturbation=lt.Mask(draws=10, fraction=0.1))
+        lt.trace(away, SAMPLES[:2], perturbation=lt.Mask(site="block_output", draws=10, fraction=0.1))
         assert by_layer(loads, name) == n_skip
         # Once for the clean run that looks at the site, once for the ladder, where plain hooks need draws × layers.
         assert n_skip <= 2 < 10 * BY_NAME[name].n_layers
@@ -97,7 +97,12 @@ class TestOffload:
         """However small the chunks of rows, what lies outside the layers is loaded once for the trace."""
         away = lt.wrap_model(offloaded(build_tiny(name), where, tmp_path))
         loads = count_loads(away.module)
-        lt.trace(away, SAMPLES, perturbation=lt.Mask(draws=2, fraction=0.5), memory=8 * row_bytes(away.network, 6))
+        lt.trace(
+            away,
+            SAMPLES,
+            perturbation=lt.Mask(site="block_output", draws=2, fraction=0.5),
+            memory=8 * row_bytes(away.network, 6),
+        )
         assert by_layer(loads, name) > 2, "the budget cuts the pass into several"
         assert max(others(loads, name).values()) <= 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import layertracer as lt
+from layertracer.reports import summarize
+from layertracer.tracing import token_texts
+from layertracer.tracing._failures import explain_failure
 
 from tests.architectures.families import build_tiny
 from tests.architectures.plain_modules import Block, NanoGPT
@@ -330,3 +334,166 @@ def test_a_memory_size_that_is_none_is_refused() -> None:
     for memory in ("plenty", "0", "-3GB"):
         with pytest.raises(lt.UsageError, match=r"8GiB"):
             lt.trace(model, [sample(*SHORT)], memory=memory)
+
+
+# ---------------------------------------------------------------- before the first prompt is finished
+
+
+class OwnError(Exception):
+    """A caller's own exception."""
+
+
+class SlottedError(Exception):
+    """A caller's own exception that takes no attribute."""
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "record":
+            raise AttributeError(name)
+        super().__setattr__(name, value)
+
+
+def failing(error: BaseException) -> lt.TracedModel:
+    """A trained miniature with a tokenizer whose module raises as soon as it is run again."""
+    model = lt.load_model("mini/attention")
+
+    def fail(_module: nn.Module, _args: object) -> None:
+        raise error
+
+    model.module.register_forward_pre_hook(fail)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (RuntimeError("boom"), lt.ModelError, r"raised an error of its own while it was traced.*RuntimeError: boom"),
+        (ValueError("zip"), lt.ModelError, r"ValueError: zip \(.*test_errors\.py, line \d+\)"),
+        (torch.OutOfMemoryError("full"), lt.OutOfMemoryError, r"tokens"),
+        (KeyboardInterrupt(), KeyboardInterrupt, r"0 of 4 prompts"),
+    ],
+    ids=["error", "another", "memory", "Ctrl-C"],
+)
+def test_what_ends_a_trace_before_its_first_prompt_comes_out(
+    error: BaseException, expected: type[BaseException], message: str, tmp_path: Path
+) -> None:
+    """The real error, with a record of no prompt that is saved, loaded, reported and summarised like any other."""
+    with pytest.raises(expected, match=message) as caught:
+        lt.trace(failing(error), lt.load_task("antonym", limit=4))
+    record = caught.value.record
+    assert isinstance(record, lt.Trace)
+    assert (record.n_prompts, record.n_requested) == (0, 4)
+    assert record.status == ("interrupted" if expected is KeyboardInterrupt else "failed")
+    assert lt.load_run(record.save(tmp_path / "run")) == record
+    assert record.report(tmp_path / "page.html").stat().st_size > 0
+    assert "before the first of 4 prompts" in summarize(record)["sentence"]
+    assert record.to_pandas().empty
+
+
+def test_weights_that_turned_bad_are_named_where_no_prompt_was_finished() -> None:
+    """NaN at the first prompt: the error names the layer and carries a record of no prompt."""
+    model = lt.load_model("mini/attention")
+    with torch.no_grad():
+        next(model.anatomy.layers[3].module.parameters()).fill_(float("nan"))
+    with pytest.raises(lt.NonFiniteError, match=r"after layer 3") as caught:
+        lt.trace(model, lt.load_task("antonym", limit=4))
+    assert caught.value.record.n_prompts == 0
+
+
+# ---------------------------------------------------------------- whose fault it is
+
+
+@pytest.mark.parametrize("share_prefix", [True, False])
+@pytest.mark.parametrize("where", ["progress", "on_plan"])
+@pytest.mark.parametrize(
+    "error",
+    [OwnError("mine"), ValueError("mine"), torch.OutOfMemoryError("mine"), SystemExit(3), lt.UsageError("mine")],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_a_callers_function_raises_comes_out_as_it_is(
+    error: BaseException, where: str, share_prefix: bool
+) -> None:
+    """The same exception, never another one nor a second try; with what was finished before, and no false note."""
+
+    def fail(_said: object) -> None:
+        raise error
+
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    samples = [sample(*range(20, 34), own, answer=7) for own in range(40, 44)] + [sample(*SHORT)]
+    with pytest.raises(type(error)) as caught:
+        lt.trace(
+            model, samples, perturbation=lt.Mask(draws=1, scheme="random"), share_prefix=share_prefix, **{where: fail}
+        )
+    assert caught.value is error
+    assert caught.value.__cause__ is None
+    record = error.record
+    assert isinstance(record, lt.Trace)
+    assert (record.n_prompts > 0) is (where == "progress")
+    assert not any("without the model's own cache" in warning for warning in record.warnings)
+
+
+def test_an_exception_that_takes_no_record_comes_out_without_one() -> None:
+    """A caller's exception with slots is not replaced by an error about them."""
+
+    def fail(_said: object) -> None:
+        raise SlottedError("mine")
+
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    with pytest.raises(SlottedError, match="mine"):
+        lt.trace(model, [sample(*SHORT)], perturbation=lt.Mask(draws=1, scheme="random"), progress=fail)
+
+
+def test_a_models_own_error_is_named_as_such_while_it_is_read() -> None:
+    """read_layers says what the model raised, and where; memory that ran out is an error of its own."""
+    ids = [sample(*SHORT)]
+    with pytest.raises(lt.ModelError, match=r"of its own while its layers were read: KeyError: 'x' \(.*test_errors"):
+        lt.read_layers(failing(KeyError("x")), ids)
+    with pytest.raises(lt.OutOfMemoryError, match="tokens"):
+        lt.read_layers(failing(torch.OutOfMemoryError("full")), ids)
+
+
+class Full(NoLayers):
+    """A module for which there is never memory."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Nothing."""
+        raise torch.OutOfMemoryError(f"Tried to hold {ids.numel()} ids.")
+
+
+def test_memory_that_runs_out_at_load_is_an_error_of_its_own() -> None:
+    """Neither PyTorch's exception nor a verdict on the module."""
+    with pytest.raises(lt.OutOfMemoryError, match="Memory ran out on 'Full' while it was looked at and proved"):
+        lt.wrap_model(Full())
+
+
+def test_a_fault_of_ours_is_called_one() -> None:
+    """What LayerTracer's own code raises asks for a report, says where, and does not blame the model."""
+    with pytest.raises(ValueError, match="at least one array") as caught:
+        lt.Mask().keep_array(n_layers=0, width=10)
+    failure = explain_failure(caught.value, name="mine", doing="while it was traced", kept="What was finished is kept.")
+    assert type(failure) is lt.LayerTracerError
+    text = str(failure)
+    assert "LayerTracer failed on 'mine' while it was traced: ValueError" in text
+    assert "layertracer/_types/_perturbations.py, line " in text
+    assert "fault of LayerTracer, not of the model. Please report it" in text
+    assert text.endswith("What was finished is kept.")
+
+
+class Partial:
+    """A tokenizer that knows fewer tokens than its model, and has not all methods."""
+
+    def decode(self, ids: list[int]) -> str:
+        """Text, for a few."""
+        return {5: "hot", 9: "cold"}[ids[0]]
+
+    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
+        """Spellings, for a few."""
+        return [{5: "▁hot", 9: "cold"}[token] for token in ids]
+
+
+def test_no_trace_is_lost_for_want_of_words() -> None:
+    """Tokens that a tokenizer cannot say are shown by their ids; of nothing, nothing is asked."""
+    assert token_texts(Partial(), [5, 9, 77]) == {5: " hot", 9: "cold", 77: "77"}
+    assert token_texts(None, [5]) == {5: "5"}
+    assert token_texts(Partial(), []) == {}

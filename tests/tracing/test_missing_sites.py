@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 import layertracer as lt
 from layertracer.tracing._site_layers import layers_with
 
-from tests.hybrids import BRANCHES, D_MODEL, HAVING, KINDS, LAYERS, MIXERS, Hybrid
+from tests.hybrids import BRANCHES, D_MODEL, HAVING, KINDS, LAYERS, MIXERS, Hybrid, HybridLayer
 from tests.oracles import plain_js, plain_site_means
 
 SITES = ("mixer_output", "mlp_output")
@@ -175,3 +176,103 @@ def test_kinds_of_mixer_are_told_apart() -> None:
         assert group.interval.low <= group.mean_js_bits <= group.interval.high
     rise = float((trace.target_prob[:, -1] - trace.embedding_prob).mean())
     assert sum(group.n_layers * group.mean_gain_prob for group in trace.by_mixer) == pytest.approx(rise)
+
+
+# ---------------------------------------------------------------- where nobody asks for a site
+
+
+def unproved(model: lt.TracedModel) -> lt.TracedModel:
+    """The same model as one whose ladder failed at load: the plain method, no site inside the layer proved."""
+    checks = tuple(check for check in model.self_check.checks if check.name not in SITES)
+    return dataclasses.replace(
+        model, self_check=dataclasses.replace(model.self_check, method="plain", checks=checks, row_by_row=True)
+    )
+
+
+@cache
+def without_mixers() -> lt.TracedModel:
+    """A model whose layers are MLPs alone."""
+    return lt.wrap_model(Hybrid(["mlp"] * 4), name="mlps")
+
+
+@pytest.mark.parametrize("perturbation", [None, lt.Mask(draws=5), lt.Noise(scale=0.3)], ids=["none", "mask", "noise"])
+def test_the_usual_site_is_what_the_mixer_adds(perturbation: lt.Mask | lt.Noise | None) -> None:
+    """Nobody names a site: the trace is that at "mixer_output", layers without a mixer hold NaN, nothing is noted."""
+    trace = lt.trace(hybrid(), SAMPLES, perturbation=perturbation)
+    asked = dataclasses.replace(perturbation or lt.Mask(), site="mixer_output")
+    assert trace.spec.perturbation == asked.to_dict()
+    np.testing.assert_array_equal(trace.js_bits, lt.trace(hybrid(), SAMPLES, perturbation=asked).js_bits)
+    assert trace.layers_without_site == tuple(lacking("mixer_output"))
+    assert not any("nobody asked" in warning for warning in trace.warnings)
+
+
+@pytest.mark.parametrize("make", [without_mixers, lambda: unproved(hybrid())], ids=["no mixer", "plain"])
+@pytest.mark.parametrize(
+    "perturbation", [None, lt.Mask(fraction=0.5), lt.Noise(draws=2)], ids=["none", "mask", "noise"]
+)
+def test_where_the_usual_site_is_not_to_be_had_the_stream_is_perturbed(
+    make: Callable[[], lt.TracedModel], perturbation: lt.Mask | lt.Noise | None, tmp_path: Path
+) -> None:
+    """Without a mixer, or by the plain method, it is the trace at "block_output", which the run and the plan say."""
+    model = make()
+    trace = lt.trace(model, SAMPLES, perturbation=perturbation)
+    asked = dataclasses.replace(perturbation or lt.Mask(), site="block_output")
+    assert trace.spec.perturbation == asked.to_dict()
+    np.testing.assert_array_equal(trace.js_bits, lt.trace(model, SAMPLES, perturbation=asked).js_bits)
+    notes = [note for note in trace.warnings if note.startswith("The site is 'block_output': nobody asked for one")]
+    assert len(notes) == 1
+    assert "'mixer_output'" in notes[0]
+    assert lt.load_run(trace.save(tmp_path / "run")).warnings == trace.warnings
+    assert notes[0] in lt.plan(model, SAMPLES, perturbation=perturbation).notes
+
+
+def test_a_last_layer_that_mixes_nothing_is_run_whole() -> None:
+    """A model whose last layer treats every position by itself agrees with plain hooks, prompts of any length."""
+    model, keep = without_mixers(), np.random.default_rng(6).random((4, N_DRAWS, D_MODEL)) > 0.4
+    trace = lt.trace(model, SAMPLES, perturbation=lt.Mask.explicit(keep))
+    for row, prompt in enumerate(PROMPTS):
+        np.testing.assert_allclose(
+            trace.js_bits[row], plain_js(model.module, LAYERS, prompt, keep=keep), atol=1e-5, rtol=0
+        )
+
+
+@pytest.mark.parametrize("make", [without_mixers, lambda: unproved(hybrid())], ids=["no mixer", "plain"])
+def test_a_site_that_was_asked_for_is_never_replaced(make: Callable[[], lt.TracedModel]) -> None:
+    """Asked for by name, the usual site of a model that has none is an error, as any other site."""
+    for perturbation in (lt.Mask(site="mixer_output"), lt.Noise(site="mixer_output")):
+        with pytest.raises(lt.SiteError, match=r"'mixer_output' (does not exist|was not proved)"):
+            lt.trace(make(), SAMPLES, perturbation=perturbation)
+        with pytest.raises(lt.SiteError, match=r"'mixer_output' (does not exist|was not proved)"):
+            lt.plan(make(), SAMPLES, perturbation=perturbation)
+
+
+class TakesAnotherPath(HybridLayer):
+    """A layer whose mixer is added in two halves as soon as a prompt has more tokens than any probe."""
+
+    def forward(self, stream: Tensor) -> Tensor:
+        """The stream after the layer."""
+        added = self.mixer(self.norm_1(stream))
+        if stream.shape[1] > 20:
+            stream, added = stream + added / 2, added / 2
+        stream = stream + added
+        return stream + self.mlp(self.norm_2(stream))
+
+
+def test_a_site_that_is_lost_on_the_real_prompts_gives_way(tmp_path: Path) -> None:
+    """Proved at load, not found again at the prompts' length: unasked the stream is perturbed, asked it is refused."""
+    module = Hybrid(["attention+mlp"] * 4)
+    for layer in module.layers:
+        layer.__class__ = TakesAnotherPath
+    model = lt.wrap_model(module, name="switching")
+    samples = [
+        lt.Sample(prompt_ids=tuple((7 * row + place) % 41 for place in range(24)), answer_id=3) for row in range(3)
+    ]
+    assert model.self_check["mixer_output"].passed
+    trace = lt.trace(model, samples)
+    assert trace.spec.perturbation == lt.Mask(site="block_output").to_dict()
+    assert trace.warnings[0].startswith("The site is 'block_output': nobody asked for one, and at the usual one")
+    asked = lt.trace(model, samples, perturbation=lt.Mask(site="block_output"))
+    np.testing.assert_array_equal(trace.js_bits, asked.js_bits)
+    assert lt.load_run(trace.save(tmp_path / "run")) == trace
+    with pytest.raises(lt.SiteError, match="ran through other code"):
+        lt.trace(model, samples, perturbation=lt.Mask(site="mixer_output"))

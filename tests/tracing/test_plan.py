@@ -54,6 +54,11 @@ _CASES: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
 _SLOW = ("jamba", "qwen3_next")
 
 
+def mask_of(how: Mapping[str, Any]) -> lt.Mask:
+    """A mask of five draws, of the stream unless the settings say otherwise."""
+    return lt.Mask(**{"site": "block_output", "draws": 5, **how})
+
+
 @cache
 def wrapped(name: str) -> lt.TracedModel:
     """A tiny model."""
@@ -123,7 +128,7 @@ def metered(
 )
 def test_the_peak_is_foreseen(name: str, size: str, how: Mapping[str, Any], memory: str) -> None:
     """The most that is ever live in a trace is within 25 % of what was planned, and within the budget."""
-    plan, seen = metered(wrapped(name), samples(size), lt.Mask(draws=5, **how), memory=memory)
+    plan, seen = metered(wrapped(name), samples(size), mask_of(how), memory=memory)
     assert plan.is_measured
     assert plan.peak_bytes == pytest.approx(seen.peak, rel=0.25)
     assert plan.peak_bytes <= plan.budget_bytes
@@ -133,7 +138,7 @@ def test_the_peak_is_foreseen(name: str, size: str, how: Mapping[str, Any], memo
 @pytest.mark.parametrize(("name", "size", "how"), _CASES[:8], ids=str)
 def test_the_arithmetic_is_foreseen(name: str, size: str, how: Mapping[str, Any]) -> None:
     """Products of matrices and attention are counted within a seventh of what really runs."""
-    plan, seen = metered(wrapped(name), samples(size), lt.Mask(draws=5, **how), memory="1GiB")
+    plan, seen = metered(wrapped(name), samples(size), mask_of(how), memory="1GiB")
     assert plan.flops.total == pytest.approx(seen.flops, rel=0.15)
 
 
@@ -175,7 +180,7 @@ def test_a_prefix_that_does_not_fit_is_not_shared() -> None:
 
 def test_a_plan_says_what_is_shared() -> None:
     """Prompts, the prefix, the tokens that it saves and the passes are those of the task."""
-    plan = lt.plan(wrapped("llama"), samples("shared"), perturbation=lt.Mask(draws=5))
+    plan = lt.plan(wrapped("llama"), samples("shared"), perturbation=lt.Mask(site="block_output", draws=5))
     assert (plan.n_prompts, plan.n_draws, plan.n_variants) == (40, 5, 5 * plan.n_layers)
     (prefix,), (bucket,) = plan.prefixes, plan.buckets
     assert (prefix.start, prefix.end, prefix.n_prompts, prefix.tokens_saved) == (0, 24, 40, 39 * 24)

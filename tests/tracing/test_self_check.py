@@ -145,7 +145,7 @@ def test_whatever_the_method_the_numbers_are_those_of_plain_hooks(
     assert (model.self_check.method, model.self_check.row_by_row) == (method, row_by_row)
     assert (note is None) == (model.self_check.notes == ())
     assert note is None or note in model.self_check.notes[0]
-    mask = lt.Mask(fraction=0.5, draws=2)
+    mask = lt.Mask(site="block_output", fraction=0.5, draws=2)
     trace = lt.trace(model, SAMPLES, perturbation=mask)
     assert trace.method == method
     expected = _plain_divergences(module, mask.keep_array(n_layers=N_LAYERS, width=WIDTH))

@@ -89,7 +89,10 @@ def test_shared_prefixes_change_no_number(name: str) -> None:
     """Traces with shared and nested prefixes, and of last positions alone, are those of whole prompts."""
     model = wrapped(name)
     samples = as_samples((*PROMPTS, *NESTED, (5, 6, 7)))
-    for perturbation in (lt.Mask(draws=2, fraction=0.5), lt.Noise(scale=0.5, draws=1, positions="last")):
+    for perturbation in (
+        lt.Mask(site="block_output", draws=2, fraction=0.5),
+        lt.Noise(site="block_output", scale=0.5, draws=1, positions="last"),
+    ):
         shared = lt.trace(model, samples, perturbation=perturbation, share_prefix=True)
         whole = lt.trace(model, samples, perturbation=perturbation, share_prefix=False)
         assert shared.self_check["prefix"].passed
@@ -133,7 +136,7 @@ def test_a_stack_without_attention_shares_prefixes() -> None:
 @pytest.mark.parametrize("fill", ["mean", "resample"])
 def test_fills_that_look_across_prompts_are_shared_too(fill: str) -> None:
     """What masked dimensions become is fixed before the first pass, so that it is the same for all prompts."""
-    model, mask = wrapped("llama"), lt.Mask(draws=2, fraction=0.5, fill=fill)
+    model, mask = wrapped("llama"), lt.Mask(site="block_output", draws=2, fraction=0.5, fill=fill)
     shared, whole = (
         lt.trace(model, as_samples(PROMPTS), perturbation=mask, share_prefix=share) for share in (True, False)
     )
@@ -149,7 +152,7 @@ def test_several_target_tokens_are_read_after_a_prefix() -> None:
     for name in ("llama", "mamba"):
         model = lt.wrap_model(registry.build(name), tokenizer, name=name)
         for positions in ("all", "last"):
-            mask = lt.Mask(draws=2, fraction=0.5, positions=positions)
+            mask = lt.Mask(site="block_output", draws=2, fraction=0.5, positions=positions)
             shared, whole = (
                 lt.trace(model, samples, perturbation=mask, target_tokens="all", share_prefix=share)
                 for share in (True, False)
@@ -163,10 +166,12 @@ def test_a_prefix_is_read_once() -> None:
     module = build_tiny("llama")
     model = lt.wrap_model(module)
     samples = as_samples([(*DEMONSTRATIONS, own, own + 1) for own in range(20, 28)])
-    lt.trace(model, samples, perturbation=lt.Mask(draws=1, scheme="random"), share_prefix=True)
+    lt.trace(model, samples, perturbation=lt.Mask(site="block_output", draws=1, scheme="random"), share_prefix=True)
     for layer in range(model.anatomy.n_layers - 1):
         with counting(module.model.layers[layer].mlp) as counts:
-            lt.trace(model, samples, perturbation=lt.Mask(draws=1, scheme="random"), share_prefix=True)
+            lt.trace(
+                model, samples, perturbation=lt.Mask(site="block_output", draws=1, scheme="random"), share_prefix=True
+            )
         # Beside it, one prompt is looked at alone: as it is, and with two layers perturbed.
         assert sum(counts) == (1 + layer) * (len(DEMONSTRATIONS) + len(samples) * 2) + 3 * 14
 
@@ -176,7 +181,7 @@ def test_a_last_position_is_perturbed_alone() -> None:
     module = build_tiny("llama")
     model = lt.wrap_model(module)
     samples = as_samples([tuple(range(20 + own, 40 + own)) for own in range(6)])
-    mask = lt.Mask(draws=3, scheme="random", positions="last")
+    mask = lt.Mask(site="block_output", draws=3, scheme="random", positions="last")
     lt.trace(model, samples, perturbation=mask, share_prefix=True)
     for layer in range(model.anatomy.n_layers - 1):
         with counting(module.model.layers[layer].mlp) as counts:
@@ -188,7 +193,10 @@ def test_the_last_layer_is_computed_where_it_is_read() -> None:
     """The MLP of the last layer runs at the position that is read alone, and for clean prompts at all of them."""
     module = build_tiny("llama")
     model = lt.wrap_model(module)
-    samples, mask = as_samples([tuple(range(20, 40)), tuple(range(21, 41))]), lt.Mask(draws=1, scheme="random")
+    samples, mask = (
+        as_samples([tuple(range(20, 40)), tuple(range(21, 41))]),
+        lt.Mask(site="block_output", draws=1, scheme="random"),
+    )
     with counting(module.model.layers[-1].mlp.down_proj) as counts:
         lt.trace(model, samples, perturbation=mask, share_prefix=False)
     n_perturbed = model.anatomy.n_layers - 1  # what is perturbed after the last layer does not go through it
@@ -232,7 +240,7 @@ def test_a_prefix_longer_than_what_the_proof_saw_is_looked_at(complains: bool) -
     model = lt.wrap_model(Forgetful(registry.build("llama"), n_kept=24, complains=complains))
     long = tuple(range(30, 70))
     samples = as_samples([(*long, own, own + 1) for own in range(5, 13)])
-    mask = lt.Mask(draws=1, scheme="random", fraction=0.5)
+    mask = lt.Mask(site="block_output", draws=1, scheme="random", fraction=0.5)
     shared = lt.trace(model, samples, perturbation=mask, share_prefix=True)
     whole = lt.trace(model, samples, perturbation=mask, share_prefix=False)
     assert shared.self_check["prefix"].passed
@@ -243,7 +251,7 @@ def test_a_prefix_longer_than_what_the_proof_saw_is_looked_at(complains: bool) -
 @pytest.mark.parametrize("name", ["openai-gpt", "xlnet", "deepseek_v32"])
 def test_models_that_cannot_share_say_so(name: str) -> None:
     """Where there is no usable cache, asking for shared prefixes gives the same numbers and the reason."""
-    model, mask = wrapped(name), lt.Mask(draws=1, fraction=0.5, scheme="random")
+    model, mask = wrapped(name), lt.Mask(site="block_output", draws=1, fraction=0.5, scheme="random")
     shared, whole = (
         lt.trace(model, as_samples(PROMPTS), perturbation=mask, share_prefix=share) for share in (True, False)
     )
@@ -254,7 +262,9 @@ def test_models_that_cannot_share_say_so(name: str) -> None:
 def test_small_traces_are_not_proved_for_nothing() -> None:
     """Where sharing would save little, nothing is proved and nothing said."""
     model = lt.wrap_model(registry.build("llama"))
-    trace = lt.trace(model, as_samples(PROMPTS[:2]), perturbation=lt.Mask(draws=1, scheme="random"))
+    trace = lt.trace(
+        model, as_samples(PROMPTS[:2]), perturbation=lt.Mask(site="block_output", draws=1, scheme="random")
+    )
     assert "prefix" not in trace.self_check.errors
     assert not trace.warnings
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import pickle
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import layertracer as lt
+from layertracer._types import is_site_asked
 
 
 @given(st.sampled_from([2, 4, 5, 10]), st.integers(1, 3), st.integers(20, 60), st.integers(0, 5))
@@ -50,6 +54,36 @@ def test_an_explicit_mask_is_taken_as_it_is() -> None:
     assert (mask.site, mask.n_draws, mask.to_dict()["shape"]) == ("mlp_output", 1, [2, 1, 3])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.bool, torch.int64])
+def test_a_mask_may_be_a_tensor(dtype: torch.dtype) -> None:
+    """Of any type of number, with or without gradients, it is the mask of the same numbers in a list."""
+    numbers = [[[1, 0, 1]], [[0, 0, 1]]]
+    keep = torch.tensor(numbers).to(dtype)
+    keep.requires_grad_(dtype.is_floating_point)
+    assert lt.Mask.explicit(keep) == lt.Mask.explicit(numbers)
+
+
+@pytest.mark.parametrize("make", [lt.Mask, lt.Noise])
+def test_the_usual_site_is_a_name_that_knows_that_nobody_asked_for_it(make: type[lt.Mask] | type[lt.Noise]) -> None:
+    """It equals the name, is written as it, and copies and pickles with other settings keep what nobody asked for."""
+    usual, named = make(), make(site="mixer_output")
+    assert usual == named
+    assert hash(usual) == hash(named)
+    assert usual.site == "mixer_output"
+    assert repr(usual) == repr(named)
+    assert type(usual.to_dict()["site"]) is str
+    for copy in (usual, dataclasses.replace(usual, draws=3), pickle.loads(pickle.dumps(usual))):  # noqa: S301 - our own
+        assert not is_site_asked(copy)
+    assert is_site_asked(named)
+    assert is_site_asked(dataclasses.replace(usual, site="mixer_output"))
+
+
+def test_other_perturbations_keep_the_stream() -> None:
+    """`Skip` and `Mask.explicit` name the stream after the layer."""
+    assert lt.Skip().site == lt.Mask.explicit(np.ones((1, 1, 2))).site == "block_output"
+    assert is_site_asked(lt.Mask.explicit(np.ones((1, 1, 2))))
+
+
 @pytest.mark.parametrize("perturbation", [lt.Mask(), lt.Noise(), lt.Skip(), lt.Mask.explicit(np.ones((2, 1, 4)))])
 def test_a_specification_is_json(perturbation: lt.Mask | lt.Noise | lt.Skip) -> None:
     """Every specification can be written as JSON and read back."""
@@ -67,6 +101,22 @@ def test_a_specification_is_json(perturbation: lt.Mask | lt.Noise | lt.Skip) -> 
         (lambda: lt.Noise(scale=float("nan")), "scale must be a finite number"),
         (lambda: lt.Mask.explicit(np.ones((2, 3))), r"shape \[layer, draw, width\], got shape \[2, 3\]"),
         (lambda: lt.Mask.explicit(np.full((1, 1, 2), 2)), "0 and 1 only"),
+        (lambda: lt.Mask.explicit([[["a"]]]), "0 and 1 only .*got .*'a'"),
+        (lambda: lt.Mask.explicit([[[None]]]), "0 and 1 only .*got None"),
+        (lambda: lt.Mask.explicit([[[1.0, 0.5]]]), "0 and 1 only .*values from 0.5 to 1.0"),
+        (lambda: lt.Mask.explicit([[[1.0, float("nan")]]]), "0 and 1 only .*got 1 NaN"),
+        (lambda: lt.Mask.explicit([[[1, 0], [1]]]), "lists of different lengths"),
+        (lambda: lt.Mask.explicit([[1, 0], [[1], [0]]]), "lists of different lengths"),
+        (lambda: lt.Mask.explicit(None), r"shape \[layer, draw, width\], got None"),
+        (lambda: lt.Mask.explicit("keep"), r"shape \[layer, draw, width\], got 'keep'"),
+        (lambda: lt.Mask.explicit(np.ones((1, 0, 4))), r"got shape \[1, 0, 4\]"),
+        (lambda: lt.Mask(keep=np.ones((1, 2, 4), bool)), "keep has 2 draws and draws=5"),
+        (lambda: lt.Mask(draws=2.5), "draws must be a whole number, got 2.5"),
+        (lambda: lt.Mask(draws=True), "draws must be a whole number, got True"),
+        (lambda: lt.Mask(seed="1"), "seed must be a whole number, got '1'"),
+        (lambda: lt.Mask(fraction="a fifth"), "fraction must be a number, got 'a fifth'"),
+        (lambda: lt.Noise(scale=None), "scale must be a number, got None"),
+        (lambda: lt.Noise(draws="many"), "draws must be a whole number, got 'many'"),
         (lambda: lt.Mask(fraction=0.01, scheme="random").keep_array(n_layers=1, width=8), "masks none"),
         (lambda: lt.Mask.explicit(np.ones((1, 1, 4))).keep_array(n_layers=2, width=4), r"this model needs \[2, 1, 4\]"),
     ],

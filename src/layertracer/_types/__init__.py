@@ -1,6 +1,10 @@
 """The vocabulary that every floor above shares: samples, perturbations, results. No torch."""
 
+from layertracer._types._given import checked_whole, shown
+from layertracer._types._origin import Origin, find_origin
 from layertracer._types._perturbations import (
+    DEFAULT_SITE,
+    FALLBACK_SITE,
     SITES,
     Fill,
     Mask,
@@ -11,6 +15,7 @@ from layertracer._types._perturbations import (
     Site,
     Skip,
     describe_perturbation,
+    is_site_asked,
 )
 from layertracer._types._results import (
     Audit,
@@ -27,6 +32,8 @@ from layertracer._types._results import (
 from layertracer._types._samples import EncodedAnswer, EncodedSample, Sample, TargetKind, TargetTokens
 
 __all__ = [
+    "DEFAULT_SITE",
+    "FALLBACK_SITE",
     "SITES",
     "Audit",
     "Check",
@@ -39,6 +46,7 @@ __all__ = [
     "Method",
     "MixerGroup",
     "Noise",
+    "Origin",
     "Perturbation",
     "Positions",
     "Sample",
@@ -51,5 +59,9 @@ __all__ = [
     "TargetTokens",
     "TaskParticle",
     "VulnerableLayer",
+    "checked_whole",
     "describe_perturbation",
+    "find_origin",
+    "is_site_asked",
+    "shown",
 ]

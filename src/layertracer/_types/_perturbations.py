@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from layertracer._errors import UnknownNameError, UsageError
+from layertracer._types._given import Number, Whole, checked_masks, checked_number, checked_whole, shown
 
 Site = Literal["block_output", "mixer_output", "mlp_output", "state"]
 Scheme = Literal["partition", "random"]
@@ -18,6 +19,23 @@ Fill = Literal["zero", "mean", "resample"]
 Positions = Literal["all", "last"]
 
 SITES: tuple[Site, ...] = ("block_output", "mixer_output", "mlp_output", "state")
+
+
+class _UnaskedSite(str):
+    """The default site: a name like any other, which remembers that nobody asked for it.
+
+    So a model without a mixer can be perturbed elsewhere instead of being refused. It stays what it is when a
+    specification is copied with other settings, and is written like the name that it is.
+    """
+
+    __slots__ = ()
+
+
+DEFAULT_SITE = cast("Site", _UnaskedSite("mixer_output"))
+"""Where is perturbed when nobody says where: what the mixer adds, the paper's "attention output"."""
+
+FALLBACK_SITE: Site = "block_output"
+"""The site that every model has; taken where nobody asked for one and the default is not to be had."""
 
 
 @runtime_checkable
@@ -40,7 +58,19 @@ class Perturbation(Protocol):
         """The specification as JSON values, with a "kind"."""
 
 
-def _check_choice(kind: str, value: str, choices: tuple[str, ...]) -> None:
+def is_site_asked(perturbation: Perturbation) -> bool:
+    """Whether somebody named the site of a perturbation, so that it may not be replaced by another.
+
+    Example:
+        >>> is_site_asked(Mask(draws=2)), is_site_asked(Mask(site="mixer_output"))
+        (False, True)
+    """
+    return not isinstance(perturbation.site, _UnaskedSite)
+
+
+def _check_choice(kind: str, value: object, choices: tuple[str, ...]) -> None:
+    if not isinstance(value, str):
+        raise UsageError(f"{kind} must be one of {', '.join(map(repr, choices))}, got {shown(value)}. Give its name.")
     if value not in choices:
         raise UnknownNameError.among(kind, value, choices)
 
@@ -74,7 +104,8 @@ class Mask:
 
     Attributes:
         fraction: Share of the dimensions masked in one draw, in (0, 1].
-        site: "block_output", "mixer_output", "mlp_output" or "state".
+        site: "mixer_output", "block_output", "mlp_output" or "state". Where nobody asks for one and a model has no
+            mixer that can be told apart, the trace takes "block_output" and says so.
         draws: Number of repetitions.
         scheme: "partition" (the draws of a group split the dimensions into `1 / fraction` disjoint
             sets) or "random" (each draw picks its own).
@@ -96,13 +127,13 @@ class Mask:
         arXiv 2604.20556 masks at random; the partition is LayerTracer's own.
     """
 
-    fraction: float = 0.2
-    site: Site = "block_output"
-    draws: int = 5
+    fraction: Number = 0.2
+    site: Site = DEFAULT_SITE
+    draws: Whole = 5
     scheme: Scheme = "partition"
     fill: Fill = "zero"
     positions: Positions = "all"
-    seed: int = 0
+    seed: Whole = 0
     keep: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
     kind: ClassVar[str] = "mask"
 
@@ -112,7 +143,18 @@ class Mask:
         _check_choice("scheme", self.scheme, ("partition", "random"))
         _check_choice("fill", self.fill, ("zero", "mean", "resample"))
         _check_positions(self.site, self.positions)
+        object.__setattr__(self, "draws", checked_whole("draws", self.draws))
+        object.__setattr__(self, "seed", checked_whole("seed", self.seed))
+        object.__setattr__(
+            self, "fraction", checked_number("fraction", self.fraction, hint="fraction=0.2 masks a fifth.")
+        )
         _check_draws(self.draws, self.seed)
+        if self.keep is not None:
+            object.__setattr__(self, "keep", checked_masks(self.keep))
+            if self.keep.shape[1] != self.draws:
+                raise UsageError(
+                    f"keep has {self.keep.shape[1]} draws and draws={self.draws} was given. Use Mask.explicit(keep)."
+                )
         if self.site == "state" and self.fill != "zero":
             raise UsageError(
                 f"fill={self.fill!r} has no meaning at site='state': keys at different positions, and the states of "
@@ -133,7 +175,7 @@ class Mask:
 
     @classmethod
     def explicit(
-        cls, keep: ArrayLike, site: Site = "block_output", *, fill: Fill = "zero", positions: Positions = "all"
+        cls, keep: Any, site: Site = "block_output", *, fill: Fill = "zero", positions: Positions = "all"
     ) -> Mask:
         """A mask given dimension by dimension, without randomness.
 
@@ -146,19 +188,7 @@ class Mask:
         Raises:
             UsageError: If `keep` has not three axes, or holds anything but 0 and 1.
         """
-        array = np.asarray(keep)
-        if array.ndim != 3 or 0 in array.shape:
-            raise UsageError(
-                f"Mask.explicit needs keep of shape [layer, draw, width], got shape {list(array.shape)}. "
-                "For one draw add an axis: keep[:, None, :]."
-            )
-        if not np.isin(array, (0, 1)).all():
-            raise UsageError(
-                "Mask.explicit needs keep of 0 and 1 only (1 keeps, 0 masks), got values from "
-                f"{array.min()} to {array.max()}. Threshold it first."
-            )
-        kept = array.astype(bool)
-        kept.setflags(write=False)
+        kept = checked_masks(keep)
         fraction = float(1.0 - kept.mean()) or 1.0
         return cls(
             fraction=fraction,
@@ -236,7 +266,7 @@ class Mask:
 
     def to_dict(self) -> dict[str, Any]:
         """The specification as JSON values; an explicit mask by its shape and hash."""
-        spec: dict[str, Any] = {"kind": self.kind, "site": self.site, "draws": self.draws, "fill": self.fill}
+        spec: dict[str, Any] = {"kind": self.kind, "site": str(self.site), "draws": self.draws, "fill": self.fill}
         spec["positions"] = self.positions
         if self.keep is not None:
             digest = hashlib.sha256(np.packbits(self.keep).tobytes()).hexdigest()
@@ -252,7 +282,8 @@ class Noise:
         scale: Standard deviation relative to the root mean square of the stream, per position: of what
             leaves the layer at "block_output", of what enters it at "mixer_output" and "mlp_output"; at "state", of
             the slot.
-        site: "block_output", "mixer_output", "mlp_output" or "state".
+        site: "mixer_output", "block_output", "mlp_output" or "state". Where nobody asks for one and a model has no
+            mixer that can be told apart, the trace takes "block_output" and says so.
         draws: Number of repetitions.
         positions: "all", or "last" (only the last position of the prompt).
         seed: Seed of the noise.
@@ -261,17 +292,20 @@ class Noise:
         UsageError: If `scale` is negative or not finite, or `draws` is below 1.
     """
 
-    scale: float = 0.1
-    site: Site = "block_output"
-    draws: int = 5
+    scale: Number = 0.1
+    site: Site = DEFAULT_SITE
+    draws: Whole = 5
     positions: Positions = "all"
-    seed: int = 0
+    seed: Whole = 0
     kind: ClassVar[str] = "noise"
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
         _check_choice("site", self.site, SITES)
         _check_positions(self.site, self.positions)
+        object.__setattr__(self, "draws", checked_whole("draws", self.draws))
+        object.__setattr__(self, "seed", checked_whole("seed", self.seed))
+        object.__setattr__(self, "scale", checked_number("scale", self.scale, hint="scale=0.1 is a tenth of the RMS."))
         _check_draws(self.draws, self.seed)
         if not (np.isfinite(self.scale) and self.scale >= 0):
             raise UsageError(
@@ -289,7 +323,7 @@ class Noise:
         return {
             "kind": self.kind,
             "scale": self.scale,
-            "site": self.site,
+            "site": str(self.site),
             "draws": self.draws,
             "positions": self.positions,
             "seed": self.seed,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from layertracer._errors import UsageError
+from layertracer._types._given import Ids, Text, Texts, Whole, checked_ids, checked_text, checked_texts, checked_whole
 
 TargetKind = Literal["answer", "model"]
 """Whose token is followed: the sample's answer, or the model's own top token."""
@@ -37,16 +38,18 @@ class Sample:
         ' Paris'
     """
 
-    prompt: str | None = None
-    answer: str | None = None
-    prompt_ids: tuple[int, ...] | None = None
-    answer_id: int | None = None
-    decoder_ids: tuple[int, ...] | None = None
-    answers: tuple[str, ...] | None = None
-    answer_ids: tuple[int, ...] | None = None
+    prompt: Text | None = None
+    answer: Text | None = None
+    prompt_ids: Ids | None = None
+    answer_id: Whole | None = None
+    decoder_ids: Ids | None = None
+    answers: Texts | None = None
+    answer_ids: Ids | None = None
 
     def __post_init__(self) -> None:
         """Refuse a sample that is neither text nor token ids."""
+        checked_text("prompt", self.prompt, hint="Token ids go to prompt_ids=, e.g. Sample(prompt_ids=(1, 5, 9)).")
+        checked_text("answer", self.answer, hint="A token id goes to answer_id=, e.g. Sample(..., answer_id=7).")
         if (self.prompt is None) == (self.prompt_ids is None):
             raise UsageError(
                 f"A Sample needs either prompt= (text) or prompt_ids= (token ids), got "
@@ -60,21 +63,22 @@ class Sample:
                 f"({self.answer!r}, {self.answer_id!r}). Give at most one of them."
             )
         if self.prompt_ids is not None:
-            object.__setattr__(self, "prompt_ids", tuple(int(token) for token in self.prompt_ids))
+            object.__setattr__(self, "prompt_ids", checked_ids("prompt_ids", self.prompt_ids))
+        if self.answer_id is not None:
+            object.__setattr__(self, "answer_id", checked_whole("answer_id", self.answer_id))
         if self.decoder_ids is not None:
-            object.__setattr__(self, "decoder_ids", tuple(int(token) for token in self.decoder_ids))
+            object.__setattr__(self, "decoder_ids", checked_ids("decoder_ids", self.decoder_ids))
 
     def _take_first(self, several: str, one: str) -> None:
         """Several answers as a tuple without repetitions, the first of them as the answer."""
         given = getattr(self, several)
         if given is None:
             return
-        if isinstance(given, str) or not len(given):
-            raise UsageError(
-                f"{several}= takes one answer or more, as in answers=(' Paris', ' paris') or answer_ids=(7, 9), got "
-                f"{given!r}. For a single text use answer=."
-            )
-        distinct = tuple(dict.fromkeys(given if several == "answers" else (int(token) for token in given)))
+        hint = "It takes one answer or more, as in answers=(' Paris', ' paris') or answer_ids=(7, 9)."
+        checked = checked_texts(several, given, hint=hint) if several == "answers" else checked_ids(several, given)
+        if not checked:
+            raise UsageError(f"{several}= is empty. {hint} For no answer leave it away.")
+        distinct = tuple(dict.fromkeys(checked))
         if getattr(self, one) not in (None, distinct[0]):
             raise UsageError(
                 f"A Sample takes {one}= or {several}=, got {getattr(self, one)!r} and {given!r}. Give all answers that "

@@ -1,6 +1,8 @@
-"""What a user's program calls: plan, trace, load, save, compare, write reports. No torch before that."""
+"""What a user's program calls: plan, trace, read, load, save, compare, write reports. No torch before that."""
 
 from layertracer.api._compare import Comparison, compare
-from layertracer.api._trace import Trace, load_run, plan, trace
+from layertracer.api._plan import plan
+from layertracer.api._readout import read_layers
+from layertracer.api._trace import Trace, load_run, trace
 
-__all__ = ["Comparison", "Trace", "compare", "load_run", "plan", "trace"]
+__all__ = ["Comparison", "Trace", "compare", "load_run", "plan", "read_layers", "trace"]

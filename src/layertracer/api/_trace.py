@@ -6,18 +6,27 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from layertracer._errors import LayerTracerError
-from layertracer._types import Mask, Perturbation, Sample, TargetKind, TargetTokens
-from layertracer.measures import OnsetCriterion, Rise
+from layertracer._errors import SiteError
+from layertracer._types import FALLBACK_SITE, Skip, TargetKind, TargetTokens, checked_whole, is_site_asked
+from layertracer.api._asked import (
+    ModelLike,
+    OnsetLike,
+    PerturbationLike,
+    ProgressLike,
+    TaskLike,
+    asked_of_layers,
+    prompts_for,
+)
+from layertracer.api._progress import telling_progress
+from layertracer.api._taken import refused, run_folder, take_flag, take_model, take_onset, take_path
 from layertracer.runs import TraceRecord, read_run, save_run
-from layertracer.tasks import Task
 
 if TYPE_CHECKING:
-    from layertracer.tracing import Progress, TracedModel, TracePlan
+    from layertracer.tracing import Progress, TracedModel, TraceOptions, TracePlan
 else:  # under test, annotations are looked up when a function is called, and torch is not imported before
-    Progress = TracedModel = TracePlan = Any
+    Progress = TracedModel = TraceOptions = TracePlan = Any
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -52,7 +61,7 @@ class Trace(TraceRecord):
         Raises:
             RunError: If something lies at `path` that may not be replaced, or the disk refuses.
         """
-        return save_run(self, path, overwrite=overwrite)
+        return save_run(self, take_path("path", path), overwrite=overwrite)
 
     def report(self, path: str | Path) -> Path:
         """Write the report: one HTML file that needs nothing else.
@@ -64,43 +73,43 @@ class Trace(TraceRecord):
             The file.
 
         Raises:
-            UsageError: If `path` is a folder.
+            UsageError: If `path` is a folder, or no path.
         """
         from layertracer.reports import write_report
 
-        return write_report(self, path)
+        return write_report(self, take_path("path", path))
 
 
 def load_run(path: str | Path) -> Trace:
     """A trace out of a run folder; needs no torch.
 
     Args:
-        path: The folder.
+        path: The folder, or the `run.json` in it.
 
     Raises:
         RunError: If there is no run at `path`.
         DamagedRunError: If a file is missing, cut short or altered; the message names it.
         RunFormatError: If the run was written by a newer version of LayerTracer.
     """
-    return Trace.from_record(read_run(path))
+    return Trace.from_record(read_run(run_folder(path)))
 
 
 def trace(  # noqa: PLR0913 - what users call takes its settings by name
-    model: TracedModel,
-    task: Task | Sequence[Sample] | str,
+    model: ModelLike,
+    task: TaskLike,
     *,
-    perturbation: Perturbation | None = None,
-    onset: OnsetCriterion | None = None,
+    perturbation: PerturbationLike = None,
+    onset: OnsetLike = None,
     target: TargetKind = "answer",
     target_tokens: TargetTokens = "first",
     chat: bool = False,
     system: str | None = None,
     template_arguments: Mapping[str, Any] | None = None,
     share_prefix: bool | None = None,
-    seed: int = 0,
+    seed: SupportsIndex = 0,
     audit: float = 0.1,
     memory: str | int | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: ProgressLike = None,
     on_plan: Callable[[TracePlan], None] | None = None,
     command: Sequence[str] | None = None,
 ) -> Trace:
@@ -110,10 +119,13 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
     depend on `memory` beyond rounding (1e-6), nor on `share_prefix` beyond 1e-5 bits (float32).
 
     Args:
-        model: From `load_model` or `wrap_model`.
-        task: From `load_task`, or samples, or a name that `load_task` takes.
-        perturbation: What is done to each layer; `Mask()` by default.
-        onset: When the target counts as risen; `Rise()` by default.
+        model: From `load_model` or `wrap_model`; or what those take: a module, a name, a path. It is then loaded or
+            wrapped for this trace alone: load it once where there are several.
+        task: From `load_task`, or a name or a file that it takes (32 prompts of a built-in task, all of a file); or
+            prompts: samples, pairs (prompt, answer), dictionaries, a DataFrame, a Dataset, texts (target="model"),
+            token ids, or what a tokenizer returned.
+        perturbation: What is done to each layer; `Mask()` by default. The name of a site stands for a mask there.
+        onset: When the target counts as risen; `Rise()` by default. A criterion's name will do.
         target: "answer" follows the sample's answer, "model" the model's own top token.
         target_tokens: "first" follows the answer's first token that says something of it, "all" the teacher-forced
             product from there over its tokens.
@@ -128,95 +140,68 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
             agrees, and says so. 0 measures nothing again. See `Trace.audit`.
         memory: Memory that the trace may take beyond the weights, e.g. "4GiB", or bytes; None for most of what is
             free.
-        progress: Called with `done`, `total` and `stage` whenever prompts are finished.
+        progress: True for a bar, or a function, called with `done`, `total` and `stage` whenever prompts are finished.
         on_plan: Called once with the plan, before the first pass.
         command: The command line, for the provenance.
 
     Raises:
+        UsageError: If an argument is not of a kind that is taken; the message says what was got and what is taken.
         TaskError: If the task is empty, an answer is missing, or a prompt is too long.
         SiteError: If no layer of the model has the perturbation's site. Layers that alone lack it carry NaN.
         NonFiniteError: If the model's output is not finite; the message names the first layer.
         OutOfMemoryError: If not even one prompt fits in memory.
-        KeyboardInterrupt: On Ctrl-C. As with the errors above, what was finished is its `record`, a `Trace`.
+        ModelError: If the model's own code raises anything else.
+        KeyboardInterrupt: On Ctrl-C. As with the errors above, what was finished is its `record`, a `Trace`. What
+            `progress` or `on_plan` raises comes out as it is, with that record too.
     """
-    from layertracer.tracing import TraceInterrupted, TraceOptions, trace_model
+    from layertracer.tracing import TraceOptions
 
+    if on_plan is not None and not callable(on_plan):
+        raise refused("on_plan", on_plan, "Give a function of one argument, the plan.")
     options = TraceOptions(
-        perturbation=Mask() if perturbation is None else perturbation,
-        onset=Rise() if onset is None else onset,
-        target=target,
-        target_tokens=target_tokens,
-        chat=chat,
+        **asked_of_layers(perturbation, target=target, target_tokens=target_tokens),
+        onset=take_onset(onset),
+        chat=take_flag("chat", chat),
         system=system,
         template_arguments=template_arguments,
-        share_prefix=share_prefix,
-        seed=seed,
+        share_prefix=None if share_prefix is None else take_flag("share_prefix", share_prefix),
+        seed=checked_whole("seed", seed),
         audit=audit,
         memory=memory,
         command=command,
     )
-    try:
-        return Trace.from_record(trace_model(model, task, options, on_progress=progress, on_plan=on_plan))
-    except TraceInterrupted as stop:
-        stop.record = Trace.from_record(stop.record)
-        raise
-    except LayerTracerError as error:
-        if isinstance(error.record, TraceRecord):
-            error.record = Trace.from_record(error.record)
-        raise
+    taken = take_model(model)
+    samples = prompts_for(taken, task, needs_answers=target == "answer")
+    with telling_progress(progress, f"Tracing {taken.name}") as advance:
+        try:
+            return Trace.from_record(_trace_where_it_can(taken, samples, options, on_progress=advance, on_plan=on_plan))
+        except BaseException as stop:
+            record = getattr(stop, "record", None)
+            if isinstance(record, TraceRecord):
+                stop.record = Trace.from_record(record)  # type: ignore[attr-defined]  # it was there
+            raise
 
 
-def plan(  # noqa: PLR0913 - what users call takes its settings by name
+def _trace_where_it_can(
     model: TracedModel,
-    task: Task | Sequence[Sample] | str,
+    samples: Any,
+    options: TraceOptions,
     *,
-    perturbation: Perturbation | None = None,
-    target: TargetKind = "answer",
-    target_tokens: TargetTokens = "first",
-    chat: bool = False,
-    system: str | None = None,
-    template_arguments: Mapping[str, Any] | None = None,
-    share_prefix: bool | None = None,
-    audit: float = 0.1,
-    memory: str | int | None = None,
-) -> TracePlan:
-    """What `trace` would do and take: prompts, shared prefixes, passes, arithmetic, memory and time.
+    on_progress: Callable[[Progress], None] | None,
+    on_plan: Callable[[TracePlan], None] | None,
+) -> TraceRecord:
+    """The trace at the site asked for; where nobody asked and it fails there on these prompts, at one that all have."""
+    from layertracer.tracing import trace_model
 
-    Nothing is traced. What the layers take is measured on the model: a pass over one and two rows for each length, or
-    for the longest and the shortest of them.
-
-    Laws: peak memory is within 25 % of what is really live, and within the budget wherever the smallest pass is.
-
-    Args:
-        model: From `load_model` or `wrap_model`.
-        task: From `load_task`, or samples, or a name that `load_task` takes.
-        perturbation: What is done to each layer; `Mask()` by default.
-        target: As for `trace`.
-        target_tokens: As for `trace`.
-        chat: Whether prompts are put into the tokenizer's chat template.
-        system: As for `trace`.
-        template_arguments: As for `trace`.
-        share_prefix: As for `trace`.
-        audit: As for `trace`.
-        memory: Memory that the trace may take beyond the weights, e.g. "4GiB", or bytes; None for most of what is
-            free.
-
-    Raises:
-        TaskError: If the task is empty, an answer is missing, or a prompt is too long.
-        SiteError: If no layer of the model has the perturbation's site.
-        UsageError: If `memory` is no size.
-    """
-    from layertracer.tracing import TraceOptions, plan_trace
-
-    options = TraceOptions(
-        perturbation=Mask() if perturbation is None else perturbation,
-        target=target,
-        target_tokens=target_tokens,
-        chat=chat,
-        system=system,
-        template_arguments=template_arguments,
-        share_prefix=share_prefix,
-        audit=audit,
-        memory=memory,
+    try:
+        return trace_model(model, samples, options, on_progress=on_progress, on_plan=on_plan)
+    except SiteError as error:
+        asked = options.perturbation
+        if isinstance(asked, Skip) or is_site_asked(asked):
+            raise
+        note = f"The site is {FALLBACK_SITE!r}: nobody asked for one, and at the usual one, {asked.site!r}, {error}"
+    instead = dataclasses.replace(asked, site=FALLBACK_SITE)  # type: ignore[type-var]  # a Mask or a Noise
+    record = trace_model(
+        model, samples, dataclasses.replace(options, perturbation=instead), on_progress=on_progress, on_plan=on_plan
     )
-    return plan_trace(model, task, options)
+    return dataclasses.replace(record, warnings=(note, *record.warnings))

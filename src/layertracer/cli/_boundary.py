@@ -55,10 +55,7 @@ class CommandLine(click.Group):
             raise
         except Exception as error:  # noqa: BLE001 - the boundary: a user never meets a traceback unasked
             if not _show_traceback(ctx):
-                _say(
-                    f"Unexpected {type(error).__name__}: {_first_line(error)}\nThis is a mistake in LayerTracer. "
-                    "Please report it with what the same command prints with --debug."
-                )
+                _say(_describe_unexpected(error))
         raise click.exceptions.Exit(EXIT_USER_ERROR)
 
 
@@ -102,6 +99,23 @@ def _show_traceback(context: click.Context) -> bool:
 
 def _say(message: str) -> None:
     click.echo(message, err=True)
+
+
+def _describe_unexpected(error: Exception) -> str:
+    """An exception that nobody foresaw, and whose code raised it."""
+    from layertracer._types import find_origin
+
+    origin = find_origin(error)
+    whose = "This is a mistake in LayerTracer."
+    if not origin.is_ours:
+        whose = (
+            f"It was raised in {origin.where}, by code that LayerTracer called. If that works by itself, it is a "
+            "mistake in LayerTracer."
+        )
+    return (
+        f"Unexpected {type(error).__name__}: {_first_line(error)}\n{whose} Please report it with what the same command "
+        "prints with --debug."
+    )
 
 
 def _first_line(error: BaseException) -> str:

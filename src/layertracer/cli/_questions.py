@@ -55,7 +55,12 @@ target_options: Callable[[Any], Any] = add_options(
 
 perturbation_options: Callable[[Any], Any] = add_options(
     option("--perturbation", type=click.Choice(PERTURBATIONS), default="mask", help="What is done to each layer."),
-    option("--site", type=click.Choice(SITES), default="block_output", help="Where inside the layer."),
+    option(
+        "--site",
+        type=click.Choice(SITES),
+        default=None,
+        help="Where inside the layer.  [default: mixer_output; block_output where a model has no mixer of its own]",
+    ),
     option(
         "--mask-fraction",
         type=click.FloatRange(0, 1, min_open=True),
@@ -145,8 +150,10 @@ def say_what_was_read(task: Task, display: ProgressDisplay) -> None:
 def make_perturbation(settings: Mapping[str, Any]) -> Perturbation:
     """The perturbation that the options describe."""
     from layertracer import Mask, Noise, Skip
+    from layertracer._types import DEFAULT_SITE
 
-    site, draws, seed = settings["site"], settings["draws"], settings["seed"]
+    draws, seed = settings["draws"], settings["seed"]
+    site = settings["site"] or DEFAULT_SITE
     if settings["perturbation"] == "skip":
         return Skip(positions=settings["positions"])
     if settings["perturbation"] == "noise":

@@ -9,6 +9,7 @@ from layertracer.models._dataflow import ADDITIONS, CONTRACTIONS, has_stream_sha
 from layertracer.models._embedded import EmbeddedModel, list_embedded
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._fingerprint import fingerprint
+from layertracer.models._given_tokenizer import find_tokenizer, take_tokenizer
 from layertracer.models._gradients import without_gradients
 from layertracer.models._grouped_heads import grouped_heads
 from layertracer.models._loading import LoadedParts, load_parts
@@ -58,6 +59,7 @@ __all__ = [
     "find_logits",
     "find_places",
     "find_tensors",
+    "find_tokenizer",
     "fingerprint",
     "grouped_heads",
     "has_matrix",
@@ -76,6 +78,7 @@ __all__ = [
     "put_back",
     "signature_of",
     "take_apart",
+    "take_tokenizer",
     "why_not_compilable",
     "without_gradients",
 ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from layertracer._errors import AnatomyError
-from layertracer._types import LayerRecord
+from layertracer._types import LayerRecord, find_origin
 from layertracer.models._additions import Additions, Role, find_additions
 from layertracer.models._attention_form import ObservedPart
 from layertracer.models._call import ModelCall, find_logits
@@ -258,7 +258,7 @@ def _first_run(call: ModelCall, ids: Tensor) -> tuple[list[CallRecord], int]:
     try:
         calls = observe_calls(call.module.modules(), lambda: output.append(call(ids)))
     except Exception as error:
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or find_origin(error).is_ours:
             raise
         raise AnatomyError(
             f"The module could not be run on token ids: {type(error).__name__}: {str(error).partition(chr(10))[0]}. "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from layertracer._errors import AnatomyError, LayerTracerError
+from layertracer._types import find_origin
 from layertracer.models._anatomy import Anatomy, Layer, find_anatomy
 from layertracer.models._call import ModelCall, find_call
 from layertracer.models._decoder_start import DecoderStart, find_decoder_start
@@ -119,11 +120,7 @@ def make_network(
     except Exception as error:
         if isinstance(error, LayerTracerError) or is_out_of_memory(error):
             raise
-        raise AnatomyError(
-            f"{type(module).__name__} could not be understood by running its parts: {type(error).__name__}: "
-            f"{str(error).partition(chr(10))[0]}. Layers must take the stream and return it; where several stacks "
-            "could be meant, wrap_model(module, layers='path.to.stack') chooses one."
-        ) from error
+        raise AnatomyError(_why_not_understood(module, error)) from error
     refuse_labels(module, anatomy.d_vocab)
     return Network(
         module=module,
@@ -135,4 +132,20 @@ def make_network(
         source=source,
         device=device,
         dtype=dtype,
+    )
+
+
+def _why_not_understood(module: nn.Module, error: Exception) -> str:
+    """What stood in the way of understanding a module, and whose fault that is."""
+    what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    origin = find_origin(error)
+    if origin.is_ours:
+        return (
+            f"LayerTracer failed to understand {type(module).__name__} by running its parts: {what} ({origin.where}). "
+            "This is a fault of LayerTracer: please report it with the model. Where several stacks could be meant, "
+            "wrap_model(module, layers='path.to.stack') chooses one."
+        )
+    return (
+        f"{type(module).__name__} could not be understood by running its parts: {what}. Layers must take the stream "
+        "and return it; where several stacks could be meant, wrap_model(module, layers='path.to.stack') chooses one."
     )

@@ -15,6 +15,8 @@ from layertracer._errors import UnknownNameError, UsageError
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """The types in which a model can be loaded, by name."""
 
+_SHORT_NAMES = {"fp32": "float32", "float": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
+
 _DEVICE_KINDS = ("cpu", "cuda", "mps", "xpu")
 
 
@@ -36,7 +38,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         return _best_device()
     try:
         wanted = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UsageError(_unknown_device(device)) from error
     if wanted.type not in _DEVICE_KINDS:
         raise UsageError(_unknown_device(device))
@@ -66,10 +68,13 @@ def resolve_dtype(dtype: str | torch.dtype = "auto", device: torch.device | None
         >>> resolve_dtype("auto", torch.device("cpu"))
         torch.float32
     """
+    if isinstance(dtype, str):
+        dtype = dtype.strip().lower().removeprefix("torch.")
+        dtype = _SHORT_NAMES.get(dtype, dtype)
     if dtype == "auto":
         return torch.float32 if device is None or device.type == "cpu" else None
     chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
-    if chosen not in DTYPES.values():
+    if not any(chosen is known for known in DTYPES.values()):
         raise UsageError(
             f"dtype={str(dtype)!r} is not a type that a model can be loaded in. Use 'auto', "
             f"{', '.join(map(repr, DTYPES))}."

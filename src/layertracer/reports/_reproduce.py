@@ -81,7 +81,7 @@ def _quote(word: str) -> str:
 
 def _task_words(task: Mapping[str, Any]) -> list[str] | None:
     """Options for the task; None for samples that were given in Python."""
-    if task.get("kind") == "samples":
+    if _is_given(task):
         return None
     words = ["--task", _task_source(task), "--limit", str(task.get("limit") or "all")]
     options = (("--shots", "n_shot"), ("--seed", "seed"), ("--prompt-field", "prompt_field"))
@@ -105,6 +105,11 @@ def _chat_words(task: Mapping[str, Any]) -> list[str]:
     return words
 
 
+def _is_given(task: Mapping[str, Any]) -> bool:
+    """Whether the prompts were given in Python, so that nothing can load them again."""
+    return task.get("kind") == "samples" or task.get("source") == "records"
+
+
 def _task_source(task: Mapping[str, Any]) -> str:
     """What `load_task` takes: a built-in name, a file, a data set."""
     source = task.get("source")
@@ -117,11 +122,14 @@ def python_code(record: TraceRecord) -> str:
     hub_revision = _hub_revision(record)
     revision = "" if hub_revision is None else f", revision={hub_revision!r}"
     task_arguments = "".join(f", {key}={spec.task[key]!r}" for key in _TASK_ARGUMENTS if spec.task.get(key) is not None)
+    task = f"lt.load_task({_task_source(spec.task)!r}{task_arguments})"
+    if _is_given(spec.task):
+        task = "...  # the prompts that the trace was given"
     lines = [
         "import layertracer as lt",
         "",
         f"model = lt.load_model({model.name!r}, device={model.device!r}, dtype={model.dtype!r}{revision})",
-        f"task = lt.load_task({_task_source(spec.task)!r}{task_arguments})",
+        f"task = {task}",
         "trace = lt.trace(",
         "    model,",
         "    task,",

@@ -4,6 +4,7 @@ from layertracer.tasks._builtin import builtin_pairs, list_tasks
 from layertracer.tasks._encode import EncodedTask, encode_samples
 from layertracer.tasks._fit import fit_task
 from layertracer.tasks._load import default_limit, load_task
+from layertracer.tasks._records import task_from_records
 from layertracer.tasks._show import show_tokens
 from layertracer.tasks._task import Task, TaskInfo
 from layertracer.tasks._tokenizer import Tokenizer
@@ -20,4 +21,5 @@ __all__ = [
     "list_tasks",
     "load_task",
     "show_tokens",
+    "task_from_records",
 ]

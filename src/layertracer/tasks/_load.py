@@ -6,8 +6,10 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from layertracer._errors import TaskFileError, UnknownNameError, UsageError
+from layertracer._types import shown
 from layertracer.tasks import _hub
 from layertracer.tasks._builtin import BUILTIN_NAMES, read_builtin
 from layertracer.tasks._columns import is_saved_dataset, read_arrow, read_parquet, read_saved_dataset
@@ -48,6 +50,11 @@ _READERS: dict[str, Callable[[Content, FieldNames], Records]] = {
 
 _TABLES = (read_csv, read_tsv)
 
+if TYPE_CHECKING:
+    Loadable: TypeAlias = str | os.PathLike[str]
+else:  # under test, annotations are looked up when a function is called: what is none of these has an error of ours
+    Loadable = object
+
 _HINT = (
     "A file's name ends in .json, .jsonl, .csv or .tsv, in .parquet or .arrow, or, with one prompt a line, in .txt; "
     "plain text is text:FILE; a dataset of the hub is hf:name:split."
@@ -75,7 +82,7 @@ def default_limit(name_or_path: str | os.PathLike[str]) -> int | None:
 
 
 def load_task(  # noqa: PLR0913 - what users call takes its settings by name
-    name_or_path: str | os.PathLike[str],
+    name_or_path: Loadable,
     *,
     n_shot: int = 5,
     limit: int | None = None,
@@ -149,6 +156,11 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
         >>> len(sample.prompt.splitlines()), sample.prompt[-3:], sample.answer[0]
         (3, ' ->', ' ')
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise UsageError(
+            f"name_or_path must be a name or a path, got {shown(name_or_path)}. Prompts of your own go to trace, plan "
+            "and read_layers as they are."
+        )
     options = TaskOptions(
         n_shot=n_shot,
         limit=limit,

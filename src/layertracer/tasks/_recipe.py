@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from layertracer._errors import UsageError
+from layertracer._types import checked_whole
 from layertracer.tasks._material import FieldNames, Material
 
 
@@ -20,7 +21,10 @@ class TaskOptions:
     prompt_words: int
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range."""
+        """Refuse what is no number, or out of range."""
+        for name in ("n_shot", "limit", "seed", "prompt_words"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, None if name == "limit" and given is None else checked_whole(name, given))
         if self.n_shot < 0:
             raise UsageError(f"n_shot must be at least 0, got {self.n_shot}. It is the number of demonstrations.")
         if self.limit is not None and self.limit < 1:

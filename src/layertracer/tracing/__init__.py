@@ -3,7 +3,7 @@
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._lens import Readout, read_layers
 from layertracer.tracing._memory import parse_memory
-from layertracer.tracing._model import TracedModel, load_model, wrap_model
+from layertracer.tracing._model import Loadable, TracedModel, is_module, load_model, wrap_model
 from layertracer.tracing._options import TraceOptions
 from layertracer.tracing._plan import BucketPlan, PlannedFlops, PrefixPlan, TracePlan
 from layertracer.tracing._plan_trace import plan_trace
@@ -13,6 +13,7 @@ from layertracer.tracing._trace import TraceInterrupted, trace_model
 
 __all__ = [
     "BucketPlan",
+    "Loadable",
     "PlannedFlops",
     "PrefixPlan",
     "Progress",
@@ -22,6 +23,7 @@ __all__ = [
     "TracePlan",
     "TracedModel",
     "describe_model",
+    "is_module",
     "js_divergence",
     "load_model",
     "parse_memory",

@@ -22,6 +22,7 @@ from layertracer.tasks import Task
 from layertracer.tracing._audit import Disagreement
 from layertracer.tracing._audit_plan import check_share
 from layertracer.tracing._batches import run_batches
+from layertracer.tracing._failures import explaining_failures
 from layertracer.tracing._ladder import climb
 from layertracer.tracing._memory import fast_bytes, plan_pass, row_bytes
 from layertracer.tracing._model import TracedModel, encode_for
@@ -88,6 +89,7 @@ def read_layers(  # noqa: PLR0913 - what users call takes its settings by name
         NonFiniteError: If the model's output is NaN for a prompt.
         OutOfMemoryError: If not even one prompt fits.
         SelfCheckError: If the model does not give the same twice.
+        ModelError: If the model's own code raises anything else.
 
     Source:
         nostalgebraist (2020), "interpreting GPT: the logit lens".
@@ -95,9 +97,14 @@ def read_layers(  # noqa: PLR0913 - what users call takes its settings by name
     if lens != "logit":
         raise UnknownNameError.among("lens", lens, ("logit",))
     encoded = encode_for(model, samples, chat=chat, system=system, template_arguments=template_arguments, followed=None)
-    prompts = prepare_prompts(encoded.samples, model.network, target="model", target_tokens="first")
-    share, why = check_share(audit), ""
-    looks, n_drawn = choose_looks(prompts, share, seed=seed)
+    with explaining_failures(model.name, "while its layers were read"):
+        prompts = prepare_prompts(encoded.samples, model.network, target="model", target_tokens="first")
+        return _read_and_audit(model, prompts, share=check_share(audit), seed=seed)
+
+
+def _read_and_audit(model: TracedModel, prompts: Sequence[Prompt], *, share: float, seed: int) -> Readout:
+    """Readouts of prompts, by the plain method where those in batches are not what a prompt alone gives."""
+    why, (looks, n_drawn) = "", choose_looks(prompts, share, seed=seed)
     methods: tuple[Method, ...] = ("ladder", "plain") if model.self_check.method == "ladder" else ("plain",)
     for method in methods:
         read = _read_all(model, prompts, method)
@@ -107,10 +114,10 @@ def read_layers(  # noqa: PLR0913 - what users call takes its settings by name
             why = str(disagreement)
             continue
         notes = (f"Everything was read anew by the plain method, because {why}.",) if why else ()
-        found = replace(found, share=share, n_drawn=n_drawn, notes=notes)
         for note in notes:
             _LOG.warning("%s: %s", model.name, note)
-        return Readout(log_probs=read[:, 1:], embedding_log_probs=read[:, 0], audit=found)
+        audit = replace(found, share=share, n_drawn=n_drawn, notes=notes)
+        return Readout(log_probs=read[:, 1:], embedding_log_probs=read[:, 0], audit=audit)
     raise SelfCheckError(
         f"{model.name!r} does not give the same numbers twice on these prompts: {why}, although it was run as plainly "
         "as can be. It keeps something between calls, or draws at random: make the model stateless and deterministic, "

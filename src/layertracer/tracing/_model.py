@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import nn
 
+from layertracer._errors import UsageError
 from layertracer._types import Sample, SelfCheck, TargetTokens
-from layertracer.models import Anatomy, DeviceMap, Network, compile_layers, load_parts, make_network, without_gradients
+from layertracer.models import (
+    Anatomy,
+    DeviceMap,
+    Network,
+    compile_layers,
+    find_tokenizer,
+    load_parts,
+    make_network,
+    take_tokenizer,
+    without_gradients,
+)
 from layertracer.tasks import EncodedTask, Task, encode_samples
 from layertracer.tracing._argument_axes import ArgumentAxes
 from layertracer.tracing._cost_probe import CostProbe
+from layertracer.tracing._failures import explaining_failures
 from layertracer.tracing._prefix_check import PrefixProof
 from layertracer.tracing._self_check import check_network, why_not_compiled
 from layertracer.tracing._state_check import StateProof, UnderstoodCache
 from layertracer.tracing._trim import find_trimmable
 
 _LOG = logging.getLogger("layertracer")
+
+_AT_LOAD = "while it was looked at and proved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +109,21 @@ class TracedModel:
         )
 
 
+if TYPE_CHECKING:
+    Loadable: TypeAlias = str | Path | nn.Module | TracedModel
+    Wrappable: TypeAlias = nn.Module | TracedModel
+else:  # under test, annotations are looked up when a function is called: what is none of these has an error of ours
+    Loadable = Wrappable = Any
+
+
+def is_module(given: object) -> bool:
+    """Whether something is a module of PyTorch, for those who import none of it."""
+    return isinstance(given, nn.Module)
+
+
 @without_gradients()
 def load_model(  # noqa: PLR0913 - what users call takes its settings by name
-    name_or_path: str | Path = "smollm2",
+    name_or_path: Loadable = "smollm2",
     *,
     device: str | torch.device = "auto",
     device_map: DeviceMap | None = None,
@@ -111,7 +138,8 @@ def load_model(  # noqa: PLR0913 - what users call takes its settings by name
 
     Args:
         name_or_path: The embedded default "smollm2", an id on the Hugging Face hub, a folder with a
-            checkpoint, or a .gguf file.
+            checkpoint, or a .gguf file. A module that is loaded already is wrapped, see `wrap_model`, with the
+            tokenizer of the local folder that its configuration names.
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", …
         device_map: For a model that is too large for one device: "auto" spreads it over all GPUs, main memory and disk,
             as "balanced", "balanced_low_0" and "sequential" do in their ways; or a place for every part by its name,
@@ -126,12 +154,17 @@ def load_model(  # noqa: PLR0913 - what users call takes its settings by name
 
     Raises:
         UnknownNameError: If there is no such model.
-        UsageError: If a device or a type does not exist, or `device` and `device_map` are both given.
+        UsageError: If a device or a type does not exist, `device` and `device_map` are both given, or it is something
+            else than a name, a path or a module.
         ModelLoadError: If its files are missing, damaged or refused, or the hub cannot be reached.
         RemoteCodeError: If it brings code that is not allowed to run.
         AnatomyError: If no decoder stack is found in it.
         SelfCheckError: If it cannot be read rightly.
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        asked = {"device": device != "auto", "device_map": device_map is not None, "dtype": dtype != "auto"}
+        asked |= {"offload_folder": offload_folder is not None, "revision": revision is not None}
+        return _take_loaded(name_or_path, [name for name, is_asked in asked.items() if is_asked], compile=compile)
     parts = load_parts(
         name_or_path,
         device=device,
@@ -142,15 +175,41 @@ def load_model(  # noqa: PLR0913 - what users call takes its settings by name
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
     )
-    network = make_network(
-        parts.module, name=parts.name, tokenizer=parts.tokenizer, revision=parts.revision, source=parts.source
-    )
-    return prove(network, compile=compile, notes=parts.notes)
+    with explaining_failures(parts.name, _AT_LOAD):
+        network = make_network(
+            parts.module, name=parts.name, tokenizer=parts.tokenizer, revision=parts.revision, source=parts.source
+        )
+        return prove(network, compile=compile, notes=parts.notes)
+
+
+def _take_loaded(
+    given: Any,
+    asked: Sequence[str],
+    *,
+    compile: bool,  # noqa: A002 - as above
+) -> TracedModel:
+    """A model that needs no loading."""
+    if not isinstance(given, nn.Module | TracedModel):
+        raise UsageError(
+            f"name_or_path cannot be {_kind_of(given)}. Give a name, a path, or a module (torch.nn.Module)."
+        )
+    if asked:
+        raise UsageError(
+            f"{', '.join(asked)} cannot be chosen for a model that is loaded already ({type(given).__name__}). Move or "
+            "convert the module yourself, or give its name or path."
+        )
+    if isinstance(given, TracedModel):
+        return given
+    return wrap_model(given, find_tokenizer(given), compile=compile)
+
+
+def _kind_of(given: object) -> str:
+    return f"the class {given.__name__}" if isinstance(given, type) else f"of type {type(given).__name__}"
 
 
 @without_gradients()
 def wrap_model(
-    module: nn.Module,
+    module: Wrappable,
     tokenizer: Any = None,
     *,
     name: str | None = None,
@@ -164,17 +223,32 @@ def wrap_model(
             a tuple, a dictionary or an object. It is put into evaluation mode. A module inside torch.compile,
             DataParallel, DistributedDataParallel or AveragedModel is taken out of it, and what is compiled runs as it
             is written. One that accelerate spread or offloads (dispatch_model, cpu_offload, disk_offload) stays so.
-        tokenizer: Its tokenizer; not needed for samples given as token ids.
+            What is wrapped already is wrapped anew where anything else is given, and else stays as it is.
+        tokenizer: Its tokenizer, of transformers or of the library tokenizers, or the folder of one; not needed for
+            samples given as token ids.
         name: As you call it; its class's name by default.
         layers: Name of the container of its layers, where several could be meant.
         compile: Whether its layers are compiled for the passes, see `load_model`; the module itself stays as it is.
 
     Raises:
+        UsageError: If it is no module, or the tokenizer none that can be used.
         AnatomyError: If no decoder stack is found in it, or more than one, or if it predicts something else than the
             next token.
         SelfCheckError: If it cannot be read rightly.
     """
-    return prove(make_network(module, name=name, tokenizer=tokenizer, layers=layers), compile=compile)
+    tokenizer = take_tokenizer(tokenizer)
+    if isinstance(module, TracedModel):
+        if tokenizer is None and name is None and layers is None and not compile:
+            return module
+        tokenizer = module.tokenizer if tokenizer is None else tokenizer
+        name, module = name or module.name, module.module
+    if not isinstance(module, nn.Module):
+        raise UsageError(
+            f"module cannot be {_kind_of(module)}. Give an instance of torch.nn.Module that takes token ids and "
+            "returns logits. For a name or a path there is load_model."
+        )
+    with explaining_failures(name or type(module).__name__, _AT_LOAD):
+        return prove(make_network(module, name=name, tokenizer=tokenizer, layers=layers), compile=compile)
 
 
 def encode_for(

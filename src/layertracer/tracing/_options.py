@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from layertracer._errors import SiteError, UsageError
-from layertracer._types import SITES, Mask, Noise, Perturbation, Sample, Skip, TargetKind, TargetTokens
+from layertracer._types import (
+    FALLBACK_SITE,
+    SITES,
+    Mask,
+    Noise,
+    Perturbation,
+    Sample,
+    Site,
+    Skip,
+    TargetKind,
+    TargetTokens,
+    is_site_asked,
+)
 from layertracer.measures import OnsetCriterion, Rise
 from layertracer.tasks import EncodedTask, Task
 from layertracer.tracing._model import TracedModel, encode_for
@@ -69,31 +81,55 @@ def fills_from_runs(perturbation: Perturbation) -> bool:
     return isinstance(perturbation, Mask) and perturbation.fill != "zero"
 
 
-def refuse_perturbation(model: TracedModel, perturbation: Perturbation) -> None:
-    """Raise for what is no perturbation, or one at a site that was not proved for the model.
+def settle_site(model: TracedModel, options: TraceOptions) -> tuple[TraceOptions, tuple[str, ...]]:
+    """The options with a site that the model has, and what to say where it is not the one that is usual.
+
+    Where nobody asked for a site, one that every model has takes the place of one that this model has not.
 
     Raises:
-        UsageError: If it is no perturbation.
-        SiteError: If no layer of the model has such a part, or what that adds to the stream could not be told apart.
+        UsageError: If what is asked for is no perturbation.
+        SiteError: If no layer of the model has the site asked for, or what it adds to the stream could not be told
+            apart.
     """
+    perturbation = options.perturbation
     if not isinstance(perturbation, Mask | Noise | Skip):
         raise UsageError(
             f"perturbation must be a Mask, Noise or Skip, got {perturbation!r}. For masks of your own use "
             "Mask.explicit(keep)."
         )
-    check, site, name = model.self_check, perturbation.site, model.name
-    if site == "block_output":
-        return
+    reason = _why_not_offered(model, perturbation.site)
+    if reason is None:
+        return options, ()
+    if isinstance(perturbation, Skip) or is_site_asked(perturbation):
+        raise SiteError(
+            f"The site {perturbation.site!r} {reason} in {model.name!r}, so that nothing can be masked there. Sites of "
+            f"this model: {', '.join(_offered(model))}."
+        )
+    note = (
+        f"The site is {FALLBACK_SITE!r}: nobody asked for one, and the usual one, {perturbation.site!r}, {reason} in "
+        f"{model.name!r}."
+    )
+    return replace(options, perturbation=replace(perturbation, site=FALLBACK_SITE)), (note,)
+
+
+def _why_not_offered(model: TracedModel, site: Site) -> str | None:
+    """What stands against a site in a model; None where nothing does.
+
+    Raises:
+        SiteError: If it is "state", and that is not offered.
+    """
+    check = model.self_check
     if site == "state":
         model.state_proof.site()
-        return
-    if site in check.errors and check[site].passed:
-        return
-    offered = [one for one in SITES if one == "block_output" or (one in check.errors and check[one].passed)]
-    reason = "could not be proved right" if site in check.errors else "does not exist"
+        return None
+    if site == "block_output" or (site in check.errors and check[site].passed):
+        return None
     if check.method == "plain":
-        reason = "was not proved, since it is traced by the plain method,"
-    raise SiteError(
-        f"The site {site!r} {reason} in {name!r}, so that nothing can be masked there. Sites of this model: "
-        f"{', '.join(offered)}."
-    )
+        return "was not proved, since it is traced by the plain method,"
+    return "could not be proved right" if site in check.errors else "does not exist"
+
+
+def _offered(model: TracedModel) -> list[Site]:
+    """The sites that were proved at load, and the one that needs no proof of its own."""
+    check = model.self_check
+    return [one for one in SITES if one == "block_output" or (one in check.errors and check[one].passed)]

@@ -14,9 +14,10 @@ from layertracer.tracing._cached_ladder import CachedLadder
 from layertracer.tracing._cost_probe import form_of
 from layertracer.tracing._cost_sources import GuessedCosts, MeasuredCosts
 from layertracer.tracing._costs import Stretch
+from layertracer.tracing._failures import explaining_failures
 from layertracer.tracing._memory import default_budget_bytes, enough_bytes, parse_memory
 from layertracer.tracing._model import TracedModel
-from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, refuse_perturbation
+from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, settle_site
 from layertracer.tracing._plan import TracePlan
 from layertracer.tracing._plan_summary import describe_schedule
 from layertracer.tracing._planner import Planner
@@ -70,16 +71,18 @@ def plan_trace(
     Raises:
         TaskError: If the task is empty, an answer is missing, or a prompt is too long.
         SiteError: If no layer of the model has the perturbation's site.
+        ModelError: If the model's own code raises something.
     """
     options = options or TraceOptions()
-    refuse_perturbation(model, options.perturbation)
+    options, site_notes = settle_site(model, options)
     task = load_task(task) if isinstance(task, str) else task
     encoded = encode_task(model, task, options)
-    prompts = prepare_prompts(
-        encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
-    )
-    plan = plan_prompts(model, prompts, options, measures=True).plan
-    return replace(plan, notes=(*encoded.left_out, *plan.notes))
+    with explaining_failures(model.name, "while a trace of it was planned"):
+        prompts = prepare_prompts(
+            encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
+        )
+        plan = plan_prompts(model, prompts, options, measures=True).plan
+    return replace(plan, notes=(*site_notes, *encoded.left_out, *plan.notes))
 
 
 def plan_prompts(

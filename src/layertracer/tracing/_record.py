@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -145,13 +145,38 @@ def _occurring(prompts: Sequence[PromptRecord], top_ids: NDArray[np.int32]) -> l
 
 
 def token_texts(tokenizer: Any, ids: Sequence[int]) -> Mapping[int, str]:
-    """The text of single tokens; without a tokenizer their ids."""
-    if tokenizer is None:
+    """The text of single tokens; without a tokenizer their ids.
+
+    Laws: no ids give no texts, which a tokenizer asked for the texts of nothing need not.
+    """
+    if tokenizer is None or not ids:
         return {token: str(token) for token in ids}
-    texts = tokenizer.batch_decode([[token] for token in ids], clean_up_tokenization_spaces=False)
-    spelled = tokenizer.convert_ids_to_tokens(list(ids))
+    texts, spelled = _decoded(tokenizer, ids), _spelled(tokenizer, ids)
     return {
         # SentencePiece marks the leading space in the vocabulary and drops it when it decodes a token alone.
-        token: f" {text}" if str(spelling).startswith("▁") and not text.startswith(" ") else text
+        token: f" {text}" if spelling.startswith("▁") and not text.startswith(" ") else text
         for token, text, spelling in zip(ids, texts, spelled, strict=True)
     }
+
+
+def _decoded(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """Every token decoded; its id where the tokenizer knows fewer tokens than the model, which must cost no trace."""
+    try:
+        return list(tokenizer.batch_decode([[token] for token in ids], clean_up_tokenization_spaces=False))
+    except Exception:  # noqa: BLE001 - whatever a tokenizer's own code raises, for a token or for want of this method
+        return [_said_of(tokenizer.decode, [token], otherwise=str(token)) for token in ids]
+
+
+def _spelled(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """Every token as the vocabulary spells it; nothing where it is not in it."""
+    try:
+        return [str(spelling) for spelling in tokenizer.convert_ids_to_tokens(list(ids))]
+    except Exception:  # noqa: BLE001 - as above
+        return [_said_of(lambda one: tokenizer.convert_ids_to_tokens(one)[0], [token], otherwise="") for token in ids]
+
+
+def _said_of(say: Callable[[list[int]], Any], token: list[int], *, otherwise: str) -> str:
+    try:
+        return str(say(token))
+    except Exception:  # noqa: BLE001 - as above
+        return otherwise

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from torch import Tensor
 
-from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError, SelfCheckError
+from layertracer._errors import LayerTracerError, OutOfMemoryError, SelfCheckError
 from layertracer._types import Audit, EncodedSample, Method, Sample, Status
 from layertracer.models import keeping_loaded, without_gradients
 from layertracer.runs import TraceRecord, TraceSpec
@@ -18,9 +19,10 @@ from layertracer.tasks import EncodedTask, Task, load_task
 from layertracer.tracing._audit import Auditor, Disagreement
 from layertracer.tracing._climber import Climber
 from layertracer.tracing._engine import Engine
+from layertracer.tracing._failures import CallbackRaised, explain_failure, shielded
 from layertracer.tracing._measure import N_TOP
 from layertracer.tracing._model import TracedModel
-from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, refuse_perturbation
+from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, settle_site
 from layertracer.tracing._perturb import Fills, Perturber, make_perturber
 from layertracer.tracing._plan import TracePlan
 from layertracer.tracing._plan_trace import PlannedTrace, audit_plan, plan_prompts
@@ -70,13 +72,15 @@ def trace_model(
         NonFiniteError: If the model's output is NaN.
         OutOfMemoryError: If not even one prompt fits.
         ModelError: If the model's own code raises anything else.
+        LayerTracerError: If LayerTracer's own code does, which is a fault to report.
         TraceInterrupted: On Ctrl-C; carries what was finished.
 
-    A `LayerTracerError` that comes after prompts were finished carries them as its `record`.
+    Whatever `on_progress` or `on_plan` raises comes out as it is. An error that comes after prompts were finished, of
+    these functions too, carries them as its `record`.
     """
     options = options or TraceOptions()
     started_at, began = datetime.now(UTC), time.perf_counter()
-    refuse_perturbation(model, options.perturbation)
+    options, site_notes = settle_site(model, options)
     task = load_task(task) if isinstance(task, str) else task
     encoded = encode_task(model, task, options)
     prompts = prepare_prompts(
@@ -87,13 +91,18 @@ def trace_model(
         samples=encoded.samples,
         perturbation=options.perturbation,
         spec=_specify(encoded, options),
-        warnings=(*encoded.warnings, *warn_of_decoder_start(encoded.samples, model.network)),
+        warnings=(*site_notes, *encoded.warnings, *warn_of_decoder_start(encoded.samples, model.network)),
         command=options.command,
         started_at=started_at,
         method=model.self_check.method,
     )
     run = _Run(
-        model=model, samples=encoded.samples, prompts=prompts, options=options, on_progress=on_progress, on_plan=on_plan
+        model=model,
+        samples=encoded.samples,
+        prompts=prompts,
+        options=options,
+        on_progress=shielded(on_progress),
+        on_plan=shielded(on_plan),
     )
 
     def record(status: Status, error: BaseException | None = None) -> TraceRecord:
@@ -103,21 +112,25 @@ def trace_model(
         )
         return build_record(all_parts, run.readings, run.site_rms, status=status, error=error, elapsed_s=elapsed_s)
 
+    raised: BaseException | None = None
     try:
         run.measure()
     except KeyboardInterrupt:
         raise TraceInterrupted(record("interrupted")) from None
+    except CallbackRaised as stop:
+        raised = stop.raised
     except LayerTracerError as error:
         error.record = record("failed", error)
         raise
     except Exception as error:  # whatever a model's own code raises: what was finished before must not be lost
-        n_done = int(run.readings.finished.sum())
-        failure = ModelError(
-            f"{model.name!r} raised an error of its own while it was traced, after {n_done} of {len(prompts)} prompts: "
-            f"{type(error).__name__}: {error}. What was finished is kept; the cause is in the model's own code."
-        )
+        doing = f"while it was traced, after {int(run.readings.finished.sum())} of {len(prompts)} prompts"
+        failure = explain_failure(error, name=model.name, doing=doing, kept="What was finished is kept.")
         failure.record = record("failed", failure)
         raise failure from error
+    if raised is not None:  # out here, so that it comes out as it went in
+        with suppress(AttributeError):  # an exception with slots takes no record
+            raised.record = record("failed", raised)  # type: ignore[attr-defined]  # as on our own errors
+        raise raised
     return record("complete")
 
 

@@ -41,7 +41,8 @@ def find_trimmable(network: Network) -> tuple[nn.Module, ...]:
     parts = [part for part in layer.module.modules() if part is not layer.module]
     calls = observe_calls([layer.module, *parts], lambda: bound.call(ids))
     own = next(call for call in calls if call.module is layer.module)
-    once = [call for call in calls if _takes_positions(call) and sum(call.module is one.module for one in calls) == 1]
+    inner = [call for call in calls if call.module is not layer.module]
+    once = [call for call in inner if _takes_positions(call) and sum(call.module is one.module for one in inner) == 1]
     return _choose(layer, own, once)
 
 

@@ -1,0 +1,88 @@
+"""What is said of an exception that nobody foresaw, and how a caller's own exceptions come through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError
+from layertracer._types import find_origin
+from layertracer.models import is_out_of_memory
+
+Said = TypeVar("Said")
+
+
+class CallbackRaised(BaseException):
+    """What a caller's own function raised, on its way back to the caller.
+
+    No `Exception`: what is done about errors of models, such as trying a smaller batch or another way, is not for it.
+
+    Attributes:
+        raised: The caller's exception.
+    """
+
+    def __init__(self, raised: BaseException) -> None:
+        super().__init__(str(raised))
+        self.raised = raised
+
+
+def shielded(callback: Callable[[Said], None] | None) -> Callable[[Said], None] | None:
+    """A caller's function whose exceptions come out as `CallbackRaised`; Ctrl-C stays what it is."""
+    if callback is None:
+        return None
+
+    def call(said: Said) -> None:
+        try:
+            callback(said)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a pytest.exit or a cancellation is the caller's, too
+            raise CallbackRaised(error) from None
+
+    return call
+
+
+def explain_failure(error: Exception, *, name: str, doing: str, kept: str = "") -> LayerTracerError:
+    """What a user is told of an exception that nobody foresaw: who raised it, where, and what to do.
+
+    Args:
+        error: The exception.
+        name: The model's name.
+        doing: What was being done, e.g. "while its layers were read".
+        kept: What to say of what was done before; nothing where nothing was.
+    """
+    what = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    end = f" {kept}" if kept else ""
+    if is_out_of_memory(error):
+        return OutOfMemoryError(
+            f"Memory ran out on {name!r} {doing} ({what}). Free memory, or use a smaller dtype, shorter prompts or "
+            f"another device.{end}"
+        )
+    origin = find_origin(error)
+    if origin.is_ours:
+        return LayerTracerError(
+            f"LayerTracer failed on {name!r} {doing}: {what} ({origin.where}). This is a fault of LayerTracer, not of "
+            f"the model. Please report it with its traceback.{end}"
+        )
+    return ModelError(
+        f"{name!r} raised an error of its own {doing}: {what} ({origin.where}). Run the model on the same tokens by "
+        f"itself: if it fails there too, the cause is in its own code; if not, please report it.{end}"
+    )
+
+
+@contextmanager
+def explaining_failures(name: str, doing: str) -> Iterator[None]:
+    """What nobody foresaw comes out of the block as `explain_failure` puts it; other errors as they are.
+
+    Raises:
+        OutOfMemoryError: If memory ran out.
+        ModelError: If the model raised something.
+        LayerTracerError: If something else did.
+    """
+    try:
+        yield
+    except LayerTracerError:
+        raise
+    except Exception as error:
+        raise explain_failure(error, name=name, doing=doing) from error
