@@ -17,10 +17,17 @@ QUESTION_TEMPLATE = "Question: {input}\nAnswer: {output}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """An input and its output, without white space at their ends."""
+    """An input and its output, without white space at their ends.
+
+    Attributes:
+        input: What is asked about.
+        output: The answer, which demonstrations show.
+        others: Other answers that are right as well.
+    """
 
     input: str
     output: str
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
