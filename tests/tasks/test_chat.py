@@ -16,7 +16,10 @@ from layertracer.tasks import EncodedTask, encode_samples
 from tests.odd_tokenizers import digits_apart
 
 SAMPLE = Sample(prompt="hot -> cold\nwide ->", answer=" narrow")
-TURNS = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+TURNS = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 PARTS = (
     "{% for m in messages %}<{{ m.role }}>{% for p in m.content %}{% if p.type == 'text' %}{{ p.text }}{% endif %}"
     "{% endfor %}{{ '\n' }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
@@ -26,8 +29,9 @@ SPACE = (
     "{% else %}  {{ m.content.strip() }}</s>{% endif %}{% endfor %}"
 )
 THINKING = (
-    "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ m.content }}"
-    "<end>{% endfor %}{% if add_generation_prompt %}<assistant>{% if enable_thinking is false %}<think>\n\n</think>\n\n"
+    "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ m.content }}<end>{% endfor %}{% if add_generation_prompt %}<assistant>"
+    "{% if enable_thinking is false %}<think>\n\n</think>\n\n"
     "{% endif %}{% endif %}"
 )
 STRIPPING = (
@@ -111,7 +115,11 @@ def test_system_prompt() -> None:
     [
         ("{% for m in messages %}<{{ m.role }}>{% endfor %}", {}, "does not show the user's text as it stands"),
         (TURNS.replace("m.content", "m.content|upper"), {}, r"does not show the user's text.*'hot -> cold\\nwide ->'"),
-        ("{{ raise_exception('roles must alternate') }}", {}, "cannot be used for turns of user: .*roles must alternate"),
+        (
+            "{{ raise_exception('roles must alternate') }}",
+            {},
+            "cannot be used for turns of user: .*roles must alternate",
+        ),
         ("{% for m in messages %}{{ m.content }}", {}, "cannot be used for turns of user: TemplateSyntaxError"),
         ("{{ messages[7].content.a.b }}", {}, "cannot be used for turns of user: UndefinedError"),
         ("{{ 1 // 0 }}", {}, "cannot be used for turns of user: ZeroDivisionError"),

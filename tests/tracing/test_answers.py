@@ -208,9 +208,7 @@ def test_several_answers_of_one_token(model: lt.TracedModel, method: str) -> Non
 
 
 @pytest.mark.parametrize("method", ["ladder", "plain"])
-def test_whole_answers_are_summed(
-    model: lt.TracedModel, words: PreTrainedTokenizerFast, method: str
-) -> None:
+def test_whole_answers_are_summed(model: lt.TracedModel, words: PreTrainedTokenizerFast, method: str) -> None:
     """With all tokens, products of answers are added, and what begins with another answer counts once."""
     chosen = model if method == "ladder" else by_plain(model)
     module: LlamaForCausalLM = model.module  # type: ignore[assignment]  # as above

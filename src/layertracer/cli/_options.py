@@ -31,9 +31,7 @@ def parse_template_arguments(
     for value in values:
         name, equals, given = value.partition("=")
         if not equals or not name.isidentifier():
-            raise click.BadParameter(
-                f"{value!r} is no NAME=VALUE, such as enable_thinking=false.", context, parameter
-            )
+            raise click.BadParameter(f"{value!r} is no NAME=VALUE, such as enable_thinking=false.", context, parameter)
         arguments[name] = _parse_value(given)
     return arguments
 

@@ -17,8 +17,11 @@ _RENDERING_S = 5.0
 """A template takes milliseconds; one that takes so many seconds is in a loop without an end."""
 
 _OURS = frozenset(
-    ("conversation", "messages", "tokenize", "add_generation_prompt", "continue_final_message", "padding", "truncation")
-    + ("max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs")
+    (
+        *("conversation", "messages", "tokenize", "add_generation_prompt", "continue_final_message", "padding"),
+        *("truncation", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask"),
+        "tokenizer_kwargs",
+    )
 )
 """Arguments of a template that are not for users to give."""
 
@@ -122,7 +125,8 @@ def render_chats(
             f"out, or set tokenizer.chat_template."
         )
     chat = replace(chat, arguments=_choose_template(tokenizer, chat.arguments))
-    rendered, notes = [], []
+    rendered: list[Sample] = []
+    notes: list[str | None] = []
     writer = _Writer(tokenizer=tokenizer, format=chat)
     for sample in samples:
         prompt = str(sample.prompt)

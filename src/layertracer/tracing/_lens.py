@@ -75,9 +75,7 @@ def read_layers(
     """
     if lens != "logit":
         raise UnknownNameError.among("lens", lens, ("logit",))
-    encoded = encode_for(
-        model, samples, chat=chat, system=system, template_arguments=template_arguments, followed=None
-    )
+    encoded = encode_for(model, samples, chat=chat, system=system, template_arguments=template_arguments, followed=None)
     prompts = prepare_prompts(encoded.samples, model.network, target="model", target_tokens="first")
     anatomy = model.anatomy
     result = torch.empty(len(prompts), 1 + anatomy.n_layers, anatomy.d_vocab)

@@ -102,7 +102,6 @@ class Readings:
             self.target_ids[prompt.index] = prompt.target_ids or tuple(top)
             self.finished[prompt.index] = True
 
-
     def of_all_continuations(self) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """Log-probability and rank of the target, where several continuations are followed of any of them."""
         log_prob, rank = self.log_prob.copy(), self.rank.copy()

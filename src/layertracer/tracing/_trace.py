@@ -87,7 +87,9 @@ def trace_model(
         command=options.command,
         started_at=started_at,
     )
-    run = _Run(model=model, samples=encoded.samples, prompts=prompts, options=options, on_progress=on_progress, on_plan=on_plan)
+    run = _Run(
+        model=model, samples=encoded.samples, prompts=prompts, options=options, on_progress=on_progress, on_plan=on_plan
+    )
 
     def record(status: Status, error: BaseException | None = None) -> TraceRecord:
         elapsed_s = time.perf_counter() - began

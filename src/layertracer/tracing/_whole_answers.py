@@ -109,7 +109,9 @@ class AnswerReader:
         """Take in the top tokens of further rows; nothing where memory does not allow it."""
         for bucket in bucket_prompts(rows):
             try:
-                for batch, found in run_batches(self.network, bucket, self._plan(bucket), lambda rows, _: self._top(rows)):
+                for batch, found in run_batches(
+                    self.network, bucket, self._plan(bucket), lambda rows, _: self._top(rows)
+                ):
                     for row, own in zip(batch, found.tolist(), strict=True):
                         tops[row.index].update(_by_context(row, own))
             except OutOfMemoryError:
@@ -175,7 +177,7 @@ def _judge(before: Ids, answers: Sequence[EncodedAnswer], tops: Tops) -> tuple[b
 
 
 def _agrees(before: Ids, answer: EncodedAnswer, tops: Tops, places: range) -> bool | None:
-    """Whether the model's own top tokens are an answer's at some places; None where one is not known and none is not."""
+    """Whether the model's own top tokens are an answer's at some places; None where that is open."""
     found = [tops.get(before + answer.ids[:place]) for place in places]
     if any(top is not None and top != answer.ids[place] for place, top in zip(places, found, strict=True)):
         return False
