@@ -136,6 +136,15 @@ def test_templates_that_cannot_be_used(template: Any, settings: dict[str, Any], 
         encode(template, **settings)
 
 
+def test_a_short_prompt_that_stands_in_the_template_is_no_proof() -> None:
+    """A template that drops the user's text is refused, too, where the prompt is a word that it writes itself."""
+    dropping = "{% for m in messages %}<{{ m.role }}>{% endfor %}"
+    with pytest.raises(UsageError, match="does not show the user's text"):
+        encode(dropping, Sample(prompt="user", answer=" cold"))
+    with pytest.raises(UsageError, match="does not show the system prompt"):
+        encode(DROPS_SYSTEM + "<system>", system="system")
+
+
 def test_a_template_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A template in an endless loop is given up, and its thread ends."""
     import threading

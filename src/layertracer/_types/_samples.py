@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,8 +43,8 @@ class Sample:
     prompt_ids: tuple[int, ...] | None = None
     answer_id: int | None = None
     decoder_ids: tuple[int, ...] | None = None
-    answers: tuple[str, ...] | None = None
-    answer_ids: tuple[int, ...] | None = None
+    answers: Sequence[str] | None = None
+    answer_ids: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a sample that is neither text nor token ids."""
@@ -86,12 +87,12 @@ class Sample:
     @property
     def all_answers(self) -> tuple[str, ...]:
         """Every text that is a right answer; empty where none is given."""
-        return self.answers or (() if self.answer is None else (self.answer,))
+        return tuple(self.answers or (() if self.answer is None else (self.answer,)))
 
     @property
     def all_answer_ids(self) -> tuple[int, ...]:
         """Every token id that is a right answer; empty where none is given."""
-        return self.answer_ids or (() if self.answer_id is None else (self.answer_id,))
+        return tuple(self.answer_ids or (() if self.answer_id is None else (self.answer_id,)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
