@@ -124,6 +124,10 @@ def prompt_records() -> st.SearchStrategy[PromptRecord]:
         solved=st.none() | st.booleans(),
         prompt_text=st.none() | _texts,
         answer_text=st.none() | _texts,
+        begins=st.none() | st.booleans(),
+        n_lead=st.integers(0, 3),
+        other_answer_ids=st.lists(_id_tuples, max_size=2).map(tuple),
+        other_answer_texts=st.lists(_texts, max_size=2).map(tuple),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,33 @@ def test_models_lists_the_embedded_ones() -> None:
     assert "Apache-2.0" in line
     names = [model["name"] for model in json.loads(call("models", "--json").stdout)]
     assert names == ["smollm2", "mini/attention", "mini/gated-deltanet", "mini/hybrid", "mini/mamba2"]
+
+
+def test_chat_options_without_chat_are_usage() -> None:
+    """--system and --template-argument without --chat end with 2 and say what to add."""
+    for option in (("--system", "Be brief."), ("--template-argument", "enable_thinking=false")):
+        for command in (("tasks", "--show", "antonym"), ("trace", "smollm2"), ("plan", "smollm2")):
+            result = call(*command, *option)
+            assert result.exit_code == 2
+            assert f"{option[0]} has no meaning without --chat" in result.stderr
+    result = call("tasks", "--show", "antonym", "--chat", "--template-argument", "enable_thinking")
+    assert result.exit_code == 2
+    assert "'enable_thinking' is no NAME=VALUE" in result.stderr
+
+
+def test_chat_options_reach_the_template(tiny: Path, pairs: Path, tmp_path: Path) -> None:
+    """A system prompt and arguments, numbers and Python's constants among them, stand where the template puts them."""
+    folder = shutil.copytree(tiny, tmp_path / "chatty")
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}{{ 'slow' if think is false else 'fast' }} "
+        "{{ n + 1 }} {{ word }}{% if add_generation_prompt %}:{% endif %}"
+    )
+    result = call("tasks", "--show", pairs, "--limit", "1", "--shots", "0", "--model", folder, "--chat", "--json",
+                  "--system", "Be brief.", "--template-argument", "think=False", "--template-argument", "n=3",
+                  "--template-argument", "word=cold")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    text = "".join(document["samples"][0]["prompt_tokens"])
+    assert text.startswith("system:Be brief.;user:")
+    assert text.endswith(";slow 4 cold:")
+    assert document["template_arguments"] == {"think": False, "n": 3, "word": "cold"}

@@ -238,3 +238,15 @@ def test_a_failed_self_check_is_loud() -> None:
     page = render_page(dataclasses.replace(record, self_check=dataclasses.replace(record.self_check, checks=checks)))
     assert page.index("Self-check failed: readout.") < page.index("<h1>")
     assert "FAILED" in page
+
+
+def test_chats_are_asked_for_again() -> None:
+    """Command and code of a run in a chat template have its system prompt and the template's arguments."""
+    record = make_record(2, 4)
+    task = {**record.spec.task, "chat": True, "system": "Be brief.", "template_arguments": {"think": False, "n": 3}}
+    record = dataclasses.replace(record, spec=dataclasses.replace(record.spec, task=task))
+    words = "--chat --system 'Be brief.' --template-argument think=false --template-argument n=3"
+    assert words in str(command_line(record))
+    code = python_code(record)
+    assert "    chat=True,\n    system='Be brief.',\n    template_arguments={'think': False, 'n': 3}," in code
+    ast.parse(code)

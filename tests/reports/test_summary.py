@@ -10,6 +10,8 @@ import pytest
 
 from layertracer._types import Mask, Noise, Skip
 from layertracer.reports import summarize, summary_sentence
+from layertracer.reports._overview import build_overview
+from layertracer.reports._tables import prompt_table
 from layertracer.runs import TraceRecord
 
 from tests.sample_records import make_record
@@ -100,3 +102,36 @@ def test_the_summary_agrees_with_the_record() -> None:
     assert summary["curves"]["js_bits"] == pytest.approx(record.js_bits.mean(axis=(0, 1)), rel=1e-5)
     gains = np.diff(record.target_prob.mean(axis=0))
     assert summary["curves"]["target_gain"][1:] == pytest.approx(gains, rel=1e-4, abs=1e-7)
+
+
+def _with_begins(record: TraceRecord, begins: int, solved: int | None) -> TraceRecord:
+    """The record with so many prompts begun, and so many solved, of the first ones; None where that is not known."""
+    prompts = tuple(
+        dataclasses.replace(prompt, begins=row < begins, solved=None if solved is None else row < solved)
+        for row, prompt in enumerate(record.prompts)
+    )
+    return dataclasses.replace(record, prompts=prompts)
+
+
+def test_whole_answers_and_beginnings_are_told_apart() -> None:
+    """The sentence, the JSON, the tile and the table say how many answers are given whole, and how many are begun."""
+    record = _with_begins(make_record(10, 12), begins=6, solved=4)
+    assert summary_sentence(record).endswith("; it solves 40 % of the 10 prompts (and begins with the answer in 60 %).")
+    summary = summarize(record)
+    assert (summary["solved_share"], summary["begins_share"]) == (0.4, 0.6)
+    tile = next(tile for tile in build_overview(record).tiles if tile.label == "Solved")
+    assert tile.details == ("4 of 10 prompts", "gives the whole answer; begins with it in 6")
+    column = [row[5] for row in prompt_table(record, 10).rows]
+    assert column == ["yes"] * 4 + ["begins"] * 2 + ["no"] * 4
+    assert summary["solved_only"]["n_prompts"] == 4
+
+
+def test_beginnings_alone_are_not_called_solved() -> None:
+    """Where only the first token was compared, nothing is called solved."""
+    record = _with_begins(make_record(10, 12), begins=6, solved=None)
+    assert summary_sentence(record).endswith("; it begins with the answer in 60 % of the 10 prompts.")
+    overview = build_overview(record)
+    assert "Solved" not in {tile.label for tile in overview.tiles}
+    assert overview.comparison is None
+    assert summarize(record)["solved_share"] is None
+    assert "begins" in {row[5] for row in prompt_table(record, 10).rows}

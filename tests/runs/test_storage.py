@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
 import json
 import os
 import subprocess
@@ -325,3 +327,57 @@ def test_format_description_names_every_field_and_column(small_run: dict[str, by
         assert f"## `{table.file}`" in text
         for column in table.columns:
             assert f"| `{column.name}` | `{column.type}`" in text
+
+
+# ---------------------------------------------------------------- columns that came later
+
+
+def _as_older(run: dict[str, bytes], folder: Path) -> None:
+    """Write a run as it was written before prompts had the columns of whole answers."""
+    table = pq.read_table(io.BytesIO(run["prompts.parquet"]))
+    sink = io.BytesIO()
+    newer = ["begins", "n_lead", "other_answer_ids", "other_answer_texts"]
+    pq.write_table(table.drop_columns(newer), sink, compression="zstd")
+    header = json.loads(run[HEADER_FILE])
+    header["sha256"] = "0" * 64
+    header["files"]["prompts.parquet"]["sha256"] = hashlib.sha256(sink.getvalue()).hexdigest()
+    for name, content in (run | {"prompts.parquet": sink.getvalue(), HEADER_FILE: encode_header(header)}).items():
+        (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("answer_ids", "target_tokens", "top_id", "stored", "solved", "begins"),
+    [
+        ((7,), "first", 7, True, True, True),
+        ((7,), "first", 8, False, False, False),
+        ((7, 9), "first", 7, True, None, True),
+        ((7, 9), "first", 8, False, False, False),
+        ((7, 9), "all", 7, True, True, True),
+        ((7, 9), "all", 7, False, False, True),
+        ((), "first", 7, None, None, None),
+    ],
+)
+def test_older_runs_say_no_more_than_they_know(
+    tmp_path: Path,
+    answer_ids: tuple[int, ...],
+    target_tokens: str,
+    top_id: int,
+    stored: bool | None,
+    solved: bool | None,
+    begins: bool | None,
+) -> None:
+    """Runs that compared the followed tokens alone begin with the answer; that they solve it they may not know."""
+    prompts = tuple(
+        dataclasses.replace(prompt, answer_ids=answer_ids, top_id=top_id, solved=stored) for prompt in SMALL.prompts
+    )
+    spec = dataclasses.replace(SMALL.spec, target_tokens=target_tokens)
+    record = dataclasses.replace(SMALL, prompts=prompts, spec=spec)
+    _as_older(_contents(save_run(record, tmp_path / "new")), tmp_path)
+    old = read_run(tmp_path)
+    assert [(prompt.solved, prompt.begins) for prompt in old.prompts] == [(solved, begins)] * 2
+    assert [(prompt.n_lead, prompt.other_answer_ids, prompt.other_answer_texts) for prompt in old.prompts] == [
+        (0, (), ())
+    ] * 2
+    assert old.solved_share == (None if solved is None else float(solved))
+    assert old.begins_share == (None if begins is None else float(begins))
+    assert read_run(save_run(old, tmp_path / "again")) == old

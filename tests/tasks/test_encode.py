@@ -238,11 +238,64 @@ def test_negative_id(sample: Sample) -> None:
         encode_samples([sample], None)
 
 
-@pytest.mark.parametrize("answer", ["", "  "])
-def test_empty_answer(bpe: Fast, answer: str) -> None:
-    """An answer without text is refused with what to do instead."""
+@pytest.mark.parametrize(
+    "empty", [Sample(prompt="wide ->", answer=""), Sample(prompt="wide ->", answers=(" narrow", ""))]
+)
+def test_empty_answer(bpe: Fast, empty: Sample) -> None:
+    """An answer without text is refused with what to do instead, among several too."""
     with pytest.raises(AnswerError, match=r"Sample 1 \('wide ->'\): the answer is empty.*target='model'"):
-        encode_samples([SAMPLE, Sample(prompt="wide ->", answer=answer)], bpe)
+        encode_samples([SAMPLE, empty], bpe)
+
+
+# ---------------------------------------------------------------- several answers
+
+
+def test_several_answers(bpe: Fast) -> None:
+    """Every answer has its tokens behind the prompt's; repetitions count once, and the first is the sample's answer."""
+    sample = Sample(prompt="wide ->", answers=(" narrow", " cold", " narrow"))
+    encoded = encode_samples([sample], bpe).samples[0]
+    assert (sample.answer, sample.answers) == (" narrow", (" narrow", " cold"))
+    assert [tokens_of(bpe, answer.ids) for answer in encoded.answers] == [["Ġnarrow"], ["Ġcold"]]
+    assert [answer.text for answer in encoded.answers] == [" narrow", " cold"]
+
+
+def test_several_answers_as_ids(bpe: Fast) -> None:
+    """Several answers of one token each may be ids, behind a prompt of ids or of text."""
+    alike = encode_samples([Sample(prompt_ids=(1, 5), answer_ids=[7, 9, 7])], None).samples[0]
+    assert [answer.ids for answer in alike.answers] == [(7,), (9,)]
+    text = encode_samples([Sample(prompt="wide ->", answer_ids=(7, 9))], bpe).samples[0]
+    assert [answer.ids for answer in text.answers] == [(7,), (9,)]
+
+
+def test_answers_behind_the_same_prompt(bpe: Fast) -> None:
+    """Where one answer merges with the prompt's end, the others begin with what it takes off."""
+    encoded = encode_samples([Sample(prompt="wide -> ", answers=("7", "narrow"))], bpe).samples[0]
+    assert [tokens_of(bpe, answer.ids) for answer in encoded.answers] == [["Ġ", "7"], ["Ġnarrow"]]
+    assert [(answer.n_lead, answer.n_blank) for answer in encoded.answers] == [(1, 1), (0, 0)]
+
+
+def test_answers_outside_the_vocabulary_are_left_out_of_several(words: Fast) -> None:
+    """Of several answers those that the tokenizer knows are followed, and the others counted."""
+    encoded = encode_samples([Sample(prompt="wide ->", answers=(" zebra", " narrow"))], words)
+    assert [answer.text for answer in encoded.samples[0].answers] == [" narrow"]
+    assert encoded.samples[0].answer_text == " narrow"
+    assert encoded.warnings == ("1 of 2 answers, beside others, have no token of their own: they are not followed.",)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"answers": ()}, "answers= takes one answer or more"),
+        ({"answers": " Paris"}, "answers= takes one answer or more.*' Paris'. For a single text use answer="),
+        ({"answers": (" a",), "answer": " b"}, "takes answer= or answers="),
+        ({"answers": (" a",), "answer_id": 3}, r"answer= \(text\) or answer_id="),
+        ({"answer_ids": (3, 4), "answer_id": 4}, "takes answer_id= or answer_ids="),
+    ],
+)
+def test_answers_that_contradict_one_another(given: dict[str, object], message: str) -> None:
+    """No answer at all, a text where several are meant, or two ways to give them, are refused."""
+    with pytest.raises(UsageError, match=message):
+        Sample(prompt="wide ->", **given)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_answer_tokenises_to_nothing(partial: Fast) -> None:

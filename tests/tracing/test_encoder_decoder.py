@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import BartConfig, BartForConditionalGeneration, PreTrainedTokenizerFast
 
 import layertracer as lt
 
 from tests.architectures import registry
 from tests.oracles import js_bits
+from tests.word_level import word_tokenizer
 
 SOURCES = ((7, 23, 91, 4, 66), (12, 45, 3), (90, 33, 15, 62, 48), (55, 8, 74))
 DECODED = ((5, 9, 12), (5, 44), (5, 60, 61), (5, 30, 8))
@@ -99,3 +101,91 @@ def test_decoder_ids_are_refused_by_a_model_without_an_encoder() -> None:
     """A decoder-only model says that it has no encoder."""
     with pytest.raises(lt.UsageError, match="has no encoder"):
         lt.trace(lt.wrap_model(registry.build("llama")), [lt.Sample(prompt_ids=(3,), decoder_ids=(4,), answer_id=5)])
+
+
+# ---------------------------------------------------------------- forced first tokens
+
+
+def _bart(**settings: object) -> nn.Module:
+    """A tiny BART."""
+    config = BartConfig(
+        vocab_size=50,
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=3,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=64,
+        max_position_embeddings=32,
+        init_std=0.6,
+        scale_embedding=True,
+        decoder_start_token_id=2,
+        bos_token_id=0,
+        eos_token_id=2,
+        pad_token_id=1,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(13)
+        module = BartForConditionalGeneration(config).eval().requires_grad_(False)
+    module.generation_config.num_beams = 1
+    module.generation_config.forced_bos_token_id = None
+    for name, value in settings.items():
+        setattr(module.generation_config, name, value)
+    return module
+
+
+def _translator(language: str | None, **attributes: object) -> PreTrainedTokenizerFast:
+    """A tokenizer that knows languages as words: fra_Latn is 8, __fr__ is 9."""
+    tokenizer = word_tokenizer(["fra_Latn", "__fr__"])
+    for name, value in ({"tgt_lang": language} | attributes).items():
+        setattr(tokenizer, name, value)
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("settings", "tokenizer", "start"),
+    [
+        ({"forced_bos_token_id": 0}, None, (2, 0)),
+        ({"forced_decoder_ids": [[1, 30], [2, 31], [4, 9]]}, None, (2, 30, 31)),
+        ({"forced_decoder_ids": [[1, None]], "forced_bos_token_id": 0}, None, (2, 0)),
+        ({"forced_bos_token_id": 0}, _translator("fra_Latn"), (2, 0)),
+        ({}, _translator("fra_Latn"), (2, 8)),
+        ({}, _translator("fr"), (2, 9)),
+        ({}, _translator("fr_XX", lang_code_to_id={"fr_XX": 40}), (2, 40)),
+        ({}, _translator("fr_XX", lang_code_to_id={"fr_XX": 2}), (2,)),
+        ({}, None, (2,)),
+    ],
+)
+def test_without_decoder_ids_the_decoder_has_read_what_generation_forces(
+    settings: dict[str, object], tokenizer: PreTrainedTokenizerFast | None, start: tuple[int, ...]
+) -> None:
+    """The answer is read behind the start token and the tokens that generation, or the target language, puts there."""
+    module = _bart(**settings)
+    model = lt.wrap_model(module, tokenizer)
+    source = (0, 7, 9, 11, 2)
+    if settings.get("forced_bos_token_id") == 0:
+        said = module.generate(torch.tensor([source]), max_new_tokens=4, do_sample=False)[0].tolist()  # type: ignore[operator]  # a model of transformers
+        assert said[: len(start)] == list(start)
+    trace = lt.trace(model, [lt.Sample(prompt_ids=source, answer_id=12)], perturbation=lt.Mask(draws=1, fraction=1.0))
+    assert np.log(trace.target_prob[0, -1]) == pytest.approx(_log_probs(module, source, start)[12], abs=1e-4)
+    assert not any("language" in warning for warning in trace.warnings)
+
+
+def test_a_language_that_only_the_user_knows_is_asked_for() -> None:
+    """Where the tokenizer has languages and none is named, a warning says so; decoder_ids silence it."""
+    source, mask = (0, 7, 9, 2), lt.Mask(draws=1, fraction=1.0)
+    unset = lt.wrap_model(_bart(), _translator(None))
+    trace = lt.trace(unset, [lt.Sample(prompt_ids=source, answer_id=12)], perturbation=mask)
+    assert any("1 of 1 prompts are read behind the decoder's start token alone" in text for text in trace.warnings)
+    given = lt.trace(unset, [lt.Sample(prompt_ids=source, answer_id=12, decoder_ids=(2, 40))], perturbation=mask)
+    assert not any("start token" in text for text in given.warnings)
+
+
+def test_whole_answers_behind_an_encoder(module: nn.Module, model: lt.TracedModel) -> None:
+    """Several answers, and answers of several tokens, are read behind the decoder's own tokens."""
+    sources = [lt.Sample(prompt_ids=SOURCES[0], answer_ids=(12, 9)), lt.Sample(prompt_ids=SOURCES[1], answer_id=9)]
+    trace = lt.trace(model, sources, perturbation=lt.Mask(draws=1, fraction=0.5))
+    probs = np.exp(_log_probs(module, SOURCES[0], (5,)))
+    assert trace.target_prob[0, -1] == pytest.approx(probs[12] + probs[9], rel=1e-4)
+    assert trace.prompts[0].solved is bool(probs.argmax() in (12, 9))

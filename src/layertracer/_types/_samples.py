@@ -90,12 +90,12 @@ class Sample:
     @property
     def all_answers(self) -> tuple[str, ...]:
         """Every text that is a right answer; empty where none is given."""
-        return self.answers or (() if self.answer is None else (self.answer,))
+        return tuple(self.answers or (() if self.answer is None else (self.answer,)))
 
     @property
     def all_answer_ids(self) -> tuple[int, ...]:
         """Every token id that is a right answer; empty where none is given."""
-        return self.answer_ids or (() if self.answer_id is None else (self.answer_id,))
+        return tuple(self.answer_ids or (() if self.answer_id is None else (self.answer_id,)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,6 +116,7 @@ def _token_columns(encoded: EncodedTask, index: int, tokenizer: Tokenizer | None
         "prompt_tokens": texts[:n_prompt],
         "answer_ids": list(sample.answer_ids),
         "answer_tokens": texts[n_prompt:],
+        "n_lead": sample.n_lead,
     }
 
 

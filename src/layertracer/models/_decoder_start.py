@@ -37,9 +37,7 @@ def find_decoder_start(module: nn.Module, tokenizer: Any) -> DecoderStart:
         module: The model.
         tokenizer: Its tokenizer; None where it has none.
     """
-    holders = [
-        holder for name in ("generation_config", "config") if (holder := getattr(module, name, None)) is not None
-    ]
+    holders = [getattr(module, name, None) for name in ("generation_config", "config")]
     start = next(_configured(holders, "decoder_start_token_id", "bos_token_id"), None)
     if start is None:
         return DecoderStart(ids=None)

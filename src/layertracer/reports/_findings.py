@@ -35,7 +35,7 @@ def find_all(record: TraceRecord) -> Findings:
 
 
 def find_solved(record: TraceRecord) -> Findings | None:
-    """The answers over the prompts that the model solves; None where that is no prompt or every prompt, or not known."""
+    """The answers over the prompts that the model solves; None where these are none, or all, or not known."""
     n_solved = sum(1 for prompt in record.prompts if prompt.solved)
     if n_solved in (0, record.n_prompts) or record.solved_share is None:
         return None

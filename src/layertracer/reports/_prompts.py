@@ -24,8 +24,11 @@ def tokens_label(record: TraceRecord, tokens: Sequence[int]) -> str:
 
 
 def target_label(record: TraceRecord, row: int) -> str:
-    """The tokens that are followed in a prompt."""
-    return tokens_label(record, record.prompts[row].target_ids)
+    """The tokens that are followed in a prompt, and how many answers beside theirs count as well."""
+    prompt = record.prompts[row]
+    label, n_others = tokens_label(record, prompt.target_ids), len(prompt.other_answer_ids)
+    follows_others = n_others and record.spec.target == "answer"
+    return f"{label} or {n_others} more" if follows_others else label
 
 
 def prompt_label(record: TraceRecord, row: int) -> str:

@@ -118,9 +118,9 @@ PROMPTS = Table(
         Column(
             name="solved",
             type="bool",
-            meaning="whether the model gives the whole answer, or one of several: each token the top one, white space at "
-            "its beginning left aside; null where there is no answer, and where it is not known. In runs without the "
-            "column `begins`, whether the top tokens are those that are followed; it is read as null where that is "
+            meaning="whether the model gives the whole answer, or one of several: each token the top one, white space "
+            "at its beginning left aside; null where there is no answer, and where it is not known. In runs without "
+            "the column `begins`, whether the top tokens are those that are followed; it is read as null where that is "
             "true and the answer goes on behind them",
             nullable=True,
         ),

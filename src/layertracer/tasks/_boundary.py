@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from layertracer.tasks._telling import Lead, find_lead
+from layertracer.tasks._telling import NO_LEAD, Lead, find_lead
 from layertracer.tasks._tokenizer import Tokenizer, find_added_tokens, tokenize_texts
 
 
@@ -24,7 +24,7 @@ class Cut:
     prompt_ids: tuple[int, ...]
     answer_ids: tuple[int, ...]
     is_merged: bool
-    lead: Lead = Lead()
+    lead: Lead = NO_LEAD
     answer_text: str | None = None
 
     @property

@@ -17,8 +17,11 @@ _RENDERING_S = 5.0
 """A template takes milliseconds; one that takes so many seconds is in a loop without an end."""
 
 _OURS = frozenset(
-    ("conversation", "messages", "tokenize", "add_generation_prompt", "continue_final_message", "padding", "truncation")
-    + ("max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs")
+    (
+        *("conversation", "messages", "tokenize", "add_generation_prompt", "continue_final_message", "padding"),
+        *("truncation", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask"),
+        "tokenizer_kwargs",
+    )
 )
 """Arguments of a template that are not for users to give."""
 
@@ -26,7 +29,7 @@ _SHOWN = 40
 """So many characters of what a template writes are shown."""
 
 _MARK = "qzreplyzq"
-"""Stands for the reply, to see what the template writes around it."""
+"""Stands for a text, to see whether the template shows it, and what it writes around it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +102,12 @@ class _Writer:
         """Whether the texts that it is given stand in what it writes."""
         return prompt.strip() in written and (self.format.system or "").strip() in written
 
+    def shows_any(self) -> bool:
+        """Whether it shows texts that stand nowhere in itself, as short ones may."""
+        system = None if self.format.system is None else _MARK[::-1]
+        one = replace(self, format=replace(self.format, system=system))
+        return one.shows(_MARK, one.write(_MARK))
+
 
 def render_chats(
     samples: Sequence[Sample], tokenizer: Tokenizer, chat: ChatFormat
@@ -122,7 +131,8 @@ def render_chats(
             f"out, or set tokenizer.chat_template."
         )
     chat = replace(chat, arguments=_choose_template(tokenizer, chat.arguments))
-    rendered, notes = [], []
+    rendered: list[Sample] = []
+    notes: list[str | None] = []
     writer = _Writer(tokenizer=tokenizer, format=chat)
     for sample in samples:
         prompt = str(sample.prompt)
@@ -181,7 +191,7 @@ def _find_writer(prompt: str, writer: _Writer) -> _Writer:
     for as_parts in ((False, False), (True, True), (True, False)):
         one = replace(writer, as_parts=as_parts)
         try:
-            if one.shows(prompt, one.write(prompt)):
+            if one.shows(prompt, one.write(prompt)) and one.shows_any():
                 return one
         except UsageError as error:
             failure = failure or error
@@ -204,7 +214,7 @@ def _shows_without_system(prompt: str, writer: _Writer) -> bool:
     alone = replace(writer, format=replace(writer.format, system=None))
     try:
         forms = [replace(alone, as_parts=(as_parts, False)) for as_parts in (False, True)]
-        return any(one.shows(prompt, one.write(prompt)) for one in forms)
+        return any(one.shows(prompt, one.write(prompt)) and one.shows_any() for one in forms)
     except UsageError:
         return False
 

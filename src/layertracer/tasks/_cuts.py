@@ -49,7 +49,8 @@ def cut_samples(
         return _gather(samples, [_cut_ids(sample) for sample in samples], None, start_token=None)
     given, notes = (tuple(samples), ()) if chat is None else render_chats(samples, tokenizer, chat)
     every, start_token = _cut_with(given, tokenizer, add_special_tokens=chat is None, apart=has_encoder)
-    return replace(_gather(given, every, find_unknown_id(tokenizer), start_token=start_token), notes=notes)
+    cut = _gather(given, every, find_unknown_id(tokenizer), start_token=start_token)
+    return replace(cut, notes=(*notes, *cut.notes))
 
 
 def _gather(
@@ -57,11 +58,15 @@ def _gather(
 ) -> CutSamples:
     """Each sample's answers side by side, behind the same tokens of the prompt."""
     agreed = [_agree(_usable(cuts, unknown_id)) for cuts in every]
+    n_given = sum(map(len, every))
+    n_left = n_given - sum(map(len, agreed))
+    note = f"{n_left} of {n_given} answers, beside others, have no token of their own: they are not followed."
     return CutSamples(
         samples=tuple(samples),
         cuts=tuple(cuts[0] for cuts in agreed),
         others=tuple(cuts[1:] for cuts in agreed),
         start_token=start_token,
+        notes=(note,) if n_left else (),
     )
 
 

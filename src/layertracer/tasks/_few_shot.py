@@ -73,4 +73,5 @@ def _draw(pair: Pair, seed: int) -> bytes:
 
 def _words(pair: Pair, *, has_labels: bool) -> set[str]:
     """What must not stand both in a query and in a demonstration."""
-    return {pair.input.casefold()} if has_labels else {pair.input.casefold(), pair.output.casefold()}
+    words = (pair.input,) if has_labels else (pair.input, pair.output, *pair.others)
+    return {word.casefold() for word in words}

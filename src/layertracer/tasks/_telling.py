@@ -32,6 +32,10 @@ class Lead:
     n_blank: int = 0
 
 
+NO_LEAD = Lead()
+"""Of an answer that says something from its first token on."""
+
+
 def find_lead(answer_ids: Sequence[int], text: str, tokenizer: Tokenizer, *, is_merged: bool = False) -> Lead:
     """How many of an answer's tokens come before the first that completes a character other than white space.
 
@@ -45,7 +49,7 @@ def find_lead(answer_ids: Sequence[int], text: str, tokenizer: Tokenizer, *, is_
         is_merged: Whether the first token reaches back into the prompt.
     """
     if len(answer_ids) < 2 or not _says_something(text):
-        return Lead()
+        return NO_LEAD
     n_before = _n_before(_decode(answer_ids, tokenizer, text), text) if is_merged else 0
     n_blank = 0
     for n_read in range(1, len(answer_ids)):

@@ -62,4 +62,6 @@ class Template:
         """The sample that asks for a pair's output after the demonstrations."""
         shown = [self.render_demonstration(demonstration) for demonstration in demonstrations]
         prompt = self.separator.join([*shown, self.render_prompt(pair.input)])
-        return Sample(prompt=prompt, answer=self.gap + pair.output)
+        if not pair.others:
+            return Sample(prompt=prompt, answer=self.gap + pair.output)
+        return Sample(prompt=prompt, answers=tuple(self.gap + output for output in (pair.output, *pair.others)))

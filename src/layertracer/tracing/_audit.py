@@ -20,7 +20,7 @@ from layertracer._types import Audit
 from layertracer.models import Network, is_out_of_memory, take_apart
 from layertracer.tracing._audit_plan import AuditPlan, Variant
 from layertracer.tracing._divergence import js_divergence
-from layertracer.tracing._measure import other_answers
+from layertracer.tracing._measure import others_of
 from layertracer.tracing._perturb import Perturber
 from layertracer.tracing._plain import perturbing, plain_readout
 from layertracer.tracing._probing import tolerance_of
@@ -237,7 +237,7 @@ class _Alone:
     def _followed(self) -> tuple[Tensor, Tensor | None]:
         """Tokens that are followed [1, read], and others that count as well."""
         followed, device = self.audit.readings.target_ids[self.prompt.index], self._ids.device
-        return torch.tensor([followed], device=device), other_answers([self.prompt], device)
+        return torch.tensor([followed], device=device), others_of([self.prompt], device)
 
     def js_bits(self, variant: Variant) -> float:
         """JS divergence of a perturbed copy, bits."""

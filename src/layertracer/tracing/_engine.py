@@ -42,7 +42,7 @@ class Engine:
         planner: Chooses how much goes into a pass.
         readings: Where the numbers go; what was finished before an error stays there.
         auditor: Measures some of them again.
-        answers: Reads whole answers.
+        answers: Reads whole answers; None where nobody asks.
         sums: Where what stands at the site in clean rows is summed; None where nobody asks.
         on_progress: Called after every batch.
         notes: What a user should know of how it went.
@@ -52,7 +52,7 @@ class Engine:
     planner: Planner
     readings: Readings
     auditor: Auditor
-    answers: AnswerReader
+    answers: AnswerReader | None = None
     sums: SiteSums | None = None
     on_progress: Callable[[Progress], None] | None = None
     notes: list[str] = field(default_factory=list)
@@ -168,5 +168,6 @@ class Engine:
         js_bits = torch.zeros(len(batch), self._work.n_draws, len(layers), device=measured.lens.log_prob.device)
         for (layer, draw), bits in js.items():
             js_bits[:, draw, layers.index(layer)] = bits
-        self.readings.answers |= self.answers.read(batch, measured.lens)
+        if self.answers is not None:
+            self.readings.answers |= self.answers.read(batch, measured.lens)
         self.readings.keep(batch, measured.lens, js_bits, layers=layers)

@@ -91,7 +91,7 @@ def measure_lens(
 
 
 def _gather_several(logits: Tensor, targets: Tensor, others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the tokens that count in each row, [row, 1]: log Σ exp(logit), the largest logit, and the first that has it."""
+    """Of the tokens that count in a row, [row, 1]: log Σ exp(logit), the largest logit, and the first that has it."""
     tokens = torch.cat([targets[..., None], others], dim=-1)
     found = logits.gather(-1, tokens.clamp(min=0)).float().masked_fill(tokens < 0, -torch.inf)
     best = found.amax(dim=-1, keepdim=True)

@@ -47,7 +47,7 @@ def measure_rows(
     js: dict[tuple[int, int], Tensor] = {}
     lens: LensStatistics | None = None
     # Put on the device before anything runs.
-    targets, others = _answers(batch, ids.device), other_answers(batch, ids.device)
+    targets, others = answers_of(batch, ids.device), others_of(batch, ids.device)
     for rows in passes:
         clean = rows.rungs[-1]
         if lens is None:
@@ -83,7 +83,7 @@ def measure_plain(
     read = batch[0].read
     logits = plain_logits(network, ids, read=read)
     own = log_probs_of(logits)
-    targets, others = _answers(batch, ids.device), other_answers(batch, ids.device)
+    targets, others = answers_of(batch, ids.device), others_of(batch, ids.device)
     if targets is None:
         targets = top_tokens(logits)
     rungs = [
@@ -99,14 +99,14 @@ def measure_plain(
     return Measured(lens=lens, js=js)
 
 
-def _answers(batch: Sequence[Prompt], device: torch.device) -> Tensor | None:
+def answers_of(batch: Sequence[Prompt], device: torch.device) -> Tensor | None:
     """The answers as tokens followed [prompt, read]; None without any."""
     if not batch[0].target_ids:
         return None
     return torch.tensor([prompt.target_ids for prompt in batch], device=device)
 
 
-def other_answers(batch: Sequence[Prompt], device: torch.device) -> Tensor | None:
+def others_of(batch: Sequence[Prompt], device: torch.device) -> Tensor | None:
     """Tokens that count as well as those followed [prompt, read, other], −1 where there is none; None without any."""
     most = max(len(prompt.others) for prompt in batch)
     if not most:

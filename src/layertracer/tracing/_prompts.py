@@ -127,11 +127,12 @@ def warn_of_decoder_start(samples: Sequence[EncodedSample], network: Network) ->
     if not network.call.has_encoder or not n_without or not network.decoder_start.lacks_language:
         return ()
     start = network.decoder_start.ids
-    return (
+    warning = (
         f"{n_without} of {len(samples)} prompts are read behind the decoder's start token alone, though "
         f"{network.name!r} has languages and names none that it writes in: what it says there may mean nothing. Set "
-        f"model.tokenizer.tgt_lang, or give decoder_ids=({start[0] if start else 'start'}, language).",
+        f"model.tokenizer.tgt_lang, or give decoder_ids=({start[0] if start else 'start'}, language)."
     )
+    return (warning,)
 
 
 def _check_ids(prompts: Sequence[Prompt], network: Network) -> None:
@@ -141,9 +142,9 @@ def _check_ids(prompts: Sequence[Prompt], network: Network) -> None:
     lengths = [max(len(prompt.ids), len(prompt.source_ids or ())) for prompt in prompts]
     if longest is not None and any(length > longest for length in lengths):
         offending = sorted({prompt.index for prompt, length in zip(prompts, lengths, strict=True) if length > longest})
-        worst = max(lengths)
+        worst, n_prompts = max(lengths), len({prompt.index for prompt in prompts})
         raise PromptTooLongError(
-            f"{len(offending)} of {len({prompt.index for prompt in prompts})} prompts are longer than the context of {network.name!r}: up to "
+            f"{len(offending)} of {n_prompts} prompts are longer than the context of {network.name!r}: up to "
             f"{worst} tokens, at most {longest} fit (samples {_short_list(offending)}). Use fewer demonstrations "
             "or shorter prompts."
         )

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layertracer._errors import OutOfMemoryError
+from layertracer._errors import NonFiniteError, OutOfMemoryError
 from layertracer._types import EncodedAnswer, EncodedSample, Method
 from layertracer.models import Network
 from layertracer.tracing._argument_axes import ArgumentAxes
@@ -38,7 +39,7 @@ class AnswersRead(NamedTuple):
     Attributes:
         begins: Whether its top token is the first followed one of an answer; None where there is no answer.
         solved: Whether it gives the whole of an answer, each token the top one; None where there is no answer, or the
-            answer does not fit.
+            model cannot read it.
         log_prob: Log-probability, [1 + layer], of continuations beside the first; None without any.
         rank: Their best rank, [layer].
     """
@@ -97,13 +98,17 @@ class AnswerReader:
         begins, solved = _judge(before, sample.answers, tops)
         if begins is not None and solved is not None:
             return
-        longest = self.network.max_length
         for answer in sample.answers:
             ids = before + answer.ids[:-1]
-            is_open = None in _judge(before, [answer], tops)
-            if is_open and (longest is None or len(ids) <= longest):
+            if None in _judge(before, [answer], tops) and self._can_read(ids):
                 read = tuple(range(len(before) + answer.n_blank - 1, len(ids)))
                 yield Prompt(index=prompt.index, ids=ids, read=read, target_ids=(), source_ids=prompt.source_ids)
+
+    def _can_read(self, ids: Ids) -> bool:
+        """Whether tokens fit into the context, and the model knows them."""
+        longest = self.network.max_length
+        fits = longest is None or len(ids) <= longest
+        return fits and all(0 <= token < self.network.anatomy.n_input_tokens for token in ids)
 
     def _read_tops(self, rows: Sequence[Prompt], tops: Mapping[int, Tops]) -> None:
         """Take in the top tokens of further rows; nothing where memory does not allow it."""
@@ -126,6 +131,7 @@ class AnswerReader:
             plan = self._plan(bucket)
             for batch, lens in run_batches(self.network, bucket, plan, lambda rows, _: self._lens(rows)):
                 log_prob = lens.log_prob.sum(dim=1).cpu().numpy()
+                _refuse_nan(log_prob, batch)
                 rank = lens.rank[:, :, 1:].amax(dim=1).cpu().numpy().astype(np.int32)
                 for row, own, *numbers in zip(batch, _tops_of(batch, lens), log_prob, rank, strict=True):
                     tops[row.index].update(own)
@@ -133,11 +139,14 @@ class AnswerReader:
         return found
 
     def _plan(self, bucket: Sequence[Prompt]) -> PassPlan:
+        anatomy, n_read = self.network.anatomy, len(bucket[0].read)
+        kept = n_read * anatomy.d_model * (1 + anatomy.n_layers) * torch.finfo(self.network.dtype).bits // 8
         return plan_pass(
-            row_bytes(self.network, len(bucket[0].ids)),
+            row_bytes(self.network, len(bucket[0].ids)) + kept,
             n_variants=0,
             n_prompts=1 if self.row_by_row else len(bucket),
-            budget_bytes=fast_bytes(self.network, self.budget_bytes),
+            # What is remembered of a shared prefix is there beside it.
+            budget_bytes=fast_bytes(self.network, self.budget_bytes // 2),
         )
 
     def _lens(self, rows: Sequence[Prompt]) -> LensStatistics:
@@ -155,6 +164,16 @@ class AnswerReader:
             return top_tokens(plain_logits(network, ids, read=rows[0].read))
         climbed = climb(network, ids, read=rows[0].read, perturber=None, variants={}, axes=self.axes)
         return own_top(climbed.rungs[-1], make_reduction(network, self.budget_bytes))
+
+
+def _refuse_nan(log_prob: NDArray[np.float32], rows: Sequence[Prompt]) -> None:
+    """Raise where the log-probability [row, 1 + layer] of a continuation is no number."""
+    bad = np.flatnonzero(np.isnan(log_prob).any(axis=1))
+    if len(bad):
+        raise NonFiniteError(
+            f"The readout of another answer of sample {rows[bad[0]].index} is not finite. Check the weights, or load "
+            "the model with dtype='float32'."
+        )
 
 
 def _tops_of(batch: Sequence[Prompt], lens: LensStatistics) -> list[Tops]:
@@ -177,7 +196,7 @@ def _judge(before: Ids, answers: Sequence[EncodedAnswer], tops: Tops) -> tuple[b
 
 
 def _agrees(before: Ids, answer: EncodedAnswer, tops: Tops, places: range) -> bool | None:
-    """Whether the model's own top tokens are an answer's at some places; None where one is not known and none is not."""
+    """Whether the model's own top tokens are an answer's at some places; None where that is open."""
     found = [tops.get(before + answer.ids[:place]) for place in places]
     if any(top is not None and top != answer.ids[place] for place, top in zip(places, found, strict=True)):
         return False
