@@ -117,7 +117,7 @@ def readings(case: Case, extent: Extent) -> tuple[Reading, ...]:
 def examine(case: Case, extent: Extent = FULL) -> Verdict:
     """One case held against its oracles."""
     began = time.perf_counter()
-    with _quietly():
+    with quietly():
         try:
             model = lt.wrap_model(case.build(), name=case.label)
         except lt.LayerTracerError as error:
@@ -214,7 +214,8 @@ class _Examination:
         self._expect_change(np.abs(np.diff(expected, axis=1)).max(axis=(0, 2)), READOUT_NATS, "a layer's work")
         readout = lt.read_layers(self.model, self.samples)
         error = max(
-            _gap(readout.log_probs.numpy(), expected[:, 1:]), _gap(readout.embedding_log_probs.numpy(), expected[:, 0])
+            gap_of(readout.log_probs.numpy(), expected[:, 1:]),
+            gap_of(readout.embedding_log_probs.numpy(), expected[:, 0]),
         )
         self._expect_small(error, READOUT_NATS, "readouts differ by {:.2g} nats")
         return error
@@ -223,10 +224,10 @@ class _Examination:
         expected = np.stack([self.plain.js_bits(reading, self.keep) for reading in self.readings])
         self._expect_change(expected.max(axis=(0, 1)), JS_BITS, "masking a layer")
         trace = lt.trace(self.model, self.samples, perturbation=lt.Mask.explicit(self.keep))
-        error = _gap(trace.js_bits, expected)
+        error = gap_of(trace.js_bits, expected)
         self._expect_small(error, JS_BITS, "divergences differ by {:.2g} bits")
         followed = np.concatenate([trace.embedding_log_prob[:, None], trace.target_log_prob], axis=1)
-        followed_error = _gap(followed, self.expected_readouts[..., ANSWER])
+        followed_error = gap_of(followed, self.expected_readouts[..., ANSWER])
         self._expect_small(followed_error, READOUT_NATS, "the target differs by {:.2g} nats")
         return error
 
@@ -239,7 +240,7 @@ class _Examination:
         for site in offered:
             expected = self._site_oracle(site)
             if expected is not None:
-                errors[site] = _gap(self._at_site(site), expected)
+                errors[site] = gap_of(self._at_site(site), expected)
                 self._expect_small(errors[site], JS_BITS, f"{site} differs by {{:.2g}} bits")
         return offered, errors
 
@@ -275,7 +276,7 @@ class _Examination:
         samples = [lt.Sample(prompt_ids=reading.ids, answer_id=ANSWER) for reading in prompts]
         traced = lt.trace(self.model, samples, perturbation=mask, share_prefix=True)
         expected = np.stack([self.plain.js_bits(reading, self.keep[:, :1]) for reading in prompts])
-        error = _gap(traced.js_bits, expected)
+        error = gap_of(traced.js_bits, expected)
         self._expect_small(error, JS_BITS, "with a shared prefix, divergences differ by {:.2g} bits")
         fell_back = [warning for warning in traced.warnings if "without the model's own cache" in warning]
         not_shared = not_shared or " ".join(fell_back)  # after all, as these prompts themselves show
@@ -291,7 +292,7 @@ class _Examination:
             self.faults.append(f"{what} changes nothing (by layer: {np.array2string(by_layer, precision=2)})")
 
 
-def _gap(found: NDArray[Any], expected: NDArray[Any]) -> float:
+def gap_of(found: NDArray[Any], expected: NDArray[Any]) -> float:
     """Largest difference; NaN where one of them alone is not a number."""
     missing = np.isnan(expected)
     if (np.isnan(found) != missing).any():
@@ -319,7 +320,7 @@ def abbreviate(kinds: Sequence[str]) -> str:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without what LayerTracer logs of a model that its ladder does not fit: it is in the verdict."""
     log = logging.getLogger("layertracer")
     was, log.disabled = log.disabled, True
