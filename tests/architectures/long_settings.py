@@ -55,11 +55,13 @@ OVERRIDES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "deepseek_v4": {"compress_rates": {"compressed_sparse_attention": 4, "heavily_compressed_attention": REACH}},
         "dots3_note": {"text_config.sliding_window": REACH},  # read, but not declared
         "dots3_note_text": {"sliding_window": REACH},  # likewise
+        "nllb-moe": {"moe_eval_capacity_token_fraction": -1.0},  # room for 64 tokens of the batch at each expert
         "phi3": _OF_PHI,
         "phi4_multimodal": _OF_PHI,
         "phimoe": {"rope_parameters": _LONGROPE | {"short_mscale": 1.0, "long_mscale": 1.2}},
         "reformer": {"axial_pos_shape": (8, 10)},  # as many as positions
         "qwen4_exp": {"text_config.indexer_budget": REACH},
         "qwen4_exp_text": {"indexer_budget": REACH},
+        "switch_transformers": {"expert_capacity": REACH},  # room for as many tokens of each prompt
     }
 )
