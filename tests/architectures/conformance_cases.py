@@ -192,6 +192,11 @@ REACHES: Mapping[str, str] = MappingProxyType(
         "llama4_text": "chunks of positions",
         "mamba2": "chunks of a recurrence",
         "recurrent_gemma": "a window and a recurrence whose state stays in the module",
+        "deepseek_v32": "as many keys as an indexer chooses",
+        "phi3": "positions that scale with the length of the whole prompt",
+        "roberta": "positions that are counted from what is no padding",
+        "encdec:t5": "relative positions up to a distance; an encoder that requires gradients",
+        "encdec:nllb-moe": "experts with room for some tokens of the whole batch",
     }
 )
 

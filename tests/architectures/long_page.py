@@ -17,6 +17,8 @@ _COLUMNS = {
     "mean fill": "mean fill",
     "last position": "last position",
 }
+_AUDITED = "Measured again alone, the trace disagreed"
+"""What a trace says whose audit found something."""
 _SAYS = (
     "Largest differences from plain hooks; in bits where no unit stands. Under *prefixes* stands how many of them were "
     "read once for several prompts. Fills and the last position alone are tried where the stream is one row of tokens; "
@@ -31,6 +33,9 @@ def long_counts(longs: Iterable[LongVerdict]) -> dict[str, str]:
     return {
         "right with long prompts too": str(len(traced)),
         "of these, some of whose traces are refused with the reason": str(sum(bool(one.refusals) for one in traced)),
+        "of these, some of whose traces went on by a slower way and say so": str(
+            sum(any(text.startswith(_AUDITED) for text in one.says) for one in traced)
+        ),
         "silently wrong with long prompts": str(sum(bool(verdict.faults) for verdict in families)),
     }
 
