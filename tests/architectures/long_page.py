@@ -17,8 +17,8 @@ _COLUMNS = {
     "mean fill": "mean fill",
     "last position": "last position",
 }
-_AUDITED = "Measured again alone, the trace disagreed"
-"""What a trace says whose audit found something."""
+_AUDITED = "Everything was measured anew"
+"""What a trace says first whose audit found something."""
 _SAYS = (
     "Largest differences from plain hooks; in bits where no unit stands. Under *prefixes* stands how many of them were "
     "read once for several prompts. Fills and the last position alone are tried where the stream is one row of tokens; "

@@ -149,7 +149,9 @@ def _long(case: Case) -> LongVerdict:
     if case.label in REFUSED:
         return LongVerdict(case=case, refusals=("no",))
     errors, faults = {"readouts": 3e-6, "divergences": 4e-7}, ("off",) if case.label == "encdec:bart" else ()
-    return LongVerdict(case=case, errors=errors, n_prefixes=2, faults=faults, says=("as it says",))
+    return LongVerdict(
+        case=case, errors=errors, n_prefixes=2, faults=faults, says=("as it says", "Everything was measured anew.")
+    )
 
 
 def test_page_is_made_of_verdicts() -> None:
@@ -163,6 +165,8 @@ def test_page_is_made_of_verdicts() -> None:
     assert f"| `xlm` | {REFUSED['xlm'].reason} |" in page
     assert "| `bert` | 2 | 3e-06 | 4e-07 | – |" in page
     assert "| `bert` | as it says |" in page
+    assert "| right with long prompts too | 1 |" in page
+    assert "| of these, some of whose traces went on by a slower way and say so | 1 |" in page
     assert "| silently wrong with long prompts | 1 |" in page
     assert "| `bart` (encoder-decoder) | long prompts: off |" in page
     assert "| `doge`, `is_moe=True` | a view in the router mixes positions and prompts | plain, one prompt" in page
