@@ -78,7 +78,8 @@ doctests: setup
 docs: setup
 	$(BIN)/python scripts/make_docs.py
 
-# Every family that the installed Transformers registers, some ten minutes; not part of `check`.
+# Every family that the installed Transformers registers, some twenty minutes; not part of `check`. What was stopped goes
+# on from build/architectures as long as no code changes.
 architectures: setup
 	$(BIN)/python scripts/make_architectures.py
 

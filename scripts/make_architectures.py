@@ -1,66 +1,141 @@
 """Hold every text family of the installed Transformers against independent oracles, and write docs/architectures.md.
 
-    python scripts/make_architectures.py                     all of them, about a quarter of an hour on one core
+    python scripts/make_architectures.py                     all of them, some twenty minutes on two cores
     python scripts/make_architectures.py --only llama t5     these alone, without writing the page
+    python scripts/make_architectures.py --shard 1/4         the first of four shares, without writing the page
 
 Each family is built tiny with no parameter at its default, and what LayerTracer says of it is compared with plain
-PyTorch hooks and with what people read in its source (tests/architectures). The exit code is 1 where anything is wrong.
+PyTorch hooks and with what people read in its source (tests/architectures): once on short prompts, and once on prompts
+of 50 tokens with windows, chunks and chosen keys of 20. What was found is kept in build/architectures as long as no
+code changes, so that an interrupted run, or several shares, go on from there. The exit code is 1 where anything is
+wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import os
+import pickle
+import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
 from transformers.utils import logging
 
+import layertracer
+
 ROOT = Path(__file__).parents[1]
+KEPT = ROOT / "build" / "architectures"
 sys.path.insert(0, str(ROOT))  # the tests are no installed package
 
 conformance: Any = import_module("tests.architectures.conformance")
 conformance_cases: Any = import_module("tests.architectures.conformance_cases")
 conformance_page: Any = import_module("tests.architectures.conformance_page")
+long_conformance: Any = import_module("tests.architectures.long_conformance")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Examine and write; the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these families alone; the page is not written")
-    parser.add_argument("--out", type=Path, default=conformance_page.PAGE, help="default: docs/architectures.md")
-    options = parser.parse_args(arguments)
-    cases = conformance_cases.all_cases()
-    if options.only:
-        unknown = set(options.only) - {name for case in cases for name in (case.label, case.name)}
-        if unknown:
-            parser.error(f"no such family: {', '.join(sorted(unknown))}")
-        cases = tuple(case for case in cases if {case.label, case.name} & set(options.only))
+    options = _parsed(arguments)
     warnings.simplefilter("ignore")  # Transformers has something to say about many tiny configurations
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # Transformers does not annotate it
     began = time.perf_counter()
-    verdicts = list(_examined(cases))
-    n_wrong = sum(bool(verdict.faults or verdict.misnamed) for verdict in verdicts)
+    cases, whole = options.cases, not (options.only or options.shard)
+    if options.jobs > 1 and whole:
+        _in_shares(options.jobs)
+    verdicts = list(_examined(cases, is_kept=not options.only))
+    n_wrong = sum(bool(short.faults or short.misnamed or long.faults) for short, long in verdicts)
     print(f"{len(verdicts)} cases in {time.perf_counter() - began:.0f} s, {n_wrong} of them wrong.")
-    if not options.only:
+    if whole:
         options.out.write_text(conformance_page.page_of(verdicts), "utf-8")
         print(f"wrote {options.out}")
     return 1 if n_wrong else 0
 
 
-def _examined(cases: Sequence[Any]) -> Iterator[Any]:
-    """The verdict of each case, told on the terminal as it comes."""
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these families alone; the page is not written")
+    parser.add_argument("--shard", metavar="I/N", help="the I-th of N shares alone; the page is not written")
+    parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count() or 1), help="processes; default: a core each")
+    parser.add_argument("--out", type=Path, default=conformance_page.PAGE, help="default: docs/architectures.md")
+    options = parser.parse_args(arguments)
+    options.cases = conformance_cases.all_cases()
+    if options.only:
+        unknown = set(options.only) - {name for case in options.cases for name in (case.label, case.name)}
+        if unknown:
+            parser.error(f"no such family: {', '.join(sorted(unknown))}")
+        options.cases = tuple(case for case in options.cases if {case.label, case.name} & set(options.only))
+    if options.shard:
+        share, _, n_shares = options.shard.partition("/")
+        if not (share.isdecimal() and n_shares.isdecimal() and 1 <= int(share) <= int(n_shares)):
+            parser.error(f"--shard takes a share and their number, such as 1/4, got {options.shard!r}")
+        options.cases = options.cases[int(share) - 1 :: int(n_shares)]
+    return options
+
+
+def _in_shares(n_jobs: int) -> None:
+    """Let as many processes examine a share each; what they find is kept."""
+    command = [sys.executable, __file__, "--shard"]
+    running = [subprocess.Popen([*command, f"{share + 1}/{n_jobs}"]) for share in range(n_jobs)]
+    for process in running:
+        process.wait()
+
+
+def _examined(cases: Sequence[Any], *, is_kept: bool) -> Iterator[tuple[Any, Any]]:
+    """What was found in each case on short prompts and on long ones, told on the terminal as it comes."""
+    folder = KEPT / _state_of_the_code()
     for number, case in enumerate(cases, start=1):
-        verdict = conformance.examine(case)
-        says = conformance_page.method_of(verdict)
-        print(f"{number:>3}/{len(cases)}  {case.label:<58} {says:<30} {verdict.seconds:5.1f} s", flush=True)
-        for fault in (*verdict.faults, *verdict.misnamed):
-            print(f"         WRONG: {fault}", flush=True)
-        yield verdict
+        path = folder / f"{hashlib.sha256(case.label.encode()).hexdigest()[:16]}.pickle"
+        found = _kept(path) if is_kept else None
+        if found is None:
+            found = conformance.examine(case), long_conformance.examine_long(case)
+            if is_kept:
+                _keep(path, found)
+        _tell(f"{number:>3}/{len(cases)}", *found)
+        yield found
+
+
+def _tell(number: str, short: Any, long: Any) -> None:
+    says, seconds = conformance_page.method_of(short), short.seconds + long.seconds
+    print(f"{number}  {short.case.label:<58} {says:<30} {seconds:5.1f} s", flush=True)
+    for fault in (*short.faults, *short.misnamed):
+        print(f"         WRONG: {fault}", flush=True)
+    for fault in long.faults:
+        print(f"         WRONG with long prompts: {fault}", flush=True)
+    for refusal in long.refusals if short.refusal is None else ():
+        print(f"         refused with long prompts: {refusal}", flush=True)
+
+
+def _state_of_the_code() -> str:
+    """A name for the code that is examined, and for that which examines it."""
+    digest = hashlib.sha256()
+    for folder in (Path(layertracer.__file__).parent, ROOT / "tests" / "architectures"):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.read_bytes())
+    for package in ("torch", "transformers"):
+        digest.update(metadata.version(package).encode())
+    return digest.hexdigest()[:16]
+
+
+def _kept(path: Path) -> tuple[Any, Any] | None:
+    """What an earlier run of this script found and kept with the same code; None where there is nothing."""
+    if not path.exists():
+        return None
+    found: tuple[Any, Any] = pickle.loads(path.read_bytes())  # noqa: S301 — written by this script on this machine
+    return found
+
+
+def _keep(path: Path, found: tuple[Any, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    partial.write_bytes(pickle.dumps(found))
+    partial.replace(path)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ JS_BITS = 1e-4
 ANSWER = 42
 SITES = ("mixer_output", "mlp_output")
 OWN_TOKENS = 4
+_WITHOUT_SHARING = ("without the model's own cache", "without shared prefixes", "by the plain method")
+"""In the words of a trace: ways on which prompts share no prefix after all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +119,7 @@ def readings(case: Case, extent: Extent) -> tuple[Reading, ...]:
 def examine(case: Case, extent: Extent = FULL) -> Verdict:
     """One case held against its oracles."""
     began = time.perf_counter()
-    with _quietly():
+    with quietly():
         try:
             model = lt.wrap_model(case.build(), name=case.label)
         except lt.LayerTracerError as error:
@@ -214,7 +216,8 @@ class _Examination:
         self._expect_change(np.abs(np.diff(expected, axis=1)).max(axis=(0, 2)), READOUT_NATS, "a layer's work")
         readout = lt.read_layers(self.model, self.samples)
         error = max(
-            _gap(readout.log_probs.numpy(), expected[:, 1:]), _gap(readout.embedding_log_probs.numpy(), expected[:, 0])
+            gap_of(readout.log_probs.numpy(), expected[:, 1:]),
+            gap_of(readout.embedding_log_probs.numpy(), expected[:, 0]),
         )
         self._expect_small(error, READOUT_NATS, "readouts differ by {:.2g} nats")
         return error
@@ -223,10 +226,10 @@ class _Examination:
         expected = np.stack([self.plain.js_bits(reading, self.keep) for reading in self.readings])
         self._expect_change(expected.max(axis=(0, 1)), JS_BITS, "masking a layer")
         trace = lt.trace(self.model, self.samples, perturbation=lt.Mask.explicit(self.keep))
-        error = _gap(trace.js_bits, expected)
+        error = gap_of(trace.js_bits, expected)
         self._expect_small(error, JS_BITS, "divergences differ by {:.2g} bits")
         followed = np.concatenate([trace.embedding_log_prob[:, None], trace.target_log_prob], axis=1)
-        followed_error = _gap(followed, self.expected_readouts[..., ANSWER])
+        followed_error = gap_of(followed, self.expected_readouts[..., ANSWER])
         self._expect_small(followed_error, READOUT_NATS, "the target differs by {:.2g} nats")
         return error
 
@@ -239,7 +242,7 @@ class _Examination:
         for site in offered:
             expected = self._site_oracle(site)
             if expected is not None:
-                errors[site] = _gap(self._at_site(site), expected)
+                errors[site] = gap_of(self._at_site(site), expected)
                 self._expect_small(errors[site], JS_BITS, f"{site} differs by {{:.2g}} bits")
         return offered, errors
 
@@ -275,9 +278,9 @@ class _Examination:
         samples = [lt.Sample(prompt_ids=reading.ids, answer_id=ANSWER) for reading in prompts]
         traced = lt.trace(self.model, samples, perturbation=mask, share_prefix=True)
         expected = np.stack([self.plain.js_bits(reading, self.keep[:, :1]) for reading in prompts])
-        error = _gap(traced.js_bits, expected)
+        error = gap_of(traced.js_bits, expected)
         self._expect_small(error, JS_BITS, "with a shared prefix, divergences differ by {:.2g} bits")
-        fell_back = [warning for warning in traced.warnings if "without the model's own cache" in warning]
+        fell_back = [warning for warning in traced.warnings if any(one in warning for one in _WITHOUT_SHARING)]
         not_shared = not_shared or " ".join(fell_back)  # after all, as these prompts themselves show
         return replace(found, sharing=sharing, not_shared=not_shared, sharing_bits=error)
 
@@ -291,7 +294,7 @@ class _Examination:
             self.faults.append(f"{what} changes nothing (by layer: {np.array2string(by_layer, precision=2)})")
 
 
-def _gap(found: NDArray[Any], expected: NDArray[Any]) -> float:
+def gap_of(found: NDArray[Any], expected: NDArray[Any]) -> float:
     """Largest difference; NaN where one of them alone is not a number."""
     missing = np.isnan(expected)
     if (np.isnan(found) != missing).any():
@@ -319,7 +322,7 @@ def abbreviate(kinds: Sequence[str]) -> str:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without what LayerTracer logs of a model that its ladder does not fit: it is in the verdict."""
     log = logging.getLogger("layertracer")
     was, log.disabled = log.disabled, True

@@ -24,11 +24,13 @@ class Case:
         name: Its model type.
         encoder_decoder: Whether the model of encoder and decoder is meant.
         settings: What its configuration has otherwise than in the registry.
+        is_long: Whether windows and the like reach further than a short probe; see `long_settings`.
     """
 
     name: str
     encoder_decoder: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    is_long: bool = False
 
     @property
     def key(self) -> str:
@@ -43,12 +45,14 @@ class Case:
 
     def build(self) -> nn.Module:
         """A fresh model that has not run."""
-        return _variant(self) if self.settings else registry.build(self.name, encoder_decoder=self.encoder_decoder)
+        if self.settings:
+            return _variant(self)
+        return registry.build(self.name, encoder_decoder=self.encoder_decoder, is_long=self.is_long)
 
 
 def _variant(case: Case) -> nn.Module:
     """A model with settings of its own and no parameter at its default."""
-    config = registry.tiny_config(case.name, encoder_decoder=case.encoder_decoder)
+    config = registry.tiny_config(case.name, encoder_decoder=case.encoder_decoder, is_long=case.is_long)
     for name, value in case.settings.items():
         setattr(config, name, value)
     auto: Any = AutoModelForSeq2SeqLM if case.encoder_decoder else AutoModelForCausalLM
@@ -182,6 +186,22 @@ MECHANISMS: Mapping[str, str] = MappingProxyType(
 )
 
 
+# What runs every time on long prompts: a family for each way to reach beyond a short probe.
+REACHES: Mapping[str, str] = MappingProxyType(
+    {
+        "gemma3_text": "windows beside full attention",
+        "llama4_text": "chunks of positions",
+        "mamba2": "chunks of a recurrence",
+        "recurrent_gemma": "a window and a recurrence whose state stays in the module",
+        "deepseek_v32": "as many keys as an indexer chooses",
+        "phi3": "positions that scale with the length of the whole prompt",
+        "roberta": "positions that are counted from what is no padding",
+        "encdec:t5": "relative positions up to a distance; an encoder that requires gradients",
+        "encdec:nllb-moe": "experts with room for some tokens of the whole batch",
+    }
+)
+
+
 def all_cases() -> tuple[Case, ...]:
     """Every family of the installed transformers that can be built, and the variants."""
     causal = [Case(name=name) for name in registry.CAUSAL]
@@ -192,3 +212,8 @@ def all_cases() -> tuple[Case, ...]:
 def default_cases() -> tuple[Case, ...]:
     """Those that run every time: one for each mechanism, and the variants."""
     return tuple(case for case in all_cases() if case.label in MECHANISMS or case in VARIANTS)
+
+
+def long_cases() -> tuple[Case, ...]:
+    """Those that run every time on long prompts."""
+    return tuple(case for case in all_cases() if case.label in REACHES)

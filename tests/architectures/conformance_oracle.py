@@ -69,14 +69,35 @@ class PlainModel:
         """Read from the embeddings and after every layer: all later layers are the identity, [1 + layer, d_vocab]."""
         return np.stack([self._with_identities(first, reading) for first in range(len(self.layers) + 1)])
 
-    def js_bits(self, reading: Reading, keep: Masks) -> Numbers:
-        """JS divergence when one layer's output is masked, [draw, layer]; `keep` is [layer, draw, width]."""
-        return self._masked_js(reading, keep, [[layer] for layer in self.layers], edit=editing_stream)
+    def js_bits(
+        self, reading: Reading, keep: Masks, *, fills: Sequence[Tensor] | None = None, last_only: bool = False
+    ) -> Numbers:
+        """JS divergence when one layer's output is masked, [draw, layer].
+
+        Args:
+            reading: The prompt.
+            keep: What is not masked, [layer, draw, width].
+            fills: What masked dimensions become, by layer, [width]; zero unless given.
+            last_only: Whether the last position alone is masked.
+        """
+        clean = self.log_probs(reading)
+        result = np.zeros((keep.shape[1], len(self.layers)))
+        for index, layer in enumerate(self.layers):
+            fill = torch.zeros(()) if fills is None else fills[index]
+            for draw in range(keep.shape[1]):
+                mask = torch.from_numpy(keep[index, draw].copy())
+
+                def masked(_: Tensor, returned: Tensor, mask: Tensor = mask, fill: Tensor = fill) -> Tensor:
+                    here = torch.where(mask, returned, fill.to(returned.dtype))
+                    return last_replaced(returned, here, len(_traced(reading))) if last_only else here
+
+                with editing_stream(layer, masked):
+                    result[draw, index] = js_bits(clean, self.log_probs(reading))
+        return result
 
     def branch_js_bits(self, reading: Reading, keep: Masks, branch: str) -> Numbers:
         """The same when what a branch adds is masked; `branch` as in `reading.ReadByHand`."""
-        targets = [branch_modules(layer, branch) for layer in self.layers]
-        return self._masked_js(reading, keep, targets, edit=editing_output)
+        return self._masked_js(reading, keep, [branch_modules(layer, branch) for layer in self.layers])
 
     def width(self, reading: Reading) -> int:
         """Size of the stream's last axis."""
@@ -102,9 +123,7 @@ class PlainModel:
                 stack.enter_context(editing_stream(layer, lambda received, _: received))
             return self.log_probs(reading)
 
-    def _masked_js(
-        self, reading: Reading, keep: Masks, targets: Sequence[Sequence[nn.Module]], *, edit: Any
-    ) -> Numbers:
+    def _masked_js(self, reading: Reading, keep: Masks, targets: Sequence[Sequence[nn.Module]]) -> Numbers:
         clean = self.log_probs(reading)
         result = np.zeros((keep.shape[1], len(targets)))
         for layer, modules in enumerate(targets):
@@ -112,7 +131,7 @@ class PlainModel:
                 mask = torch.from_numpy(keep[layer, draw].copy())
                 with ExitStack() as stack:
                     for module in modules:
-                        stack.enter_context(edit(module, lambda _, returned, mask=mask: returned * mask))
+                        stack.enter_context(editing_output(module, lambda _, returned, mask=mask: returned * mask))
                     result[draw, layer] = js_bits(clean, self.log_probs(reading))
         return result
 
@@ -133,6 +152,26 @@ def js_bits(log_p: Numbers, log_q: Numbers) -> float:
     p, q = np.exp(log_p), np.exp(log_q)
     mixture = (p + q) / 2
     return sum(0.5 * float((part[part > 0] * np.log2(part[part > 0] / mixture[part > 0])).sum()) for part in (p, q))
+
+
+def _traced(reading: Reading) -> tuple[int, ...]:
+    """The token ids that the traced layers read."""
+    return reading.ids if reading.decoder_ids is None else reading.decoder_ids
+
+
+def position_axis(stream: Tensor, length: int) -> int | None:
+    """The axis of the positions in a stream [row, position, width], or [position, row, width]; None in any other."""
+    axes = [axis for axis, size in enumerate(stream.shape[:-1]) if size == length]
+    return axes[0] if stream.ndim == 3 and len(axes) == 1 else None
+
+
+def last_replaced(stream: Tensor, other: Tensor, length: int) -> Tensor:
+    """A stream whose last position is another's."""
+    axis = position_axis(stream, length)
+    assert axis is not None
+    replaced = stream.clone()
+    replaced.select(axis, -1).copy_(other.select(axis, -1))
+    return replaced
 
 
 # ---------------------------------------------------------------- hooks

@@ -26,6 +26,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
 
+from tests.architectures import long_settings as long
 from tests.architectures import tiny_settings as tiny
 
 CAUSAL: tuple[str, ...] = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
@@ -40,25 +41,27 @@ NOT_CAUSAL: Mapping[str, str] = tiny.NOT_CAUSAL
 # ---------------------------------------------------------------- configurations
 
 
-def tiny_config(name: str, *, encoder_decoder: bool = False) -> PretrainedConfig:
+def tiny_config(name: str, *, encoder_decoder: bool = False, is_long: bool = False) -> PretrainedConfig:
     """The configuration of a family's tiny model.
 
     Args:
         name: Model type, one of `CAUSAL`, or of `ENCODER_DECODER` where that is asked for.
         encoder_decoder: Whether the model of encoder and decoder is meant, not the decoder alone.
+        is_long: Whether windows and the like reach further than a short probe; see `long_settings`.
     """
-    overrides = dict(tiny.OVERRIDES.get(name, {}))
+    overrides = dict(tiny.OVERRIDES.get(name, {})) | dict(long.OVERRIDES.get(name, {}) if is_long else {})
+    sizes = long.SIZES if is_long else tiny.SIZES
     if name == "encoder-decoder":
-        parts = (_tiny(CONFIG_MAPPING["bert"], {}), _tiny(CONFIG_MAPPING["bert"], {"is_decoder": True}))
+        parts = (_tiny(CONFIG_MAPPING["bert"], {}, sizes), _tiny(CONFIG_MAPPING["bert"], {"is_decoder": True}, sizes))
         return CONFIG_MAPPING[name].from_encoder_decoder_configs(*parts, decoder_start_token_id=1, pad_token_id=0)
     config_class = CONFIG_MAPPING[name]
     if not encoder_decoder and "is_decoder" in _fields(config_class):
         overrides = {"is_decoder": True} | overrides
-    config = _tiny(config_class, overrides)
+    config = _tiny(config_class, overrides, sizes)
     if name in tiny.STAND_INS:
         part, model_type, settings = tiny.STAND_INS[name]
         substitute = CONFIG_MAPPING[model_type]
-        vars(config)[part] = _tiny(substitute, _settings_of_part(part, substitute) | dict(settings))
+        vars(config)[part] = _tiny(substitute, _settings_of_part(part, substitute) | dict(settings), sizes)
     wanted = _model_class(name, encoder_decoder).config_class
     parts = [getattr(config, part, None) for part in config.sub_configs]
     return next((part for part in parts if type(part) is wanted), config)
@@ -74,19 +77,21 @@ def _fields(config_class: type[PretrainedConfig]) -> dict[str, dataclasses.Field
     return {field.name: field for field in dataclasses.fields(config_class)}
 
 
-def _tiny(config_class: type[PretrainedConfig], overrides: Mapping[str, Any]) -> PretrainedConfig:
-    """A configuration whose sizes follow `tiny_settings`; a dotted override is handed to the part it names."""
+def _tiny(
+    config_class: type[PretrainedConfig], overrides: Mapping[str, Any], sizes: Mapping[str, Any]
+) -> PretrainedConfig:
+    """A configuration with sizes by attribute; a dotted override is handed to the part it names."""
     defaults = _defaults(config_class)
     settings: dict[str, Any] = {}
     for name, field in _fields(config_class).items():
         value = defaults.get(name)
         if isinstance(value, PretrainedConfig):
             inner = {key.partition(".")[2]: new for key, new in overrides.items() if key.startswith(f"{name}.")}
-            settings[name] = _tiny(type(value), _settings_of_part(name, type(value)) | inner)
+            settings[name] = _tiny(type(value), _settings_of_part(name, type(value)) | inner, sizes)
         elif name in tiny.CONSTANTS:
             settings[name] = tiny.CONSTANTS[name]
-        elif name in tiny.SIZES and _is_number(field.default):
-            settings[name] = tiny.SIZES[name]
+        elif name in sizes and _is_number(field.default):
+            settings[name] = sizes[name]
         elif name in tiny.WHERE_NONE and field.default is None:
             settings[name] = tiny.WHERE_NONE[name]
         elif _is_per_layer(value, defaults):
@@ -142,7 +147,7 @@ def _shortened(per_layer: list[Any] | tuple[Any, ...]) -> list[Any]:
 # ---------------------------------------------------------------- models
 
 
-def build(name: str, *, encoder_decoder: bool = False, seed: int = 0) -> nn.Module:
+def build(name: str, *, encoder_decoder: bool = False, seed: int = 0, is_long: bool = False) -> nn.Module:
     """A fresh tiny model in float32 and evaluation mode, which has not been run yet.
 
     That it has not been run matters: RWKV divides its own weights at its first evaluation.
@@ -151,13 +156,14 @@ def build(name: str, *, encoder_decoder: bool = False, seed: int = 0) -> nn.Modu
         name: Model type, one of `CAUSAL`, or of `ENCODER_DECODER` where that is asked for.
         encoder_decoder: Whether the model of encoder and decoder is meant, not the decoder alone.
         seed: Seed of all parameters.
+        is_long: Whether windows and the like reach further than a short probe; see `long_settings`.
     """
-    return copy.deepcopy(_built(name, encoder_decoder, seed))
+    return copy.deepcopy(_built(name, encoder_decoder, seed, is_long))
 
 
 @cache
-def _built(name: str, encoder_decoder: bool, seed: int) -> nn.Module:
-    module = _default_module(name, encoder_decoder=encoder_decoder)
+def _built(name: str, encoder_decoder: bool, seed: int, is_long: bool) -> nn.Module:
+    module = _default_module(name, encoder_decoder=encoder_decoder, is_long=is_long)
     generator = torch.Generator().manual_seed(seed)
     zero_centred = {path for path, part in module.named_modules() if _is_zero_centred(part)}
     embedding_std = tiny.EMBEDDING_STD.get(name, 0.6)
@@ -169,8 +175,8 @@ def _built(name: str, encoder_decoder: bool, seed: int) -> nn.Module:
     return module
 
 
-def _default_module(name: str, *, encoder_decoder: bool) -> nn.Module:
-    config = tiny_config(name, encoder_decoder=encoder_decoder)
+def _default_module(name: str, *, encoder_decoder: bool, is_long: bool) -> nn.Module:
+    config = tiny_config(name, encoder_decoder=encoder_decoder, is_long=is_long)
     if _softcaps_attention(config):
         config._attn_implementation = "eager"
     with torch.random.fork_rng(devices=[]):  # transformers draws its own initial values from the global generator

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.architectures.long_settings import ORIGINAL_CONTEXT, REACH
 from tests.architectures.registry import (
     CAUSAL,
     ENCODER_DECODER,
@@ -109,6 +110,32 @@ def test_a_configuration_has_every_kind_of_layer() -> None:
     assert set(tiny_config("qwen3_next").layer_types) == {"linear_attention", "full_attention"}
     assert set(tiny_config("gemma3_text").layer_types) == {"sliding_attention", "full_attention"}
     assert set(tiny_config("glm4_moe_lite").mlp_layer_types) == {"dense", "sparse"}
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("gemma3_text", "sliding_window"),
+        ("llama4_text", "attention_chunk_size"),
+        ("deepseek_v32", "index_topk"),
+        ("mamba2", "chunk_size"),
+        ("doge", "keep_window_size"),
+        ("recurrent_gemma", "attention_window_size"),
+        ("qwen4_exp_text", "indexer_budget"),
+    ],
+)
+def test_long_configurations_reach_further_than_a_probe(name: str, setting: str) -> None:
+    """What is 4 in a tiny model, windows, chunks and numbers of chosen keys, is 20 in a long one."""
+    assert getattr(tiny_config(name), setting) == 4
+    assert getattr(tiny_config(name, is_long=True), setting) == REACH == 20
+
+
+def test_long_positions_scale_within_the_prompts() -> None:
+    """Where positions scale with the length, the original context lies between the prompts' lengths."""
+    for name in ("phi3", "phimoe", "phi4_multimodal"):
+        scaled = tiny_config(name, is_long=True).rope_parameters
+        assert scaled["rope_type"] == "longrope"
+        assert scaled["original_max_position_embeddings"] == ORIGINAL_CONTEXT == 30
 
 
 def test_inputs_switch_the_cache_off() -> None:
