@@ -11,6 +11,7 @@ from layertracer._types._perturbations import (
     Site,
     Skip,
     describe_perturbation,
+    has_random_draws,
 )
 from layertracer._types._results import (
     Check,
@@ -49,4 +50,5 @@ __all__ = [
     "TaskParticle",
     "VulnerableLayer",
     "describe_perturbation",
+    "has_random_draws",
 ]

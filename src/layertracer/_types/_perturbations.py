@@ -327,6 +327,21 @@ class Skip:
         return {"kind": self.kind, "site": self.site, "draws": 1, "positions": self.positions}
 
 
+def has_random_draws(spec: Mapping[str, Any]) -> bool:
+    """Whether the draws of a perturbation are a sample, so that another run might have had others.
+
+    Not so where a layer is skipped, where the masks are given, and where every dimension is masked.
+
+    Example:
+        >>> has_random_draws(Mask().to_dict()), has_random_draws(Skip().to_dict())
+        (True, False)
+    """
+    if spec.get("kind") == "skip" or spec.get("scheme") == "explicit":
+        return False
+    is_whole = spec.get("kind") == "mask" and spec.get("fraction") == 1.0 and spec.get("fill") != "resample"
+    return not is_whole
+
+
 def describe_perturbation(spec: Mapping[str, Any]) -> str:
     """A perturbation's specification as a short phrase for people.
 

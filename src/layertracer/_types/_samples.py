@@ -27,6 +27,7 @@ class Sample:
         prompt_ids: Token ids of the prompt.
         answer_id: Token id of the answer.
         decoder_ids: Encoder-decoder models only: the tokens that the decoder has already read.
+        demonstration_set: Which set of demonstrations the prompt begins with, where a task has several.
 
     Example:
         >>> Sample(prompt="hot -> cold\\nwide ->", answer=" narrow").answer
@@ -38,6 +39,7 @@ class Sample:
     prompt_ids: tuple[int, ...] | None = None
     answer_id: int | None = None
     decoder_ids: tuple[int, ...] | None = None
+    demonstration_set: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a sample that is neither text nor token ids."""
@@ -67,6 +69,7 @@ class EncodedSample:
         prompt_text: Text of the prompt, chat template included; None where only ids were given.
         answer_text: Text of the answer; None where only an id was given or there is none.
         decoder_ids: Encoder-decoder models only.
+        demonstration_set: Which set of demonstrations the prompt begins with, where a task has several.
     """
 
     prompt_ids: tuple[int, ...]
@@ -74,3 +77,4 @@ class EncodedSample:
     prompt_text: str | None = None
     answer_text: str | None = None
     decoder_ids: tuple[int, ...] | None = None
+    demonstration_set: int | None = None

@@ -36,6 +36,7 @@ class PromptRecord:
         solved: Whether the model's top token is the answer; None where there is no answer.
         prompt_text: Text of the prompt; None where only ids were given.
         answer_text: Text of the answer; None where only an id was given or there is none.
+        demonstration_set: Which set of demonstrations it begins with; None where the task has only one, or none.
     """
 
     prompt_ids: tuple[int, ...]
@@ -46,6 +47,7 @@ class PromptRecord:
     solved: bool | None
     prompt_text: str | None = None
     answer_text: str | None = None
+    demonstration_set: int | None = None
 
     def __post_init__(self) -> None:
         """Make the texts storable."""

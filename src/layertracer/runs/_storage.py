@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def _assemble(header: Mapping[str, Any], columns: Mapping[str, Mapping[str, Any]
         model=read_model(header),
         self_check=read_self_check(header),
         provenance=header["provenance"],
-        prompts=_read_prompts(prompts),
+        prompts=_read_prompts(prompts, header.get("demonstration_sets")),
         embedding_log_prob=np.array(embedding, dtype=np.float32),
         js_bits=columns["perturbations.parquet"]["js_bits"],
         dominant_dimension=dimensions["dominant_dimension"],
@@ -122,10 +122,11 @@ def _assemble(header: Mapping[str, Any], columns: Mapping[str, Mapping[str, Any]
     )
 
 
-def _read_prompts(columns: Mapping[str, list[Any]]) -> tuple[PromptRecord, ...]:
+def _read_prompts(columns: Mapping[str, list[Any]], sets: Sequence[int] | None) -> tuple[PromptRecord, ...]:
     prompts = []
-    for row in zip(*(columns[field] for field in PROMPT_FIELDS), strict=True):
-        values: dict[str, Any] = dict(zip(PROMPT_FIELDS, row, strict=True))
+    rows = list(zip(*(columns[field] for field in PROMPT_FIELDS), strict=True))
+    for row, number in zip(rows, [None] * len(rows) if sets is None else sets, strict=True):
+        values: dict[str, Any] = dict(zip(PROMPT_FIELDS, row, strict=True)) | {"demonstration_set": number}
         ids = {field: tuple(values[field]) for field in ("prompt_ids", "answer_ids", "target_ids")}
         prompts.append(PromptRecord(**values | ids))
     return tuple(prompts)

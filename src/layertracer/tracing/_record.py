@@ -102,6 +102,7 @@ def _prompt_record(sample: EncodedSample, readings: Readings, index: int) -> Pro
         solved=top == answer if answer else None,
         prompt_text=sample.prompt_text,
         answer_text=sample.answer_text,
+        demonstration_set=sample.demonstration_set,
     )
 
 
