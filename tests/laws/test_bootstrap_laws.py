@@ -149,7 +149,7 @@ def test_stability_grows_with_the_prompts() -> None:
     """A layer that is ahead by a little becomes surer with more prompts."""
     js = np.random.default_rng(4).normal(size=(512, 1, 6)) * 0.1 + 0.5
     js[..., 2] += 0.03
-    given = Sampling(has_random_draws=False)
+    given = Sampling(draws="given")
     stabilities = [find_vulnerable_layer(js[:n_prompts], sampling=given).stability for n_prompts in (32, 512)]
     assert stabilities[1] > stabilities[0]
     assert stabilities[1] > 0.9

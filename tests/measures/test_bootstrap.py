@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from layertracer import UsageError
+from layertracer._types import Draws
 from layertracer.measures import (
     Rise,
     Sampling,
@@ -125,16 +126,16 @@ def test_units_of_another_number_of_prompts_are_refused() -> None:
         bootstrap_mean_curve(np.eye(3), sampling=Sampling(units=(0, 1)))
 
 
-@pytest.mark.parametrize("has_random_draws", [True, False])
-def test_variance_of_crossed_means_is_the_sum_of_both(has_random_draws: bool) -> None:
-    """Prompts and draws each add their variance, with their own degrees of freedom; given draws add none."""
+@pytest.mark.parametrize(("draws", "factor"), [("sampled", 19 / 17), ("parts", 19 / 20), ("given", 0.0)])
+def test_variance_of_crossed_means_is_the_sum_of_both(draws: Draws, factor: float) -> None:
+    """Prompts and draws each add their variance: Student's t, for parts of a partition the bootstrap's, or none."""
     js = np.random.default_rng(3).random((30, 20, 1))
-    sampling = Sampling(has_random_draws=has_random_draws)
+    sampling = Sampling(draws=draws)
     means = resample_crossed_means(js, n_resamples=200_000, seed=2, sampling=sampling)[:, 0]
     of_prompts = js.mean(axis=1).var(ddof=1) / 30 * 29 / 27
-    of_draws = js.mean(axis=0).var(ddof=1) / 20 * 19 / 17
+    of_draws = js.mean(axis=0).var(ddof=1) / 20 * factor
     assert means.mean() == pytest.approx(js.mean(), abs=1e-3)
-    assert means.var() == pytest.approx(of_prompts + has_random_draws * of_draws, rel=0.04)
+    assert means.var() == pytest.approx(of_prompts + of_draws, rel=0.04)
 
 
 def test_band_has_the_closed_form_of_the_mean() -> None:

@@ -33,7 +33,7 @@ def test_interval_is_students() -> None:
     """With given draws the interval of a mean over 30 prompts is Student's: 2.045 standard errors, from a table."""
     js = np.random.default_rng(1).uniform(0.2, 0.6, (30, 1, 2))
     prob = make_curves(np.full((30, 2), 0.5))
-    (group,) = group_by_mixer(js, prob, ["rwkv", "rwkv"], sampling=Sampling(has_random_draws=False))
+    (group,) = group_by_mixer(js, prob, ["rwkv", "rwkv"], sampling=Sampling(draws="given"))
     by_prompt = js.mean(axis=(1, 2))
     half = 2.045 * by_prompt.std(ddof=1) / np.sqrt(30)
     assert group.interval is not None

@@ -2,6 +2,7 @@
 
 from layertracer._types._perturbations import (
     SITES,
+    Draws,
     Fill,
     Mask,
     Noise,
@@ -11,7 +12,7 @@ from layertracer._types._perturbations import (
     Site,
     Skip,
     describe_perturbation,
-    has_random_draws,
+    name_draws,
 )
 from layertracer._types._results import (
     Check,
@@ -29,6 +30,7 @@ from layertracer._types._samples import EncodedSample, Sample, TargetKind, Targe
 __all__ = [
     "SITES",
     "Check",
+    "Draws",
     "EncodedSample",
     "Fill",
     "Interval",
@@ -50,5 +52,5 @@ __all__ = [
     "TaskParticle",
     "VulnerableLayer",
     "describe_perturbation",
-    "has_random_draws",
+    "name_draws",
 ]

@@ -16,6 +16,8 @@ Site = Literal["block_output", "mixer_output", "mlp_output", "state"]
 Scheme = Literal["partition", "random"]
 Fill = Literal["zero", "mean", "resample"]
 Positions = Literal["all", "last"]
+Draws = Literal["sampled", "parts", "given"]
+"""Draws that are a sample of many; the parts of whole partitions; or all that there are."""
 
 SITES: tuple[Site, ...] = ("block_output", "mixer_output", "mlp_output", "state")
 
@@ -327,19 +329,26 @@ class Skip:
         return {"kind": self.kind, "site": self.site, "draws": 1, "positions": self.positions}
 
 
-def has_random_draws(spec: Mapping[str, Any]) -> bool:
-    """Whether the draws of a perturbation are a sample, so that another run might have had others.
+def name_draws(spec: Mapping[str, Any]) -> Draws:
+    """How the draws of a perturbation came about, and so what another run might have had.
 
-    Not so where a layer is skipped, where the masks are given, and where every dimension is masked.
+    "given" where there is nothing random about them: a layer is skipped, masks are given, every dimension is masked.
+    "parts" where they are whole partitions, so that together they mask every dimension equally often. "sampled"
+    otherwise.
 
     Example:
-        >>> has_random_draws(Mask().to_dict()), has_random_draws(Skip().to_dict())
-        (True, False)
+        >>> [name_draws(one.to_dict()) for one in (Mask(), Mask(draws=3), Noise(), Skip())]
+        ['parts', 'sampled', 'sampled', 'given']
     """
     if spec.get("kind") == "skip" or spec.get("scheme") == "explicit":
-        return False
-    is_whole = spec.get("kind") == "mask" and spec.get("fraction") == 1.0 and spec.get("fill") != "resample"
-    return not is_whole
+        return "given"
+    if spec.get("kind") != "mask":
+        return "sampled"
+    n_parts = round(1 / spec.get("fraction", 1.0))
+    if n_parts == 1 and spec.get("fill") != "resample":
+        return "given"
+    is_whole = n_parts > 1 and spec.get("draws", 1) % n_parts == 0
+    return "parts" if spec.get("scheme") == "partition" and is_whole else "sampled"
 
 
 def describe_perturbation(spec: Mapping[str, Any]) -> str:

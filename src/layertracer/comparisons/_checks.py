@@ -92,6 +92,10 @@ def _list_warnings(records: Sequence[TraceRecord], labels: Sequence[str]) -> lis
             warnings.append(
                 f"The run of {label} is {record.status}: {record.n_prompts} of {record.n_requested} prompts."
             )
+        if record.sampling.has_random_draws and record.n_draws == 1:
+            warnings.append(
+                f"The run of {label} has one draw: its JS divergences have no intervals. Take at least five."
+            )
         if not record.self_check.passed:
             warnings.append(f"The self-check of {label} failed; its numbers may be wrong.")
         if record.spec.perturbation.get("scheme") == "explicit":

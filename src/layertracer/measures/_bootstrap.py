@@ -124,7 +124,7 @@ def note_on_means(n_prompts: int, n_draws: int, sampling: Sampling = PROMPTS_AND
     Student's t tells how far a mean may be off from two prompts and two draws on, however wide that is.
 
     Example:
-        >>> note_on_means(1, 5), note_on_means(8, 1), note_on_means(8, 1, Sampling(has_random_draws=False))
+        >>> note_on_means(1, 5), note_on_means(8, 1), note_on_means(8, 1, Sampling(draws="given"))
         ('one prompt: no interval', 'one draw: no interval', None)
     """
     n_units, name = _name_units(n_prompts, sampling)

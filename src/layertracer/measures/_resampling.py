@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from layertracer._errors import UsageError
+from layertracer._types import Draws
 from layertracer.measures._divergences import check_finite
 
 _CHUNK_BYTES = 16 * 2**20
@@ -32,16 +33,21 @@ class Sampling:
     Attributes:
         units: Unit of every prompt, any whole numbers: what would be taken anew together, such as the prompts behind
             one set of demonstrations. None where every prompt is a unit by itself.
-        has_random_draws: Whether other draws might have been taken; False where the masks are given, or there is
-            nothing random about the perturbation.
+        draws: How the draws came about. "sampled": each by itself, from many. "parts": of whole partitions of the
+            dimensions. "given": there are no others, as where a layer is skipped or the masks are given.
     """
 
     units: tuple[int, ...] | None = None
-    has_random_draws: bool = True
+    draws: Draws = "sampled"
+
+    @property
+    def has_random_draws(self) -> bool:
+        """Whether other draws might have been taken."""
+        return self.draws != "given"
 
 
 PROMPTS_AND_DRAWS = Sampling()
-"""The usual case: prompts by themselves, random draws."""
+"""Prompts by themselves, draws by themselves."""
 
 
 def check_resampling(n_resamples: int, level: float) -> None:
@@ -176,8 +182,9 @@ def resample_crossed_means(
 
     w and v are shares of a bootstrap of the n prompts (or units) and of the draws; c² = n/(n−1) · (n−1)/χ²_{n−1}, anew
     for every resample, makes each a Student's t with n − 1 degrees of freedom. What is left between prompts and draws
-    counts twice, which errs on the safe side. The draws of one partition are resampled one by one; they complement one
-    another, so that this too is on the safe side. One prompt, or one draw, adds nothing.
+    counts twice, which errs on the safe side. The parts of whole partitions are resampled one by one, with c = 1: they
+    complement one another, so that their mean is surer than that of as many draws by themselves, and this is on the
+    safe side too (decision 0013 has figures). One prompt, or one draw, adds nothing.
 
     Laws: equal seeds give equal resamples of as many prompts and draws, so that two arrays are paired; a constant has
     means of that constant, to the last bit.
@@ -201,12 +208,12 @@ def resample_crossed_means(
     draws = make_generator(seed if draw_seed is None else draw_seed).spawn(2)[1]
     means = mean + student_deviations(prompts, n_resamples, by_unit)
     if sampling.has_random_draws:
-        means += student_deviations(draws, n_resamples, by_draw)
+        means += student_deviations(draws, n_resamples, by_draw, is_plain=sampling.draws == "parts")
     return np.asarray(centre + means)
 
 
 def student_deviations(
-    generator: np.random.Generator, n_resamples: int, centred: Float[np.ndarray, "row item"]
+    generator: np.random.Generator, n_resamples: int, centred: Float[np.ndarray, "row item"], *, is_plain: bool = False
 ) -> Float[np.ndarray, "resample item"]:
     """Deviations of the mean over rows, in every resample: they spread as Student's t; 0 for one row.
 
@@ -214,6 +221,7 @@ def student_deviations(
         generator: Where resamples come from.
         n_resamples: Their number.
         centred: Rows less their mean.
+        is_plain: Whether they spread as in a plain bootstrap instead.
     """
     n_rows, n_items = centred.shape
     if n_rows == 1:
@@ -223,6 +231,8 @@ def student_deviations(
         resample_counts(counting, size, n_rows) @ centred / n_rows
         for size in chunk_sizes(n_resamples, floats_per_resample=4 * n_rows + n_items)
     ]
+    if is_plain:
+        return np.concatenate(means)
     scale = np.sqrt(n_rows / scaling.chisquare(n_rows - 1, size=(n_resamples, 1)))
     return np.asarray(np.concatenate(means) * scale)
 

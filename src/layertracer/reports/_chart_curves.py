@@ -17,6 +17,7 @@ from layertracer.reports._chart_layout import (
     layer_span,
     layout,
     panel_title,
+    reach_axis,
 )
 from layertracer.reports._numbers import LEAST_JS_BITS, least_probability, round_for_json
 from layertracer.reports._overview import Overview
@@ -49,14 +50,14 @@ def draw_curves(record: TraceRecord, overview: Overview, *, n_lines: int) -> Fig
         _mixer_names(record),
         *mixer_legend(record),
     ]
-    marks = _marks(overview, record.n_layers)
+    marks, least = _marks(overview, record.n_layers), least_probability(record.spec)
     return {
         "data": data,
         "layout": layout(
             540,
             xaxis=layer_axis(record.n_layers, anchor="y3"),
-            yaxis=axis(domain=[0.58, 0.985], nticks=6, **_reach(record.target_prob, least_probability(record.spec))),
-            yaxis2=axis(domain=[0.10, 0.475], nticks=6, **_reach(record.js_bits, LEAST_JS_BITS)),
+            yaxis=axis(domain=[0.58, 0.985], nticks=6, **reach_axis(record.target_prob, least)),
+            yaxis2=axis(domain=[0.10, 0.475], nticks=6, **reach_axis(record.js_bits, LEAST_JS_BITS)),
             yaxis3=axis(domain=[0.0, 0.035], showticklabels=False, showgrid=False, range=[-0.5, 0.5]),
             hovermode="x unified",
             hoverdistance=-1,
@@ -72,14 +73,6 @@ def draw_curves(record: TraceRecord, overview: Overview, *, n_lines: int) -> Fig
         ),
         "layers": {"n": record.n_layers, "embedding": True},
     }
-
-
-def _reach(values: np.ndarray, least: float) -> dict[str, Any]:
-    """Range of an axis from 0: as far as the values go, and no less than `least`."""
-    finite = values[np.isfinite(values)]
-    if finite.size and float(finite.max()) >= least:
-        return {"rangemode": "tozero", "tickformat": ".2~f"}
-    return {"range": [0, least], "tickformat": ".2~g"}
 
 
 def _legend() -> dict[str, Any]:

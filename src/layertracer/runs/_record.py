@@ -19,7 +19,7 @@ from layertracer._types import (
     Status,
     TaskParticle,
     VulnerableLayer,
-    has_random_draws,
+    name_draws,
 )
 from layertracer.measures import (
     DominantDimensions,
@@ -216,12 +216,12 @@ class TraceRecord:
 
     @cached_property
     def sampling(self) -> Sampling:
-        """What of this trace was sampled: prompts, or the sets of demonstrations that they share, and random draws."""
+        """What of this trace was sampled: prompts, or the sets of demonstrations that they share, and draws."""
         sets = tuple(prompt.demonstration_set for prompt in self.prompts)
         known = tuple(number for number in sets if number is not None)
         return Sampling(
             units=known if len(known) == len(sets) and known else None,
-            has_random_draws=has_random_draws(self.spec.perturbation),
+            draws=name_draws(self.spec.perturbation),
         )
 
     @cached_property
