@@ -189,7 +189,7 @@ class Mask:
         """Which dimensions stay, shape [layer, draw, width].
 
         Raises:
-            UsageError: If an explicit mask has another shape, or `fraction` masks less than one dimension.
+            UsageError: If an explicit mask has another shape, or a draw would mask no dimension.
         """
         if self.keep is not None:
             expected = (n_layers, self.draws, width)
@@ -199,10 +199,6 @@ class Mask:
                     "([layer, draw, width]). Take n_layers and d_model from model.anatomy."
                 )
             return self.keep
-        if round(self.fraction * width) < 1:
-            raise UsageError(
-                f"fraction={self.fraction} of {width} dimensions masks none. Use at least {1 / width:.2g}."
-            )
         layers = [self._keep_layer(layer, width) for layer in range(n_layers)]
         return np.stack(layers)
 
@@ -227,10 +223,20 @@ class Mask:
         Example:
             >>> [Mask(fraction=0.5, draws=3).masked_stretch(draw, 5) for draw in range(3)]
             [(0, slice(0, 3, None)), (0, slice(3, 5, None)), (1, slice(0, 3, None))]
+
+        Raises:
+            UsageError: If it would mask nothing: such a draw would count as a divergence of 0.
         """
-        if self.scheme == "random":
-            return draw, slice(0, round(self.fraction * width))
         n_parts = max(1, round(1 / self.fraction))
+        n_masked = round(self.fraction * width) if self.scheme == "random" else width // n_parts
+        if n_masked < 1:
+            least = f"fraction={1 / width:.2g}" if self.scheme == "random" else f"fraction=1/{width}"
+            split = f": its {n_parts} parts need at least {n_parts} of them" if self.scheme == "partition" else ""
+            raise UsageError(
+                f"fraction={self.fraction} of {width} dimensions masks none in some draws{split}. Use at least {least}."
+            )
+        if self.scheme == "random":
+            return draw, slice(0, n_masked)
         number, part = divmod(draw, n_parts)
         size, n_larger = divmod(width, n_parts)  # the first parts take what is left over, one each
         start = part * size + min(part, n_larger)

@@ -11,7 +11,7 @@ from layertracer._errors import UsageError
 from layertracer.comparisons._settings import ComparisonSettings
 from layertracer.runs import TraceRecord
 
-_TASK_KEYS = ("name", "kind", "n_shot", "template", "chat")
+_TASK_KEYS = ("name", "kind", "n_shot", "demonstration_sets", "template", "chat")
 """Parts of a task that make its prompts what they are. Its seed and limit only choose among them."""
 
 _FREE_PARTS = {"draws", "seed", "shape", "sha256"}

@@ -120,4 +120,5 @@ def _make_encoded(sample: Sample, cut: Cut) -> EncodedSample:
         prompt_text=sample.prompt,
         answer_text=sample.answer,
         decoder_ids=sample.decoder_ids,
+        demonstration_set=sample.demonstration_set,
     )

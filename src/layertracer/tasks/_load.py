@@ -44,6 +44,7 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
     answer_field: str | None = None,
     answer_marker: str | None = None,
     prompt_words: int = 32,
+    demonstration_sets: int = 1,
 ) -> Task:
     r"""A task from a built-in name, a file, a dataset of the hub, or plain text.
 
@@ -59,7 +60,8 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
     text:FILE           next-token prompts of `prompt_words` words
     ==================  ===========================================================================================
 
-    Every prompt of a few-shot task begins with the same demonstrations. Laws: equal arguments give equal tasks; the
+    Every prompt of a few-shot task begins with the same demonstrations, and what is found holds for these
+    demonstrations; with several sets, prompts take turns with them, and intervals resample sets. Laws: equal arguments give equal tasks; the
     first n samples of a task do not depend on `limit`; a query's words stand in no demonstration, in either role
     (where the outputs are labels that many pairs share, this holds for inputs); the order of a file's pairs changes
     nothing. Finished prompts keep the file's order.
@@ -80,6 +82,8 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
         answer_field: Field of the output, where it is not recognised.
         answer_marker: Text behind which the final answer stands. GSM8K's "####" is recognised.
         prompt_words: `text:` only: words in a prompt.
+        demonstration_sets: Few-shot tasks: number of sets of demonstrations, chosen by the seed, no pair in two of
+            them. Prompt i begins with set i modulo their number. From eight sets on intervals over sets hold.
 
     Returns:
         The task, with at least one sample.
@@ -103,6 +107,7 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
         template=template,
         names=FieldNames(prompt=prompt_field, answer=answer_field, marker=answer_marker),
         prompt_words=prompt_words,
+        demonstration_sets=demonstration_sets,
     )
     source = os.fspath(name_or_path)
     material = _read_material(source, options)
@@ -110,6 +115,11 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
         raise UsageError(
             f"The template {template!r} does not apply to {source}, which holds finished prompts. Leave it out, or "
             f"name the fields of inputs and outputs with prompt_field= and answer_field=."
+        )
+    if material.samples is not None and demonstration_sets > 1:
+        raise UsageError(
+            f"demonstration_sets={demonstration_sets} does not apply to {source}, which holds finished prompts. Leave "
+            "it out."
         )
     return make_task(Recipe(source=source, material=material, options=options))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from layertracer._errors import EmptyTaskError
 from layertracer._types import Sample
 from layertracer.tasks import _hub
 from layertracer.tasks._builtin import BUILTIN_NAMES
@@ -32,9 +34,19 @@ def make_task(recipe: Recipe) -> Task:
     if material.samples is not None:
         return _make(recipe, material.samples[: options.limit])
     template = Template.parse(recipe.template)
-    split = split_pairs(material.pairs, n_shot=options.n_shot, seed=options.seed)
+    n_shot, n_sets = options.n_shot, options.demonstration_sets
+    split = split_pairs(material.pairs, n_shot=n_shot * n_sets, seed=options.seed)
     queries = split.queries[: options.limit]
-    return _make(recipe, tuple(template.render_sample(pair, split.demonstrations) for pair in queries), split)
+    if len(queries) < n_sets:
+        raise EmptyTaskError(
+            f"{n_sets} sets of {n_shot} demonstrations leave {len(queries)} prompts, fewer than there are sets. Give "
+            "fewer sets, a smaller n_shot or more pairs."
+        )
+    sets = [split.demonstrations[n_shot * number : n_shot * (number + 1)] for number in range(n_sets)]
+    samples = [template.render_sample(pair, sets[place % n_sets]) for place, pair in enumerate(queries)]
+    if n_sets > 1:
+        samples = [replace(sample, demonstration_set=place % n_sets) for place, sample in enumerate(samples)]
+    return _make(recipe, tuple(samples), split)
 
 
 def _make(recipe: Recipe, samples: tuple[Sample, ...], split: Split | None = None) -> Task:
@@ -48,7 +60,7 @@ def _make(recipe: Recipe, samples: tuple[Sample, ...], split: Split | None = Non
         "kind": "few-shot" if split else "text" if is_text else "verbatim",
         "source": "built-in" if source in BUILTIN_NAMES else source,
         "sha256": material.sha256,
-        "n_shot": len(demonstrations),
+        "n_shot": options.n_shot if split else 0,
         "limit": options.limit,
         "seed": options.seed,
         "template": recipe.template if split else None,
@@ -60,6 +72,8 @@ def _make(recipe: Recipe, samples: tuple[Sample, ...], split: Split | None = Non
         "n_samples": len(samples),
         "n_left_out": dict(material.left_out) | ({SHARED_WORD: n_shared} if n_shared else {}),
     }
+    if split is not None and options.demonstration_sets > 1:
+        spec["demonstration_sets"] = options.demonstration_sets
     task = Task(name=spec["name"], samples=samples, spec=spec)
     # No argument of Task: samples that somebody else puts into a task are not of this recipe.
     object.__setattr__(task, "recipe", recipe)
