@@ -200,7 +200,7 @@ def test_turning_a_pair_around_turns_its_differences_around(overlap: bool) -> No
 
 
 def test_null_differences_are_found_at_the_nominal_rate_and_real_ones_nearly_always() -> None:
-    """Of 150 pairs of like models the 90 % interval leaves 0 out in at most 10 %, or nearly; a tenth less divergence is seen."""
+    """Of 150 pairs of like models the 90 % interval leaves 0 out in about 10 %; a tenth less divergence is seen."""
     false, true = [], []
     for group in range(10):
         records = [make_model(f"like {k}", seed=100 * group + k, n_prompts=24) for k in range(6)]

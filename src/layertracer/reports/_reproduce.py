@@ -9,6 +9,13 @@ from typing import Any
 from layertracer.reports._visible import visible_line
 from layertracer.runs import TraceRecord
 
+_TASK_OPTIONS = {
+    "--shots": "n_shot",
+    "--demonstration-sets": "demonstration_sets",
+    "--seed": "seed",
+    "--prompt-field": "prompt_field",
+    "--answer-field": "answer_field",
+}
 _TASK_ARGUMENTS = ("n_shot", "demonstration_sets", "limit", "seed", "template", "prompt_field", "answer_field")
 _DEFAULT_TEMPLATE = "{input} -> {output}"
 _SHA256_DIGITS = 64
@@ -80,13 +87,7 @@ def _task_words(task: Mapping[str, Any]) -> list[str] | None:
     if task.get("kind") == "samples":
         return None
     words = ["--task", _task_source(task), "--limit", str(task.get("limit") or "all")]
-    options = (
-        ("--shots", "n_shot"),
-        ("--demonstration-sets", "demonstration_sets"),
-        ("--seed", "seed"),
-        ("--prompt-field", "prompt_field"),
-    )
-    for option, key in (*options, ("--answer-field", "answer_field")):
+    for option, key in _TASK_OPTIONS.items():
         if task.get(key) is not None:
             words += [option, str(task[key])]
     if task.get("template") not in (None, _DEFAULT_TEMPLATE):

@@ -61,10 +61,11 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
     ==================  ===========================================================================================
 
     Every prompt of a few-shot task begins with the same demonstrations, and what is found holds for these
-    demonstrations; with several sets, prompts take turns with them, and intervals resample sets. Laws: equal arguments give equal tasks; the
-    first n samples of a task do not depend on `limit`; a query's words stand in no demonstration, in either role
-    (where the outputs are labels that many pairs share, this holds for inputs); the order of a file's pairs changes
-    nothing. Finished prompts keep the file's order.
+    demonstrations; with several sets, prompts take turns with them, and intervals resample sets.
+
+    Laws: equal arguments give equal tasks; the first n samples of a task do not depend on `limit`; a query's words
+    stand in no demonstration, in either role (where the outputs are labels that many pairs share, this holds for
+    inputs); the order of a file's pairs changes nothing. Finished prompts keep the file's order.
 
     Where a model with an unknown token reads the task, pairs with a word outside its vocabulary are left out, of the
     demonstrations too, and counted; see `fit_task`.

@@ -26,8 +26,8 @@ class TaskOptions:
             raise UsageError(f"n_shot must be at least 0, got {self.n_shot}. It is the number of demonstrations.")
         if self.demonstration_sets < 1 or (self.demonstration_sets > 1 and self.n_shot == 0):
             raise UsageError(
-                f"demonstration_sets must be at least 1, and 1 without demonstrations, got {self.demonstration_sets} with "
-                f"n_shot={self.n_shot}. It is the number of sets of demonstrations that prompts take turns with."
+                f"demonstration_sets must be at least 1, and 1 without demonstrations, got {self.demonstration_sets} "
+                f"with n_shot={self.n_shot}. It is the number of sets of demonstrations that prompts take turns with."
             )
         if self.limit is not None and self.limit < self.demonstration_sets and self.demonstration_sets > 1:
             raise UsageError(
