@@ -21,10 +21,12 @@ from layertracer.measures import (
     HalfMax,
     OnsetCriterion,
     Rise,
+    Sampling,
     TargetCurves,
     find_task_particle,
     find_vulnerable_layer,
     group_by_mixer,
+    resample_crossed_means,
 )
 from layertracer.measures._resampling import resample_counts
 
@@ -32,6 +34,7 @@ Array = NDArray[np.float64]
 Ends = tuple[float, float]
 LEVEL = 0.95
 N_RESAMPLES = 1000
+N_PARTS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +238,37 @@ def count_divergences(
                     )
 
 
+def draw_parts(generator: np.random.Generator, weight: Array, n_groups: int) -> Array:
+    """Divergences of the parts of some partitions of a layer's dimensions: they saturate in what the mask takes."""
+    parts = [part for _ in range(n_groups) for part in np.split(generator.permutation(len(weight)), N_PARTS)]
+    taken = np.array([weight[part].sum() for part in parts]) / weight.sum()
+    return np.asarray(1 - np.exp(-5.0 * taken))
+
+
+def count_partitions(n_repeats: int) -> Iterator[Row]:
+    """The mean over masks where draws are the parts of whole partitions: how unequal dimensions are × partitions."""
+    for spread, n_groups in ((0.3, 1), (1.0, 1), (2.0, 1), (3.0, 1), (2.0, 2)):
+        weight = np.exp(spread * np.random.default_rng(0).standard_normal(60))
+        many = draw_parts(np.random.default_rng(1), weight, 20_000)
+        ends: dict[str, list[Ends]] = {"as parts (stated)": [], "as a sample": []}
+        for repeat in range(n_repeats):
+            js = draw_parts(np.random.default_rng([2, repeat]), weight, n_groups)[None, :, None]
+            for name, sampling in zip(ends, (Sampling(draws="parts"), Sampling(draws="sampled")), strict=True):
+                means = resample_crossed_means(js, n_resamples=N_RESAMPLES, seed=repeat, sampling=sampling)
+                low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+                ends[name].append((float(low), float(high)))
+        for name, stated in ends.items():
+            low_ends, high_ends = np.array(stated).T
+            yield Row(
+                quantity="mean JS of a layer",
+                population=f"dimensions of spread {spread:g}",
+                size=f"{n_groups * N_PARTS} draws of {n_groups} partition{'' if n_groups == 1 else 's'}",
+                candidate=name,
+                coverage=float(np.mean((low_ends <= many.mean()) & (many.mean() <= high_ends))),
+                width=float(np.mean(high_ends - low_ends)),
+            )
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -242,7 +276,7 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     print("| quantity | population | size | interval | coverage | mean width |")
     print("|---|---|---|---|---:|---:|")
-    for rows in (count_onsets(repeats), count_divergences(repeats)):
+    for rows in (count_onsets(repeats), count_divergences(repeats), count_partitions(repeats)):
         for row in rows:
             cells = (row.quantity, row.population, row.size, row.candidate, f"{row.coverage:.3f}", f"{row.width:.3g}")
             print(f"| {' | '.join(cells)} |", flush=True)

@@ -66,10 +66,8 @@ def _particle(record: TraceRecord, particle: TaskParticle) -> list[Phrase]:
         return [
             Phrase("never makes "),
             Phrase("the answer" if is_answer else "its own answer", strong=True),
-            Phrase(
-                f" to {task} readable: by {criterion_kind(record.spec.onset)} no layer of the mean curve starts it, "
-            ),
-            Phrase(f"whose largest probability is {height}, after layer {largest} ("),
+            Phrase(f" to {task} readable: its mean probability is at most {height}, after layer {largest}, and "),
+            Phrase(f"{criterion_kind(record.spec.onset)} finds no layer ("),
             *shares,
             Phrase(")"),
         ]
