@@ -125,7 +125,7 @@ def plain_crossed(js: Array, seed: int) -> Array:
     """Means of the plain crossed bootstrap: prompts and draws drawn with replacement."""
     generator = np.random.default_rng(seed)
     prompts, draws = (resample_counts(generator, N_RESAMPLES, n) / n for n in js.shape[:2])
-    return np.einsum("rp,rd,pdl->rl", prompts, draws, js, optimize=True)
+    return np.asarray(np.einsum("rp,rd,pdl->rl", prompts, draws, js, optimize=True))
 
 
 def plain_vulnerable(js: Array, seed: int) -> Ends:

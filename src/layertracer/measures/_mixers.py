@@ -82,7 +82,7 @@ def group_by_mixer(  # noqa: PLR0913 - three arrays, and how they are resampled
     # [prompt, draw, measured kind]: the mean over its layers comes first, as layers are not resampled.
     by_kind = np.stack([js[..., of_present == index].mean(axis=-1) for index in range(len(measured))], axis=-1)
     resamples = resample_crossed_means(by_kind, n_resamples=n_resamples, seed=seed, sampling=sampling)
-    note = note_on_means(*js.shape[:2], sampling)
+    note = note_on_means(js.shape[0], js.shape[1], sampling)
     intervals = (
         {}
         if note
