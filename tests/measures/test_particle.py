@@ -35,8 +35,8 @@ def _steps(*layers: int | None, n_layers: int = 8) -> TargetCurves:
 
 def test_particle_of_prompts_that_agree() -> None:
     """Prompts that all rise at one layer give that layer, without doubt."""
-    particle = find_task_particle(_steps(5, 5, 5, 5), Rise())
-    assert (particle.layer, particle.per_prompt, particle.share_found) == (5, (5, 5, 5, 5), 1.0)
+    particle = find_task_particle(_steps(*[5] * 5), Rise())
+    assert (particle.layer, particle.per_prompt, particle.share_found) == (5, (5,) * 5, 1.0)
     assert particle.interval is not None
     assert (particle.interval.low, particle.interval.high, particle.interval.level) == (5.0, 5.0, 0.95)
     assert particle.interval_share_found == 1.0
@@ -103,14 +103,14 @@ def test_a_criterion_from_elsewhere() -> None:
     ("n_prompts", "note", "has_interval"),
     [
         (1, "one prompt: no interval", False),
-        (3, "3 prompts: no interval below 4", False),
-        (4, "4 prompts: below 8 an interval may hold less often than it says", True),
+        (4, "4 prompts: no interval below 5", False),
+        (5, "5 prompts: below 8 an interval may hold less often than it says", True),
         (7, "7 prompts: below 8 an interval may hold less often than it says", True),
         (8, None, True),
     ],
 )
 def test_few_prompts_are_said(n_prompts: int, note: str | None, has_interval: bool) -> None:
-    """Below four prompts there is no interval, below eight a word of warning; one prompt is enough to look."""
+    """Below five prompts there is no interval, below eight a word of warning; one prompt is enough to look."""
     particle = find_task_particle(_steps(*[5] * n_prompts), Rise())
     assert (particle.layer, particle.note, particle.interval is not None) == (5, note, has_interval)
 
@@ -119,7 +119,7 @@ def test_few_sets_of_demonstrations_are_said() -> None:
     """Forty prompts behind three sets of demonstrations are three cases, not forty."""
     sampling = Sampling(units=tuple(prompt % 3 for prompt in range(40)))
     particle = find_task_particle(_steps(*[5] * 40), Rise(), sampling=sampling)
-    assert (particle.note, particle.interval) == ("3 sets of demonstrations: no interval below 4", None)
+    assert (particle.note, particle.interval) == ("3 sets of demonstrations: no interval below 5", None)
 
 
 @pytest.mark.parametrize(

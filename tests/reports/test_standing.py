@@ -89,7 +89,7 @@ def test_few_prompts_and_few_sets_are_said() -> None:
     few = render_text(make_record(5, 12), width=200, color=False)
     assert "Task particle: 5 prompts: below 8 an interval may hold less often than it says." in few
     sets = render_text(_in_sets(make_record(16, 12), 2), width=200, color=False)
-    assert "Task particle: 2 sets of demonstrations: no interval below 4." in sets
+    assert "Task particle: 2 sets of demonstrations: no interval below 5." in sets
 
 
 def test_sets_of_demonstrations_are_stored(tmp_path: Path) -> None:
@@ -104,12 +104,12 @@ def test_sets_of_demonstrations_are_stored(tmp_path: Path) -> None:
 def test_sets_move_the_interval_and_not_the_answer() -> None:
     """The answers are those of all prompts; their intervals are those of the sets."""
     record = make_record(16, 12)
-    together = _in_sets(record, 4)
+    together = _in_sets(record, 5)
     assert together.task_particle.layer == record.task_particle.layer
     assert together.vulnerable_layer.mean_js_bits == record.vulnerable_layer.mean_js_bits
-    assert together.sampling.units == tuple(place % 4 for place in range(16))
+    assert together.sampling.units == tuple(place % 5 for place in range(16))
     assert (
-        together.task_particle.note == "4 sets of demonstrations: below 8 an interval may hold less often than it says"
+        together.task_particle.note == "5 sets of demonstrations: below 8 an interval may hold less often than it says"
     )
 
 

@@ -18,7 +18,7 @@ from layertracer.measures._resampling import (
     resample_mean_curves,
 )
 
-MIN_UNITS = 4
+MIN_UNITS = 5
 """Prompts, or sets of demonstrations, without which a layer has no interval."""
 
 SURE_UNITS = 8

@@ -38,7 +38,7 @@ def find_task_particle(
     and counted in `interval_share_found`. The weights spread a mean as Student's t does, and the interval is the
     percentile interval together with its mirror image around the estimate: on planted data it holds the population's
     layer in 93 % or more from eight prompts on, where a plain bootstrap holds it in 85 %. Below eight prompts `note`
-    says that it may hold less often; below four there is none.
+    says that it may hold less often; below five there is none.
 
     Laws: permuting prompts permutes `per_prompt` and leaves `layer`; equal seeds give equal results; identical
     prompts give an interval of one layer.
