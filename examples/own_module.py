@@ -50,4 +50,6 @@ print(f"readouts [prompt, layer, d_vocab]: {list(readout.log_probs.shape)}")
 trace = lt.trace(model, samples, perturbation=lt.Mask(fraction=0.25, draws=4), target="model")
 for name, error in model.self_check.errors.items():
     print(f"self-check {name}: error {error:.1e}")
-print(f"vulnerable layer: {trace.vulnerable_layer.layer} of 0 to {model.anatomy.n_layers - 1}")
+found = trace.vulnerable_layer
+standing = "clear" if found.is_clear else f"one of {len(found.contenders)} contenders"
+print(f"vulnerable layer: {found.layer} of 0 to {model.anatomy.n_layers - 1}, {standing}")

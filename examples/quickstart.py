@@ -9,5 +9,6 @@ trace = lt.trace(model, task, perturbation=lt.Mask(site="mixer_output"))
 particle, vulnerable = trace.task_particle, trace.vulnerable_layer
 print(f"{trace.solved_share:.0%} of {trace.n_prompts} prompts solved by {model.name}, {model.anatomy.n_layers} layers")
 print(f"task particle: layer {particle.layer}, found on {particle.share_found:.0%} of the prompts")
-print(f"vulnerable layer: {vulnerable.layer}, {vulnerable.mean_js_bits:.2f} bits, stability {vulnerable.stability:.0%}")
+standing = "which stands out" if vulnerable.is_clear else f"one of {len(vulnerable.contenders)} that could be it"
+print(f"vulnerable layer: {vulnerable.layer}, {standing}, {vulnerable.mean_js_bits:.2f} bits")
 print(f"report: {trace.report('quickstart.html')}")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from layertracer.measures import (
+    Sampling,
     attribute_to_dominant,
     bootstrap_mean_curve,
     find_vulnerable_layer,
@@ -119,23 +120,37 @@ def test_equal_seeds_give_equal_layers(js: np.ndarray, seed: int) -> None:
     """The same divergences and seed give the same result in every field, within what it may be."""
     first, second = (find_vulnerable_layer(js, n_resamples=SOME, seed=seed) for _ in range(2))
     assert first == second
-    assert 0 <= first.interval.low <= first.interval.high < js.shape[2]
     assert 0.0 <= first.stability <= 1.0
+    assert first.layer in first.contenders
+    assert sorted(set(first.contenders)) == list(first.contenders)
+    assert (first.interval is None) == (first.note is not None) == (1 in js.shape[:2])
+    if first.interval is not None:
+        assert (first.interval.low, first.interval.high) == (first.contenders[0], first.contenders[-1])
 
 
-@given(js=js_arrays(max_prompts=1, max_draws=1), n_prompts=st.integers(1, 6), n_draws=st.integers(1, 6))
+@given(js=js_arrays(), levels=st.tuples(st.floats(0.05, 0.99), st.floats(0.05, 0.99)), shift=st.floats(0.0, 0.5))
+def test_contenders_grow_with_the_level(js: np.ndarray, levels: tuple[float, float], shift: float) -> None:
+    """A higher level leaves out no more layers; adding a constant to all layers leaves out the same."""
+    few, many = (find_vulnerable_layer(js, n_resamples=SOME, level=level) for level in sorted(levels))
+    assert set(few.contenders) <= set(many.contenders)
+    assert find_vulnerable_layer(js + shift, n_resamples=SOME, level=max(levels)).contenders == many.contenders
+
+
+@given(js=js_arrays(max_prompts=1, max_draws=1), n_prompts=st.integers(2, 6), n_draws=st.integers(2, 6))
 def test_data_without_spread_leave_no_doubt(js: np.ndarray, n_prompts: int, n_draws: int) -> None:
-    """Copies of one curve give an interval of its argmax alone and a stability of 1."""
+    """Copies of one curve have the layers of its largest value as contenders and a stability of 1."""
     found = find_vulnerable_layer(np.tile(js, (n_prompts, n_draws, 1)), n_resamples=SOME)
     assert found.stability == 1.0
-    assert found.interval.low == found.interval.high == found.layer
+    assert found.contenders == tuple(np.flatnonzero(js[0, 0] == js.max()).tolist())
+    assert found.layer == found.contenders[0]
 
 
 def test_stability_grows_with_the_prompts() -> None:
     """A layer that is ahead by a little becomes surer with more prompts."""
     js = np.random.default_rng(4).normal(size=(512, 1, 6)) * 0.1 + 0.5
     js[..., 2] += 0.03
-    stabilities = [find_vulnerable_layer(js[:n_prompts]).stability for n_prompts in (32, 512)]
+    given = Sampling(draws="given")
+    stabilities = [find_vulnerable_layer(js[:n_prompts], sampling=given).stability for n_prompts in (32, 512)]
     assert stabilities[1] > stabilities[0]
     assert stabilities[1] > 0.9
 

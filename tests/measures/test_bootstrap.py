@@ -11,8 +11,24 @@ import numpy as np
 import pytest
 
 from layertracer import UsageError
-from layertracer.measures import Rise, bootstrap_mean_curve, find_task_particle, find_vulnerable_layer
-from layertracer.measures._bootstrap import chunk_sizes, layer_interval, resample_counts
+from layertracer._types import Draws
+from layertracer.measures import (
+    Rise,
+    Sampling,
+    bootstrap_mean_curve,
+    find_task_particle,
+    find_vulnerable_layer,
+    resample_crossed_means,
+    resample_mean_curves,
+)
+from layertracer.measures._bootstrap import layer_interval
+from layertracer.measures._resampling import (
+    chunk_sizes,
+    number_units,
+    prompt_weights,
+    resample_counts,
+    student_deviations,
+)
 
 from tests.strategies import make_curves
 
@@ -44,11 +60,82 @@ def test_chunks_add_up(floats_per_resample: int) -> None:
 
 
 def test_ends_of_a_layers_interval_are_layers() -> None:
-    """An interval between layers 2 and 9 does not end at 4: its ends are layers that were found."""
-    interval = layer_interval(np.array([2, 2, 9, 9]), 0.5)
-    assert (interval.low, interval.high, interval.level) == (2.0, 9.0, 0.5)
-    shifted = layer_interval(np.array([2, 9, 9]), 0.5)
-    assert (shifted.low, shifted.high) == (2.0, 9.0)
+    """An interval between layers 2 and 9 does not end at 4: its ends are layers that were found, or their mirrors."""
+    interval = layer_interval(np.array([2, 2, 9, 9]), 0.5, around=5)
+    assert (interval.low, interval.high, interval.level) == (1.0, 9.0, 0.5)
+    shifted = layer_interval(np.array([2, 9, 9]), 0.5, around=9, n_layers=12)
+    assert (shifted.low, shifted.high) == (2.0, 11.0)
+
+
+@pytest.mark.parametrize("n_prompts", [7, 12, 40])
+def test_weighted_means_spread_a_little_more_than_students_t(n_prompts: int) -> None:
+    """The means of the resamples have the variance s²/n · (n - 1)/(n - 4): Student's t and a margin."""
+    values = np.random.default_rng(n_prompts).normal(size=(n_prompts, 1))
+    means = resample_mean_curves(values, n_resamples=200_000, seed=1)
+    expected = values.var(ddof=1) / n_prompts * (n_prompts - 1) / (n_prompts - 4)
+    assert means.var() == pytest.approx(expected, rel=0.03)
+
+
+def test_weights_are_those_of_a_dirichlet() -> None:
+    """The weights of nine prompts have the quantiles of NumPy's own Dirichlet with a total of four."""
+    weights = prompt_weights(np.random.default_rng(0), 60_000, np.arange(9))
+    expected = np.random.default_rng(1).dirichlet(np.full(9, 4 / 9), size=60_000)
+    at = (0.1, 0.5, 0.9, 0.99)
+    np.testing.assert_allclose(np.quantile(weights[:, 4], at), np.quantile(expected[:, 4], at), atol=0.008)
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize(("n_rows", "quantile"), [(2, 6.314), (3, 2.920), (5, 2.132), (8, 1.895)])
+def test_crossed_means_spread_as_students_t(n_rows: int, quantile: float) -> None:
+    """Rows that are ± a spread around their mean as Student's t: its 95 % quantile, from a printed table."""
+    rows = np.random.default_rng(n_rows).normal(size=(4000, n_rows))
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    generator = np.random.default_rng(9)
+    ratios = []
+    for row in centred:
+        means = student_deviations(generator.spawn(1)[0], 200, row[:, None])[:, 0]
+        ratios.append(means / (row.std(ddof=1) / math.sqrt(n_rows)))
+    # The bootstrap of two or three rows is coarse: the scale is what makes it Student's.
+    found = np.quantile(np.concatenate(ratios), 0.95)
+    assert found == pytest.approx(quantile, rel=0.12 if n_rows > 2 else 0.3)
+
+
+def test_prompts_of_one_set_are_weighed_together() -> None:
+    """Prompts behind one set of demonstrations have equal weights in every resample, whatever the numbers are."""
+    numbered = number_units(Sampling(units=(7, 3, 7, 3, 9)), 5)
+    assert numbered.tolist() == [0, 1, 0, 1, 2]
+    weights = prompt_weights(np.random.default_rng(0), 50, numbered)
+    np.testing.assert_array_equal(weights[:, 0], weights[:, 2])
+    np.testing.assert_array_equal(weights[:, 1], weights[:, 3])
+
+
+def test_sets_spread_more_than_prompts() -> None:
+    """Where prompts of one set agree, the mean is as unsure as a mean over sets is: sets of four double the width."""
+    sets = np.random.default_rng(0).normal(size=(40, 1))
+    values = np.repeat(sets, 4, axis=0)
+    units = tuple(np.repeat(np.arange(40), 4).tolist())
+    apart, together = (bootstrap_mean_curve(values, sampling=Sampling(units=given)) for given in (None, units))
+    alone = bootstrap_mean_curve(sets)
+    assert (together.high - together.low)[0] == pytest.approx((alone.high - alone.low)[0], rel=0.03)
+    assert (together.high - together.low)[0] == pytest.approx(2.1 * (apart.high - apart.low)[0], rel=0.1)
+
+
+def test_units_of_another_number_of_prompts_are_refused() -> None:
+    """There is one unit a prompt."""
+    with pytest.raises(UsageError, match="units names 2 units for 3 prompts"):
+        bootstrap_mean_curve(np.eye(3), sampling=Sampling(units=(0, 1)))
+
+
+@pytest.mark.parametrize(("draws", "factor"), [("sampled", 19 / 17), ("parts", 19 / 20), ("given", 0.0)])
+def test_variance_of_crossed_means_is_the_sum_of_both(draws: Draws, factor: float) -> None:
+    """Prompts and draws each add their variance: Student's t, for parts of a partition the bootstrap's, or none."""
+    js = np.random.default_rng(3).random((30, 20, 1))
+    sampling = Sampling(draws=draws)
+    means = resample_crossed_means(js, n_resamples=200_000, seed=2, sampling=sampling)[:, 0]
+    of_prompts = js.mean(axis=1).var(ddof=1) / 30 * 29 / 27
+    of_draws = js.mean(axis=0).var(ddof=1) / 20 * factor
+    assert means.mean() == pytest.approx(js.mean(), abs=1e-3)
+    assert means.var() == pytest.approx(of_prompts + of_draws, rel=0.04)
 
 
 def test_band_has_the_closed_form_of_the_mean() -> None:
@@ -101,9 +188,9 @@ def _particle(n_prompts: int, n_layers: int) -> Callable[[], object]:
     return lambda: find_task_particle(curves, Rise())
 
 
-@pytest.mark.parametrize("compute", [_js(64, 5, 32), _particle(64, 32)], ids=["vulnerable", "particle"])
+@pytest.mark.parametrize("compute", [_js(64, 5, 40), _particle(64, 40)], ids=["vulnerable", "particle"])
 def test_ten_thousand_resamples_take_a_moment(compute: Callable[[], object]) -> None:
-    """10,000 resamples of 64 prompts, 5 draws and 32 layers take well under a second of one core, at best of three."""
+    """10,000 resamples of 64 prompts, 5 draws and 40 layers take well under a second of one core, at best of three."""
     times = []
     for _ in range(3):
         start = time.process_time()

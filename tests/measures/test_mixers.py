@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from layertracer import UsageError
-from layertracer.measures import find_missing, find_vulnerable_layer, group_by_mixer, measure_robustness
+from layertracer.measures import Sampling, find_missing, find_vulnerable_layer, group_by_mixer, measure_robustness
 
 from tests.strategies import make_curves
 
@@ -29,14 +29,25 @@ def test_numbers_done_by_hand() -> None:
     assert attention.mean_gain_prob == pytest.approx((-0.1 + 0.1) / 2)
 
 
-def test_interval_is_that_of_all_resamples() -> None:
-    """With two prompts that differ, the mean of the kind is low, middle or high in 1, 2 and 1 of 4 resamples."""
-    js = np.array([[[0.0, 0.2]], [[0.4, 0.6]]])
-    prob = make_curves(np.full((2, 2), 0.5))
-    (group,) = group_by_mixer(js, prob, ["rwkv", "rwkv"], level=0.4)
-    assert (group.interval.low, group.interval.high) == (pytest.approx(0.3), pytest.approx(0.3))
-    (group,) = group_by_mixer(js, prob, ["rwkv", "rwkv"], level=0.6)
-    assert (group.interval.low, group.interval.high) == (pytest.approx(0.1), pytest.approx(0.5))
+def test_interval_is_students() -> None:
+    """With given draws the interval of a mean over 30 prompts is Student's: 2.045 standard errors, from a table."""
+    js = np.random.default_rng(1).uniform(0.2, 0.6, (30, 1, 2))
+    prob = make_curves(np.full((30, 2), 0.5))
+    (group,) = group_by_mixer(js, prob, ["rwkv", "rwkv"], sampling=Sampling(draws="given"))
+    by_prompt = js.mean(axis=(1, 2))
+    half = 2.045 * by_prompt.std(ddof=1) / np.sqrt(30)
+    assert group.interval is not None
+    assert group.interval.low == pytest.approx(by_prompt.mean() - half, abs=0.003)
+    assert group.interval.high == pytest.approx(by_prompt.mean() + half, abs=0.003)
+
+
+@pytest.mark.parametrize(("n_prompts", "n_draws"), [(1, 5), (5, 1)])
+def test_one_prompt_or_one_draw_gives_no_interval(n_prompts: int, n_draws: int) -> None:
+    """One prompt, or one random draw, cannot say how far another one lies."""
+    js = np.random.default_rng(1).random((n_prompts, n_draws, 2))
+    (group,) = group_by_mixer(js, make_curves(np.full((n_prompts, 2), 0.5)), ["rwkv", "rwkv"])
+    assert group.interval is None
+    assert group.mean_js_bits == pytest.approx(js.mean())
 
 
 def test_kinds_share_their_resamples() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -11,7 +10,16 @@ import pytest
 from jaxtyping import Int
 
 from layertracer import UsageError
-from layertracer.measures import FirstTop1, HalfMax, OnsetCriterion, Ratio, Rise, TargetCurves, find_task_particle
+from layertracer.measures import (
+    FirstTop1,
+    HalfMax,
+    OnsetCriterion,
+    Ratio,
+    Rise,
+    Sampling,
+    TargetCurves,
+    find_task_particle,
+)
 
 from tests.strategies import make_curves
 
@@ -27,8 +35,8 @@ def _steps(*layers: int | None, n_layers: int = 8) -> TargetCurves:
 
 def test_particle_of_prompts_that_agree() -> None:
     """Prompts that all rise at one layer give that layer, without doubt."""
-    particle = find_task_particle(_steps(5, 5, 5), Rise())
-    assert (particle.layer, particle.per_prompt, particle.share_found) == (5, (5, 5, 5), 1.0)
+    particle = find_task_particle(_steps(*[5] * 5), Rise())
+    assert (particle.layer, particle.per_prompt, particle.share_found) == (5, (5,) * 5, 1.0)
     assert particle.interval is not None
     assert (particle.interval.low, particle.interval.high, particle.interval.level) == (5.0, 5.0, 0.95)
     assert particle.interval_share_found == 1.0
@@ -49,49 +57,28 @@ def test_a_prompt_without_numbers_leaves_no_mean() -> None:
     assert (particle.layer, particle.per_prompt) == (None, (1, None))
 
 
-def _exact_shares(curves: TargetCurves, criterion: OnsetCriterion) -> dict[int, float]:
-    """Probability of each layer over all resamples there are, found by writing them all down."""
-    n_prompts = curves.log_prob.shape[0]
-    shares: dict[int, float] = {}
-    for rows in itertools.product(range(n_prompts), repeat=n_prompts):
-        taken = list(rows)
-        mean = make_curves(
-            curves.prob[taken].mean(axis=0),
-            np.asarray(curves.embedding_prob[taken].mean()),
-            curves.top1_share[taken].mean(axis=0),
-        )
-        layer = int(criterion.find(mean))
-        shares[layer] = shares.get(layer, 0.0) + n_prompts**-n_prompts
-    return shares
-
-
 @pytest.mark.parametrize("criterion", [Rise(), Ratio(), HalfMax(), FirstTop1()])
-@pytest.mark.parametrize("level", [0.5, 0.8, 0.95])
-def test_interval_is_that_of_all_resamples(criterion: OnsetCriterion, level: float) -> None:
-    """With 4 prompts there are 256 resamples; interval and share found are those of trying them all."""
-    prob = np.full((4, 8), 0.01)
-    for prompt, layer in enumerate((2, 4, 6)):
-        prob[prompt, layer:] = (0.30, 0.60, 0.97)[prompt]
+@pytest.mark.parametrize("level", [0.5, 0.7, 0.95])
+def test_interval_is_that_of_weights_drawn_by_numpy(criterion: OnsetCriterion, level: float) -> None:
+    """With 9 prompts, interval and share found are those of NumPy's Dirichlet, one resample at a time, mirrored."""
+    prob = np.full((9, 12), 0.01)
+    for prompt, layer in enumerate((2, 4, 6, 6, 7, 7, 9)):
+        prob[prompt, layer:] = (0.30, 0.60, 0.97, 0.6, 0.9, 0.7, 0.8)[prompt]
     curves = make_curves(prob)
-    exact = _exact_shares(curves, criterion)
+    layers = []
+    for weights in np.random.default_rng(11).dirichlet(np.full(9, 4 / 9), size=4000):
+        mean = make_curves(
+            weights @ curves.prob, np.asarray(weights @ curves.embedding_prob), weights @ curves.top1_share
+        )
+        layers.append(int(criterion.find(mean)))
+    found = np.array([layer for layer in layers if layer >= 0])
     particle = find_task_particle(curves, criterion, n_resamples=40_000, level=level, seed=3)
-    found = 1.0 - exact.pop(-1, 0.0)
-    assert particle.interval_share_found == pytest.approx(found, abs=0.01)
+    assert particle.interval_share_found == pytest.approx(len(found) / 4000, abs=0.02)
+    assert particle.layer is not None
     assert particle.interval is not None
-    assert (particle.interval.low, particle.interval.high) == (
-        _quantile(exact, (1 - level) / 2),
-        _quantile(exact, (1 + level) / 2),
-    )
-
-
-def _quantile(shares: dict[int, float], at: float) -> int:
-    """The lowest layer whose cumulated share reaches `at`."""
-    total, reached = sum(shares.values()), 0.0
-    for layer in sorted(shares):
-        reached += shares[layer] / total
-        if reached >= at:
-            return layer
-    return max(shares)
+    low, high = np.quantile(found, ((1 - level) / 2, (1 + level) / 2), method="inverted_cdf")
+    assert particle.interval.low == max(0, min(low, 2 * particle.layer - high))
+    assert particle.interval.high == min(11, max(high, 2 * particle.layer - low))
 
 
 class Knee:
@@ -112,11 +99,27 @@ def test_a_criterion_from_elsewhere() -> None:
     assert (particle.layer, particle.criterion) == (4, {"kind": "knee"})
 
 
-def test_one_prompt_has_an_interval_without_width() -> None:
-    """One prompt and one layer is enough to look, though not to doubt."""
-    particle = find_task_particle(make_curves(np.array([[0.9]]), np.array([0.1])), Rise())
-    assert particle.interval is not None
-    assert (particle.layer, particle.interval.low, particle.interval.high) == (0, 0.0, 0.0)
+@pytest.mark.parametrize(
+    ("n_prompts", "note", "has_interval"),
+    [
+        (1, "one prompt: no interval", False),
+        (4, "4 prompts: no interval below 5", False),
+        (5, "5 prompts: below 8 an interval may hold less often than it says", True),
+        (7, "7 prompts: below 8 an interval may hold less often than it says", True),
+        (8, None, True),
+    ],
+)
+def test_few_prompts_are_said(n_prompts: int, note: str | None, has_interval: bool) -> None:
+    """Below five prompts there is no interval, below eight a word of warning; one prompt is enough to look."""
+    particle = find_task_particle(_steps(*[5] * n_prompts), Rise())
+    assert (particle.layer, particle.note, particle.interval is not None) == (5, note, has_interval)
+
+
+def test_few_sets_of_demonstrations_are_said() -> None:
+    """Forty prompts behind three sets of demonstrations are three cases, not forty."""
+    sampling = Sampling(units=tuple(prompt % 3 for prompt in range(40)))
+    particle = find_task_particle(_steps(*[5] * 40), Rise(), sampling=sampling)
+    assert (particle.note, particle.interval) == ("3 sets of demonstrations: no interval below 5", None)
 
 
 @pytest.mark.parametrize(

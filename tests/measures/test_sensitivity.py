@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from layertracer import UsageError
-from layertracer.measures import Rise, sweep_delta
+from layertracer.measures import (
+    AbsRatio,
+    FirstTop1,
+    HalfMax,
+    OnsetCriterion,
+    Ratio,
+    Rise,
+    find_task_particle,
+    sweep_delta,
+    sweep_onset,
+)
 
 from tests.strategies import make_curves
 
@@ -55,3 +65,30 @@ def test_no_prompt_is_refused() -> None:
     """Without a prompt there is nothing to sweep."""
     with pytest.raises(UsageError, match=r"sweep_delta needs curves .* at least one prompt"):
         sweep_delta(make_curves(np.zeros((0, 3))))
+
+
+@pytest.mark.parametrize(
+    ("criterion", "parameter", "value"),
+    [
+        (Rise(), "delta", 0.05),
+        (Rise(delta=0.2, sigmas=1.0, floor=0.03), "delta", 0.2),
+        (THRESHOLD_ALONE, "delta", 0.05),
+        (Ratio(), "first_layer", 1),
+        (Ratio(first_layer=3), "first_layer", 3),
+        (AbsRatio(eps=3e-3), "eps", 3e-3),
+    ],
+)
+def test_a_sweep_says_what_the_criterion_says(criterion: OnsetCriterion, parameter: str, value: float) -> None:
+    """The criterion's own value is in the sweep, and there the sweep has the particle's layer and share."""
+    sweep, particle = sweep_onset(STAIRS, criterion), find_task_particle(STAIRS, criterion)
+    place = sweep.values.index(value)
+    assert sweep.parameter == parameter
+    assert list(sweep.values) == sorted(set(sweep.values))
+    assert (sweep.layers[place], sweep.share_found[place]) == (particle.layer, particle.share_found)
+
+
+@pytest.mark.parametrize("criterion", [FirstTop1(), HalfMax()])
+def test_a_criterion_without_a_parameter_has_no_sweep(criterion: OnsetCriterion) -> None:
+    """Where there is nothing to vary the sweep is empty and names no parameter."""
+    sweep = sweep_onset(STAIRS, criterion)
+    assert (sweep.parameter, sweep.values, sweep.layers, sweep.share_found, sweep.spread) == (None, (), (), (), None)

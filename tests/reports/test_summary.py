@@ -22,13 +22,15 @@ def _silent(record: TraceRecord) -> TraceRecord:
 
 
 def test_the_sentence_holds_both_answers_with_intervals() -> None:
-    """Layer, interval, share found, vulnerable layer, interval, stability, site and share solved are in it."""
+    """Layer, interval, share found, the layer that stands out, site and share solved are in it."""
     record = make_record(10, 12)
     particle, vulnerable = record.task_particle, record.vulnerable_layer
     sentence = summary_sentence(record)
     assert f"starts executing antonym at layer {particle.layer} of 0–11 (95 % interval " in sentence
     assert "found on 80 % of 10 prompts)" in sentence
-    assert f"breaks most easily at layer {vulnerable.layer}, the first one (95 % interval " in sentence
+    assert vulnerable.is_clear
+    named = f"and breaks most easily at layer {vulnerable.layer}, the first one (no other layer comes near at 95 %)"
+    assert named in sentence
     assert sentence.endswith("when 20 % of the mixer output is masked; it solves 80 % of the 10 prompts.")
 
 
@@ -49,10 +51,54 @@ def test_the_sentence_names_the_perturbation(perturbation: dict[str, object], cl
     assert clause in summary_sentence(make_record(3, 8, perturbation=perturbation))
 
 
+def _even(record: TraceRecord) -> TraceRecord:
+    """The same with layers that perturb alike but for noise."""
+    js = 0.3 + 0.05 * np.random.default_rng(0).standard_normal(record.js_bits.shape)
+    return dataclasses.replace(record, js_bits=np.clip(js, 0, 1))
+
+
+def test_no_layer_is_named_where_none_stands_out() -> None:
+    """The sentence says that no layer stands out, how many it might be, and names none as the vulnerable one."""
+    record = _even(make_record(10, 12))
+    vulnerable, sentence = record.vulnerable_layer, summary_sentence(record)
+    assert len(vulnerable.contenders) > 1
+    assert "breaks most easily" not in sentence
+    of = f"{len(vulnerable.contenders)} of 12 layers ("
+    assert f"; no layer stands out when 20 % of the mixer output is masked: {of}" in sentence
+    assert f"cannot be told from the largest, 0.32 bits at layer {vulnerable.layer}" in sentence
+    summary = summarize(record)["vulnerable_layer"]
+    assert (summary["is_clear"], summary["contenders"]) == (False, list(vulnerable.contenders))
+
+
+@pytest.mark.parametrize(
+    ("n_prompts", "n_draws", "words"),
+    [(1, 5, "one prompt cannot tell layers apart"), (6, 1, "one draw cannot tell layers apart")],
+)
+def test_one_prompt_or_one_draw_is_said(n_prompts: int, n_draws: int, words: str) -> None:
+    """One prompt, or one random draw, names no layer, has no interval, and says why in sentence and summary."""
+    perturbation = Mask(draws=n_draws).to_dict()
+    record = make_record(n_prompts, 12, n_draws, perturbation=perturbation)
+    summary = summarize(record)["vulnerable_layer"]
+    assert f"no layer stands out when 20 % of the block output is masked: {words}" in summary_sentence(record)
+    assert summary["interval"] is None
+    assert summary["note"] == f"{words.split(' cannot', maxsplit=1)[0]}: no interval"
+
+
+def test_the_sweep_says_what_the_answer_says() -> None:
+    """At the delta that was used, the sweep has the particle's own layer and share of prompts."""
+    record = make_record(10, 12)
+    summary = summarize(record)
+    (used,) = (row for row in summary["sensitivity"] if row["delta"] == record.spec.onset["delta"])
+    particle = summary["task_particle"]
+    assert (used["layer"], used["share_found"]) == (particle["layer"], particle["share_found"])
+
+
 def test_none_is_an_answer() -> None:
     """Where no layer is found, sentence and summary say so."""
     record = _silent(make_record(4, 8))
-    assert "at no layer of its mean curve (found on 0 % of 4 prompts)" in summary_sentence(record)
+    sentence = summary_sentence(record)
+    assert "never makes the answer to antonym readable: its mean probability is at most 6.1e-06, after " in sentence
+    assert "layer 0, and rise finds no layer (found on 0 % of 4 prompts)" in sentence
     assert summarize(record)["task_particle"]["layer"] is None
 
 

@@ -206,3 +206,53 @@ def test_spec_is_json() -> None:
     assert spec == task.spec
     again = load_task(spec["name"], **{key: spec[key] for key in ("n_shot", "limit", "seed", "template")})
     assert again == task
+
+
+@given(pairs=word_pairs(min_size=12), seed=seeds, n_shot=st.integers(1, 2), n_sets=st.integers(2, 3))
+def test_prompts_take_turns_with_sets(
+    folder: Path, pairs: list[tuple[str, str]], seed: int, n_shot: int, n_sets: int
+) -> None:
+    """Prompt i begins with set i modulo their number; no pair stands in two sets, and none is asked that is shown."""
+    task = load_pairs(folder, pairs, seed=seed, n_shot=n_shot, demonstration_sets=n_sets)
+    shown = [tuple(pair) for pair in task.spec["demonstrations"]]
+    assert len(set(shown)) == len(shown) == n_shot * n_sets
+    assert (task.spec["n_shot"], task.spec["demonstration_sets"]) == (n_shot, n_sets)
+    for place, sample in enumerate(task):
+        own = shown[n_shot * (place % n_sets) :][:n_shot]
+        assert sample.demonstration_set == place % n_sets
+        assert sample.prompt is not None
+        assert sample.prompt.startswith("".join(f"{before} -> {after}\n" for before, after in own))
+        assert sample.prompt.count(" ->") == n_shot + 1
+
+
+def test_one_set_is_as_without(folder: Path) -> None:
+    """One set of demonstrations is the usual task, and its samples name no set."""
+    usual, one = load_pairs(folder, PAIRS, n_shot=2), load_pairs(folder, PAIRS, n_shot=2, demonstration_sets=1)
+    assert usual == one
+    assert "demonstration_sets" not in usual.spec
+    assert {sample.demonstration_set for sample in one} == {None}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"demonstration_sets": 0}, UsageError, "demonstration_sets must be at least 1"),
+        ({"demonstration_sets": 2, "n_shot": 0}, UsageError, "1 without demonstrations, got 2 with n_shot=0"),
+        ({"demonstration_sets": 3, "limit": 2}, UsageError, "demonstration_sets=3 need as many prompts, got limit=2"),
+        ({"demonstration_sets": 4, "n_shot": 1}, EmptyTaskError, "4 sets of 1 demonstrations leave 2 prompts"),
+    ],
+)
+def test_sets_that_cannot_be_are_refused(
+    folder: Path, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """A number of sets out of range, or that leaves too few prompts, is refused with what was asked."""
+    with pytest.raises(error, match=message):
+        load_pairs(folder, PAIRS, **options)
+
+
+def test_finished_prompts_have_no_sets(tmp_path: Path) -> None:
+    """Several sets of demonstrations are refused for finished prompts."""
+    path = tmp_path / "done.json"
+    path.write_text(json.dumps([{"prompt": "hot ->", "answer": " cold"}]), "utf-8")
+    with pytest.raises(UsageError, match=r"demonstration_sets=2 does not apply to .* finished prompts"):
+        load_task(path, demonstration_sets=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import layertracer as lt
-from layertracer._types import is_site_asked
+from layertracer._types import is_site_asked, name_draws
+
+SCHEMES = ("partition", "random")
 
 
 @given(st.sampled_from([2, 4, 5, 10]), st.integers(1, 3), st.integers(20, 60), st.integers(0, 5))
@@ -118,6 +121,12 @@ def test_a_specification_is_json(perturbation: lt.Mask | lt.Noise | lt.Skip) -> 
         (lambda: lt.Noise(scale=None), "scale must be a number, got None"),
         (lambda: lt.Noise(draws="many"), "draws must be a whole number, got 'many'"),
         (lambda: lt.Mask(fraction=0.01, scheme="random").keep_array(n_layers=1, width=8), "masks none"),
+        (
+            lambda: lt.Mask(fraction=0.1, draws=10).keep_array(n_layers=1, width=8),
+            "0.1 of 8 dimensions masks none in some draws: its 10 parts need at least 10 of them",
+        ),
+        (lambda: lt.Mask(fraction=0.05, draws=3).keep_array(n_layers=1, width=19), "its 20 parts"),
+        (lambda: lt.Mask(fraction=0.1, draws=1).masked_stretch(0, 4), "masks none in some draws"),
         (lambda: lt.Mask.explicit(np.ones((1, 1, 4))).keep_array(n_layers=2, width=4), r"this model needs \[2, 1, 4\]"),
     ],
 )
@@ -126,3 +135,34 @@ def test_what_makes_no_sense_is_refused(make: object, message: str) -> None:
     assert callable(make)
     with pytest.raises(lt.UsageError, match=message):
         make()
+
+
+@given(width=st.integers(1, 40), n_parts=st.integers(1, 20), draws=st.integers(1, 41), scheme=st.sampled_from(SCHEMES))
+def test_every_draw_masks_something(width: int, n_parts: int, draws: int, scheme: Any) -> None:
+    """A mask is refused, or each of its draws masks at least one dimension of each layer."""
+    mask = lt.Mask(fraction=1 / n_parts, draws=draws, scheme=scheme)
+    try:
+        keep = mask.keep_array(n_layers=2, width=width)
+    except lt.UsageError:
+        assert width < n_parts
+        return
+    assert (~keep).any(axis=-1).all()
+
+
+@pytest.mark.parametrize(
+    ("perturbation", "draws"),
+    [
+        (lt.Mask(), "parts"),
+        (lt.Mask(draws=10), "parts"),
+        (lt.Mask(draws=7), "sampled"),
+        (lt.Mask(scheme="random"), "sampled"),
+        (lt.Mask(fraction=1.0, draws=1), "given"),
+        (lt.Mask(fraction=1.0, draws=1, fill="resample"), "sampled"),
+        (lt.Mask.explicit(np.zeros((1, 2, 4))), "given"),
+        (lt.Noise(), "sampled"),
+        (lt.Skip(), "given"),
+    ],
+)
+def test_draws_are_named_for_what_they_are(perturbation: Any, draws: str) -> None:
+    """Whole partitions are parts, what is not random is given, everything else is a sample."""
+    assert name_draws(perturbation.to_dict()) == draws

@@ -6,6 +6,7 @@ from layertracer._types._perturbations import (
     DEFAULT_SITE,
     FALLBACK_SITE,
     SITES,
+    Draws,
     Fill,
     Mask,
     Noise,
@@ -16,6 +17,7 @@ from layertracer._types._perturbations import (
     Skip,
     describe_perturbation,
     is_site_asked,
+    name_draws,
 )
 from layertracer._types._results import (
     Audit,
@@ -37,6 +39,7 @@ __all__ = [
     "SITES",
     "Audit",
     "Check",
+    "Draws",
     "EncodedAnswer",
     "EncodedSample",
     "Fill",
@@ -63,5 +66,6 @@ __all__ = [
     "describe_perturbation",
     "find_origin",
     "is_site_asked",
+    "name_draws",
     "shown",
 ]

@@ -17,6 +17,8 @@ Site = Literal["block_output", "mixer_output", "mlp_output", "state"]
 Scheme = Literal["partition", "random"]
 Fill = Literal["zero", "mean", "resample"]
 Positions = Literal["all", "last"]
+Draws = Literal["sampled", "parts", "given"]
+"""Draws that are a sample of many; the parts of whole partitions; or all that there are."""
 
 SITES: tuple[Site, ...] = ("block_output", "mixer_output", "mlp_output", "state")
 
@@ -217,7 +219,7 @@ class Mask:
         """Which dimensions stay, shape [layer, draw, width].
 
         Raises:
-            UsageError: If an explicit mask has another shape, or `fraction` masks less than one dimension.
+            UsageError: If an explicit mask has another shape, or a draw would mask no dimension.
         """
         if self.keep is not None:
             expected = (n_layers, self.draws, width)
@@ -227,10 +229,6 @@ class Mask:
                     "([layer, draw, width]). Take n_layers and d_model from model.anatomy."
                 )
             return self.keep
-        if round(self.fraction * width) < 1:
-            raise UsageError(
-                f"fraction={self.fraction} of {width} dimensions masks none. Use at least {1 / width:.2g}."
-            )
         layers = [self._keep_layer(layer, width) for layer in range(n_layers)]
         return np.stack(layers)
 
@@ -255,10 +253,20 @@ class Mask:
         Example:
             >>> [Mask(fraction=0.5, draws=3).masked_stretch(draw, 5) for draw in range(3)]
             [(0, slice(0, 3, None)), (0, slice(3, 5, None)), (1, slice(0, 3, None))]
+
+        Raises:
+            UsageError: If it would mask nothing: such a draw would count as a divergence of 0.
         """
-        if self.scheme == "random":
-            return draw, slice(0, round(self.fraction * width))
         n_parts = max(1, round(1 / self.fraction))
+        n_masked = round(self.fraction * width) if self.scheme == "random" else width // n_parts
+        if n_masked < 1:
+            least = f"fraction={1 / width:.2g}" if self.scheme == "random" else f"fraction=1/{width}"
+            split = f": its {n_parts} parts need at least {n_parts} of them" if self.scheme == "partition" else ""
+            raise UsageError(
+                f"fraction={self.fraction} of {width} dimensions masks none in some draws{split}. Use at least {least}."
+            )
+        if self.scheme == "random":
+            return draw, slice(0, n_masked)
         number, part = divmod(draw, n_parts)
         size, n_larger = divmod(width, n_parts)  # the first parts take what is left over, one each
         start = part * size + min(part, n_larger)
@@ -359,6 +367,28 @@ class Skip:
     def to_dict(self) -> dict[str, Any]:
         """The specification as JSON values."""
         return {"kind": self.kind, "site": self.site, "draws": 1, "positions": self.positions}
+
+
+def name_draws(spec: Mapping[str, Any]) -> Draws:
+    """How the draws of a perturbation came about, and so what another run might have had.
+
+    "given" where there is nothing random about them: a layer is skipped, masks are given, every dimension is masked.
+    "parts" where they are whole partitions, so that together they mask every dimension equally often. "sampled"
+    otherwise.
+
+    Example:
+        >>> [name_draws(one.to_dict()) for one in (Mask(), Mask(draws=3), Noise(), Skip())]
+        ['parts', 'sampled', 'sampled', 'given']
+    """
+    if spec.get("kind") == "skip" or spec.get("scheme") == "explicit":
+        return "given"
+    if spec.get("kind") != "mask":
+        return "sampled"
+    n_parts = round(1 / spec.get("fraction", 1.0))
+    if n_parts == 1 and spec.get("fill") != "resample":
+        return "given"
+    is_whole = n_parts > 1 and spec.get("draws", 1) % n_parts == 0
+    return "parts" if spec.get("scheme") == "partition" and is_whole else "sampled"
 
 
 def describe_perturbation(spec: Mapping[str, Any]) -> str:

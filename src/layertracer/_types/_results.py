@@ -15,7 +15,7 @@ Status = Literal["complete", "interrupted", "failed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A percentile bootstrap interval.
+    """An interval from resamples.
 
     Attributes:
         low: Lower end.
@@ -34,11 +34,13 @@ class TaskParticle:
 
     Attributes:
         layer: Layer of the mean curve; None where the criterion finds none. None is an answer.
-        interval: Interval of that layer over resamples of the prompts; None where no resample finds one.
+        interval: Interval of that layer over resamples of the prompts; None where there is no layer, or there are too
+            few prompts to tell (`note` says so).
         interval_share_found: Share of the resamples in which the criterion finds a layer.
         per_prompt: Layer of every prompt, None where none is found.
         share_found: Share of the prompts in which a layer is found.
         criterion: Name and parameters of the criterion.
+        note: What must be said of the interval, or why there is none; None where there is nothing to say.
     """
 
     layer: int | None
@@ -47,6 +49,7 @@ class TaskParticle:
     per_prompt: tuple[int | None, ...]
     share_found: float
     criterion: Mapping[str, object]
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +59,28 @@ class VulnerableLayer:
     Attributes:
         layer: The layer.
         mean_js_bits: Its mean JS divergence over prompts and draws.
-        interval: Interval of the layer over resamples of prompts and draws.
-        stability: Share of the resamples in which `layer` stays the argmax.
+        interval: From the first to the last of the contenders; None where there is only one prompt or one random draw
+            (`note` says so).
+        stability: Share of the resamples of prompts and draws in which `layer` stays the argmax.
         per_prompt: The argmax of every prompt's own curve.
         is_edge: Whether it is the first or the last layer, which are special in most models.
+        contenders: The layers that cannot be told from the largest, ascending, `layer` among them.
+        note: Why there is no interval; None where there is one.
     """
 
     layer: int
     mean_js_bits: float
-    interval: Interval
+    interval: Interval | None
     stability: float
     per_prompt: tuple[int, ...]
     is_edge: bool
+    contenders: tuple[int, ...]
+    note: str | None = None
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the layer stands out: no other one can be the most vulnerable."""
+        return len(self.contenders) == 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +95,8 @@ class MixerGroup:
         n_perturbed: How many of them have the perturbed site.
         mean_depth: Mean relative depth (i + 1) / n_layers of the layers, in (0, 1].
         mean_js_bits: Mean JS divergence over prompts, draws and the layers that have the site; None where none has it.
-        interval: Interval of that mean over resamples of prompts and draws, in bits; None where there is no mean.
+        interval: Interval of that mean over resamples of prompts and draws, in bits; None where there is no mean, or
+            one prompt or one random draw only.
         vulnerable_layer: The one of these layers with the largest mean JS divergence; None where none has the site.
         max_js_bits: Its mean JS divergence; None where there is none.
         mean_gain_prob: Mean gain of a layer in target probability, over prompts and layers.

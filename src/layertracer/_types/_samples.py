@@ -30,6 +30,7 @@ class Sample:
         decoder_ids: Encoder-decoder models only: the tokens that the decoder has already read.
         answers: Texts of several answers, each of which is right: the probability followed is that of any of them.
         answer_ids: Token ids of several answers of one token, each of which is right.
+        demonstration_set: Which set of demonstrations the prompt begins with, where a task has several.
 
     Example:
         >>> Sample(prompt="hot -> cold\nwide ->", answer=" narrow").answer
@@ -45,6 +46,7 @@ class Sample:
     decoder_ids: Ids | None = None
     answers: Texts | None = None
     answer_ids: Ids | None = None
+    demonstration_set: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a sample that is neither text nor token ids."""
@@ -129,6 +131,7 @@ class EncodedSample:
         n_lead: How many of `answer_ids` are read as the end of the prompt, see `EncodedAnswer`.
         n_blank: How many of those are nothing but white space.
         others: The other answers that are right.
+        demonstration_set: Which set of demonstrations the prompt begins with, where a task has several.
     """
 
     prompt_ids: tuple[int, ...]
@@ -139,6 +142,7 @@ class EncodedSample:
     n_lead: int = 0
     n_blank: int = 0
     others: tuple[EncodedAnswer, ...] = ()
+    demonstration_set: int | None = None
 
     @property
     def answers(self) -> tuple[EncodedAnswer, ...]:

@@ -104,6 +104,12 @@ model_options: Callable[[Any], Any] = add_options(
 task_options: Callable[[Any], Any] = add_options(
     option("--shots", type=click.IntRange(min=0), default=5, help="Demonstrations before each question."),
     option(
+        "--demonstration-sets",
+        type=click.IntRange(min=1),
+        default=1,
+        help="Sets of demonstrations that prompts take turns with; intervals then resample sets (8 or more).",
+    ),
+    option(
         "--seed",
         type=click.IntRange(min=0),
         default=0,

@@ -121,6 +121,7 @@ def load_task_from(name: str, settings: Mapping[str, Any], *, limit: int | None)
     return load_task(
         name,
         n_shot=settings["shots"],
+        demonstration_sets=settings["demonstration_sets"],
         limit=limit,
         seed=settings["seed"],
         template=None if template is None else template.replace("\\n", "\n"),

@@ -11,7 +11,7 @@ from layertracer._errors import UsageError
 from layertracer.comparisons._settings import ComparisonSettings
 from layertracer.runs import TraceRecord
 
-_TASK_KEYS = ("name", "kind", "n_shot", "template", "chat", "system")
+_TASK_KEYS = ("name", "kind", "n_shot", "demonstration_sets", "template", "chat", "system")
 """Parts of a task that make its prompts what they are. Its seed and limit only choose among them."""
 
 _FREE_PARTS = {"draws", "seed", "shape", "sha256"}
@@ -91,6 +91,10 @@ def _list_warnings(records: Sequence[TraceRecord], labels: Sequence[str]) -> lis
         if record.status != "complete":
             warnings.append(
                 f"The run of {label} is {record.status}: {record.n_prompts} of {record.n_requested} prompts."
+            )
+        if record.sampling.has_random_draws and record.n_draws == 1:
+            warnings.append(
+                f"The run of {label} has one draw: its JS divergences have no intervals. Take at least five."
             )
         if not record.self_check.passed:
             warnings.append(f"The self-check of {label} failed; its numbers may be wrong.")

@@ -90,8 +90,10 @@ def _model_rows(model: ModelSummary, level: float) -> Iterator[Row]:
         if estimate is not None:
             yield shared | {"quantity": name, "value": estimate.value, "unit": "bits"} | _ends(estimate.interval)
     if model.vulnerable is not None:
-        where = {"quantity": "vulnerable_depth", "value": model.vulnerable.depth, "unit": "relative depth"}
-        yield shared | where | _ends(model.vulnerable.interval) | {"note": f"layer {model.vulnerable.layer}"}
+        where: Row = {"quantity": "vulnerable_depth", "value": model.vulnerable.depth, "unit": "relative depth"}
+        is_clear = "" if model.vulnerable.is_clear else f", one of {len(model.vulnerable.contenders)} contenders"
+        where["note"] = f"layer {model.vulnerable.layer}{is_clear}"
+        yield shared | where | _ends(model.vulnerable.interval)
     for particle in model.particles:
         note = "none found" if particle.layer is None else f"layer {particle.layer}"
         where = {"quantity": "particle_depth", "lens": particle.lens, "criterion": particle.criterion}

@@ -18,15 +18,12 @@ from layertracer.comparisons._results import (
     Quantity,
     VulnerableDepth,
 )
-from layertracer.comparisons._sample import PromptSample
+from layertracer.comparisons._sample import PromptSample, finite_interval
 from layertracer.comparisons._settings import ComparisonSettings
 from layertracer.measures import (
     NONE_FOUND,
     bootstrap_mean_curve,
     describe_particle,
-    find_vulnerable_layer,
-    interpolate_profile,
-    percentile_interval,
     relative_depth,
 )
 
@@ -50,9 +47,9 @@ def summarize_model(lineup: Lineup, model: int) -> ModelSummary:
         mean_js=_estimate(sample, "mean_js_bits"),
         max_js=_estimate(sample, "max_js_bits"),
         vulnerable=_find_vulnerable(sample) if sample.has_js else None,
-        profile=_curve(interpolate_profile(sample.js_curves, grid), grid, sample) if sample.has_js else None,
-        js_curve=_curve(sample.js_curves, relative_depth(record.n_layers), sample) if sample.has_js else None,
-        target_curve=_curve(record.target_prob.astype(np.float64), relative_depth(record.n_layers), sample),
+        profile=_js_curve(sample, grid) if sample.has_js else None,
+        js_curve=_js_curve(sample, relative_depth(record.n_layers)) if sample.has_js else None,
+        target_curve=_target_curve(sample),
         particles=tuple(_find_particle(sample, reading, settings) for reading in lineup.readings),
     )
 
@@ -61,25 +58,30 @@ def _estimate(sample: PromptSample, quantity: Quantity) -> Estimate | None:
     value = sample.value(quantity)
     if value is None:
         return None
-    return Estimate(value=value, interval=percentile_interval(sample.resampled(quantity), sample.settings.level))
+    around = value if quantity == "max_js_bits" else None
+    interval, _ = finite_interval(sample.resampled(quantity), sample.settings.level, around=around)
+    if interval is None or not sample.has_js_interval:
+        return Estimate(value=value, interval=None)
+    low, high = max(interval.low, 0.0), min(interval.high, 1.0)
+    return Estimate(value=value, interval=Interval(low=low, high=high, level=interval.level))
 
 
 def _find_vulnerable(sample: PromptSample) -> VulnerableDepth:
-    record, settings = sample.record, sample.settings
-    found = find_vulnerable_layer(
-        record.js_bits, n_resamples=settings.n_resamples, level=settings.level, seed=settings.seed
-    )
+    n_layers, found = sample.record.n_layers, sample.vulnerable(level=sample.settings.level)
     return VulnerableDepth(
         layer=found.layer,
-        depth=(found.layer + 1) / record.n_layers,
-        interval=to_depth(found.interval, record.n_layers),
+        depth=(found.layer + 1) / n_layers,
+        interval=None if found.interval is None else to_depth(found.interval, n_layers),
         stability=found.stability,
+        contenders=found.contenders,
     )
 
 
 def _find_particle(sample: PromptSample, reading: Reading, settings: ComparisonSettings) -> ParticleDepth:
     layers, n_layers = sample.onset_layers(reading), sample.record.n_layers
-    particle = describe_particle(sample.curves[reading.lens], reading.criterion, layers, level=settings.level)
+    particle = describe_particle(
+        sample.curves[reading.lens], reading.criterion, layers, level=settings.level, sampling=sample.record.sampling
+    )
     depths = (layers[layers != NONE_FOUND] + 1) / n_layers
     return ParticleDepth(
         lens=reading.lens,
@@ -100,15 +102,29 @@ def to_depth(interval: Interval, n_layers: int) -> Interval:
     return Interval(low=low, high=high, level=interval.level)
 
 
-def _curve(
-    values: Float[np.ndarray, "prompt depth"], depth: Float[np.ndarray, " depth"], sample: PromptSample
-) -> DepthCurve:
-    """Mean and interval of curves; NaN where they hold nothing else."""
-    present = ~np.isnan(values).all(axis=0)
-    mean, low, high = (np.full(depth.size, np.nan) for _ in range(3))
-    mean[present] = values[:, present].mean(axis=0)
-    settings = sample.settings
-    low[present], high[present] = bootstrap_mean_curve(
-        values[:, present], n_resamples=settings.n_resamples, level=settings.level, seed=sample.seed
-    )
+def _js_curve(sample: PromptSample, depth: Float[np.ndarray, " depth"]) -> DepthCurve:
+    """Mean JS divergence over depth, and its interval over prompts and draws; NaN where there is none."""
+    mean = sample.profile(depth)
+    low, high = (np.full(depth.size, np.nan) for _ in range(2))
+    present = np.isfinite(mean)
+    if sample.has_js_interval:
+        tail = (1.0 - sample.settings.level) / 2.0
+        resampled = sample.resampled_profile(depth)[:, present]
+        low[present], high[present] = np.clip(np.quantile(resampled, (tail, 1.0 - tail), axis=0), 0.0, 1.0)
     return DepthCurve(depth=depth, mean=mean, low=low, high=high)
+
+
+def _target_curve(sample: PromptSample) -> DepthCurve:
+    """Mean probability of the target after each layer, and its interval over prompts; one prompt has none."""
+    record, settings = sample.record, sample.settings
+    values, depth = record.target_prob.astype(np.float64), relative_depth(record.n_layers)
+    low, high = (np.full(depth.size, np.nan) for _ in range(2))
+    if record.n_prompts > 1:
+        low, high = bootstrap_mean_curve(
+            values,
+            n_resamples=settings.n_resamples,
+            level=settings.level,
+            seed=sample.seed,
+            sampling=record.sampling,
+        )
+    return DepthCurve(depth=depth, mean=values.mean(axis=0), low=low, high=high)

@@ -26,21 +26,21 @@ Outcome = Literal["supported", "contradicted", "undecided"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A number with its bootstrap interval over prompts."""
+    """A number with its interval over prompts and draws; None where there is one prompt or one random draw."""
 
     value: float
-    interval: Interval
+    interval: Interval | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DepthCurve:
-    """A mean curve over relative depth, with its bootstrap interval over prompts at each depth.
+    """A mean curve over relative depth, with its interval at each depth: over prompts, for JS over draws too.
 
     Attributes:
         depth: Relative depths, ascending, shape [depth].
         mean: Mean over prompts; NaN where there is no value; shape [depth].
-        low: Lower end of the interval, shape [depth].
-        high: Upper end, shape [depth].
+        low: Lower end of the interval, shape [depth]; NaN where there is none.
+        high: Upper end, shape [depth]; likewise.
     """
 
     depth: Float[np.ndarray, " depth"]
@@ -59,7 +59,8 @@ class ParticleDepth:
         is_headline: Whether the verdict's headline rests on it: the first criterion asked for, else the runs' own.
         layer: Layer of the mean curve; None where none is found.
         depth: Its relative depth.
-        interval: Interval of the depth over resamples of the prompts that find a layer; None where none does.
+        interval: Interval of the depth over resamples of the prompts that find a layer; None where there is no layer,
+            or too few prompts to tell.
         interval_share_found: Share of the resamples that find a layer.
         share_found: Share of the prompts on whose own curve a layer is found.
         share_deep: Share of the resamples that find a layer in which it lies deeper than `deep_depth`; None where none
@@ -79,19 +80,27 @@ class ParticleDepth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VulnerableDepth:
-    """Where a model breaks most easily.
+    """Where a model breaks most easily, and whether any layer stands out.
 
     Attributes:
-        layer: The vulnerable layer.
+        layer: The layer of the largest mean JS divergence.
         depth: Its relative depth.
-        interval: Interval of the depth over resamples of prompts and draws, as a trace states it.
-        stability: Share of these resamples in which it stays the vulnerable layer.
+        interval: From the first to the last of the contenders, in depth; None where one prompt or one random draw
+            tells nothing.
+        stability: Share of the resamples of prompts and draws in which it stays the largest.
+        contenders: The layers that cannot be told from the largest.
     """
 
     layer: int
     depth: float
-    interval: Interval
+    interval: Interval | None
     stability: float
+    contenders: tuple[int, ...]
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the layer stands out."""
+        return len(self.contenders) == 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -149,7 +158,8 @@ class Difference:
         first: Value of the first model on the prompts of this pair; None where there is none.
         second: Value of the second model.
         value: second - first; None where either is missing.
-        interval: Interval over resamples of the prompts in which both have a value; None where none has.
+        interval: Interval over resamples of prompts and of draws in which both have a value; None where there is none:
+            too few prompts, one random draw, or, for the vulnerable layer, no layer that stands out in either model.
         share_found: Share of the resamples in which both have a value.
     """
 
@@ -175,7 +185,8 @@ class PairDifference:
     Attributes:
         first: Label of the first model.
         second: Label of the second model.
-        is_paired: Whether both are resampled over the same prompts; otherwise each over its own, independently.
+        is_paired: Whether both are resampled over the same prompts; otherwise each over its own, independently. Draws
+            are resampled too: together where both models have the same width and the same masks, else independently.
         n_shared: Prompts that both finished.
         n_first: Prompts of the first model that the numbers rest on.
         n_second: Prompts of the second model that the numbers rest on.
@@ -207,7 +218,7 @@ class ScalingTrend:
         n_prompts: Prompts of the model with the fewest.
         is_paired: Whether all models are resampled over the same prompts.
         slope: Slope of the logarithm over the logarithm of the number of parameters; None where there is none.
-        interval: Interval of the slope over resamples of prompts and of the models of one size.
+        interval: Interval of the slope over resamples of prompts, of draws and of the models of one size.
         tau: Kendall's tau-b over sizes; positive where larger models have higher values.
         p_value: Exact two-sided p-value of tau.
         least_p_value: The smallest p-value that so many sizes allow.

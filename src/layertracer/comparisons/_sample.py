@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import cache, cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from layertracer._types import Interval
+from layertracer._types import Interval, VulnerableLayer
 from layertracer.comparisons._criteria import Reading, lens_curves
 from layertracer.comparisons._results import Quantity
 from layertracer.comparisons._settings import ComparisonSettings
 from layertracer.measures import (
+    MIN_UNITS,
     NONE_FOUND,
     TargetCurves,
     find_missing,
+    find_vulnerable_layer,
     interpolate_profile,
     largest_layer,
+    mirrored_interval,
+    note_on_means,
     percentile_interval,
-    resample_mean_curves,
+    resample_crossed_means,
     resample_onset_layers,
 )
 from layertracer.runs import TraceRecord
@@ -37,6 +42,7 @@ class PromptSample:
 
     def __init__(self, record: TraceRecord, *, seed: int, settings: ComparisonSettings) -> None:
         self.record, self.seed, self.settings = record, seed, settings
+        self.draw_seed = settings.seed + _number_of_masks(record)
         self.curves: dict[str, TargetCurves] = dict(lens_curves(record))
         self._onsets: dict[tuple[str, str], Int[np.ndarray, " resample"]] = {}
 
@@ -62,9 +68,34 @@ class PromptSample:
 
     @cached_property
     def js_means(self) -> Float[np.ndarray, "resample present"]:
-        """Mean JS divergence of the layers that have the site, in every resample."""
-        return resample_mean_curves(
-            self.js_curves[:, self.present], n_resamples=self.settings.n_resamples, seed=self.seed
+        """Mean JS divergence of the layers that have the site, in every resample of prompts and draws."""
+        return resample_crossed_means(
+            self.record.js_bits[..., self.present].astype(np.float64),
+            n_resamples=self.settings.n_resamples,
+            seed=self.seed,
+            draw_seed=self.draw_seed,
+            sampling=self.record.sampling,
+        )
+
+    @property
+    def has_js_interval(self) -> bool:
+        """Whether anything can be said of how far another trace's divergences would lie."""
+        return note_on_means(self.n_prompts, self.record.n_draws, self.record.sampling) is None
+
+    @property
+    def has_onset_interval(self) -> bool:
+        """Whether there are prompts enough for the interval of an onset."""
+        units = self.record.sampling.units
+        return (self.n_prompts if units is None else len(set(units))) >= MIN_UNITS
+
+    def vulnerable(self, *, level: float) -> VulnerableLayer:
+        """The vulnerable layer with its contenders at some level, out of the resamples that a trace itself draws."""
+        return find_vulnerable_layer(
+            self.record.js_bits,
+            n_resamples=self.settings.n_resamples,
+            level=level,
+            seed=self.settings.seed,
+            sampling=self.record.sampling,
         )
 
     def value(self, quantity: Quantity, reading: Reading | None = None) -> float | None:
@@ -94,6 +125,7 @@ class PromptSample:
                 reading.criterion,
                 n_resamples=self.settings.n_resamples,
                 seed=self.seed,
+                sampling=self.record.sampling,
             )
         return self._onsets[key]
 
@@ -118,6 +150,15 @@ class PromptSample:
         return np.asarray((layers + 1) / self.record.n_layers)
 
 
+def _number_of_masks(record: TraceRecord) -> int:
+    """A number that two runs share where their draws are the same ones: equal masks on models of equal width.
+
+    At another width, equal seeds mask other dimensions.
+    """
+    what = repr((record.model.d_model, record.n_draws, sorted(record.spec.perturbation.items())))
+    return int.from_bytes(hashlib.sha256(what.encode("utf-8", "backslashreplace")).digest()[:6], "big")
+
+
 class SampleStore:
     """Samples that were drawn before: models that all share their prompts are resampled once, not once a pair."""
 
@@ -133,7 +174,12 @@ class SampleStore:
         return self._draw(model, tuple(range(self._sizes[model])) if rows is None else rows, self._seed + stream)
 
 
-def finite_interval(values: Float[np.ndarray, " resample"], level: float) -> tuple[Interval | None, float]:
-    """The percentile interval of the resamples that have a value, and their share."""
+def finite_interval(
+    values: Float[np.ndarray, " resample"], level: float, *, around: float | None = None
+) -> tuple[Interval | None, float]:
+    """The interval of the resamples that have a value, and their share; mirrored around an estimate that is biased."""
     found = values[np.isfinite(values)]
-    return (percentile_interval(found, level) if found.size else None), found.size / values.size
+    if not found.size:
+        return None, 0.0
+    interval = percentile_interval(found, level) if around is None else mirrored_interval(found, level, around=around)
+    return interval, found.size / values.size

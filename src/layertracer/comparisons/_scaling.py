@@ -80,7 +80,8 @@ def _find_trend(series: _Series, quantity: Quantity, reading: Reading | None = N
     slope = float(scaling_slope(pool_groups(_log(values), series.groups), series.groups))
     known = np.isfinite(values)
     interval = None
-    if np.isfinite(slope):
+    is_known = reading is not None or all(sample.has_js_interval for sample in series.samples)
+    if np.isfinite(slope) and is_known:
         resampled = np.stack([sample.resampled(quantity, reading) for sample in series.samples], axis=1)
         slopes = scaling_slope(pool_groups(_log(resampled), series.groups, series.weights), series.groups)
         interval, _ = finite_interval(slopes, series.settings.level)

@@ -31,10 +31,10 @@ def judge_depth(
 ) -> tuple[Verdict, ...]:
     """Claim 1, for every criterion and lens; the runs' own criterion is the headline.
 
-    A model is deep where its particle's interval begins deeper than `deep_depth`: more than 1 - (1 - level) / 2 of the
-    resamples that find a layer find a deep one. It is shallow where at most (1 - level) / 2, divided by the number of
-    models, do. All deep, over several sizes and sets of mixers: supported. One shallow: contradicted, since the claim
-    is about every model. Below `min_models`: undecided.
+    A model is deep where its particle's interval begins deeper than `deep_depth`, and more than 1 - (1 - level) / 2 of
+    the resamples that find a layer find a deep one. It is shallow where its interval ends above that depth, and at most
+    (1 - level) / 2, divided by the number of models, do. All deep, over several sizes and sets of mixers: supported.
+    One shallow: contradicted, since the claim is about every model. Below `min_models`: undecided.
     """
     counted = [model for model in models if _counts_for_depth(model, settings, follows_answer=follows_answer)]
     counts = _count(counted, settings)
@@ -118,8 +118,15 @@ def _decide_depth(
     """The outcome for one criterion, and why."""
     tail, limit = settings.significance / 2, f"{settings.deep_depth:g}"
     sure = {label: one for label, one in found.items() if one.interval_share_found >= settings.level}
-    deep = [label for label, one in sure.items() if (one.share_deep or 0.0) > 1 - tail]
-    shallow = [label for label, one in sure.items() if (one.share_deep or 0.0) <= tail / max(counts.n_models, 1)]
+    deep, shallow = [], []
+    for label, one in sure.items():
+        share, interval = one.share_deep or 0.0, one.interval
+        if interval is None:
+            continue
+        if share > 1 - tail and interval.low > settings.deep_depth:
+            deep.append(label)
+        elif share <= tail / max(counts.n_models, 1) and interval.high <= settings.deep_depth:
+            shallow.append(label)
     places = [_place(label, one) for label, one in found.items() if label not in deep]
     n = len(found)
     if counts.n_models < settings.min_models:
@@ -208,8 +215,10 @@ def _too_few(n_models: int, settings: ComparisonSettings) -> str:
 
 def _place(label: str, particle: ParticleDepth) -> str:
     """A model and where its particle lies."""
-    if particle.depth is None or particle.interval is None:
+    if particle.depth is None:
         return f"{label} (no particle)"
+    if particle.interval is None:
+        return f"{label} ({particle.depth:.2f}, too few prompts for an interval)"
     where = f"{particle.depth:.2f}, {particle.interval.low:.2f} to {particle.interval.high:.2f}"
     found = particle.interval_share_found
     return f"{label} ({where}{'' if found == 1 else f', found in {100 * found:.0f} % of resamples'})"

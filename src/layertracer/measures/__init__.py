@@ -1,13 +1,16 @@
 """Pure numbers on NumPy arrays: onset criteria, the task particle, the vulnerable layer, intervals. No torch."""
 
 from layertracer.measures._bootstrap import (
+    MIN_UNITS,
+    SURE_UNITS,
     CurveBand,
+    bootstrap_js_curve,
     bootstrap_mean_curve,
-    check_resampling,
     layer_interval,
-    make_generator,
+    mirrored_interval,
+    note_on_means,
+    note_on_onsets,
     percentile_interval,
-    resample_mean_curves,
 )
 from layertracer.measures._criteria import ONSET_NAMES, describe_onset, onset_from_dict, onset_from_name
 from layertracer.measures._curves import TargetCurves
@@ -19,9 +22,16 @@ from layertracer.measures._mixers import group_by_mixer, mean_gain_prob
 from layertracer.measures._onset import FirstTop1, HalfMax, OnsetCriterion, Rise
 from layertracer.measures._particle import describe_particle, find_task_particle, resample_onset_layers
 from layertracer.measures._ratios import AbsRatio, ChangePoint, Ratio
+from layertracer.measures._resampling import (
+    Sampling,
+    check_resampling,
+    make_generator,
+    resample_crossed_means,
+    resample_mean_curves,
+)
 from layertracer.measures._robustness import Robustness, measure_robustness
 from layertracer.measures._selection import NONE_FOUND
-from layertracer.measures._sensitivity import Sensitivity, sweep_delta
+from layertracer.measures._sensitivity import Sensitivity, sweep_delta, sweep_onset
 from layertracer.measures._trend import (
     MonotoneTrend,
     SizeGroups,
@@ -33,8 +43,10 @@ from layertracer.measures._trend import (
 from layertracer.measures._vulnerability import find_vulnerable_layer, largest_layer
 
 __all__ = [
+    "MIN_UNITS",
     "NONE_FOUND",
     "ONSET_NAMES",
+    "SURE_UNITS",
     "AbsRatio",
     "ChangePoint",
     "CurveBand",
@@ -47,10 +59,12 @@ __all__ = [
     "Ratio",
     "Rise",
     "Robustness",
+    "Sampling",
     "Sensitivity",
     "SizeGroups",
     "TargetCurves",
     "attribute_to_dominant",
+    "bootstrap_js_curve",
     "bootstrap_mean_curve",
     "check_resampling",
     "contrast_kinds",
@@ -67,14 +81,19 @@ __all__ = [
     "make_generator",
     "mean_gain_prob",
     "measure_robustness",
+    "mirrored_interval",
     "monotone_trend",
+    "note_on_means",
+    "note_on_onsets",
     "onset_from_dict",
     "onset_from_name",
     "percentile_interval",
     "pool_groups",
     "relative_depth",
+    "resample_crossed_means",
     "resample_mean_curves",
     "resample_onset_layers",
     "scaling_slope",
     "sweep_delta",
+    "sweep_onset",
 ]

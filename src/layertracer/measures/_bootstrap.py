@@ -1,19 +1,28 @@
-"""Bootstrap: how far a result moves when other prompts, or other draws, had been taken."""
+"""Intervals from resamples: how far a result moves when other prompts, or other draws, had been taken."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from layertracer._errors import UsageError
 from layertracer._types import Interval
 from layertracer.measures._divergences import check_finite
+from layertracer.measures._resampling import (
+    PROMPTS_AND_DRAWS,
+    Sampling,
+    check_resampling,
+    count_units,
+    resample_crossed_means,
+    resample_mean_curves,
+)
 
-_CHUNK_BYTES = 16 * 2**20
-"""Memory of one chunk of resamples: a few chunks at a time stay in tens of megabytes, whatever the trace."""
+MIN_UNITS = 5
+"""Prompts, or sets of demonstrations, without which a layer has no interval."""
+
+SURE_UNITS = 8
+"""Prompts, or sets of demonstrations, from which on an interval holds as often as it says; see decision 0013."""
 
 
 class CurveBand(NamedTuple):
@@ -34,21 +43,24 @@ def bootstrap_mean_curve(
     n_resamples: int = 10_000,
     level: float = 0.95,
     seed: int = 0,
+    sampling: Sampling = PROMPTS_AND_DRAWS,
 ) -> CurveBand:
-    """Percentile bootstrap interval of a mean curve, over prompts.
+    """Bootstrap interval of a mean curve, over prompts.
 
-    Prompts are drawn with replacement, `n_resamples` times; the band holds the middle `level` of the means of
-    each layer. It is a band of single layers: a whole curve leaves it somewhere more often than 1 - level.
-    One prompt gives a band without width: it cannot say how far another one lies.
+    Prompts are weighed anew `n_resamples` times, as `resample_mean_curves` does; the band holds the middle `level` of
+    the means of each layer. It is a band of single layers: a whole curve leaves it somewhere more often than
+    1 - level. One prompt gives a band without width: it cannot say how far another one lies. Up to five prompts give
+    the range of the prompts.
 
-    Laws: equal seeds give equal bands; the band of a constant is that constant; it shrinks as 1/√n with the
-    number of prompts; adding a constant moves it by that constant.
+    Laws: equal seeds give equal bands; the band of a constant is that constant; it lies within the values; it shrinks
+    as 1/√n with the number of prompts; adding a constant moves it by that constant.
 
     Args:
-        values: One curve a prompt, e.g. target probabilities, or JS divergences averaged over draws.
+        values: One curve a prompt, e.g. target probabilities.
         n_resamples: Number of resamples.
         level: Coverage, in (0, 1).
         seed: Seed of the resamples.
+        sampling: What is taken anew together; every prompt by itself where left out.
 
     Returns:
         Lower and upper end, in the unit of `values`.
@@ -62,120 +74,111 @@ def bootstrap_mean_curve(
         ([0.0, 0.5], [1.0, 0.5])
 
     Source:
-        Efron (1979), "Bootstrap methods: another look at the jackknife".
+        Efron (1979), "Bootstrap methods: another look at the jackknife"; Rubin (1981), "The Bayesian bootstrap".
     """
     check_finite(values, axes=("prompt", "layer"), caller="bootstrap_mean_curve")
     check_resampling(n_resamples, level)
-    means = resample_mean_curves(values, n_resamples=n_resamples, seed=seed)
-    low, high = np.quantile(means, _tails(level), axis=0)
+    means = resample_mean_curves(values, n_resamples=n_resamples, seed=seed, sampling=sampling)
+    low, high = np.quantile(means, tails(level), axis=0)
     return CurveBand(low=low, high=high)
 
 
-def resample_mean_curves(
-    values: Float[np.ndarray, "prompt layer"], *, n_resamples: int, seed: int
-) -> Float[np.ndarray, "resample layer"]:
-    """The mean curve of every resample of the prompts.
+def bootstrap_js_curve(
+    js_bits: Float[np.ndarray, "prompt draw layer"],
+    *,
+    n_resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+    sampling: Sampling = PROMPTS_AND_DRAWS,
+) -> CurveBand:
+    """Interval of the mean JS divergence of each layer, over prompts and draws; within [0, 1].
 
-    Laws: equal seeds and numbers of prompts draw the same prompts, whatever the values and the number of layers, so
-    that the means of two curves over the same prompts are paired, resample by resample; the mean of a constant is that
-    constant, to the last bit.
-
-    Args:
-        values: One curve a prompt.
-        n_resamples: Number of resamples.
-        seed: Seed of the resamples.
+    Laws: those of `resample_crossed_means`.
 
     Raises:
-        UsageError: If there is no prompt, or a value is not finite.
+        UsageError: If there is no prompt, draw or layer, a value is not finite, or a number is out of range.
     """
-    curves = check_finite(values, axes=("prompt", "layer"), caller="resample_mean_curves")
-    n_prompts, n_layers = curves.shape
-    generator = make_generator(seed)
-    # Around the first prompt: the mean of a constant is then that constant.
-    centred = curves - curves[0]
-    means = [
-        resample_counts(generator, size, n_prompts) @ centred / n_prompts
-        for size in chunk_sizes(n_resamples, floats_per_resample=4 * n_prompts + n_layers)
-    ]
-    return np.asarray(curves[0] + np.concatenate(means))
+    js = check_finite(js_bits, axes=("prompt", "draw", "layer"), caller="bootstrap_js_curve")
+    check_resampling(n_resamples, level)
+    means = resample_crossed_means(js, n_resamples=n_resamples, seed=seed, sampling=sampling)
+    low, high = np.clip(np.quantile(means, tails(level), axis=0), 0.0, 1.0)
+    return CurveBand(low=low, high=high)
 
 
-def check_resampling(n_resamples: int, level: float) -> None:
-    """Refuse a number of resamples or a coverage that makes no sense.
+def note_on_onsets(n_prompts: int, sampling: Sampling = PROMPTS_AND_DRAWS) -> str | None:
+    """What must be said of the interval of an onset, or of its absence; None where there is nothing.
 
-    Raises:
-        UsageError: If `n_resamples` is below 1, or `level` is not between 0 and 1.
+    Example:
+        >>> note_on_onsets(1), note_on_onsets(6), note_on_onsets(8)
+        ('one prompt: no interval', '6 prompts: below 8 an interval may hold less often than it says', None)
     """
-    if n_resamples < 1:
-        raise UsageError(f"n_resamples must be at least 1, got {n_resamples}. The default is 10000.")
-    if not 0.0 < level < 1.0:
-        raise UsageError(f"level must be between 0 and 1, got {level}. It is a coverage: 0.95 for 95 %.")
+    n_units, name = _name_units(n_prompts, sampling)
+    if n_units < MIN_UNITS:
+        return f"{name}: no interval{'' if n_units == 1 else f' below {MIN_UNITS}'}"
+    return f"{name}: below {SURE_UNITS} an interval may hold less often than it says" if n_units < SURE_UNITS else None
 
 
-def make_generator(seed: int) -> np.random.Generator:
-    """A generator of its own: no global state is read or changed.
+def note_on_means(n_prompts: int, n_draws: int, sampling: Sampling = PROMPTS_AND_DRAWS) -> str | None:
+    """Why there is no interval of a mean over prompts and draws; None where there is one.
 
-    Raises:
-        UsageError: If the seed is negative.
+    Student's t tells how far a mean may be off from two prompts and two draws on, however wide that is.
+
+    Example:
+        >>> note_on_means(1, 5), note_on_means(8, 1), note_on_means(8, 1, Sampling(draws="given"))
+        ('one prompt: no interval', 'one draw: no interval', None)
     """
-    if seed < 0:
-        raise UsageError(f"seed must be at least 0, got {seed}. Give any whole number from 0 on.")
-    return np.random.default_rng(seed)
+    n_units, name = _name_units(n_prompts, sampling)
+    if n_units == 1:
+        return f"{name}: no interval"
+    return "one draw: no interval" if sampling.has_random_draws and n_draws == 1 else None
 
 
-def chunk_sizes(n_resamples: int, *, floats_per_resample: int) -> Iterator[int]:
-    """Sizes of the chunks that together make `n_resamples`, each within the memory for one chunk."""
-    size = max(1, _CHUNK_BYTES // (8 * floats_per_resample))
-    for first in range(0, n_resamples, size):
-        yield min(size, n_resamples - first)
-
-
-def resample_counts(
-    generator: np.random.Generator, n_resamples: int, n_items: int
-) -> Float[np.ndarray, "resample item"]:
-    """How often each item is drawn when as many are drawn as there are, with replacement: a multinomial.
-
-    A matrix product with these counts replaces the indexing of every resample. Resamples asked for in several
-    calls are the same as in one.
-    """
-    drawn = generator.integers(n_items, size=(n_resamples, n_items))
-    drawn += n_items * np.arange(n_resamples)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=n_resamples * n_items)
-    return counts.reshape(n_resamples, n_items).astype(np.float64)
-
-
-def resample_crossed_means(
-    values: Float[np.ndarray, "prompt draw item"], *, n_resamples: int, seed: int
-) -> Iterator[Float[np.ndarray, "resample item"]]:
-    """Means over resamples of prompts and of draws, chunk by chunk.
-
-    Both are drawn with replacement, independently of one another: all prompts share the draws of a mask.
-
-    Source:
-        Owen (2007), "The pigeonhole bootstrap".
-    """
-    n_prompts, n_draws, n_items = values.shape
-    flat = values.reshape(n_prompts, n_draws * n_items)
-    prompt_generator, draw_generator = make_generator(seed).spawn(2)
-    floats = 4 * (n_prompts + n_draws) + n_draws * n_items + 4 * n_items
-    for size in chunk_sizes(n_resamples, floats_per_resample=floats):
-        by_draw = resample_counts(prompt_generator, size, n_prompts) @ flat
-        draws = resample_counts(draw_generator, size, n_draws)
-        total = np.einsum("rd,rdi->ri", draws, by_draw.reshape(size, n_draws, n_items))
-        yield total / (n_prompts * n_draws)
+def _name_units(n_prompts: int, sampling: Sampling) -> tuple[int, str]:
+    """Number of units, and their number in words."""
+    n_units = count_units(sampling, n_prompts)
+    one, several = (
+        ("prompt", "prompts") if sampling.units is None else ("set of demonstrations", "sets of demonstrations")
+    )
+    return n_units, f"one {one}" if n_units == 1 else f"{n_units} {several}"
 
 
 def percentile_interval(values: Float[np.ndarray, " resample"], level: float) -> Interval:
     """Percentile interval of a number."""
-    low, high = np.quantile(values, _tails(level))
+    low, high = np.quantile(values, tails(level))
     return Interval(low=float(low), high=float(high), level=float(level))
 
 
-def layer_interval(layers: Int[np.ndarray, " resample"], level: float) -> Interval:
-    """Percentile interval of a layer, whose ends are layers that occur among the resamples."""
-    low, high = np.quantile(layers, _tails(level), method="inverted_cdf")
+def layer_interval(
+    layers: Int[np.ndarray, " resample"], level: float, *, around: int, n_layers: int | None = None
+) -> Interval:
+    """Interval of a layer, out of its resamples: the percentile interval, and its mirror image around the estimate.
+
+    With few prompts an onset is biased: what one prompt in ten does is not there, and the resamples miss it twice. The
+    bias of the resamples is taken off by the mirror image (the basic bootstrap), and not trusted: both count.
+
+    Args:
+        layers: The layer in every resample that has one.
+        level: Coverage.
+        around: The estimate.
+        n_layers: Ends beyond the model's layers are cut off.
+
+    Source:
+        Davison and Hinkley (1997), "Bootstrap methods and their application", for the basic interval.
+    """
+    low, high = np.quantile(layers, tails(level), method="inverted_cdf")
+    low, high = min(low, 2 * around - high), max(high, 2 * around - low)
+    if n_layers is not None:
+        low, high = max(low, 0), min(high, n_layers - 1)
     return Interval(low=float(low), high=float(high), level=float(level))
 
 
-def _tails(level: float) -> tuple[float, float]:
+def mirrored_interval(values: Float[np.ndarray, " resample"], level: float, *, around: float) -> Interval:
+    """The same for a number that need not be a layer, such as a difference between depths."""
+    found = percentile_interval(values, level)
+    low, high = min(found.low, 2 * around - found.high), max(found.high, 2 * around - found.low)
+    return Interval(low=float(low), high=float(high), level=float(level))
+
+
+def tails(level: float) -> tuple[float, float]:
+    """Shares of the resamples below the lower and below the upper end."""
     return (1.0 - level) / 2.0, (1.0 + level) / 2.0

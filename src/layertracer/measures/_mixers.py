@@ -9,13 +9,14 @@ from jaxtyping import Float, Int
 
 from layertracer._errors import UsageError
 from layertracer._types import Interval, MixerGroup
-from layertracer.measures._bootstrap import check_resampling, percentile_interval, resample_crossed_means
+from layertracer.measures._bootstrap import note_on_means, percentile_interval
 from layertracer.measures._curves import TargetCurves, check_prompts
 from layertracer.measures._divergences import check_js
+from layertracer.measures._resampling import PROMPTS_AND_DRAWS, Sampling, check_resampling, resample_crossed_means
 from layertracer.measures._vulnerability import largest_layer
 
 
-def group_by_mixer(
+def group_by_mixer(  # noqa: PLR0913 - three arrays, and how they are resampled
     js_bits: Float[np.ndarray, "prompt draw layer"],
     curves: TargetCurves,
     mixers: Sequence[str],
@@ -23,6 +24,7 @@ def group_by_mixer(
     n_resamples: int = 10_000,
     level: float = 0.95,
     seed: int = 0,
+    sampling: Sampling = PROMPTS_AND_DRAWS,
 ) -> tuple[MixerGroup, ...]:
     """JS divergence and gain in target probability, for each kind of mixer.
 
@@ -31,8 +33,8 @@ def group_by_mixer(
         mean JS = 1 / (prompts · draws · |S|) Σ JS[prompt, draw, i], i in S
         mean gain = 1 / (prompts · |L|) Σ (P[prompt, i] − P[prompt, i−1]), i in L
 
-    The interval is the percentile bootstrap over prompts and draws, as for the vulnerable layer; all kinds share
-    their resamples. The layers are those of the model and are not resampled.
+    The interval is over resamples of prompts and draws, as for the vulnerable layer; all kinds share them. One prompt
+    or one random draw gives none. The layers are those of the model and are not resampled.
 
     Kinds sit at different depths: a difference between two of them is also one of depth, and no statement about the
     mixers alone. `mean_depth` says how far apart they sit.
@@ -48,6 +50,7 @@ def group_by_mixer(
         n_resamples: Number of resamples.
         level: Coverage of the intervals, in (0, 1).
         seed: Seed of the resamples.
+        sampling: What is taken anew: prompts by themselves and random draws, where left out.
 
     Returns:
         One group a kind, in order of first appearance.
@@ -78,10 +81,16 @@ def group_by_mixer(
     measured, of_present = np.unique(kind_of[present], return_inverse=True)
     # [prompt, draw, measured kind]: the mean over its layers comes first, as layers are not resampled.
     by_kind = np.stack([js[..., of_present == index].mean(axis=-1) for index in range(len(measured))], axis=-1)
-    resamples = np.concatenate(list(resample_crossed_means(by_kind, n_resamples=n_resamples, seed=seed)))
-    intervals = {
-        int(kind): percentile_interval(resamples[:, index], level) for index, kind in enumerate(measured.tolist())
-    }
+    resamples = resample_crossed_means(by_kind, n_resamples=n_resamples, seed=seed, sampling=sampling)
+    note = note_on_means(js.shape[0], js.shape[1], sampling)
+    intervals = (
+        {}
+        if note
+        else {
+            int(kind): percentile_interval(np.clip(resamples[:, index], 0.0, 1.0), level)
+            for index, kind in enumerate(measured.tolist())
+        }
+    )
     gains = mean_gain_prob(curves)
     profile = js.mean(axis=(0, 1))
     return tuple(

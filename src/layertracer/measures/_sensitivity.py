@@ -1,35 +1,79 @@
-"""How far the task particle moves with the threshold of `Rise`."""
+"""How far the task particle moves with the parameter of its criterion."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from layertracer._errors import UsageError
 from layertracer.measures._curves import TargetCurves, check_prompts
-from layertracer.measures._onset import Rise
+from layertracer.measures._onset import OnsetCriterion, Rise
+from layertracer.measures._ratios import AbsRatio, Ratio
 from layertracer.measures._selection import NONE_FOUND
 
 DEFAULT_DELTAS = (0.03, 0.04, 0.05, 0.06, 0.07, 0.08)
+_FIRST_LAYERS = (0, 1, 2, 3, 4)
+_EPSILONS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensitivity:
-    """The task particle as a function of the threshold `delta`.
+    """The task particle as a function of one parameter of its criterion.
 
     Attributes:
-        deltas: Thresholds, in the order given.
-        layers: Layer of the mean curve for every threshold; None where there is none.
-        share_found: Share of the prompts in which a layer is found, for every threshold.
-        spread: Highest minus lowest layer among the thresholds that find one; None where none does.
+        parameter: Name of the parameter, e.g. "delta"; None for a criterion that has none to vary.
+        values: Its values, ascending where `sweep_onset` chose them, else in the order given.
+        layers: Layer of the mean curve for every value; None where there is none.
+        share_found: Share of the prompts in which a layer is found, for every value.
+        spread: Highest minus lowest layer among the values that find one; None where none does.
     """
 
-    deltas: tuple[float, ...]
+    parameter: str | None
+    values: tuple[float, ...]
     layers: tuple[int | None, ...]
     share_found: tuple[float, ...]
     spread: int | None
+
+    @property
+    def deltas(self) -> tuple[float, ...]:
+        """The values, as they are called for `Rise`."""
+        return self.values
+
+
+def sweep_onset(curves: TargetCurves, criterion: OnsetCriterion) -> Sensitivity:
+    """The task particle for a series of values around the one that was used.
+
+    `Rise` is swept over `delta`, with its `sigmas` and `floor` as they are; `Ratio` over `first_layer`, `AbsRatio`
+    over `eps`. The other criteria have no parameter, and the sweep is empty.
+
+    Laws: the criterion's own value is among the values, and what is found there is what the criterion finds.
+
+    Args:
+        curves: Curves of shape [prompt, layer].
+        criterion: The criterion that was used.
+
+    Raises:
+        UsageError: If the curves have not the axes [prompt, layer], or there is no prompt.
+
+    Example:
+        >>> curves = TargetCurves(
+        ...     log_prob=np.log([[0.01, 0.045, 0.6]]), embedding_log_prob=np.log([0.01]), top1_share=np.zeros((1, 3))
+        ... )
+        >>> sweep = sweep_onset(curves, Rise(delta=0.035, sigmas=np.inf))
+        >>> sweep.values, sweep.layers
+        ((0.03, 0.035, 0.04, 0.05, 0.06, 0.07, 0.08), (1, 1, 2, 2, 2, 2, 2))
+    """
+    if isinstance(criterion, Rise):
+        return sweep_delta(curves, sorted({*DEFAULT_DELTAS, criterion.delta}), criterion=criterion)
+    if isinstance(criterion, Ratio):
+        firsts = sorted({*(layer for layer in _FIRST_LAYERS if layer < curves.n_layers), criterion.first_layer})
+        return _sweep(curves, "first_layer", {first: replace(criterion, first_layer=first) for first in firsts})
+    if isinstance(criterion, AbsRatio):
+        epsilons = sorted({*_EPSILONS, criterion.eps})
+        return _sweep(curves, "eps", {eps: replace(criterion, eps=eps) for eps in epsilons})
+    return Sensitivity(parameter=None, values=(), layers=(), share_found=(), spread=None)
 
 
 def sweep_delta(
@@ -64,13 +108,19 @@ def sweep_delta(
     check_prompts(curves, "sweep_delta")
     if len(deltas) == 0:
         raise UsageError("sweep_delta needs at least one threshold, got none. Leave deltas out for 0.03 to 0.08.")
-    criteria = [replace(criterion or Rise(), delta=delta) for delta in deltas]
+    rises = [replace(criterion or Rise(), delta=delta) for delta in deltas]
+    return _sweep(curves, "delta", {rise.delta: rise for rise in rises})
+
+
+def _sweep(curves: TargetCurves, parameter: str, criteria: Mapping[float, OnsetCriterion]) -> Sensitivity:
+    check_prompts(curves, "sweep_onset")
     mean = curves.mean()
-    layers = [int(rise.find(mean)) for rise in criteria]
+    layers = [int(one.find(mean)) for one in criteria.values()]
     found = [layer for layer in layers if layer != NONE_FOUND]
     return Sensitivity(
-        deltas=tuple(rise.delta for rise in criteria),
+        parameter=parameter,
+        values=tuple(float(value) for value in criteria),
         layers=tuple(None if layer == NONE_FOUND else layer for layer in layers),
-        share_found=tuple(float(np.mean(rise.find(curves) != NONE_FOUND)) for rise in criteria),
+        share_found=tuple(float(np.mean(one.find(curves) != NONE_FOUND)) for one in criteria.values()),
         spread=max(found) - min(found) if found else None,
     )

@@ -5,27 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from layertracer.reports._chart_layout import Figure, Trace, axis, layer_axis, layout, panel_title
-from layertracer.reports._findings import sweep_rows
 from layertracer.reports._numbers import round_for_json
 from layertracer.runs import TraceRecord
 
 
 def draw_sensitivity(record: TraceRecord) -> Figure:
-    """Layer of the task particle, and share of prompts in which one is found, over the threshold."""
-    rows = sweep_rows(record)
-    deltas = [delta for delta, _, _ in rows]
-    used = record.spec.onset.get("delta") if record.spec.onset.get("kind") == "rise" else None
-    found = [layer for _, layer, _ in rows if layer is not None]
+    """Layer of the task particle, and share of prompts in which one is found, over the criterion's parameter."""
+    sweep = record.sensitivity
+    name, values, layers = sweep.parameter or "value", list(sweep.values), list(sweep.layers)
+    used = record.spec.onset.get(name)
+    found = [layer for layer in layers if layer is not None]
     middle = (min(found) + max(found)) / 2 if found else (record.n_layers - 1) / 2
     reach = max(3.0, (max(found) - min(found)) / 2 + 1.5) if found else record.n_layers / 2
-    layer_line = _line(deltas, [layer for _, layer, _ in rows], "target", "y", "layer <b>%{y}</b>")
-    share_line = _line(deltas, [share for _, _, share in rows], "gain", "y2", "found on <b>%{y:.0%}</b>")
+    layer_line = _line(values, layers, "target", "y", f"{name} %{{x}}<br>layer <b>%{{y}}</b>")
+    share_line = _line(values, list(sweep.share_found), "gain", "y2", f"{name} %{{x}}<br>found on <b>%{{y:.0%}}</b>")
     return {
         "data": [layer_line | {"line": layer_line["line"] | {"shape": "hv"}}, share_line | {"xaxis": "x2"}],
         "layout": layout(
             270,
-            xaxis=_threshold_axis([0.0, 0.46], "y"),
-            xaxis2=_threshold_axis([0.56, 1.0], "y2"),
+            xaxis=_value_axis(name, [0.0, 0.46], "y"),
+            xaxis2=_value_axis(name, [0.56, 1.0], "y2"),
             yaxis=axis(
                 range=[max(-0.5, middle - reach), min(record.n_layers - 0.5, middle + reach)],
                 tickformat="d",
@@ -54,9 +53,10 @@ def _stacked() -> dict[str, Any]:
     }
 
 
-def _threshold_axis(domain: list[float], anchor: str) -> dict[str, Any]:
-    title = {"text": "threshold delta", "font": {"size": 12, "color": "var(--ink-soft)"}, "standoff": 6}
-    return axis(domain=domain, anchor=anchor, showgrid=False, nticks=8, title=title)
+def _value_axis(name: str, domain: list[float], anchor: str) -> dict[str, Any]:
+    title = {"text": name, "font": {"size": 12, "color": "var(--ink-soft)"}, "standoff": 6}
+    scale = {"type": "log"} if name == "eps" else {}
+    return axis(domain=domain, anchor=anchor, showgrid=False, nticks=8, title=title, **scale)
 
 
 def _line(x: list[Any], y: list[Any], color: str, axis_name: str, template: str) -> Trace:
@@ -67,7 +67,7 @@ def _line(x: list[Any], y: list[Any], color: str, axis_name: str, template: str)
         "y": round_for_json(y),
         "line": {"color": f"var(--{color})", "width": 2},
         "marker": {"size": 7, "color": f"var(--{color})"},
-        "hovertemplate": f"delta %{{x}}<br>{template}<extra></extra>",
+        "hovertemplate": f"{template}<extra></extra>",
         "yaxis": axis_name,
     }
 
@@ -105,8 +105,9 @@ def draw_dominant(record: TraceRecord) -> Figure:
         "customdata": [int(dimension) for dimension in dominant.dimension],
         "hovertemplate": "layer %{x}<br>dimension %{customdata}: <b>%{y:.3~s}</b> × median<extra></extra>",
     }
-    share = _line(layers, list(map(float, dominant.js_share)), "js", "y2", "share of JS <b>%{y:.0%}</b>")
-    chance = _line(layers, list(map(float, dominant.draw_share)), "muted", "y2", "by chance <b>%{y:.0%}</b>")
+    # Their templates are given below, with the rest of what makes them look alike.
+    share = _line(layers, list(map(float, dominant.js_share)), "js", "y2", "")
+    chance = _line(layers, list(map(float, dominant.draw_share)), "muted", "y2", "")
     template = "layer %{x}<br>share of JS %{y:.0%}<extra></extra>"
     return {
         "data": [

@@ -17,13 +17,14 @@ from layertracer.reports._chart_layout import (
     layer_span,
     layout,
     panel_title,
+    reach_axis,
 )
-from layertracer.reports._numbers import round_for_json
+from layertracer.reports._numbers import LEAST_JS_BITS, least_probability, round_for_json
 from layertracer.reports._overview import Overview
 from layertracer.reports._palette import MIXER_COLORS, mixer_slots
 from layertracer.reports._parts import Curve
 from layertracer.reports._visible import visible_line
-from layertracer.reports._wording import missing_part, site_name
+from layertracer.reports._wording import missing_part, site_name, vulnerable_label
 from layertracer.runs import TraceRecord
 
 _TARGET = {"xaxis": "x", "yaxis": "y"}
@@ -49,14 +50,14 @@ def draw_curves(record: TraceRecord, overview: Overview, *, n_lines: int) -> Fig
         _mixer_names(record),
         *mixer_legend(record),
     ]
-    marks = _marks(overview, record.n_layers)
+    marks, least = _marks(overview, record.n_layers), least_probability(record.spec)
     return {
         "data": data,
         "layout": layout(
             540,
             xaxis=layer_axis(record.n_layers, anchor="y3"),
-            yaxis=axis(domain=[0.58, 0.985], rangemode="tozero", tickformat=".2~f", nticks=6),
-            yaxis2=axis(domain=[0.10, 0.475], rangemode="tozero", tickformat=".2~f", nticks=6),
+            yaxis=axis(domain=[0.58, 0.985], nticks=6, **reach_axis(record.target_prob, least)),
+            yaxis2=axis(domain=[0.10, 0.475], nticks=6, **reach_axis(record.js_bits, LEAST_JS_BITS)),
             yaxis3=axis(domain=[0.0, 0.035], showticklabels=False, showgrid=False, range=[-0.5, 0.5]),
             hovermode="x unified",
             hoverdistance=-1,
@@ -163,14 +164,14 @@ def _marks(overview: Overview, n_layers: int) -> dict[str, list[dict[str, Any]]]
     particle, vulnerable = overview.findings.particle, overview.findings.vulnerable
     found: list[tuple[str, int, Interval | None, str, str]] = []
     if particle is not None and particle.layer is not None:
-        found.append(("task particle", particle.layer, particle.interval, "y", "target"))
+        found.append((f"task particle {particle.layer}", particle.layer, particle.interval, "y", "target"))
     if vulnerable is not None:
-        found.append(("vulnerable layer", vulnerable.layer, vulnerable.interval, "y2", "js"))
+        found.append((vulnerable_label(vulnerable), vulnerable.layer, vulnerable.interval, "y2", "js"))
     for label, layer, interval, axis_name, color in found:
         if interval is not None:
             shapes.append(layer_span(interval.low, interval.high, axis_name, f"var(--{color}-span)"))
         shapes.append(layer_line(layer, axis_name, f"var(--{color})"))
-        annotations.append(layer_label(f"{label} {layer}", layer, n_layers, axis_name, f"var(--{color}-ink)"))
+        annotations.append(layer_label(label, layer, n_layers, axis_name, f"var(--{color}-ink)"))
     return {"shapes": shapes, "annotations": annotations}
 
 

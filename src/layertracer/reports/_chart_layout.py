@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 Figure = dict[str, Any]
 Trace = dict[str, Any]
 
@@ -29,6 +31,14 @@ def axis(**settings: Any) -> dict[str, Any]:
         "automargin": False,
     }
     return base | settings
+
+
+def reach_axis(values: np.ndarray, least: float) -> dict[str, Any]:
+    """Range of an axis from 0: as far as the values go, and no less than `least`."""
+    finite = values[np.isfinite(values)]
+    if finite.size and float(finite.max()) >= least:
+        return {"rangemode": "tozero", "tickformat": ".2~f"}
+    return {"range": [0, least], "tickformat": ".2~g"}
 
 
 def layer_axis(n_layers: int, **settings: Any) -> dict[str, Any]:

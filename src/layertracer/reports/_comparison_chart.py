@@ -9,9 +9,9 @@ import numpy as np
 
 from layertracer._types import Interval
 from layertracer.comparisons import DepthCurve, ModelComparison, ModelSummary
-from layertracer.reports._chart_layout import Figure, Trace, axis, layout, panel_title
+from layertracer.reports._chart_layout import Figure, Trace, axis, layout, panel_title, reach_axis
 from layertracer.reports._comparison_overview import model_label, own_criterion, pair_label
-from layertracer.reports._numbers import round_for_json, show_parameters
+from layertracer.reports._numbers import LEAST_JS_BITS, least_probability, round_for_json, show_parameters
 from layertracer.reports._wording import site_name
 
 N_COLORS = 8
@@ -52,13 +52,13 @@ def _draw_curves(comparison: ModelComparison) -> Figure:
         if model.js_curve is not None:
             data += [_band(model.js_curve, number, "y2"), _line(model.js_curve, number, label, "y2")]
     data += _marks(comparison)
-    site = site_name(comparison.spec)
+    site, least = site_name(comparison.spec), least_probability(comparison.spec)
     base = layout(
         560,
         margin={"l": 56, "r": 16, "t": 36, "b": 48},
         xaxis=_depth_axis(anchor="y2"),
-        yaxis=axis(domain=[0.56, 1.0], rangemode="tozero", tickformat=".2~f", nticks=6),
-        yaxis2=axis(domain=[0.0, 0.44], rangemode="tozero", tickformat=".2~f", nticks=6),
+        yaxis=axis(domain=[0.56, 1.0], nticks=6, **reach_axis(_highest(comparison, "target_curve"), least)),
+        yaxis2=axis(domain=[0.0, 0.44], nticks=6, **reach_axis(_highest(comparison, "js_curve"), LEAST_JS_BITS)),
         hovermode="closest",
         hoverdistance=-1,
         showlegend=True,
@@ -66,6 +66,12 @@ def _draw_curves(comparison: ModelComparison) -> Figure:
         annotations=[panel_title("Target probability", 1.0), panel_title(f"JS divergence at the {site}, bits", 0.44)],
     )
     return {"data": data, "layout": base, "legend_below": True}
+
+
+def _highest(comparison: ModelComparison, name: str) -> np.ndarray:
+    """All that is drawn of one kind of curve: means and the upper ends of their intervals."""
+    curves = [curve for model in comparison.models if (curve := getattr(model, name)) is not None]
+    return np.concatenate([[np.nan], *(one for curve in curves for one in (curve.mean, curve.high))])
 
 
 def _depth_axis(**settings: Any) -> dict[str, Any]:
@@ -146,7 +152,8 @@ def _marks(comparison: ModelComparison) -> list[Trace]:
             rings.append((own.depth, float(model.target_curve.mean[own.layer]), number, f"{label}: task particle"))
         if model.vulnerable is not None and model.js_curve is not None:
             height = float(model.js_curve.mean[model.vulnerable.layer])
-            diamonds.append((model.vulnerable.depth, height, number, f"{label}: vulnerable layer"))
+            standing = "vulnerable layer" if model.vulnerable.is_clear else "largest, but no layer stands out"
+            diamonds.append((model.vulnerable.depth, height, number, f"{label}: {standing}"))
     return [
         _points(rings, "circle-open", "y", "task particle"),
         _points(diamonds, "diamond-open", "y2", "vulnerable layer"),
@@ -174,17 +181,20 @@ def _draw_places(comparison: ModelComparison) -> Figure:
     """One row a model: its particle and its vulnerable layer on relative depth, with their intervals."""
     models = comparison.models[:MAX_ROWS]
     rings: list[Any] = []
-    diamonds: list[Any] = []
+    clear: list[Any] = []
+    unclear: list[Any] = []
     for row, model in enumerate(models):
         own = next((one for one in model.particles if one.is_headline), None)
         if own is not None and own.depth is not None:
             rings.append((own.depth, own.interval, row - 0.1))
         if model.vulnerable is not None:
-            diamonds.append((model.vulnerable.depth, model.vulnerable.interval, row + 0.14))
+            places = clear if model.vulnerable.is_clear else unclear
+            places.append((model.vulnerable.depth, model.vulnerable.interval, row + 0.14))
     particle = f"task particle ({own_criterion(comparison)})"
     data = [
         _intervals(rings, particle, "var(--target)", "circle"),
-        _intervals(diamonds, "vulnerable layer", "var(--js)", "diamond"),
+        *([_intervals(clear, "vulnerable layer", "var(--js)", "diamond")] if clear else []),
+        *([_intervals(unclear, "largest JS, none stands out", "var(--js)", "diamond-open")] if unclear else []),
     ]
     threshold = comparison.settings.deep_depth
     line = {"type": "line", "xref": "x", "yref": "paper", "x0": threshold, "x1": threshold, "y0": 0, "y1": 1,
@@ -317,9 +327,9 @@ def _spread_sizes(comparison: ModelComparison) -> list[float]:
 def _size_point(model: ModelSummary, number: int, place: float, axis_name: str) -> Trace:
     estimate = model.max_js if axis_name == "y" else model.mean_js
     is_shown = estimate is not None and estimate.value > 0
-    value, low, high = (
-        (estimate.value, estimate.interval.low, estimate.interval.high) if estimate and is_shown else (None, 0.0, 0.0)
-    )
+    value = estimate.value if estimate is not None and is_shown else None
+    interval = estimate.interval if estimate is not None and is_shown else None
+    low, high = (value or 0.0,) * 2 if interval is None else (interval.low, interval.high)
     _, symbol = _style(number)
     label = model_label(model.label)
     return {

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from layertracer._types import Interval
-from layertracer.comparisons import ModelComparison, ModelSummary, PairDifference, ScalingTrend, Verdict
+from layertracer.comparisons import (
+    ModelComparison,
+    ModelSummary,
+    PairDifference,
+    ScalingTrend,
+    Verdict,
+    VulnerableDepth,
+)
 from layertracer.reports._numbers import show_count, show_number, show_parameters, show_share
 from layertracer.reports._parts import Notice, Phrase, Table
 from layertracer.reports._visible import shorten, visible_line, visible_text
@@ -153,7 +160,6 @@ def _model_table(comparison: ModelComparison) -> Table:
 
 def _model_row(model: ModelSummary) -> tuple[str, ...]:
     own = next((one for one in model.particles if one.is_headline), None)
-    vulnerable = model.vulnerable
     return (
         model_label(model.label),
         show_parameters(model.n_parameters),
@@ -163,12 +169,24 @@ def _model_row(model: ModelSummary) -> tuple[str, ...]:
         "–" if model.solved_share is None else show_share(model.solved_share),
         "–" if model.begins_share is None else show_share(model.begins_share),
         "none" if own is None else show_estimate(own.depth, own.interval, digits=2),
-        "none" if vulnerable is None else show_estimate(vulnerable.depth, vulnerable.interval, digits=2),
+        _show_vulnerable(model.vulnerable),
         *(
             "none" if one is None else show_estimate(one.value, one.interval, digits=2)
             for one in (model.mean_js, model.max_js)
         ),
     )
+
+
+def _show_vulnerable(vulnerable: VulnerableDepth | None) -> str:
+    """The depth of a layer that stands out; else that none does, and the range of those that might be it."""
+    if vulnerable is None:
+        return "none"
+    if vulnerable.is_clear:
+        return f"{show_number(vulnerable.depth, digits=2)} (layer {vulnerable.layer})"
+    if vulnerable.interval is None:
+        return "cannot be told"
+    ends = (show_number(end, digits=2) for end in (vulnerable.interval.low, vulnerable.interval.high))
+    return f"none clear ({'–'.join(ends)})"
 
 
 def _particle_table(comparison: ModelComparison) -> Table:
@@ -196,7 +214,9 @@ def _difference_row(pair: PairDifference, criterion: str) -> tuple[str, ...]:
     for one in pair.differences:
         if one.criterion in (None, criterion):
             mark = " *" if one.excludes_zero else ""
-            cells.append(show_estimate(one.value, one.interval, digits=2, sign=True) + mark)
+            is_open = one.quantity == "vulnerable_depth" and one.interval is None and one.value is not None
+            shown = "none clear" if is_open else show_estimate(one.value, one.interval, digits=2, sign=True)
+            cells.append(shown + mark)
     n_prompts = str(pair.n_shared) if pair.is_paired else f"{pair.n_second} and {pair.n_first}"
     return (pair_label(pair), "paired" if pair.is_paired else "unpaired", n_prompts, *cells[:4])
 

@@ -112,8 +112,9 @@ def _join(names: tuple[str, ...]) -> str:
 def _places_lead(comparison: ModelComparison) -> str:
     cut = f" The first {MAX_ROWS} models are drawn." if len(comparison.models) > MAX_ROWS else ""
     return (
-        "Relative depth of the task particle and of the vulnerable layer, with their intervals. The dashed line is "
-        f"where “deep” begins in the verdict. The table has the particle by every criterion.{cut}"
+        "Relative depth of the task particle and of the vulnerable layer, with their intervals; where no layer "
+        "stands out (an open diamond), from the first to the last that cannot be told from the largest. The dashed "
+        f"line is where “deep” begins in the verdict. The table has the particle by every criterion.{cut}"
     )
 
 
@@ -124,18 +125,20 @@ def _differences_lead(comparison: ModelComparison) -> str:
     )
     return (
         "First model minus second, over the prompts that both finished: right of 0 the first one moves more when it is "
-        "perturbed. Paired: both are resampled over the same prompts; unpaired: each over its own. In the table, * "
+        "perturbed. Paired: both are resampled over the same prompts; unpaired: each over its own. Draws are resampled "
+        "too. Where no layer stands out in either model, nothing is said of their vulnerable layers. In the table, * "
         f"marks intervals without 0.{cut}"
     )
 
 
 _MODELS = (
-    "Layer i of n sits at relative depth (i + 1) / n. Intervals, in brackets, are bootstraps over prompts; that of the "
-    "vulnerable layer over prompts and draws of the mask."
+    "Layer i of n sits at relative depth (i + 1) / n. Intervals, in brackets, are over prompts, those of JS over "
+    "draws too. A vulnerable layer is named only where no other one can be it."
 )
 _CURVES = (
     "Above, the probability of the target token read after each layer; below, how far the output moves when that layer "
-    "is perturbed. Shaded: interval of the mean. A ring marks the task particle, a diamond the vulnerable layer."
+    "is perturbed. Shaded: interval of the mean. A ring marks the task particle, a diamond "
+    "the layer of the largest JS divergence."
 )
 _TRENDS = (
     "Slope of the logarithm over the logarithm of the number of parameters, within families: −0.1 is a fall by a fifth "

@@ -8,7 +8,6 @@ from layertracer.reports._chart_checks import draw_dominant, draw_sensitivity
 from layertracer.reports._chart_curves import draw_curves
 from layertracer.reports._chart_heat import draw_map, draw_strips
 from layertracer.reports._chart_layout import PROB_SCALE, axis, layout
-from layertracer.reports._findings import sweep_rows
 from layertracer.reports._lens import lens_data
 from layertracer.reports._overview import Overview
 from layertracer.reports._parts import Table
@@ -23,7 +22,7 @@ def figure_data(record: TraceRecord, overview: Overview, budget: Budget) -> dict
         "curves": draw_curves(record, overview, n_lines=budget.lines),
         "strips": draw_strips(record, overview),
         "map": draw_map(record, list(range(budget.map_rows))),
-        "sensitivity": draw_sensitivity(record),
+        **({"sensitivity": draw_sensitivity(record)} if record.sensitivity.parameter else {}),
     }
     if record.dominant.is_known:
         figures["dominant"] = draw_dominant(record)
@@ -50,6 +49,6 @@ def table_data(record: TraceRecord, overview: Overview, budget: Budget) -> dict[
     """The tables behind the figures, by section."""
     return {
         "curves": layer_table(record, overview),
-        "sensitivity": sensitivity_table(sweep_rows(record)),
+        "sensitivity": sensitivity_table(record.sensitivity),
         "prompts": prompt_table(record, budget.table_rows),
     }

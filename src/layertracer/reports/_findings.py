@@ -1,4 +1,4 @@
-"""The answers of a trace: layers, mean curves, the sweep of the threshold."""
+"""The answers of a trace: layers and mean curves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from layertracer._types import MixerGroup, TaskParticle, VulnerableLayer
-from layertracer.measures import bootstrap_mean_curve, mean_gain_prob
+from layertracer.measures import bootstrap_js_curve, bootstrap_mean_curve, mean_gain_prob, note_on_means
 from layertracer.reports._parts import Curve
 from layertracer.runs import TraceRecord
 
@@ -43,14 +43,35 @@ def find_solved(record: TraceRecord) -> Findings | None:
 
 
 def target_curve(record: TraceRecord) -> Curve:
-    """Mean probability of the target after each layer."""
-    return _mean_curve(record.target_prob, seed=record.spec.seed)
+    """Mean probability of the target after each layer; the interval is over prompts, and one prompt has none."""
+    values = record.target_prob.astype(np.float64)
+    nothing = np.full(record.n_layers, np.nan)
+    if values.size == 0:
+        return Curve(mean=nothing, low=nothing, high=nothing)
+    mean = values.mean(axis=0)
+    if record.n_prompts == 1 or not np.isfinite(values).all():
+        return Curve(mean=mean, low=nothing, high=nothing)
+    low, high = bootstrap_mean_curve(values, seed=record.spec.seed, sampling=record.sampling)
+    return Curve(mean=mean, low=low, high=high)
 
 
 def js_curve(record: TraceRecord) -> Curve:
-    """Mean JS divergence of each layer, bits; the interval is over prompts."""
-    per_prompt = record.js_bits.mean(axis=1) if record.n_draws else np.full((record.n_prompts, record.n_layers), np.nan)
-    return _mean_curve(per_prompt, seed=record.spec.seed)
+    """Mean JS divergence of each layer, bits; the interval is over prompts and draws.
+
+    One prompt, or one random draw, leaves no interval.
+    """
+    values = record.js_bits.astype(np.float64)
+    nothing = np.full(record.n_layers, np.nan)
+    if values.size == 0:
+        return Curve(mean=nothing, low=nothing, high=nothing)
+    mean, low, high = values.mean(axis=(0, 1)), nothing.copy(), nothing.copy()
+    present = ~np.isnan(mean)
+    note = note_on_means(record.n_prompts, record.n_draws, record.sampling)
+    if present.any() and note is None:
+        low[present], high[present] = bootstrap_js_curve(
+            values[..., present], seed=record.spec.seed, sampling=record.sampling
+        )
+    return Curve(mean=mean, low=low, high=high)
 
 
 def gain(record: TraceRecord) -> np.ndarray:
@@ -58,27 +79,3 @@ def gain(record: TraceRecord) -> np.ndarray:
     if record.n_prompts == 0:
         return np.full(record.n_layers, np.nan)
     return mean_gain_prob(record.curves)
-
-
-def _mean_curve(measured: np.ndarray, *, seed: int) -> Curve:
-    """Mean and interval over prompts; NaN at layers that hold nothing but NaN."""
-    values = measured.astype(np.float64)
-    nothing = np.full(values.shape[1], np.nan)
-    if values.size == 0:
-        return Curve(mean=nothing, low=nothing, high=nothing)
-    mean, low, high = values.mean(axis=0), nothing.copy(), nothing.copy()
-    present = ~np.isnan(values).all(axis=0)
-    if present.any() and np.isfinite(values[:, present]).all():
-        low[present], high[present] = bootstrap_mean_curve(values[:, present], seed=seed)
-    return Curve(mean=mean, low=low, high=high)
-
-
-def sweep_rows(record: TraceRecord) -> list[tuple[float, int | None, float]]:
-    """Threshold, layer of the mean curve, share of prompts found: one row per threshold."""
-    if record.n_prompts == 0:
-        return []
-    sweep = record.sensitivity
-    return [
-        (float(delta), None if layer is None or layer < 0 else int(layer), float(share))
-        for delta, layer, share in zip(sweep.deltas, sweep.layers, sweep.share_found, strict=True)
-    ]

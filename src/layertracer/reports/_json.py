@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from layertracer._types import Audit, Interval, MixerGroup, TaskParticle, VulnerableLayer
-from layertracer.reports._findings import find_all, find_solved, gain, js_curve, sweep_rows, target_curve
+from layertracer.reports._findings import find_all, find_solved, gain, js_curve, target_curve
 from layertracer.reports._numbers import round_for_json
 from layertracer.reports._sentence import summary_sentence
 from layertracer.runs import TraceRecord, summarize_mixer
@@ -45,10 +45,7 @@ def summarize(record: TraceRecord) -> dict[str, Any]:
             "by_mixer": [_summarize_mixer(group) for group in solved.by_mixer],
         },
         "curves": _summarize_curves(record),
-        "sensitivity": [
-            {"delta": round_for_json(delta), "layer": layer, "share_found": round_for_json(share)}
-            for delta, layer, share in sweep_rows(record)
-        ],
+        "sensitivity": _summarize_sensitivity(record),
         "self_check": {
             "passed": record.self_check.passed,
             "errors": round_for_json_mapping(record.self_check.errors),
@@ -113,6 +110,7 @@ def _summarize_particle(particle: TaskParticle | None) -> dict[str, Any] | None:
         "share_found": round_for_json(float(particle.share_found)),
         "per_prompt": list(particle.per_prompt),
         "criterion": dict(particle.criterion),
+        "note": particle.note,
     }
 
 
@@ -126,7 +124,21 @@ def _summarize_vulnerable(vulnerable: VulnerableLayer | None) -> dict[str, Any] 
         "stability": round_for_json(float(vulnerable.stability)),
         "per_prompt": list(vulnerable.per_prompt),
         "is_edge": vulnerable.is_edge,
+        "is_clear": vulnerable.is_clear,
+        "contenders": list(vulnerable.contenders),
+        "note": vulnerable.note,
     }
+
+
+def _summarize_sensitivity(record: TraceRecord) -> list[dict[str, Any]]:
+    """One entry for each value of the criterion's parameter, under its name; empty where it has none."""
+    if record.n_prompts == 0:
+        return []
+    sweep = record.sensitivity
+    return [
+        {sweep.parameter or "value": round_for_json(value), "layer": layer, "share_found": round_for_json(share)}
+        for value, layer, share in zip(sweep.values, sweep.layers, sweep.share_found, strict=True)
+    ]
 
 
 def _summarize_mixer(group: MixerGroup) -> dict[str, Any]:

@@ -7,6 +7,19 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from layertracer._types import Interval
+from layertracer.runs import TraceSpec
+
+LEAST_JS_BITS = 0.001
+"""Axes of JS divergence reach at least so far: rounding does not fill a plot."""
+
+
+def least_probability(spec: TraceSpec) -> float:
+    """How far axes of target probability reach at least: a rise that the criterion would not take does not fill them.
+
+    The delta of the criterion that was used, 0.05 where it has none.
+    """
+    delta = spec.onset.get("delta")
+    return float(delta) if isinstance(delta, (int, float)) else 0.05
 
 
 def show_share(share: float) -> str:

@@ -5,12 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from layertracer._types import MixerGroup, TaskParticle, VulnerableLayer
-from layertracer.reports._findings import Findings, find_all, find_solved, gain, js_curve, sweep_rows, target_curve
-from layertracer.reports._numbers import show_count, show_interval, show_number, show_ranges, show_share
+from layertracer.reports._findings import Findings, find_all, find_solved, gain, js_curve, target_curve
+from layertracer.reports._numbers import (
+    LEAST_JS_BITS,
+    least_probability,
+    show_count,
+    show_interval,
+    show_number,
+    show_ranges,
+    show_share,
+)
 from layertracer.reports._parts import Curve, Notice, Phrase, Strip, Table, Tile
 from layertracer.reports._sentence import summary_phrases
 from layertracer.reports._visible import shorten, visible_line, visible_text
-from layertracer.reports._wording import anatomy_facts, missing_part, model_name, site_name, task_name
+from layertracer.reports._wording import (
+    anatomy_facts,
+    contenders_clause,
+    criterion_kind,
+    edge_clause,
+    missing_part,
+    model_name,
+    other_sites_advice,
+    site_name,
+    task_name,
+    vulnerable_label,
+)
 from layertracer.runs import TraceRecord
 
 _MAX_WARNINGS = 20
@@ -33,6 +52,8 @@ class Overview:
     js: Curve
     strips: tuple[Strip, Strip]
     sensitivity: str
+    surety: tuple[str, ...]
+    advice: str | None
     checks: Table
     self_check: str
     audit: str
@@ -55,7 +76,9 @@ def build_overview(record: TraceRecord) -> Overview:
         target=target,
         js=js,
         strips=_strips(record, findings, js),
-        sensitivity=_describe_sensitivity(record),
+        sensitivity=describe_sensitivity(record),
+        surety=_describe_surety(record, findings),
+        advice=_advise(record, findings),
         checks=_checks(record),
         self_check=_describe_self_check(record),
         audit=describe_audit(record),
@@ -145,28 +168,27 @@ def _particle_tile(record: TraceRecord, particle: TaskParticle) -> Tile:
 
 
 def _vulnerable_tile(record: TraceRecord, vulnerable: VulnerableLayer) -> Tile:
-    level = f"{100 * vulnerable.interval.level:g} % interval "
-    return Tile(
-        label="Vulnerable layer",
-        value=str(vulnerable.layer),
-        unit=f"of 0–{record.n_layers - 1}",
-        details=(
-            f"{level}{show_interval(vulnerable.interval)}",
-            f"stable in {show_share(vulnerable.stability)} of resamples",
-        ),
-    )
+    stable = f"{show_share(vulnerable.stability)} of resamples"
+    of = f"of 0–{record.n_layers - 1}{edge_clause(vulnerable, record.n_layers)}"
+    if vulnerable.is_clear:
+        level = "" if vulnerable.interval is None else f" at {100 * vulnerable.interval.level:g} %"
+        details = (f"the only contender{level}", f"stable in {stable}")
+        return Tile(label="Vulnerable layer", value=str(vulnerable.layer), unit=of, details=details)
+    details = (contenders_clause(vulnerable, record.n_layers), f"layer {vulnerable.layer} leads in {stable}")
+    return Tile(label="Vulnerable layer", value="none clear", unit=f"of 0–{record.n_layers - 1}", details=details)
 
 
 def _js_tile(record: TraceRecord, vulnerable: VulnerableLayer) -> Tile:
     value = vulnerable.mean_js_bits
     shown = f"{value:.2f}" if value >= 0.01 else show_number(value, digits=2)
-    details = (f"mean at layer {vulnerable.layer}", f"{site_name(record.spec)} perturbed")
+    where = f"mean at layer {vulnerable.layer}{edge_clause(vulnerable, record.n_layers)}"
+    details = (where, f"{site_name(record.spec)} perturbed")
     return Tile(label="Largest JS divergence", value=shown, unit="bits", details=details)
 
 
 def _compare(findings: Findings, solved: Findings) -> Table:
     rows = [_finding_row("All prompts", findings), _finding_row("Solved prompts", solved)]
-    columns = ("", "Prompts", "Task particle", "Interval", "Found on", "Vulnerable layer", "Interval", "Stable in")
+    columns = ("", "Prompts", "Task particle", "Interval", "Found on", "Vulnerable layer", "Contenders", "Stable in")
     return Table(columns=columns, rows=tuple(rows), numeric=frozenset(range(1, 8)))
 
 
@@ -181,13 +203,14 @@ def _finding_row(name: str, findings: Findings) -> tuple[str, ...]:
     if vulnerable is None:
         row += ["–"] * 3
     else:
-        row += [str(vulnerable.layer), show_interval(vulnerable.interval), show_share(vulnerable.stability)]
+        layer = str(vulnerable.layer) if vulnerable.is_clear else f"none clear (largest {vulnerable.layer})"
+        row += [layer, show_ranges(vulnerable.contenders), show_share(vulnerable.stability)]
     return tuple(row)
 
 
 def _tabulate_mixers(record: TraceRecord, findings: Findings) -> Table:
     """One row per kind of mixer."""
-    columns = ("Mixer", "Layers", "Mean depth", "Mean JS, bits", "Interval", "Most vulnerable", "Gain per layer")
+    columns = ("Mixer", "Layers", "Mean depth", "Mean JS, bits", "Interval", "Largest at", "Gain per layer")
     return Table(
         columns=columns,
         rows=tuple(_mixer_row(record, group) for group in findings.by_mixer),
@@ -198,11 +221,12 @@ def _tabulate_mixers(record: TraceRecord, findings: Findings) -> Table:
 def _mixer_row(record: TraceRecord, group: MixerGroup) -> tuple[str, ...]:
     layers, gain_prob = f"{group.n_layers:,}", show_number(group.mean_gain_prob, digits=2, sign=True)
     row = [shorten(visible_line(group.mixer), 40), layers, f"{group.mean_depth:.2f}"]
-    if group.mean_js_bits is None or group.interval is None or group.max_js_bits is None:
+    if group.mean_js_bits is None or group.max_js_bits is None:
         return (*row, missing_part(record.spec), "–", "–", gain_prob)
     if group.n_perturbed < group.n_layers:
         row[1] = f"{group.n_perturbed:,} of {layers}"
-    ends = (show_number(end, digits=2) for end in (group.interval.low, group.interval.high))
+    interval = group.interval
+    ends = ("none",) if interval is None else (show_number(end, digits=2) for end in (interval.low, interval.high))
     worst = f"layer {group.vulnerable_layer} ({show_number(group.max_js_bits, digits=2)})"
     return (*row, show_number(group.mean_js_bits), " to ".join(ends), worst, gain_prob)
 
@@ -216,7 +240,8 @@ def _strips(record: TraceRecord, findings: Findings, js: Curve) -> tuple[Strip, 
             values=gain(record),
             kind="signed",
             marked=particle.layer if particle else None,
-            mark_label="task particle",
+            mark_label=None if particle is None or particle.layer is None else f"task particle {particle.layer}",
+            least=least_probability(record.spec),
         ),
         Strip(
             title=f"JS divergence at the {site_name(record.spec)}",
@@ -224,25 +249,62 @@ def _strips(record: TraceRecord, findings: Findings, js: Curve) -> tuple[Strip, 
             values=js.mean,
             kind="magnitude",
             marked=vulnerable.layer if vulnerable else None,
-            mark_label="vulnerable layer",
+            mark_label=None if vulnerable is None else vulnerable_label(vulnerable),
+            least=LEAST_JS_BITS,
             missing=f"{missing_part(record.spec)} here" if record.layers_without_site else None,
         ),
     )
 
 
-def _describe_sensitivity(record: TraceRecord) -> str:
-    rows = sweep_rows(record)
-    if not rows:
+def describe_sensitivity(record: TraceRecord) -> str:
+    """How far the task particle moves with the parameter of its criterion, in a sentence."""
+    if record.n_prompts == 0:
         return "No prompt was finished."
-    thresholds = f"delta {rows[0][0]:g} to {rows[-1][0]:g}"
-    layers = {layer for _, layer, _ in rows}
+    sweep = record.sensitivity
+    if sweep.parameter is None:
+        return f"{criterion_kind(record.spec.onset)} has no parameter to vary."
+    thresholds = f"{sweep.parameter} {sweep.values[0]:g} to {sweep.values[-1]:g}"
+    layers = set(sweep.layers)
     found = sorted(layer for layer in layers if layer is not None)
     if not found:
-        return f"No threshold finds a layer ({thresholds})."
-    somewhere_none = ", and none at some thresholds" if None in layers else ""
+        return f"No value finds a layer ({thresholds})."
+    somewhere_none = ", and none at some values" if None in layers else ""
     if len(found) == 1:
-        return f"Layer {found[0]} at every threshold that finds one ({thresholds}){somewhere_none}."
+        return f"Layer {found[0]} at every value that finds one ({thresholds}){somewhere_none}."
     return f"Layers {show_ranges(found)}: moves by {found[-1] - found[0]} over {thresholds}{somewhere_none}."
+
+
+def _describe_surety(record: TraceRecord, findings: Findings) -> tuple[str, ...]:
+    """What must be known of the intervals, one sentence each."""
+    if findings.particle is None:
+        return ()
+    sentences = []
+    if findings.particle.note is not None:
+        sentences.append(f"Task particle: {findings.particle.note}.")
+    if findings.vulnerable is not None and findings.vulnerable.note is not None:
+        sentences.append(f"Vulnerable layer: {findings.vulnerable.note}.")
+    if not record.sampling.has_random_draws:
+        sentences.append("Nothing about the perturbation is random, so intervals are over prompts alone.")
+    if record.spec.task.get("n_shot") and record.sampling.units is None:
+        sentences.append(
+            "All prompts share one set of demonstrations: intervals hold for these demonstrations only (several: "
+            "--demonstration-sets 8)."
+        )
+    if record.sampling.units is not None:
+        n_sets = len(set(record.sampling.units))
+        sentences.append(f"Intervals resample {show_count(n_sets, 'set')} of demonstrations, not single prompts.")
+    return tuple(sentences)
+
+
+def _advise(record: TraceRecord, findings: Findings) -> str | None:
+    """What to ask instead where no layer stands out."""
+    vulnerable = findings.vulnerable
+    if vulnerable is None or vulnerable.is_clear:
+        return None
+    if vulnerable.note is not None:
+        more = "more draws (--draws 5)" if "draw" in vulnerable.note else "more prompts (--limit 32)"
+        return f"Take {more} to tell layers apart."
+    return other_sites_advice(record.spec)
 
 
 def _checks(record: TraceRecord) -> Table:

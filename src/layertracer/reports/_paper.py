@@ -14,10 +14,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from layertracer._types import Interval
 from layertracer.reports._chart_heat import order_prompts
+from layertracer.reports._numbers import LEAST_JS_BITS, least_probability
 from layertracer.reports._overview import Overview
 from layertracer.reports._palette import GAIN, JS, LOSS, MIXER_COLORS, MUTED, TARGET, mixer_slots
 from layertracer.reports._parts import Curve, Strip
-from layertracer.reports._wording import site_name
+from layertracer.reports._wording import site_name, vulnerable_label
 from layertracer.runs import TraceRecord
 
 _WIDTH = 6.75  # inches: the text width of most two-column papers
@@ -47,9 +48,16 @@ def draw_curves(figure: Figure, record: TraceRecord, overview: Overview) -> None
             n_layers=record.n_layers,
         )
     if vulnerable is not None:
-        label = f"vulnerable layer {vulnerable.layer}"
+        label = vulnerable_label(vulnerable)
         _mark(js, vulnerable.layer, vulnerable.interval, label, color=JS, n_layers=record.n_layers)
+    _reach(target, least_probability(record.spec))
+    _reach(js, LEAST_JS_BITS)
     _draw_mixers(mixers, record)
+
+
+def _reach(axes: Axes, least: float) -> None:
+    """An axis from 0 that goes no less far than `least`."""
+    axes.set_ylim(bottom=0, top=max(axes.get_ylim()[1], least))
 
 
 def _draw_curve(axes: Axes, curve: Curve, per_prompt: np.ndarray, *, first: int, color: str) -> None:

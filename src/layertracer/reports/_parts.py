@@ -51,8 +51,9 @@ class Strip:
         values: One per layer.
         kind: "signed" (up and down from 0) or "magnitude" (from 0 up).
         marked: The layer that the row singles out.
-        mark_label: What that layer is.
+        mark_label: What that layer is; None where none is singled out.
         missing: What is said of layers whose value is missing (NaN), e.g. "no MLP here"; None where none is.
+        least: The least magnitude that takes the full colour: what is smaller than this throughout stays pale.
     """
 
     title: str
@@ -60,14 +61,15 @@ class Strip:
     values: Float[np.ndarray, " layer"]
     kind: Literal["signed", "magnitude"]
     marked: int | None
-    mark_label: str
+    mark_label: str | None
     missing: str | None = None
+    least: float = 0.0
 
     @property
     def scale(self) -> float:
         """Largest magnitude, never 0: the value that takes the full colour."""
         finite = self.values[np.isfinite(self.values)]
-        return float(np.abs(finite).max(initial=0.0)) or 1.0
+        return float(np.abs(finite).max(initial=self.least)) or 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

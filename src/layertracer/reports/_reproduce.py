@@ -10,8 +10,16 @@ from typing import Any
 from layertracer.reports._visible import visible_line
 from layertracer.runs import TraceRecord
 
+_TASK_OPTIONS = {
+    "--shots": "n_shot",
+    "--demonstration-sets": "demonstration_sets",
+    "--seed": "seed",
+    "--prompt-field": "prompt_field",
+    "--answer-field": "answer_field",
+    "--answer-prefix": "answer_prefix",
+}
 _TASK_ARGUMENTS = (
-    *("n_shot", "limit", "seed", "template"),
+    *("n_shot", "demonstration_sets", "limit", "seed", "template"),
     *("prompt_field", "answer_field", "answer_prefix", "header"),
 )
 _DEFAULT_TEMPLATE = "{input} -> {output}"
@@ -84,8 +92,7 @@ def _task_words(task: Mapping[str, Any]) -> list[str] | None:
     if _is_given(task):
         return None
     words = ["--task", _task_source(task), "--limit", str(task.get("limit") or "all")]
-    options = (("--shots", "n_shot"), ("--seed", "seed"), ("--prompt-field", "prompt_field"))
-    for option, key in (*options, ("--answer-field", "answer_field"), ("--answer-prefix", "answer_prefix")):
+    for option, key in _TASK_OPTIONS.items():
         if task.get(key) is not None:
             words += [option, str(task[key])]
     if task.get("header") is not None:

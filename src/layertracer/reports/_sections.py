@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from layertracer._types import VulnerableLayer
 from layertracer.reports._overview import Overview
 from layertracer.reports._parts import Table
 from layertracer.reports._wording import (
     MIXERS_AND_DEPTH,
+    contenders_clause,
     criterion_name,
+    edge_clause,
     missing_part,
     perturbation_clause,
     site_name,
@@ -45,21 +48,50 @@ def list_sections(record: TraceRecord, overview: Overview, *, has_figures: bool)
 
 
 def _figure_sections(record: TraceRecord, overview: Overview) -> tuple[Section, ...]:
-    sections = (
+    return (
         _curves(record, overview),
         _strips(record, overview),
         _map(record),
         _lens(),
-        _sensitivity(record, overview),
+        *((_sensitivity(record, overview),) if record.sensitivity.parameter else ()),
+        *((_dominant(record),) if record.dominant.is_known else ()),
     )
-    return (*sections, _dominant(record)) if record.dominant.is_known else sections
 
 
 def _marked(overview: Overview) -> str:
     particle, vulnerable = overview.findings.particle, overview.findings.vulnerable
     where = "at no layer" if particle is None or particle.layer is None else f"at layer {particle.layer}"
-    fragile = "" if vulnerable is None else f"; the vulnerable layer is {vulnerable.layer}"
-    return f"the task particle lies {where}{fragile}"
+    return f"the task particle lies {where}{_fragile(vulnerable, len(overview.target.mean))}"
+
+
+def _fragile(vulnerable: VulnerableLayer | None, n_layers: int) -> str:
+    """What is said of the vulnerable layer behind what was said of the particle."""
+    if vulnerable is None:
+        return ""
+    if vulnerable.is_clear:
+        return f"; the vulnerable layer is {vulnerable.layer}{edge_clause(vulnerable, n_layers)}"
+    return f"; no layer stands out as the most vulnerable: {contenders_clause(vulnerable, n_layers)}"
+
+
+def _shaded(overview: Overview) -> str:
+    """What the shaded bands behind marked layers are."""
+    vulnerable = overview.findings.vulnerable
+    if vulnerable is None or vulnerable.is_clear:
+        return " Shaded columns: the interval of a marked layer."
+    return (
+        " Shaded columns: above, the interval of the task particle; below, from the first to the last layer that "
+        "cannot be told from the largest. None stands out."
+    )
+
+
+def _bands(record: TraceRecord) -> str:
+    """What the bands around the means are."""
+    if record.n_prompts == 1:
+        return "One prompt has no interval."
+    over = "over prompts and draws" if record.sampling.has_random_draws else "over prompts"
+    if record.sampling.has_random_draws and record.n_draws == 1:
+        return "Bold: mean over prompts, above with its 95 % interval; one draw has none. Faint: single prompts."
+    return f"Bold: mean, with its 95 % interval (above over prompts, below {over}). Faint: single prompts."
 
 
 def _gaps(record: TraceRecord, beginning: str) -> str:
@@ -74,8 +106,8 @@ def _curves(record: TraceRecord, overview: Overview) -> Section:
         title="Where the task starts, and where it breaks",
         lead=(
             "Above, the probability of the target token read after each layer. Below, how far the output moves "
-            f"{perturbation_clause(record.spec)}, one layer at a time. Bold: mean over prompts, with its 95 % "
-            "interval. Faint: single prompts. “emb” is read from the embeddings; colours give the kind of mixer."
+            f"{perturbation_clause(record.spec)}, one layer at a time. {_bands(record)} “emb” is read "
+            f"from the embeddings; colours give the kind of mixer.{_shaded(overview)}"
             f"{_gaps(record, 'A gap in the lower curve is a layer with')}"
         ),
         alt=f"Two curves over {record.n_layers} layers: {_marked(overview)}.",
@@ -90,12 +122,18 @@ def _strips(record: TraceRecord, overview: Overview) -> Section:
         title="Layer by layer",
         lead=(
             "What each layer adds to the target's probability (green up, red down), and the mean JS divergence at the "
-            f"{site_name(record.spec)}. Frames mark the task particle and the vulnerable layer."
+            f"{site_name(record.spec)}. Frames mark the task particle and {_framed(overview)}."
             f"{_gaps(record, 'A dotted, empty cell is a layer with')}"
         ),
         alt=f"Two heat strips over {record.n_layers} layers: {_marked(overview)}.",
         figure=True,
     )
+
+
+def _framed(overview: Overview) -> str:
+    vulnerable = overview.findings.vulnerable
+    is_clear = vulnerable is None or vulnerable.is_clear
+    return "the vulnerable layer" if is_clear else "the layer of the largest divergence, which does not stand out"
 
 
 def _mixers(record: TraceRecord, table: Table) -> Section:
@@ -145,13 +183,16 @@ def _sensitivity(record: TraceRecord, overview: Overview) -> Section:
         id="sensitivity",
         short="Threshold",
         title="Does the answer depend on the threshold?",
-        lead=(
-            f"{overview.sensitivity} The trace used {criterion_name(record.spec.onset)}; "
-            "the sweep varies the delta of rise, with its rule of sigmas off."
-        ),
-        alt=f"The task particle over the threshold. {overview.sensitivity}",
+        lead=f"{overview.sensitivity} The trace used {criterion_name(record.spec.onset)}{_swept(record)}",
+        alt=f"The task particle over the criterion's parameter. {overview.sensitivity}",
         figure=True,
     )
+
+
+def _swept(record: TraceRecord) -> str:
+    parameter = record.sensitivity.parameter
+    rest = "; its other parameters stay as they were" if len(record.spec.onset) > 2 else ""
+    return f", and the sweep varies its {parameter}{rest}."
 
 
 def _dominant(record: TraceRecord) -> Section:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from layertracer._types import Interval, TaskParticle, VulnerableLayer
 from layertracer.reports._findings import find_all
-from layertracer.reports._numbers import show_count, show_interval, show_share
+from layertracer.reports._numbers import show_count, show_interval, show_number, show_share
 from layertracer.reports._parts import Phrase
-from layertracer.reports._wording import model_name, perturbation_clause, task_name
+from layertracer.reports._wording import (
+    contenders_clause,
+    criterion_kind,
+    edge_clause,
+    model_name,
+    perturbation_clause,
+    task_name,
+)
 from layertracer.runs import TraceRecord
 
 
@@ -25,7 +34,7 @@ def summary_phrases(record: TraceRecord) -> tuple[Phrase, ...]:
         return _nothing(record)
     phrases = [Phrase(f"{model_name(record)} "), *_particle(record, findings.particle)]
     if findings.vulnerable is not None:
-        phrases += [Phrase(" and "), *_vulnerable(record, findings.vulnerable)]
+        phrases += _vulnerable(record, findings.vulnerable)
     return (*phrases, *_solved(record), Phrase("."))
 
 
@@ -58,18 +67,19 @@ def _nothing(record: TraceRecord) -> tuple[Phrase, ...]:
 def _particle(record: TraceRecord, particle: TaskParticle) -> list[Phrase]:
     found = Phrase(show_share(particle.share_found), strong=True)
     shares = [Phrase("found on "), found, Phrase(f" of {show_count(record.n_prompts, 'prompt')}")]
-    task = task_name(record.spec)
-    action = (
-        f"starts executing {task}" if record.spec.target == "answer" else f"starts to form its own answer to {task}"
-    )
+    task, is_answer = task_name(record.spec), record.spec.target == "answer"
     if particle.layer is None:
+        largest = int(np.argmax(record.target_prob.mean(axis=0)))
+        height = show_number(float(record.target_prob[:, largest].mean()), digits=2)
         return [
-            Phrase(f"{action} at "),
-            Phrase("no layer", strong=True),
-            Phrase(" of its mean curve ("),
+            Phrase("never makes "),
+            Phrase("the answer" if is_answer else "its own answer", strong=True),
+            Phrase(f" to {task} readable: its mean probability is at most {height}, after layer {largest}, and "),
+            Phrase(f"{criterion_kind(record.spec.onset)} finds no layer ("),
             *shares,
             Phrase(")"),
         ]
+    action = f"starts executing {task}" if is_answer else f"starts to form its own answer to {task}"
     return [
         Phrase(f"{action} at "),
         Phrase(f"layer {particle.layer}", strong=True),
@@ -80,17 +90,23 @@ def _particle(record: TraceRecord, particle: TaskParticle) -> list[Phrase]:
 
 
 def _vulnerable(record: TraceRecord, vulnerable: VulnerableLayer) -> list[Phrase]:
-    edge = (
-        f", the {'first' if vulnerable.layer == 0 else 'last'} one"
-        if vulnerable.is_edge and record.n_layers > 1
-        else ""
-    )
+    """The layer where one stands out; else that none does, and how many it might be."""
+    edge, done = edge_clause(vulnerable, record.n_layers), perturbation_clause(record.spec)
+    if vulnerable.is_clear:
+        only = "the only layer" if record.n_layers == 1 else "no other layer comes near"
+        level = "" if vulnerable.interval is None else f" at {100 * vulnerable.interval.level:g} %"
+        return [
+            Phrase(" and breaks most easily at "),
+            Phrase(f"layer {vulnerable.layer}", strong=True),
+            Phrase(f"{edge} ({only}{level}) {done}"),
+        ]
+    js = show_number(vulnerable.mean_js_bits, digits=2)
     return [
-        Phrase("breaks most easily at "),
-        Phrase(f"layer {vulnerable.layer}", strong=True),
-        Phrase(f"{edge} ({_interval(vulnerable.interval)}, stable in "),
-        Phrase(show_share(vulnerable.stability), strong=True),
-        Phrase(f" of resamples) {perturbation_clause(record.spec)}"),
+        Phrase("; "),
+        Phrase("no layer stands out", strong=True),
+        Phrase(
+            f" {done}: {contenders_clause(vulnerable, record.n_layers)}, {js} bits at layer {vulnerable.layer}{edge}"
+        ),
     ]
 
 

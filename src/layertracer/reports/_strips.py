@@ -96,7 +96,7 @@ def _ticks(layers: range, cell: int) -> str:
 def _mark(strip: Strip, start: int, width: int, *, ascii_only: bool) -> Text:
     """A pointer at the marked layer, its label on whichever side has room."""
     pointer = "^" if ascii_only else "▲"
-    label = f"{strip.mark_label} {strip.marked}"
+    label = strip.mark_label or ""
     if start + 2 + len(label) <= width:
         return Text.assemble(" " * start, (f"{pointer} {label}", "bold"))
     if start - 1 - len(label) >= 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from layertracer.measures import Sensitivity
 from layertracer.reports._numbers import show_duration, show_number, show_parameters, show_share
 from layertracer.reports._overview import Overview
 from layertracer.reports._parts import Fact, Table
@@ -53,19 +54,20 @@ def _dominant_columns(record: TraceRecord) -> tuple[tuple[str, ...], list[tuple[
     return ("Largest dimension", "× median", "Share of JS", "By chance"), cells
 
 
-def sensitivity_table(rows: list[tuple[float, int | None, float]]) -> Table:
-    """The task particle at every threshold."""
+def sensitivity_table(sweep: Sensitivity) -> Table:
+    """The task particle at every value of its criterion's parameter."""
     texts = tuple(
-        (f"{delta:g}", "none" if layer is None else str(layer), show_share(share)) for delta, layer, share in rows
+        (f"{value:g}", "none" if layer is None else str(layer), show_share(share))
+        for value, layer, share in zip(sweep.values, sweep.layers, sweep.share_found, strict=True)
     )
-    columns = ("Threshold delta", "Layer of the mean curve", "Found on")
+    columns = (f"Value of {sweep.parameter}", "Layer of the mean curve", "Found on")
     return Table(columns=columns, rows=texts, numeric=frozenset({0, 1, 2}))
 
 
 def prompt_table(record: TraceRecord, n_rows: int) -> Table:
     """One row per prompt."""
     columns = ("#", "Prompt", "Target", "Own top token", "Its probability", "Solved", "Final probability",
-               "Final rank", "Task particle", "Vulnerable layer")  # fmt: skip
+               "Final rank", "Task particle", "Largest JS at")  # fmt: skip
     return Table(columns=columns, rows=tuple(_prompt_rows(record, n_rows)), numeric=frozenset({0, 4, 6, 7, 8, 9}))
 
 

@@ -82,12 +82,16 @@ def _blocks(overview: Overview, *, width: int, color: bool, ascii_only: bool) ->
     for tile in overview.tiles:
         yield _tile_line(tile)
     yield Text.assemble(("Sensitivity ", "bold"), overview.sensitivity)
+    if overview.surety:
+        yield Text.assemble(("How sure ", "bold"), " ".join(overview.surety))
     if overview.by_mixer is not None:
         yield Text()
         yield from draw_table(overview.by_mixer, width=width)
         yield Text(MIXERS_AND_DEPTH, style="dim")
     yield Text()
     yield Text.assemble(*((phrase.text, "bold" if phrase.strong else "") for phrase in overview.sentence))
+    if overview.advice is not None:
+        yield Text(overview.advice, style="dim")
 
 
 def draw_notices(notices: Iterable[Notice]) -> Iterator[Text]:

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from layertracer.reports._numbers import show_parameters
+from layertracer._types import VulnerableLayer
+from layertracer.reports._numbers import show_count, show_parameters, show_ranges
 from layertracer.reports._visible import shorten, visible_line
 from layertracer.runs import ModelRecord, TraceRecord, TraceSpec
 
@@ -61,6 +62,42 @@ def perturbation_clause(spec: TraceSpec) -> str:
     return f"under the given mask of the {where}"
 
 
+def edge_clause(vulnerable: VulnerableLayer, n_layers: int) -> str:
+    """That a layer is the first or the last one, which are special in most models; nothing for all others."""
+    if not vulnerable.is_edge or n_layers == 1:
+        return ""
+    return f", the {'first' if vulnerable.layer == 0 else 'last'} one"
+
+
+def contenders_clause(vulnerable: VulnerableLayer, n_layers: int) -> str:
+    """Why no layer stands out, in words.
+
+    Several contenders read "27 of 30 layers (3–29) cannot be told from the largest".
+    """
+    if vulnerable.note is not None:
+        return f"{vulnerable.note.split(':')[0]} cannot tell layers apart"
+    which = f"{len(vulnerable.contenders)} of {show_count(n_layers, 'layer')} ({show_ranges(vulnerable.contenders)})"
+    return f"{which} cannot be told from the largest"
+
+
+def vulnerable_label(vulnerable: VulnerableLayer) -> str:
+    """What a mark at the layer of the largest divergence says."""
+    return (
+        f"vulnerable layer {vulnerable.layer}" if vulnerable.is_clear else f"largest at {vulnerable.layer}, not clear"
+    )
+
+
+def other_sites_advice(spec: TraceSpec) -> str:
+    """What to ask instead where no layer stands out."""
+    asked = spec.perturbation.get("site", "block_output")
+    sites = [site for site in ("mixer_output", "mlp_output", "block_output", "state") if site != asked]
+    options = " or ".join(f"--site {site}" for site in sites[:2])
+    return (
+        f"Ask at another site instead ({options}; in Python Mask(site={sites[0]!r})): each perturbs another part of "
+        "the layer. More prompts and more draws tell closer layers apart."
+    )
+
+
 def criterion_name(criterion: Mapping[str, Any]) -> str:
     """An onset criterion with its parameters, e.g. "rise (delta 0.05, sigmas 2, floor 0.01)"."""
     parameters = [
@@ -68,8 +105,13 @@ def criterion_name(criterion: Mapping[str, Any]) -> str:
         for name, value in criterion.items()
         if name != "kind"
     ]
-    kind = str(criterion.get("kind", "criterion"))
-    return visible_line(f"{kind} ({', '.join(parameters)})" if parameters else kind)
+    kind = criterion_kind(criterion)
+    return visible_line(f"{kind} ({', '.join(parameters)})") if parameters else kind
+
+
+def criterion_kind(criterion: Mapping[str, Any]) -> str:
+    """An onset criterion's name."""
+    return visible_line(str(criterion.get("kind", "criterion")))
 
 
 def count_kinds(kinds: list[str]) -> str:

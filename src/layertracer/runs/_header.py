@@ -73,6 +73,7 @@ def build_header(record: TraceRecord, files: Mapping[str, Mapping[str, Any]]) ->
             "top_k": int(record.top_ids.shape[2]),
         },
         "layers_without_site": record.layers_without_site,
+        "demonstration_sets": record.sampling.units,
         "spec": spec,
         "model": model | {"layers": [dataclasses.asdict(layer) for layer in record.model.layers]},
         "self_check": dataclasses.asdict(record.self_check),

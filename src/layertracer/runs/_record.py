@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,11 +12,20 @@ import numpy as np
 from jaxtyping import Float
 
 from layertracer._errors import RunError, UsageError
-from layertracer._types import Audit, Method, MixerGroup, SelfCheck, Status, TaskParticle, VulnerableLayer
+from layertracer._types import (
+    Audit,
+    Method,
+    MixerGroup,
+    SelfCheck,
+    Status,
+    TaskParticle,
+    VulnerableLayer,
+    name_draws,
+)
 from layertracer.measures import (
     DominantDimensions,
-    Rise,
     Robustness,
+    Sampling,
     Sensitivity,
     TargetCurves,
     attribute_to_dominant,
@@ -27,7 +35,7 @@ from layertracer.measures import (
     group_by_mixer,
     measure_robustness,
     onset_from_dict,
-    sweep_delta,
+    sweep_onset,
 )
 from layertracer.runs._equality import same_values
 from layertracer.runs._specs import ModelRecord, PromptRecord, TraceSpec, storable_text
@@ -225,6 +233,16 @@ class TraceRecord:
         )
 
     @cached_property
+    def sampling(self) -> Sampling:
+        """What of this trace was sampled: prompts, or the sets of demonstrations that they share, and draws."""
+        sets = tuple(prompt.demonstration_set for prompt in self.prompts)
+        known = tuple(number for number in sets if number is not None)
+        return Sampling(
+            units=known if len(known) == len(sets) and known else None,
+            draws=name_draws(self.spec.perturbation),
+        )
+
+    @cached_property
     def task_particle(self) -> TaskParticle:
         """Where the target's probability first rises; the bootstrap is seeded by `spec.seed`.
 
@@ -232,7 +250,8 @@ class TraceRecord:
             RunError: If no prompt was finished.
         """
         self._require_prompts("task particle")
-        return find_task_particle(self.curves, onset_from_dict(self.spec.onset), seed=self.spec.seed)
+        criterion = onset_from_dict(self.spec.onset)
+        return find_task_particle(self.curves, criterion, seed=self.spec.seed, sampling=self.sampling)
 
     @cached_property
     def vulnerable_layer(self) -> VulnerableLayer:
@@ -242,7 +261,7 @@ class TraceRecord:
             RunError: If no prompt was finished.
         """
         self._require_prompts("vulnerable layer")
-        return find_vulnerable_layer(self.js_bits, seed=self.spec.seed)
+        return find_vulnerable_layer(self.js_bits, seed=self.spec.seed, sampling=self.sampling)
 
     @cached_property
     def by_mixer(self) -> tuple[MixerGroup, ...]:
@@ -255,7 +274,7 @@ class TraceRecord:
         """
         self._require_prompts("result by kind of mixer")
         mixers = [layer.mixer for layer in self.model.layers]
-        return group_by_mixer(self.js_bits, self.curves, mixers, seed=self.spec.seed)
+        return group_by_mixer(self.js_bits, self.curves, mixers, seed=self.spec.seed, sampling=self.sampling)
 
     @cached_property
     def robustness(self) -> Robustness:
@@ -269,16 +288,16 @@ class TraceRecord:
 
     @cached_property
     def sensitivity(self) -> Sensitivity:
-        """How far the task particle moves with the threshold `delta` of `Rise`.
+        """How far the task particle moves with the parameter of the criterion that was used: `delta` of `Rise`.
 
-        The rule of `sigmas` is off: where it is on, it mostly finds the layer before `delta` has a say, and the sweep
-        would show nothing.
+        Everything else about the criterion stays as it was, so that at its own value the sweep says what
+        `task_particle` says.
 
         Raises:
             RunError: If no prompt was finished.
         """
         self._require_prompts("sensitivity of the task particle")
-        return sweep_delta(self.curves, criterion=Rise(sigmas=math.inf))
+        return sweep_onset(self.curves, onset_from_dict(self.spec.onset))
 
     @cached_property
     def dominant(self) -> DominantDimensions:

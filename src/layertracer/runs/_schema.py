@@ -235,6 +235,13 @@ HEADER_FIELDS = (
         "when every layer had to have the site",
     ),
     HeaderField(
+        name="demonstration_sets",
+        type="array of integers or null",
+        meaning="for every prompt the number of the set of demonstrations that it begins with, which intervals "
+        "resample. Null where all prompts share one set, or have none; absent in runs that were written when there was "
+        "only one",
+    ),
+    HeaderField(
         name="spec",
         type="object",
         meaning="what was asked: `task`, `perturbation`, `onset`, `target`, `target_tokens`, `seed` (of the bootstrap)",

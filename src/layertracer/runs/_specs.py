@@ -45,6 +45,7 @@ class PromptRecord:
             read as the end of the prompt where an answer is followed, and the token behind them is the first followed.
         other_answer_ids: Token ids of the other answers that are right.
         other_answer_texts: Their texts; empty where they are ids.
+        demonstration_set: Which set of demonstrations it begins with; None where the task has only one, or none.
     """
 
     prompt_ids: tuple[int, ...]
@@ -59,6 +60,7 @@ class PromptRecord:
     n_lead: int = 0
     other_answer_ids: tuple[tuple[int, ...], ...] = ()
     other_answer_texts: tuple[str, ...] = ()
+    demonstration_set: int | None = None
 
     def __post_init__(self) -> None:
         """Make the texts storable."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def _assemble(header: Mapping[str, Any], columns: Mapping[str, Mapping[str, Any]
         model=read_model(header),
         self_check=read_self_check(header),
         provenance=header["provenance"],
-        prompts=_read_prompts(prompts, read_spec(header)),
+        prompts=_read_prompts(prompts, read_spec(header), header.get("demonstration_sets")),
         embedding_log_prob=np.array(embedding, dtype=np.float32),
         js_bits=columns["perturbations.parquet"]["js_bits"],
         dominant_dimension=dimensions["dominant_dimension"],
@@ -125,11 +125,14 @@ def _assemble(header: Mapping[str, Any], columns: Mapping[str, Mapping[str, Any]
     )
 
 
-def _read_prompts(columns: Mapping[str, list[Any]], spec: TraceSpec) -> tuple[PromptRecord, ...]:
+def _read_prompts(
+    columns: Mapping[str, list[Any]], spec: TraceSpec, sets: Sequence[int] | None
+) -> tuple[PromptRecord, ...]:
     prompts = []
     fields = [field for field in PROMPT_FIELDS if field in columns]
-    for row in zip(*(columns[field] for field in fields), strict=True):
-        values: dict[str, Any] = dict(zip(fields, row, strict=True))
+    rows = list(zip(*(columns[field] for field in fields), strict=True))
+    for row, number in zip(rows, [None] * len(rows) if sets is None else sets, strict=True):
+        values: dict[str, Any] = dict(zip(fields, row, strict=True)) | {"demonstration_set": number}
         lists = ("prompt_ids", "answer_ids", "target_ids", "other_answer_texts")
         values |= {field: tuple(values[field]) for field in lists if field in values}
         values["other_answer_ids"] = tuple(map(tuple, values.get("other_answer_ids", ())))

@@ -62,6 +62,7 @@ def _summarize_particle(particle: TaskParticle) -> dict[str, Any]:
         "interval": _interval(particle.interval),
         "interval_share_found": particle.interval_share_found,
         "share_found": particle.share_found,
+        "note": particle.note,
     }
 
 
@@ -72,6 +73,9 @@ def _summarize_vulnerable(vulnerable: VulnerableLayer) -> dict[str, Any]:
         "interval": _interval(vulnerable.interval),
         "stability": vulnerable.stability,
         "is_edge": vulnerable.is_edge,
+        "is_clear": vulnerable.is_clear,
+        "contenders": list(vulnerable.contenders),
+        "note": vulnerable.note,
     }
 
 

@@ -15,7 +15,7 @@ class Split:
     """A task's pairs, divided.
 
     Attributes:
-        demonstrations: The solved examples that every prompt begins with.
+        demonstrations: The solved examples that prompts begin with; of several sets, one set behind the other.
         queries: The pairs that are asked about, in the task's order.
         n_shared: Number of pairs left out because they share a word with a demonstration.
     """

@@ -92,6 +92,7 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
     answer_field: str | None = None,
     answer_marker: str | None = None,
     prompt_words: int = 32,
+    demonstration_sets: int = 1,
     answer_prefix: str | None = None,
     header: bool | None = None,
 ) -> Task:
@@ -116,10 +117,12 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
     European spreadsheets save them. A record whose prompt or answer is missing (an empty cell, null, NaN) is left
     out. `task.notes` says which fields were read, how many records of how many, and what was left out, with its line.
 
-    Every prompt of a few-shot task begins with the same demonstrations. Laws: equal arguments give equal tasks; the
-    first n samples of a task do not depend on `limit`; a query's words stand in no demonstration, in either role
-    (where the outputs are labels that many pairs share, this holds for inputs); the order of a file's pairs changes
-    nothing. Finished prompts keep the file's order.
+    Every prompt of a few-shot task begins with the same demonstrations, and what is found holds for these
+    demonstrations; with several sets, prompts take turns with them, and intervals resample sets.
+
+    Laws: equal arguments give equal tasks; the first n samples of a task do not depend on `limit`; a query's words
+    stand in no demonstration, in either role (where the outputs are labels that many pairs share, this holds for
+    inputs); the order of a file's pairs changes nothing. Finished prompts keep the file's order.
 
     Where a model with an unknown token reads the task, pairs with a word outside its vocabulary are left out, of the
     demonstrations too, and counted; see `fit_task`.
@@ -140,6 +143,8 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
         answer_prefix: Text put before the answers of finished prompts that do not begin with it, e.g. " ".
         header: Whether the first line of a table names its columns; None to recognise it, which may end in the
             question. Columns without names are called "1", "2" and so on in `prompt_field` and `answer_field`.
+        demonstration_sets: Few-shot tasks: number of sets of demonstrations, chosen by the seed, no pair in two of
+            them. Prompt i begins with set i modulo their number. From eight sets on intervals over sets hold.
 
     Returns:
         The task, with at least one sample.
@@ -170,6 +175,7 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
             prompt=prompt_field, answer=answer_field, marker=answer_marker, header=header, prefix=answer_prefix
         ),
         prompt_words=prompt_words,
+        demonstration_sets=demonstration_sets,
     )
     source = os.fspath(name_or_path)
     material = _read_material(source, options)
@@ -183,11 +189,16 @@ def _refuse_unused(material: Material, options: TaskOptions, source: str) -> Non
     Raises:
         UsageError: If there is one.
     """
-    samples, prefix = material.samples, options.names.prefix
+    samples, prefix, n_sets = material.samples, options.names.prefix, options.demonstration_sets
     if samples is not None and options.template is not None:
         raise UsageError(
             f"The template {options.template!r} does not apply to {source}, which holds finished prompts. Leave it "
             f"out, or name the fields of inputs and outputs with prompt_field= and answer_field=."
+        )
+    if samples is not None and n_sets > 1:
+        raise UsageError(
+            f"demonstration_sets={n_sets} (--demonstration-sets) does not apply to {source}, which holds finished "
+            "prompts. Leave it out."
         )
     if prefix is not None and (samples is None or all(sample.answer is None for sample in samples)):
         raise UsageError(

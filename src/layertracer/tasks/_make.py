@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,22 @@ def make_task(recipe: Recipe) -> Task:
     if material.samples is not None:
         return _make(recipe, material.samples)
     template = Template.parse(recipe.template)
+    n_shot, n_sets = options.n_shot, options.demonstration_sets
     try:
-        split = split_pairs(material.pairs, n_shot=options.n_shot, seed=options.seed)
+        split = split_pairs(material.pairs, n_shot=n_shot * n_sets, seed=options.seed)
     except EmptyTaskError as error:
         raise EmptyTaskError(f"{error} ({material.description}.)" if material.description else str(error)) from None
     queries = split.queries[: options.limit]
-    samples = tuple(template.render_sample(pair, split.demonstrations) for pair in queries)
-    return _make(recipe, samples, split)
+    if len(queries) < n_sets:
+        raise EmptyTaskError(
+            f"{n_sets} sets of {n_shot} demonstrations leave {len(queries)} prompts, fewer than there are sets. Give "
+            "fewer sets, a smaller n_shot or more pairs."
+        )
+    sets = [split.demonstrations[n_shot * number : n_shot * (number + 1)] for number in range(n_sets)]
+    samples = [template.render_sample(pair, sets[place % n_sets]) for place, pair in enumerate(queries)]
+    if n_sets > 1:
+        samples = [replace(sample, demonstration_set=place % n_sets) for place, sample in enumerate(samples)]
+    return _make(recipe, tuple(samples), split)
 
 
 def _make(recipe: Recipe, given: tuple[Sample, ...], split: Split | None = None) -> Task:
@@ -56,7 +66,7 @@ def _make(recipe: Recipe, given: tuple[Sample, ...], split: Split | None = None)
         "kind": "few-shot" if split else "text" if is_text else "verbatim",
         "source": "built-in" if source in BUILTIN_NAMES else source,
         "sha256": material.sha256,
-        "n_shot": len(demonstrations),
+        "n_shot": options.n_shot if split else 0,
         "limit": options.limit,
         "seed": options.seed,
         "template": recipe.template if split else None,
@@ -71,6 +81,8 @@ def _make(recipe: Recipe, given: tuple[Sample, ...], split: Split | None = None)
         "n_left_out": dict(material.left_out) | ({SHARED_WORD: n_shared} if n_shared else {}),
         "notes": list(_collect_notes(recipe, n_asked=len(samples), n_prompts=n_prompts)),
     }
+    if split is not None and options.demonstration_sets > 1:
+        spec["demonstration_sets"] = options.demonstration_sets
     task = Task(name=spec["name"], samples=samples, spec=spec)
     # No argument of Task: samples that somebody else puts into a task are not of this recipe.
     object.__setattr__(task, "recipe", recipe)

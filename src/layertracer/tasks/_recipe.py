@@ -19,6 +19,7 @@ class TaskOptions:
     template: str | None
     names: FieldNames
     prompt_words: int
+    demonstration_sets: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what is no number, or out of range."""
@@ -27,6 +28,16 @@ class TaskOptions:
             object.__setattr__(self, name, None if name == "limit" and given is None else checked_whole(name, given))
         if self.n_shot < 0:
             raise UsageError(f"n_shot must be at least 0, got {self.n_shot}. It is the number of demonstrations.")
+        if self.demonstration_sets < 1 or (self.demonstration_sets > 1 and self.n_shot == 0):
+            raise UsageError(
+                f"demonstration_sets must be at least 1, and 1 without demonstrations, got {self.demonstration_sets} "
+                f"with n_shot={self.n_shot}. It is the number of sets of demonstrations that prompts take turns with."
+            )
+        if self.limit is not None and self.limit < self.demonstration_sets and self.demonstration_sets > 1:
+            raise UsageError(
+                f"demonstration_sets={self.demonstration_sets} need as many prompts, got limit={self.limit}. Raise the "
+                "limit, or give fewer sets."
+            )
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"limit must be at least 1, got {self.limit}. Leave it out (None) for all samples.")
         if self.prompt_words < 1:

@@ -21,8 +21,9 @@ class Task:
         samples: The prompts in their order.
         spec: What was asked for and what it was made from, as JSON values: "name", "kind" ("few-shot", "verbatim"
             or "text"), "source", "sha256" (of the file's content), "n_shot", "limit", "seed", "template",
-            "demonstrations", "prompt_field", "answer_field", "answer_marker", "prompt_words", "answer_prefix",
-            "header", "n_samples", "n_left_out" (a count for each reason) and "notes".
+            "demonstrations" (of several sets, one behind the other), "demonstration_sets" (where there are several),
+            "prompt_field", "answer_field", "answer_marker", "prompt_words", "answer_prefix", "header", "n_samples",
+            "n_left_out" (a count for each reason) and "notes".
         recipe: What it was made of by `load_task`, so that it can be made again for a model that does not know all of
             its words; None for samples that were put together by hand. It has no part in equality.
 

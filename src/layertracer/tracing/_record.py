@@ -111,6 +111,7 @@ def _prompt_record(sample: EncodedSample, readings: Readings, index: int) -> Pro
         n_lead=sample.n_lead,
         other_answer_ids=tuple(other.ids for other in sample.others),
         other_answer_texts=tuple(other.text for other in sample.others if other.text is not None),
+        demonstration_set=sample.demonstration_set,
     )
 
 

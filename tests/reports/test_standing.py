@@ -1,0 +1,139 @@
+"""What reports say of layers that do not stand out, of few prompts, and of small numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from layertracer._types import Mask
+from layertracer.measures import FirstTop1, Ratio, Rise
+from layertracer.reports import render_text
+from layertracer.reports._chart_curves import draw_curves
+from layertracer.reports._content import figure_data
+from layertracer.reports._overview import build_overview
+from layertracer.reports._page import render_page
+from layertracer.reports._prompts import Budget
+from layertracer.reports._sections import list_sections
+from layertracer.runs import TraceRecord, read_run, save_run
+
+from tests.sample_records import make_record
+
+
+def _even(record: TraceRecord) -> TraceRecord:
+    """The same with layers that perturb alike but for noise."""
+    js = 0.3 + 0.05 * np.random.default_rng(0).standard_normal(record.js_bits.shape)
+    return dataclasses.replace(record, js_bits=np.clip(js, 0, 1))
+
+
+def _silent(record: TraceRecord) -> TraceRecord:
+    """The same with an answer that stays at a probability of 6e-6 at most."""
+    return dataclasses.replace(record, target_log_prob=np.minimum(record.target_log_prob, -12))
+
+
+def _in_sets(record: TraceRecord, n_sets: int) -> TraceRecord:
+    """The same with prompts that take turns with sets of demonstrations."""
+    prompts = tuple(
+        dataclasses.replace(prompt, demonstration_set=place % n_sets) for place, prompt in enumerate(record.prompts)
+    )
+    return dataclasses.replace(record, prompts=prompts)
+
+
+def test_no_part_of_a_report_names_a_layer_that_does_not_stand_out() -> None:
+    """Terminal, page, tile, captions and marks agree: no layer is the vulnerable one, and another site is advised."""
+    record = _even(make_record(10, 12, perturbation=Mask(site="block_output").to_dict()))
+    vulnerable = record.vulnerable_layer
+    assert not vulnerable.is_clear
+    text, page = render_text(record, width=200, color=False), render_page(record)
+    for shown in (text, page):
+        assert f"vulnerable layer {vulnerable.layer}" not in shown
+        assert "no layer stands out" in shown
+        assert "--site mixer_output or --site mlp_output" in shown
+        assert "none clear" in shown
+    overview = build_overview(record)
+    figure = draw_curves(record, overview, n_lines=10)
+    labels = [one["text"] for one in figure["layout"]["annotations"]]
+    assert f"largest at {vulnerable.layer}, not clear" in labels
+    sections = {section.id: section for section in list_sections(record, overview, has_figures=True)}
+    for name in ("curves", "strips"):
+        assert "no layer stands out as the most vulnerable" in sections[name].alt
+    assert "None stands out." in sections["curves"].lead
+
+
+def test_a_layer_that_stands_out_is_named_everywhere() -> None:
+    """Terminal, page and marks name it, say that it is the first one, and advise nothing."""
+    record = make_record(10, 12)
+    assert record.vulnerable_layer.contenders == (0,)
+    text = render_text(record, width=200, color=False)
+    assert "Vulnerable layer 0 of 0–11, the first one" in text
+    assert "--site" not in text
+    labels = [one["text"] for one in draw_curves(record, build_overview(record), n_lines=3)["layout"]["annotations"]]
+    assert "vulnerable layer 0" in labels
+
+
+def test_intervals_of_one_set_of_demonstrations_are_said_to_be() -> None:
+    """With one set the reader is told that intervals hold for it; with several, that sets are resampled."""
+    record = make_record(16, 12)
+    asked = dataclasses.replace(record.spec, task=dict(record.spec.task) | {"n_shot": 5})
+    record = dataclasses.replace(record, spec=asked)
+    assert "intervals hold for these demonstrations only" in render_text(record, width=200, color=False)
+    text = render_text(_in_sets(record, 8), width=200, color=False)
+    assert "Intervals resample 8 sets of demonstrations" in text
+    assert "these demonstrations only" not in text
+
+
+def test_few_prompts_and_few_sets_are_said() -> None:
+    """What must be known of an interval stands beside it."""
+    few = render_text(make_record(5, 12), width=200, color=False)
+    assert "Task particle: 5 prompts: below 8 an interval may hold less often than it says." in few
+    sets = render_text(_in_sets(make_record(16, 12), 2), width=200, color=False)
+    assert "Task particle: 2 sets of demonstrations: no interval below 5." in sets
+
+
+def test_sets_of_demonstrations_are_stored(tmp_path: Path) -> None:
+    """A run keeps which set each prompt begins with; a run without sets keeps nothing and loads as before."""
+    record = _in_sets(make_record(16, 12), 8)
+    save_run(record, tmp_path / "sets")
+    assert read_run(tmp_path / "sets") == record
+    save_run(make_record(4, 12), tmp_path / "none")
+    assert read_run(tmp_path / "none").sampling.units is None
+
+
+def test_sets_move_the_interval_and_not_the_answer() -> None:
+    """The answers are those of all prompts; their intervals are those of the sets."""
+    record = make_record(16, 12)
+    together = _in_sets(record, 5)
+    assert together.task_particle.layer == record.task_particle.layer
+    assert together.vulnerable_layer.mean_js_bits == record.vulnerable_layer.mean_js_bits
+    assert together.sampling.units == tuple(place % 5 for place in range(16))
+    assert (
+        together.task_particle.note == "5 sets of demonstrations: below 8 an interval may hold less often than it says"
+    )
+
+
+def test_rounding_does_not_fill_a_plot() -> None:
+    """An answer of 6e-6 at most is drawn on an axis up to delta, in curves, strips and terminal."""
+    record = _silent(make_record(10, 12, onset=Rise(delta=0.08).to_dict()))
+    overview = build_overview(record)
+    layout = draw_curves(record, overview, n_lines=3)["layout"]
+    assert layout["yaxis"]["range"] == [0, 0.08]
+    assert layout["yaxis2"].get("range") is None
+    assert overview.strips[0].scale == 0.08
+    gains = render_text(record, width=200, color=False).split("Gain in target probability")[1].splitlines()[1]
+    assert set(gains) <= {"·", " "}
+
+
+@pytest.mark.parametrize(("onset", "parameter"), [(Ratio(), "first_layer"), (FirstTop1(), None)])
+def test_other_criteria_sweep_their_own_parameter(onset: Ratio | FirstTop1, parameter: str | None) -> None:
+    """The panel varies the parameter of the criterion that was used; without one there is no panel, and it says so."""
+    record = make_record(10, 12, onset=onset.to_dict())
+    overview = build_overview(record)
+    sections = {section.id: section for section in list_sections(record, overview, has_figures=True)}
+    figures = figure_data(record, overview, Budget.for_record(record))["figures"]
+    assert ("sensitivity" in sections) == ("sensitivity" in figures) == (parameter is not None)
+    if parameter is None:
+        assert overview.sensitivity == "first_top1 has no parameter to vary."
+    else:
+        assert f"the sweep varies its {parameter}." in sections["sensitivity"].lead
