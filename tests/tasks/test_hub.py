@@ -51,6 +51,16 @@ def test_classes_are_read_by_name(folder: Path) -> None:
     assert "numbers of column 'label' stand for classes" in task.notes[1]
 
 
+def test_what_belongs_to_the_prompt_is_not_passed_over(folder: Path) -> None:
+    """A dataset whose records have a context beside the question is refused as a file of them is."""
+    record = {"context": "c", "question": "q", "answer": "a", "unread": 1}
+    (folder / "train.jsonl").write_text(json.dumps(record) + "\n", "utf-8")
+    with pytest.raises(TaskFileError, match=r"row 0: 'context' stands beside 'question'"):
+        load_task(f"hf:{folder}:train")
+    task = load_task(f"hf:{folder}:train", n_shot=0, prompt_field="question", answer_field="answer")
+    assert task[0].answer == " a"
+
+
 def test_slice_of_a_split(folder: Path) -> None:
     """A slice of a split may be named, as the library writes it."""
     assert len(load_task(f"hf:{folder}:train[1:4]", n_shot=0)) == 3

@@ -11,7 +11,7 @@ from layertracer.tasks._columns import name_class
 from layertracer.tasks._content import hash_content
 from layertracer.tasks._fields import make_material
 from layertracer.tasks._material import FieldNames, Material, Records, Row
-from layertracer.tasks._recognize import recognize_fields
+from layertracer.tasks._recognize import recognize_fields, tells_kind
 
 PREFIX = "hf:"
 
@@ -98,4 +98,5 @@ def _select_columns(dataset: Any, names: FieldNames) -> Any:
     fields = recognize_fields(dict.fromkeys(columns), names)
     if fields is None or fields.prompt not in columns:
         return dataset
-    return dataset.select_columns([column for column in columns if column in {fields.prompt, fields.answer, "label"}])
+    read = {fields.prompt, fields.answer, "label"}
+    return dataset.select_columns([column for column in columns if column in read or tells_kind(column)])

@@ -68,6 +68,11 @@ def plain_name(name: str) -> str:
     return name.strip().casefold()
 
 
+def tells_kind(name: str) -> bool:
+    """Whether a field says what kind of records these are, beside the fields that are read."""
+    return plain_name(name) in {*_CHOICES, *_CONVERSATION, *_PARTS}
+
+
 def recognize_fields(present: Iterable[str], names: FieldNames) -> Fields | None:
     """The fields to read in a record that has the fields `present`; None where nothing is recognised.
 
