@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import layertracer as lt
+
 from tests.architectures import registry
 
 FAMILIES = (("bart", True), ("t5", True), ("qwen3", False))
@@ -51,7 +52,7 @@ def test_the_callers_mode_changes_nothing(name: str, encoder_decoder: bool, mode
 
 @pytest.mark.parametrize("mode", MODES)
 def test_no_module_ever_runs_with_gradients_or_in_inference_mode(mode: str) -> None:
-    """Whatever runs of a network, its encoder on its own included, runs without gradients and makes ordinary tensors."""
+    """Whatever runs of a network, its encoder alone included, runs without gradients and makes ordinary tensors."""
     module = registry.build("bart", encoder_decoder=True)
     seen: set[tuple[bool, bool]] = set()
 

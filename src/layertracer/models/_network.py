@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from layertracer._errors import AnatomyError, LayerTracerError
 from layertracer.models._anatomy import Anatomy, Layer, find_anatomy
-from layertracer.models._call import ModelCall, find_call
+from layertracer.models._call import ModelCall, at_every_position, find_call
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._heads import refuse_labels, refuse_other_class
 from layertracer.models._offload import execution_devices, refuse_absent_weights
-from layertracer.models._probes import probe_ids, probe_source, text_config
+from layertracer.models._probes import probe_ids, probe_source, safe_tokens, text_config
 from layertracer.models._recurrent import unroll_recurrent
 from layertracer.models._wrappers import eagerly, unwrap
 
@@ -116,6 +116,7 @@ def make_network(
     call = find_call(unroll_recurrent(module))
     refuse_absent_weights(module)
     first, device = next(module.parameters(), None), execution_devices(module)[0]
+    call = at_every_position(call, probe_ids(safe_tokens(module), batch=2, length=5, device=device))
     dtype = first.dtype if first is not None else torch.float32
     try:
         with eagerly(call.is_compiled):  # parts are run on their own, too

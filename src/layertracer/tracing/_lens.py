@@ -19,6 +19,7 @@ from layertracer.models import (
 )
 from layertracer.tasks import Task
 from layertracer.tracing._batches import run_batches
+from layertracer.tracing._failures import naming_failures
 from layertracer.tracing._ladder import climb
 from layertracer.tracing._memory import fast_bytes, plan_pass, row_bytes
 from layertracer.tracing._model import TracedModel, encode_for
@@ -66,6 +67,7 @@ def read_layers(
         TaskError: If there is no sample, or a prompt is too long.
         NonFiniteError: If the model's output is NaN for a prompt.
         OutOfMemoryError: If not even one prompt fits.
+        ModelError: If the model's own code raises anything else.
 
     Source:
         nostalgebraist (2020), "interpreting GPT: the logit lens".
@@ -91,7 +93,7 @@ def read_layers(
 def _read_batch(model: TracedModel, batch: Sequence[Prompt]) -> Float[Tensor, "prompt rung d_vocab"]:
     """Log-probabilities of one batch, from the embeddings and after each layer, on the CPU."""
     (network, ids), read = bind_batch(model.network, batch), batch[0].read
-    with keeping_loaded(network.outer_modules):
+    with keeping_loaded(network.outer_modules), naming_failures(model.network, batch, doing="its layers were read"):
         log_probs = torch.stack([log_probs_of(logits).cpu() for logits in _rungs(model, network, ids, read)], dim=1)
     if bool(log_probs.isnan().any()):
         refuse_non_finite(network, ids)

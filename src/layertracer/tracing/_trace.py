@@ -168,7 +168,6 @@ class _Run:
             last_only=work.last_only,
             cached=work.cached,
             sees_site=sums is not None,
-            trimmable=model.trimmable,
         )
         Engine(
             climber=climber,
