@@ -19,6 +19,7 @@ from layertracer.models._probes import probe_ids, probe_source, safe_tokens, tex
 from layertracer.models._recurrent import unroll_recurrent
 from layertracer.models._wrappers import eagerly, unwrap
 
+_FLEX = "flex_attention"
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_sequence_length")
 
 
@@ -92,8 +93,39 @@ class Network:
         for name in _CONTEXT_NAMES:
             length = getattr(config, name, None)
             if isinstance(length, int) and length > 0:
-                return length
+                return min(
+                    [length, *(table.num_embeddings - _padding_of(table) - 1 for table in self._position_tables)]
+                )
         return None
+
+    @property
+    def uncounted_tokens(self) -> frozenset[int]:
+        """Tokens that the model itself takes for padding: they have no position, and none after them counts them."""
+        return frozenset(map(_padding_of, self._position_tables))
+
+    @property
+    def _position_tables(self) -> list[nn.Embedding]:
+        """Tables of positions that are counted from behind the padding token's, as in RoBERTa."""
+        return [
+            part
+            for path, part in self.module.named_modules()
+            if isinstance(part, nn.Embedding) and part.padding_idx is not None and "position" in path.rpartition(".")[2]
+        ]
+
+
+def _padding_of(table: nn.Embedding) -> int:
+    assert table.padding_idx is not None  # as its tables are chosen
+    return table.padding_idx
+
+
+def _closed_to_modes(module: nn.Module) -> AnatomyError:
+    """The error for a model that runs an operator which takes code: no mode of PyTorch looks into it."""
+    return AnatomyError(
+        f"{type(module).__name__} runs its attention by PyTorch's {_FLEX}, into which LayerTracer cannot look. Choose "
+        "another implementation, which gives the same numbers: from_pretrained(..., attn_implementation='sdpa') or "
+        "model.set_attn_implementation('sdpa'); in a module of your own, "
+        "torch.nn.functional.scaled_dot_product_attention."
+    )
 
 
 def make_network(
@@ -113,6 +145,8 @@ def make_network(
     """
     module = unwrap(module).eval()
     refuse_other_class(module)
+    if any(getattr(getattr(part, "config", None), "_attn_implementation", None) == _FLEX for part in module.modules()):
+        raise _closed_to_modes(module)
     call = find_call(unroll_recurrent(module))
     refuse_absent_weights(module)
     first, device = next(module.parameters(), None), execution_devices(module)[0]
@@ -124,6 +158,8 @@ def make_network(
     except Exception as error:
         if isinstance(error, LayerTracerError) or is_out_of_memory(error):
             raise
+        if "HigherOrderOperator" in str(error):
+            raise _closed_to_modes(module) from error
         raise AnatomyError(
             f"{type(module).__name__} could not be understood by running its parts: {type(error).__name__}: "
             f"{str(error).partition(chr(10))[0]}. Layers must take the stream and return it; where several stacks "
