@@ -14,6 +14,7 @@ import torch
 import layertracer as lt
 from layertracer.models import fingerprint
 from layertracer.models._loading import load_parts
+from layertracer.models._wrappers import forward_parameters
 
 from tests.models.tiny_checkpoints import (
     edit_config,
@@ -24,6 +25,7 @@ from tests.models.tiny_checkpoints import (
     word_tokenizer,
 )
 from tests.oracles import plain_js
+from tests.state_oracle import plain_state_js
 
 peft: Any = pytest.importorskip("peft")
 
@@ -36,6 +38,8 @@ pytestmark = [
 IDS = (1, 9, 4, 17, 12)
 SAMPLES = [lt.Sample(prompt_ids=IDS, answer_id=7), lt.Sample(prompt_ids=IDS[::-1], answer_id=3)]
 BASE = "somebody/base"
+LONG = tuple((*(4, 5, 6, 7, 8, 9, 12, 3) * 6, 3 + row, 9, 4 + row) for row in range(4))
+SHARING = [lt.Sample(prompt_ids=ids, answer_id=5) for ids in LONG]
 
 
 def lora(model: Any, **settings: Any) -> Any:
@@ -115,6 +119,41 @@ class TestWrapping:
         adapted = peft.get_peft_model(module, peft.LoraConfig(r=2, target_modules=["q_proj"]))
         with pytest.raises(lt.AnatomyError, match=r"does not predict a next token \(it is a LlamaForTokenClass"):
             lt.wrap_model(adapted)
+
+
+class TestCaches:
+    """Adapters that learn no prompt: their models' caches are used as without an adapter."""
+
+    @pytest.mark.parametrize("task_type", ["CAUSAL_LM", None])
+    def test_prompts_share_their_prefix(self, task_type: str | None) -> None:
+        """What prompts share is read once, and gives what plain hooks on the adapted model give for whole prompts."""
+        adapted = lora(tiny_llama(), task_type=task_type)
+        model, mask = lt.wrap_model(adapted), lt.Mask(draws=5, seed=2, site="block_output")
+        assert lt.plan(model, SHARING, perturbation=mask, share_prefix=True).prefixes
+        trace = lt.trace(model, SHARING, perturbation=mask, share_prefix=True)
+        keep = mask.keep_array(n_layers=2, width=16)
+        for row, ids in enumerate(LONG):
+            expected = plain_js(adapted, "base_model.model.model.layers", ids, keep=keep)
+            np.testing.assert_allclose(trace.js_bits[row], expected, atol=1e-6)
+
+    def test_the_state_is_there(self) -> None:
+        """The layers' memory is masked as in the model with its adapter merged."""
+        adapted = lora(tiny_llama())
+        mask = lt.Mask(site="state", fraction=1.0, scheme="random", draws=1)
+        found = lt.trace(lt.wrap_model(adapted), SHARING[:1], perturbation=mask).js_bits[0, 0]
+        merged = adapted.merge_and_unload()
+        for layer, bits in enumerate(found):
+            expected = plain_state_js(
+                merged, LONG[0], lambda _, *shape: np.ones(shape, bool), layer=layer, mixer="attention"
+            )
+            assert bits == pytest.approx(expected, abs=1e-6)
+
+    def test_learnt_prompts_are_no_such_adapter(self) -> None:
+        """An adapter that puts learnt tokens in front takes no cache of its model: its own forward is asked."""
+        config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+        adapted = peft.get_peft_model(tiny_llama(), config)
+        assert "use_cache" in forward_parameters(lora(tiny_llama()))
+        assert "use_cache" not in forward_parameters(adapted)
 
 
 class TestFolders:

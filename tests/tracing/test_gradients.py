@@ -52,7 +52,7 @@ def test_the_callers_mode_changes_nothing(name: str, encoder_decoder: bool, mode
 
 @pytest.mark.parametrize("mode", MODES)
 def test_no_module_ever_runs_with_gradients_or_in_inference_mode(mode: str) -> None:
-    """Whatever runs of a network, its encoder included, runs without gradients and makes ordinary tensors."""
+    """Whatever runs of a network, its encoder alone included, runs without gradients and makes ordinary tensors."""
     module = registry.build("bart", encoder_decoder=True)
     seen: set[tuple[bool, bool]] = set()
 

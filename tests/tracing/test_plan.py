@@ -89,7 +89,6 @@ def metered(
         last_only=work.last_only,
         cached=work.cached,
         sees_site=True,
-        trimmable=model.trimmable,
     )
     readings = Readings.empty(n_prompts=len(laid_out), n_layers=anatomy.n_layers, n_draws=mask.n_draws, n_top=5)
     sums = SiteSums(anatomy.n_layers, anatomy.d_model)

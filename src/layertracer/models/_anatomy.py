@@ -16,6 +16,7 @@ from layertracer.models._attention_form import ObservedPart
 from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._gradients import without_gradients
+from layertracer.models._heads import refuse_probabilities
 from layertracer.models._kinds import mixer_kind, mlp_kind
 from layertracer.models._observe import CallRecord, call_inside, observe_calls
 from layertracer.models._offload import keeping_loaded
@@ -266,4 +267,6 @@ def _first_run(call: ModelCall, ids: Tensor) -> tuple[list[CallRecord], int]:
             "any batch and length, and returns next-token logits. Wrap your module so that its forward does; a model "
             "that reads several codebooks at once cannot be traced."
         ) from error
-    return calls, find_logits(output[0], ids).shape[-1]
+    logits = find_logits(output[0], ids)
+    refuse_probabilities(logits)
+    return calls, logits.shape[-1]

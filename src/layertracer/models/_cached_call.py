@@ -13,6 +13,7 @@ from torch import Tensor
 from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._object_graph import find_tensors
+from layertracer.models._wrappers import forward_parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +162,7 @@ def _first_output(cached: ModelCall, ids: Tensor) -> tuple[Mapping[str, Any], bo
 
 
 def _parameters(call: ModelCall) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(call.module.forward).parameters
+    return forward_parameters(call.module)
 
 
 def _named(output: Any) -> Mapping[str, Any]:

@@ -26,6 +26,7 @@ _INSTEAD = (
     "LayerTracer reads language models: token ids in, next-token logits out at every position. Load the language model "
     "that it was made from: load_model(its name), or AutoModelForCausalLM.from_pretrained and wrap_model."
 )
+_SUMS_TO_ONE = 1e-2  # in half precision, a vocabulary of probabilities sums to 1 to within this
 _WITHOUT_VALUES = "Wrap the language model inside it instead (in TRL: wrap_model(model.pretrained_model))."
 
 
@@ -70,6 +71,25 @@ def refuse_other_outputs(output: Any, ids: Tensor) -> None:
         raise AnatomyError(
             f"The model returns one number for each position, of shape {values[0]} for {list(ids.shape)} token ids: a "
             f"value or reward head. {_WITHOUT_VALUES}"
+        )
+
+
+def refuse_probabilities(logits: Tensor) -> None:
+    """Refuse outputs that went through a softmax; log-probabilities are logits like any others.
+
+    Args:
+        logits: What is taken for logits, [batch, position, d_vocab].
+
+    Raises:
+        AnatomyError: If they are nowhere negative and sum to 1 at every position.
+    """
+    rows = logits.float()
+    sums = rows.sum(dim=-1)
+    if rows.shape[-1] > 1 and bool((rows >= 0).all()) and bool(((sums - 1).abs() < _SUMS_TO_ONE).all()):
+        raise AnatomyError(
+            "The model returns probabilities, not logits: they are nowhere negative and sum to 1 at every position. "
+            "Read as logits they would be nearly uniform. Let forward return what goes into the softmax, or its "
+            "logarithm (log_softmax)."
         )
 
 

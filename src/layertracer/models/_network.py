@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from layertracer._errors import AnatomyError, LayerTracerError
 from layertracer._types import find_origin
 from layertracer.models._anatomy import Anatomy, Layer, find_anatomy
-from layertracer.models._call import ModelCall, find_call
+from layertracer.models._call import ModelCall, at_every_position, find_call
 from layertracer.models._decoder_start import DecoderStart, find_decoder_start
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._heads import refuse_labels, refuse_other_class
 from layertracer.models._offload import execution_devices, refuse_absent_weights
-from layertracer.models._probes import probe_ids, probe_source, text_config
+from layertracer.models._probes import probe_ids, probe_source, safe_tokens, text_config
 from layertracer.models._recurrent import unroll_recurrent
 from layertracer.models._wrappers import eagerly, unwrap
 
+_FLEX = "flex_attention"
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_sequence_length")
 
 
@@ -89,8 +90,39 @@ class Network:
         for name in _CONTEXT_NAMES:
             length = getattr(config, name, None)
             if isinstance(length, int) and length > 0:
-                return length
+                return min(
+                    [length, *(table.num_embeddings - _padding_of(table) - 1 for table in self._position_tables)]
+                )
         return None
+
+    @property
+    def uncounted_tokens(self) -> frozenset[int]:
+        """Tokens that the model itself takes for padding: they have no position, and none after them counts them."""
+        return frozenset(map(_padding_of, self._position_tables))
+
+    @property
+    def _position_tables(self) -> list[nn.Embedding]:
+        """Tables of positions that are counted from behind the padding token's, as in RoBERTa."""
+        return [
+            part
+            for path, part in self.module.named_modules()
+            if isinstance(part, nn.Embedding) and part.padding_idx is not None and "position" in path.rpartition(".")[2]
+        ]
+
+
+def _padding_of(table: nn.Embedding) -> int:
+    assert table.padding_idx is not None  # as its tables are chosen
+    return table.padding_idx
+
+
+def _closed_to_modes(module: nn.Module) -> AnatomyError:
+    """The error for a model that runs an operator which takes code: no mode of PyTorch looks into it."""
+    return AnatomyError(
+        f"{type(module).__name__} runs its attention by PyTorch's {_FLEX}, into which LayerTracer cannot look. Choose "
+        "another implementation, which gives the same numbers: from_pretrained(..., attn_implementation='sdpa') or "
+        "model.set_attn_implementation('sdpa'); in a module of your own, "
+        "torch.nn.functional.scaled_dot_product_attention."
+    )
 
 
 def make_network(
@@ -110,9 +142,12 @@ def make_network(
     """
     module = unwrap(module).eval()
     refuse_other_class(module)
+    if any(getattr(getattr(part, "config", None), "_attn_implementation", None) == _FLEX for part in module.modules()):
+        raise _closed_to_modes(module)
     call = find_call(unroll_recurrent(module))
     refuse_absent_weights(module)
     first, device = next(module.parameters(), None), execution_devices(module)[0]
+    call = at_every_position(call, probe_ids(safe_tokens(module), batch=2, length=5, device=device))
     dtype = first.dtype if first is not None else torch.float32
     try:
         with eagerly(call.is_compiled):  # parts are run on their own, too
@@ -120,6 +155,8 @@ def make_network(
     except Exception as error:
         if isinstance(error, LayerTracerError) or is_out_of_memory(error):
             raise
+        if "HigherOrderOperator" in str(error):
+            raise _closed_to_modes(module) from error
         raise AnatomyError(_why_not_understood(module, error)) from error
     refuse_labels(module, anatomy.d_vocab)
     return Network(

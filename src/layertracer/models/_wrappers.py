@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,6 +45,23 @@ def unwrap(module: nn.Module) -> nn.Module:
             )
         else:
             return module
+
+
+def forward_parameters(module: nn.Module) -> Mapping[str, inspect.Parameter]:
+    """What a module's `forward` can be told by name; where an adapter of peft hands all of it on, what its model can.
+
+    A prompt that was learnt puts tokens of its own in front, and an activated adapter (aLoRA) looks for some among the
+    token ids: neither can go on from a cache as its model can.
+    """
+    configs = getattr(module, "peft_config", None)
+    base: Any = getattr(module, "get_base_model", None)
+    hands_on = isinstance(configs, Mapping) and not any(map(_reads_the_prompt, configs.values()))
+    inner = base() if hands_on and callable(base) else module
+    return inspect.signature(inner.forward).parameters
+
+
+def _reads_the_prompt(config: Any) -> bool:
+    return bool(getattr(config, "is_prompt_learning", False) or getattr(config, "alora_invocation_tokens", None))
 
 
 def is_compiled(module: nn.Module) -> bool:

@@ -119,7 +119,7 @@ def _read_sample(row: Row, fields: Fields, names: FieldNames) -> Sample | Value:
     if names.prefix is not None:
         prefix = names.prefix
         answers = tuple(text if text.startswith(prefix) else prefix + text for text in answers)
-    return make_sample(prompt.texts[0], answers, row=row, name=fields.answer)
+    return make_sample(prompt.texts[0], answers)
 
 
 def _read_pair(row: Row, fields: Fields, *, marker: str | None) -> Pair | Value:
@@ -139,7 +139,6 @@ def _read_pair(row: Row, fields: Fields, *, marker: str | None) -> Pair | Value:
         return empty_value(name, role="answer")
     if marker is not None:
         outputs = tuple(extract_answer(text, marker, where=row.where) for text in outputs)
-    make_sample(asked, outputs, row=row, name=name)  # refuses what no sample can be made of, while the line is known
     return Pair(input=asked, output=outputs[0], others=outputs[1:])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from layertracer.models import Network, StateMap
 from layertracer.tracing._argument_axes import ArgumentAxes, CachedRun
@@ -72,14 +72,12 @@ class CachedLadder:
         state: Its cache, understood.
         way: How tokens are read after others.
         axes: Batch axes of its layers' arguments where tokens come before.
-        trimmable: Parts of its last layer that need not run at positions that nobody reads.
     """
 
     network: Network
     state: StateMap
     way: StretchWay
     axes: ArgumentAxes
-    trimmable: Sequence[nn.Module]
 
     def read(self, ids: Tensor, work: Work, *, before: RowMemory | None) -> RowMemory:
         """What the rows remember after a stretch.
@@ -137,7 +135,6 @@ class CachedLadder:
                 axes=self.axes,
                 cached=cached,
                 see=work.see,
-                trimmable=self.trimmable,
             )
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from layertracer.models import Network
 from layertracer.tracing._argument_axes import ArgumentAxes
@@ -49,7 +49,6 @@ class Climber:
         last_only: Whether only the prompt's last position is perturbed.
         cached: How rows go on from what they remember; None where they never do.
         sees_site: Whether what stands at the site in clean rows is wanted.
-        trimmable: Parts of its last layer that need not run at positions that nobody reads.
     """
 
     network: Network
@@ -58,7 +57,6 @@ class Climber:
     last_only: bool
     cached: CachedLadder | None = None
     sees_site: bool = False
-    trimmable: Sequence[nn.Module] = ()
 
     def read(self, ids: Tensor, before: Before) -> Before:
         """What the rows of each pass remember after a stretch that all prompts of a group share.
@@ -140,6 +138,5 @@ class Climber:
                 variants=work.variants,
                 axes=self.axes,
                 see=work.see,
-                trimmable=self.trimmable,
             )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from layertracer.models import Layer, Network, grouped_heads, take_apart
 from layertracer.tracing._cached_ladder import CachedLadder, Work
 from layertracer.tracing._costs import Quantity, Stretch, StretchCosts, between, fit_lines
 from layertracer.tracing._meter import Meter, Reading
+from layertracer.tracing._rough_costs import guess_tail_flops
 from layertracer.tracing._row_memory import RowMemory
 from layertracer.tracing._tail import Tail, replacing_forward
-from layertracer.tracing._trim import trimming
 
 Prepare = Callable[[], Callable[[], object]]
 """Gets everything ready, and returns what runs the model."""
@@ -34,11 +34,11 @@ class CostProbe:
 
     Attributes:
         network: The model.
-        trimmable: Parts of its last layer that need not run at positions that nobody reads.
+        is_climbed: Whether it is traced by the ladder, so that its tail runs on single positions.
     """
 
     network: Network
-    trimmable: Sequence[nn.Module] = ()
+    is_climbed: bool = True
     _known: dict[Stretch, StretchCosts] = field(default_factory=dict, init=False)
     _memories: dict[int, RowMemory] = field(default_factory=dict, init=False)
     _tail_flops: float | None = field(default=None, init=False)
@@ -66,6 +66,8 @@ class CostProbe:
     def tail_flops(self) -> float:
         """Floating-point operations of the tail for one position."""
         if self._tail_flops is None:
+            if not self.is_climbed:
+                return guess_tail_flops(self.network)  # it cannot be run on single positions
             width = self.network.anatomy.d_model
             rows = torch.zeros(1, width, device=self.network.device, dtype=self.network.dtype)
             with Meter() as meter:
@@ -89,7 +91,6 @@ class CostProbe:
                     cached=some.cached,
                     n_source=max(stretch.n_source for stretch in alike),
                     through_tail=some.through_tail,
-                    trimmed=some.trimmed,
                 )
                 if corner not in self._known:
                     self._known[corner] = self._run_both(corner, cached)
@@ -100,9 +101,7 @@ class CostProbe:
         runs = [_Run(network=self.network, stretch=stretch) for _ in range(2)]
         for n_rows, run in enumerate(runs, start=1):
             call = self._call_with_cache(stretch, cached, n_rows) if cached and stretch.cached else None
-            parts = self.trimmable if stretch.trimmed else ()
-            trimmed = trimming(parts, read=[stretch.n_own - 1], length=stretch.n_own)
-            with trimmed, grouped_heads(self.network.device):
+            with grouped_heads(self.network.device):
                 run.measure(call or self._call(stretch, n_rows), stops=not (stretch.cached or stretch.through_tail))
         remembered = np.zeros(self.network.anatomy.n_layers)
         for layer in self.network.anatomy.layers:
@@ -147,7 +146,7 @@ class CostProbe:
 
 def form_of(stretch: Stretch) -> tuple[bool, ...]:
     """Between stretches of one form, costs grow smoothly with their lengths."""
-    return stretch.cached, stretch.n_before > 0, stretch.through_tail, stretch.trimmed
+    return stretch.cached, stretch.n_before > 0, stretch.through_tail
 
 
 @dataclass(slots=True, kw_only=True)

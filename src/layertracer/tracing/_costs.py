@@ -41,7 +41,6 @@ class Stretch:
         cached: Whether the model's own cache is used.
         n_source: How many tokens the encoder reads; 0 without one.
         through_tail: Whether the model's tail runs over every position.
-        trimmed: Whether the last layer runs at the positions that are read alone, as far as it can.
     """
 
     n_before: int
@@ -49,7 +48,6 @@ class Stretch:
     cached: bool
     n_source: int = 0
     through_tail: bool = False
-    trimmed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,13 @@ the model's own tail.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from layertracer._errors import AnatomyError
 from layertracer.models import (
@@ -34,7 +34,6 @@ from layertracer.tracing._perturb import Perturber
 from layertracer.tracing._row_memory import OpenMemory, RowMemory
 from layertracer.tracing._rows import append_rows, expand_leaves, from_rows_first, read_rows, repeat_rows, to_rows_first
 from layertracer.tracing._tail import replacing_forward
-from layertracer.tracing._trim import trimming
 
 Variants = Mapping[int, Sequence[int]]
 """Which draws of which layers one pass computes."""
@@ -92,7 +91,6 @@ class LadderPass:
         axes: Batch axes of the layers' arguments that are known so far; shared between passes.
         cached: How the model's cache is used; None without one.
         see: Called with what stands in the clean rows at the perturber's site; None where nobody asks.
-        trimmable: Parts of the last layer that need not run at positions that nobody reads.
     """
 
     network: Network
@@ -103,7 +101,6 @@ class LadderPass:
     axes: ArgumentAxes
     cached: CachedRun | None = None
     see: SeeClean | None = None
-    trimmable: Sequence[nn.Module] = ()
     _rungs: list[Tensor] = field(init=False, default_factory=list)
     _embedding: Tensor | None = field(init=False, default=None)
     _rows: Tensor | None = field(init=False, default=None)
@@ -119,7 +116,6 @@ class LadderPass:
         with ExitStack() as stack:
             for layer in layers:
                 stack.enter_context(replacing_forward(layer.module, self._stand_in(layer)))
-            stack.enter_context(self._trimming())
             stack.enter_context(grouped_heads(self.network.device))
             memory = self._call()
         assert self._rows is not None and self._embedding is not None  # the last layer has run
@@ -131,17 +127,6 @@ class LadderPass:
             perturbed=rows.unflatten(0, (len(variants), self._n_clean)) if variants else rows[:0].unsqueeze(0),
             variants=variants,
             memory=memory,
-        )
-
-    def _trimming(self) -> AbstractContextManager[None]:
-        """The last layer at the positions that are read; clean rows are run whole where they are looked at."""
-        is_watched = self.perturber is not None and self.perturber.site != "block_output"
-        length = self.ids.shape[1]
-        return trimming(
-            () if is_watched else self.trimmable,
-            read=self.read or [length - 1],
-            length=length,
-            n_whole=0 if self.see is None else self._n_clean,
         )
 
     def _call(self) -> RowMemory | None:

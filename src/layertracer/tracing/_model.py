@@ -32,7 +32,6 @@ from layertracer.tracing._failures import explaining_failures
 from layertracer.tracing._prefix_check import PrefixProof
 from layertracer.tracing._self_check import check_network, why_not_compiled
 from layertracer.tracing._state_check import StateProof, UnderstoodCache
-from layertracer.tracing._trim import find_trimmable
 
 _LOG = logging.getLogger("layertracer")
 
@@ -49,7 +48,6 @@ class TracedModel:
         axes: Batch axes of its layers' arguments, learnt as prompts come.
         state_proof: The proof of the site "state", made when it is first asked for.
         prefix_proof: The proof that prompts may share prefixes, made when that is first worth it.
-        trimmable: Parts of its last layer that need not run at positions that nobody reads.
         cost_probe: What its layers cost, measured when that is first worth it.
     """
 
@@ -59,7 +57,6 @@ class TracedModel:
     state_proof: StateProof
     prefix_proof: PrefixProof
     cost_probe: CostProbe
-    trimmable: tuple[nn.Module, ...] = ()
 
     @property
     def module(self) -> nn.Module:
@@ -294,15 +291,12 @@ def prove(
     check = check_network(network, axes)
     cache = UnderstoodCache(as_written)
     is_climbed = check.method == "ladder"
-    trimmable = find_trimmable(as_written) if is_climbed else ()
     check = replace(check, notes=(*check.notes, *notes))
     return TracedModel(
         network=network,
         self_check=check,
         axes=axes,
         state_proof=StateProof(network=as_written, row_by_row=check.row_by_row, cache=cache),
-        # Compiled code would be compiled again for parts that are left out, and for every form of a cache.
-        trimmable=trimmable if network is as_written else (),
-        cost_probe=CostProbe(network=as_written, trimmable=trimmable),
-        prefix_proof=PrefixProof(network=as_written, is_climbed=is_climbed, cache=cache, trimmable=trimmable),
+        cost_probe=CostProbe(network=as_written, is_climbed=is_climbed),
+        prefix_proof=PrefixProof(network=as_written, is_climbed=is_climbed, cache=cache),
     )

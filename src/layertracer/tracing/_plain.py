@@ -6,7 +6,7 @@ are traced with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from layertracer.models import Layer, Network, Role, take_apart
 from layertracer.tracing._branches import refuse_unseen, role_at, watching
 from layertracer.tracing._perturb import Perturber
 from layertracer.tracing._rows import evenly_spaced, from_rows_first, to_rows_first
-from layertracer.tracing._tail import bypassing, replacing_forward
+from layertracer.tracing._tail import replacing_forward
 
 
 def plain_logits(network: Network, ids: Tensor, *, read: Sequence[int]) -> Tensor:
@@ -28,8 +28,23 @@ def plain_readout(network: Network, ids: Tensor, *, read: Sequence[int], layer: 
     """Logits [prompt, read, d_vocab] where all layers after `layer` hand the stream on; -1: all of them."""
     with ExitStack() as stack:
         for later in network.anatomy.layers[layer + 1 :]:
-            stack.enter_context(bypassing([later]))
+            stack.enter_context(replacing_forward(later.module, _handing_on(later)))
         return plain_logits(network, ids, read=read)
+
+
+def _handing_on(layer: Layer) -> Callable[..., Any]:
+    """The layer runs and returns the stream that it was given.
+
+    It runs, because what else it returns, or keeps for the tail to find, is to be of this prompt: what was returned in
+    a probe at load is another's.
+    """
+    forward, wiring = layer.module.forward, layer.wiring
+
+    def hand_on(*args: Any, **kwargs: Any) -> Any:
+        entering = take_apart((args, kwargs)).values[wiring.stream_in].clone()  # a layer may add to it in place
+        return take_apart(forward(*args, **kwargs)).replaced(wiring.stream_out, entering)
+
+    return hand_on
 
 
 def plain_perturbed(

@@ -161,6 +161,12 @@ def _find_prefixes(
     """The prompts grouped by what they have in common, how rows go on from there, and why they do not."""
     alone = without_prefixes(prompts)
     perturbation, proof = options.perturbation, model.prefix_proof
+    uncounted = sorted(model.network.uncounted_tokens & {token for prompt in prompts for token in prompt.ids})
+    if uncounted and perturbation.site == "state":
+        raise SiteError(
+            f"The site 'state' cannot be read: prompts hold token {uncounted[0]}, the padding token of {model.name!r}, "
+            "which it does not count as a position, and what its cache holds does. Leave that token out."
+        )
     if perturbation.site == "state" or options.share_prefix is False:
         return alone, None, ()
     saved = tokens_saved(plan_prefixes(prompts))
@@ -169,6 +175,9 @@ def _find_prefixes(
     is_proved = options.share_prefix or proof.is_made(perturbation.site)
     if saved < (1 if is_proved else _WORTH_PROVING):
         return alone, None, ()
+    if uncounted:
+        reason = f"some hold token {uncounted[0]}, the padding token, which the model does not count as a position"
+        return alone, None, (f"Prompts share no prefix, which takes longer: {reason}.",)
     try:
         cached = proof.ladder(perturbation.site)
     except SiteError as refusal:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from layertracer._errors import SiteError
 from layertracer._types import Check, SelfCheck, Site
@@ -55,13 +55,11 @@ class PrefixProof:
         network: The model.
         is_climbed: Whether it is traced by the ladder, whose rows do not see one another.
         cache: Its cache, understood.
-        trimmable: Parts of its last layer that need not run at positions that nobody reads.
     """
 
     network: Network
     is_climbed: bool
     cache: UnderstoodCache
-    trimmable: Sequence[nn.Module] = ()
     _verdicts: dict[Site, _Verdict] = field(default_factory=dict, init=False)
 
     def is_made(self, site: Site) -> bool:
@@ -116,9 +114,7 @@ class PrefixProof:
                 continue
             if not way.few_logits and not state.call.keeps_few_logits:
                 continue
-            ladder = CachedLadder(
-                network=network, state=state, way=way, axes=ArgumentAxes(network), trimmable=self.trimmable
-            )
+            ladder = CachedLadder(network=network, state=state, way=way, axes=ArgumentAxes(network))
             try:
                 checks = _Probe(ladder=ladder, site=site).checks()
             except Exception as error:  # whatever a model's own code raises with a cache means that this is no way

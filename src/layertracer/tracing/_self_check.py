@@ -16,10 +16,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from layertracer._errors import NonFiniteError, SelfCheckError
+from layertracer._errors import AnatomyError, NonFiniteError, SelfCheckError
 from layertracer._types import SITES, Check, SelfCheck, Site
 from layertracer.models import (
     Network,
+    hooking,
     is_out_of_memory,
     keeping_loaded,
     observe_calls,
@@ -30,8 +31,10 @@ from layertracer.tracing._argument_axes import ArgumentAxes
 from layertracer.tracing._decisions import decides_between_layers
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._gaps import largest_gap, worst_of
+from layertracer.tracing._hooked import hooked_readouts
 from layertracer.tracing._ladder import climb
 from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_readout
+from layertracer.tracing._plain_proof import prove_plain
 from layertracer.tracing._probing import half_masked, one_of_each_kind, tolerance_of
 from layertracer.tracing._reduce import log_probs_of
 from layertracer.tracing._site_checks import check_sites
@@ -39,12 +42,12 @@ from layertracer.tracing._site_layers import layers_with
 from layertracer.tracing._tail import Tail, replacing_forward
 
 _LOG = logging.getLogger("layertracer")
-_N_PROMPTS, _LENGTH = 2, 7
+_N_PROMPTS, _LENGTH, _LENGTH_BETWEEN = 2, 7, 3
 _FAR_LARGER = 32.0
 _INSTEAD = "it is traced by the plain method, one prompt at a time."
 _MEANINGS = {
     "readout": "the last layer's readout is the model's own output",
-    "lens": "a readout in the middle is the model with its later layers bypassed",
+    "lens": "every layer's readout is the model with its later layers bypassed",
     "identity": "a mask that keeps everything changes nothing",
     "ladder": "the ladder gives what one hooked forward at a time gives",
     "batch": "a prompt alone gives what it gives in a batch",
@@ -92,6 +95,7 @@ def _check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
     own = everywhere[:, -1]
     if bool(own.isnan().any()):
         refuse_non_finite(network, ids)
+    _refuse_second_stream(network, ids, own)
     probe = _Probe(network=network, axes=axes, ids=ids, own=own)
     batch = _check(network, "batch", _batch_error(probe, everywhere[-1]))
     if not batch.passed:
@@ -143,38 +147,12 @@ def why_not_compiled(network: Network, axes: ArgumentAxes) -> str | None:
 
 
 def _plain_only(network: Network, checks: tuple[Check, ...], *, notes: tuple[str, ...]) -> SelfCheck:
-    """The verdict for a model whose ladder failed: the plain method, if that agrees with the model on one prompt.
+    """The verdict for a model whose ladder failed: the plain method, if that agrees with the model on single prompts.
 
     Prompts then run one at a time. Rows that do not see one another while nothing is perturbed may do so when something
     is (where experts have room for a number of tokens, say), and no probe shows that they never will.
     """
-    network, ids = network.probe(batch=1, length=_LENGTH, seed=1)
-    own = log_probs_of(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0]
-    probe = _Probe(network=network, axes=ArgumentAxes(network), ids=ids, own=own)
-    n_layers = network.anatomy.n_layers
-    readout = log_probs_of(plain_readout(network, ids, read=probe.last, layer=n_layers - 1))[:, 0]
-    perturber = half_masked(network, "block_output")
-    kept = [
-        log_probs_of(plain_perturbed(network, ids, read=probe.last, perturber=perturber, layer=layer, draw=0))[:, 0]
-        for layer in probe.layers
-    ]
-    own_checks = (
-        _check(network, "plain_readout", largest_gap(readout, own), meaning=_MEANINGS["readout"]),
-        _check(
-            network,
-            "plain_identity",
-            worst_of(float(js_divergence(one, own).max()) for one in kept),
-            meaning=_MEANINGS["identity"],
-        ),
-    )
-    failed = [check for check in own_checks if not check.passed]
-    if failed:
-        found = ", ".join(f"{check.name}: {check.error:.2g} {check.unit}" for check in failed)
-        raise SelfCheckError(
-            f"{network.name!r} cannot be read rightly: not even one hooked forward at a time agrees with the model "
-            f"itself ({found}). Two runs on the same tokens may differ (randomness, state kept between calls): make "
-            "the model deterministic and stateless, then load it again."
-        )
+    own_checks = prove_plain(network, judge=partial(_check, network))
     for note in notes:
         _LOG.warning("%s: %s", network.name, note)
     return SelfCheck(checks=(*checks, *own_checks), method="plain", row_by_row=True, notes=notes)
@@ -182,10 +160,8 @@ def _plain_only(network: Network, checks: tuple[Check, ...], *, notes: tuple[str
 
 def refuse_non_finite(network: Network, ids: Tensor) -> None:
     """Raise for logits that are not finite, naming the first layer where that shows."""
-    axes = ArgumentAxes(network)
-    rows = climb(network, ids, read=range(ids.shape[1]), perturber=None, variants={}, axes=axes)
     names = ["the embeddings", *(f"layer {layer.index} ({layer.path})" for layer in network.anatomy.layers)]
-    for name, rung in zip(names, [rows.embedding, *rows.rungs], strict=True):
+    for name, rung in zip(names, _streams(network, ids), strict=False):
         if not bool(torch.isfinite(rung).all()):
             raise NonFiniteError(
                 f"The output of {network.name!r} is not finite: NaN or infinity first appears after {name}. Check "
@@ -195,6 +171,19 @@ def refuse_non_finite(network: Network, ids: Tensor) -> None:
         f"The output of {network.name!r} is not finite, although every layer's output is: NaN or infinity appears in "
         "the final norm or the unembedding. Check the weights there."
     )
+
+
+def _streams(network: Network, ids: Tensor) -> list[Tensor]:
+    """What enters the first layer and what leaves each."""
+    layers = network.anatomy.layers
+    calls = observe_calls([layer.module for layer in layers], lambda: network.call(ids))
+    entering = calls[0].inputs.values[layers[0].wiring.stream_in]
+    leaving = [
+        call.outputs.values[layer.wiring.stream_out]
+        for call, layer in zip(calls, layers, strict=False)
+        if call.outputs is not None
+    ]
+    return [entering, *leaving]
 
 
 def _in_order(network: Network, run: Callable[[], Tensor]) -> Tensor:
@@ -212,6 +201,42 @@ def _in_order(network: Network, run: Callable[[], Tensor]) -> Tensor:
             "Make its forward call its layers in the same order at every length, then load it again."
         )
     return output[0]
+
+
+def _refuse_second_stream(network: Network, ids: Tensor, own: Tensor) -> None:
+    """Raise for a model whose tail reads two tensors of the stream's shape that leave its last layer.
+
+    Raises:
+        AnatomyError: If what stands beside the stream, turned round, changes the output.
+    """
+    layer = network.anatomy.layers[-1]
+    shapes: list[list[int]] = []
+
+    def turn(_: Any, __: Any, ___: Any, output: Any) -> Any:
+        leaves = take_apart(output)
+        stream = leaves.values[layer.wiring.stream_out]
+        values = list(leaves.values)
+        for index, leaf in leaves.tensors():
+            is_beside = leaf.shape == stream.shape and leaf.is_floating_point() and not _shares_memory(leaf, stream)
+            if is_beside:
+                shapes.append(list(leaf.shape))
+                values[index] = leaf.flip(-1)
+        return leaves.rebuilt(values) if shapes else output
+
+    with hooking([layer.module], after=turn):
+        turned = log_probs_of(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0]
+    if shapes and not largest_gap(turned, own) <= tolerance_of(network, "nats"):
+        raise AnatomyError(
+            f"{network.name!r} hands two streams from layer to layer, {1 + len(shapes)} tensors of shape {shapes[0]}, "
+            "and its output is read from all of them, as in blocks that return (branch, residual) and in reversible "
+            "ones: what leaves a layer is no one stream. Where they are only added up behind the last layer, let every "
+            "layer return the sum, with None (or zeros) in place of the other, `return hidden + residual, None`, and "
+            "load it again. Other models of two streams cannot be traced."
+        )
+
+
+def _shares_memory(one: Tensor, other: Tensor) -> bool:
+    return one is other or (not one.is_meta and one.data_ptr() == other.data_ptr())
 
 
 def _refuse_memory(probe: _Probe) -> None:
@@ -262,37 +287,63 @@ def _beside_others(probe: _Probe) -> Tensor:
 
 
 def _ladder_checks(probe: _Probe) -> tuple[Check, ...]:
-    network, middle = probe.network, probe.layers[len(probe.layers) // 2]
+    network = probe.network
     lens, js = _ladder_readings(probe, "block_output", probe.layers, draws=(0, 1))
-    plain = log_probs_of(plain_readout(network, probe.ids, read=probe.last, layer=middle))[:, 0]
     return (
         _check(network, "readout", largest_gap(lens[probe.layers[-1]], probe.own)),
-        _check(network, "lens", largest_gap(lens[middle], plain)),
+        _check(network, "lens", _lens_gap(probe, lens)),
         _check(network, "identity", worst_of(float(js[layer, 0].max()) for layer in probe.layers)),
         _check(network, "ladder", _plain_gap(probe, "block_output", probe.layers, js)),
     )
 
 
+def _lens_gap(probe: _Probe, lens: dict[int, Tensor]) -> float:
+    """Largest difference of the ladder's readouts, at every layer and from the embeddings, from those by hooks.
+
+    The hooked readouts of the first prompt are rows of one batch, as rows do not see one another; a layer that
+    disagrees is measured again by the plain method, each prompt alone, which has the last word.
+    """
+    network, ids, layers = probe.network.row(0), probe.ids[:1], sorted(lens)
+    hooked = log_probs_of(hooked_readouts(network, ids, read=probe.last, layers=layers))
+    gaps = []
+    for layer, row in zip(layers, hooked, strict=True):
+        gap = largest_gap(lens[layer][:1], row)
+        if not gap <= tolerance_of(network, "nats"):
+            gap = worst_of(_alone_gap(probe, layer, lens[layer], row) for row in range(_N_PROMPTS))
+        gaps.append(gap)
+    return worst_of(gaps)
+
+
+def _alone_gap(probe: _Probe, layer: int, lens: Tensor, row: int) -> float:
+    """How far one prompt's readout after a layer is from the plain method's."""
+    network, ids = probe.network.row(row), probe.ids[row].unsqueeze(0)
+    plain = log_probs_of(plain_readout(network, ids, read=probe.last, layer=layer))[:, 0]
+    return largest_gap(lens[row].unsqueeze(0), plain)
+
+
 def _ladder_readings(
     probe: _Probe, site: Site, layers: Sequence[int], *, draws: Sequence[int]
 ) -> tuple[dict[int, Tensor], dict[tuple[int, int], Tensor]]:
-    """The ladder's log-probabilities after some layers and the last, and its JS per layer and draw, at one site."""
-    lenses = sorted({*layers, probe.network.anatomy.n_layers - 1})
+    """The ladder's log-probabilities from the embeddings (-1) and after every layer, and its JS, at one site."""
+    network = probe.network
     rows = climb(
-        probe.network,
+        network,
         probe.ids,
         read=probe.last,
-        perturber=half_masked(probe.network, site),
+        perturber=half_masked(network, site),
         variants=dict.fromkeys(layers, draws),
         axes=probe.axes,
     )
-    at_tail = torch.cat([torch.stack([rows.rungs[layer] for layer in lenses]), rows.perturbed])[:, :, 0]
-    log_probs = log_probs_of(Tail(probe.network)(at_tail.flatten(0, 1))).unflatten(0, at_tail.shape[:2])
-    lens = dict(zip(lenses, log_probs, strict=False))
-    clean = log_probs[len(lens) - 1]
+    # Another prompt in between: what a layer kept of the probe, for the tail to find, must not pass for the tail's own.
+    between, ids = network.probe(batch=1, length=_LENGTH_BETWEEN, seed=2)
+    between.call(ids)
+    at_tail = torch.cat([torch.stack([rows.embedding, *rows.rungs]), rows.perturbed])[:, :, 0]
+    log_probs = log_probs_of(Tail(network)(at_tail.flatten(0, 1))).unflatten(0, at_tail.shape[:2])
+    n_lenses = 1 + network.anatomy.n_layers
+    lens = dict(zip(range(-1, n_lenses - 1), log_probs, strict=False))
     js = {
-        variant: js_divergence(perturbed, clean)
-        for variant, perturbed in zip(rows.variants, log_probs[len(lens) :], strict=True)
+        variant: js_divergence(perturbed, log_probs[n_lenses - 1])
+        for variant, perturbed in zip(rows.variants, log_probs[n_lenses:], strict=True)
     }
     return lens, js
 
@@ -320,7 +371,9 @@ def _masking_error(probe: _Probe, site: Site) -> float:
 
 def _check(network: Network, name: str, error: float, *, meaning: str | None = None) -> Check:
     """An error held against its tolerance, which follows the precision of the model's numbers."""
-    unit: Literal["bits", "nats"] = "bits" if name in ("identity", "plain_identity", "ladder", *SITES) else "nats"
+    unit: Literal["bits", "nats"] = (
+        "bits" if name in ("identity", "plain_identity", "ladder", "plain_mask", *SITES) else "nats"
+    )
     # Additions are compared with the sum that a layer itself rounds several times.
     tolerance = tolerance_of(network, unit, roundings=4 if name in SITES else 1)
     return Check(

@@ -198,7 +198,7 @@ class _Run:
             self._make_perturber()  # before anything runs, since it refuses a mask of the wrong shape
         planned = plan_prompts(self._model, self._prompts, self._options)
         self._say(planned)
-        first = Way(name="", planner=planned.planner, schedule=planned.schedule, trimmable=self._model.trimmable)
+        first = Way(name="", planner=planned.planner, schedule=planned.schedule)
         why: list[str] = []
         for way in ways_from(first, self._prompts):
             self._followed_up = _follow_up(why, way)
@@ -237,7 +237,6 @@ class _Run:
             last_only=work.last_only,
             cached=work.cached,
             sees_site=sums is not None,
-            trimmable=way.trimmable,
         )
         self._auditor = Auditor(
             network=model.network,

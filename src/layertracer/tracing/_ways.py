@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from torch import nn
-
 from layertracer.tracing._cost_sources import GuessedCosts
 from layertracer.tracing._planner import Planner
 from layertracer.tracing._prefixes import without_prefixes
@@ -23,13 +21,11 @@ class Way:
         name: What sets it apart, as the end of a sentence; empty for the way that was planned.
         planner: How its sizes are chosen.
         schedule: What goes into which pass.
-        trimmable: Parts of the last layer that need not run at positions that nobody reads.
     """
 
     name: str
     planner: Planner
     schedule: Schedule
-    trimmable: Sequence[nn.Module]
 
     @property
     def work(self) -> Workload:
@@ -45,7 +41,7 @@ class Way:
 def ways_from(planned: Way, prompts: Sequence[Prompt]) -> Iterator[Way]:
     """The way that was planned, and those that are slower, each made when it is asked for.
 
-    Without shared prefixes, without trimming, and at last one row at a time: by the plain method, or, at the layers'
+    Without shared prefixes, and at last one row at a time: by the plain method, or, at the layers'
     caches, with one perturbed row in a call. A ladder over one prompt at a time is no way of its own: where rows see
     one another, a prompt's perturbed rows do as well.
     """
@@ -53,11 +49,6 @@ def ways_from(planned: Way, prompts: Sequence[Prompt]) -> Iterator[Way]:
     way = planned
     if way.work.cached is not None:
         way = _slower(way, prompts, name="without shared prefixes", work=replace(way.work, cached=None))
-        yield way
-    if way.trimmable:
-        way = replace(
-            _slower(way, prompts, name="with the last layer run at every position", work=way.work), trimmable=()
-        )
         yield way
     if way.work.method != "plain":
         name = "by the plain method, one prompt and one hooked forward at a time"

@@ -71,7 +71,6 @@ class Workload:
             cached=False,
             n_source=len(prompt.source_ids or ()),
             through_tail=self.method == "plain",
-            trimmed=self.method == "ladder" and not self.is_inside,
         )
 
     def after(self, n_before: int, end: int) -> tuple[Stretch, int]:
@@ -80,7 +79,7 @@ class Workload:
         is_stepwise = self.cached.way.stepwise and n_before > 0
         n_own, n_calls = (1, end - n_before) if is_stepwise else (end - n_before, 1)
         last = end - n_own if is_stepwise else n_before
-        return Stretch(n_before=last, n_own=n_own, cached=True, trimmed=not self.is_inside), n_calls
+        return Stretch(n_before=last, n_own=n_own, cached=True), n_calls
 
     def own_end(self, prompt: Prompt, n_before: int) -> int | None:
         """Where the part of a prompt ends that nothing is done to and that is read on its own; None without one."""
