@@ -411,7 +411,7 @@ def test_a_seed_of_numpy_is_stored(
     mask = lt.Mask(draws=np.int64(1), scheme="random", fraction=np.float64(0.2), seed=np.int32(0))
     trace = lt.trace(model, samples, perturbation=mask, seed=np.int64(3))
     assert lt.load_run(trace.save(tmp_path / "run")) == trace
-    np.testing.assert_array_equal(trace.js_bits, expected.js_bits)
+    assert_same(trace, expected)
 
 
 class Unspeakable:

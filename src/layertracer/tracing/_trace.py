@@ -112,6 +112,11 @@ def trace_model(
         )
         return build_record(all_parts, run.readings, run.site_rms, status=status, error=error, elapsed_s=elapsed_s)
 
+    return _run_to_its_end(run, record, name=model.name)
+
+
+def _run_to_its_end(run: _Run, record: Callable[..., TraceRecord], *, name: str) -> TraceRecord:
+    """What was measured, whole; or whatever ended it, with what was finished before."""
     raised: BaseException | None = None
     try:
         run.measure()
@@ -123,8 +128,9 @@ def trace_model(
         error.record = record("failed", error)
         raise
     except Exception as error:  # whatever a model's own code raises: what was finished before must not be lost
-        doing = f"while it was traced, after {int(run.readings.finished.sum())} of {len(prompts)} prompts"
-        failure = explain_failure(error, name=model.name, doing=doing, kept="What was finished is kept.")
+        done = run.readings.finished
+        doing = f"while it was traced, after {int(done.sum())} of {len(done)} prompts"
+        failure = explain_failure(error, name=name, doing=doing, kept="What was finished is kept.")
         failure.record = record("failed", failure)
         raise failure from error
     if raised is not None:  # out here, so that it comes out as it went in
