@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import BartConfig, BartForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 import layertracer as lt
 
 from tests.architectures import registry
+from tests.odd_tokenizers import byte_fallback
 from tests.oracles import js_bits
 from tests.word_level import word_tokenizer
 
@@ -189,3 +196,36 @@ def test_whole_answers_behind_an_encoder(module: nn.Module, model: lt.TracedMode
     probs = np.exp(_log_probs(module, SOURCES[0], (5,)))
     assert trace.target_prob[0, -1] == pytest.approx(probs[12] + probs[9], rel=1e-4)
     assert trace.prompts[0].solved is bool(probs.argmax() in (12, 9))
+
+
+def test_leading_tokens_are_read_by_the_decoder() -> None:
+    """White space and pieces of a character stand behind the decoder's start token; answers that part are summed."""
+    tokenizer = byte_fallback()
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=16,
+        d_kv=8,
+        d_ff=32,
+        num_layers=1,
+        num_decoder_layers=3,
+        num_heads=2,
+        decoder_start_token_id=0,
+        pad_token_id=0,
+        initializer_factor=3.0,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = T5ForConditionalGeneration(config).eval().requires_grad_(False)
+    samples = [lt.Sample(prompt="2 + 3 ->", answers=answers) for answers in ((" 好",), (" 5", " 好"))]
+    trace = lt.trace(lt.wrap_model(module, tokenizer), samples, perturbation=lt.Mask(draws=1, fraction=1.0))
+    source = tuple(tokenizer("2 + 3 ->")["input_ids"])
+    good, five = (tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in (" 好", " 5"))
+    assert trace.prompts[0].n_lead == len(good) - 1
+    expected = _log_probs(module, source, (0, *good[:-1]))[good[-1]]
+    assert trace.target_log_prob[0, -1] == pytest.approx(expected, abs=1e-3)
+    shared = len(five) - 1  # the spaces before both
+    products = [
+        sum(_log_probs(module, source, (0, *ids[:place]))[ids[place]] for place in range(shared, len(ids)))
+        for ids in (good, five)
+    ]
+    assert trace.target_log_prob[1, -1] == pytest.approx(np.logaddexp(*products), abs=1e-3)

@@ -66,7 +66,11 @@ def _list_tasks(*, as_json: bool) -> None:
 
 def _show_texts(task: Task, *, as_json: bool) -> None:
     if as_json:
-        samples = [{"prompt": sample.prompt, "answer": sample.answer} for sample in task]
+        samples = [
+            {"prompt": sample.prompt, "answer": sample.answer}
+            | ({"answers": list(sample.answers)} if sample.answers else {})
+            for sample in task
+        ]
         say_json({"task": dict(task.spec), "samples": samples})
         return
     for index, sample in enumerate(task):

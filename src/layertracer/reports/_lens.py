@@ -46,6 +46,7 @@ def _prompt_data(record: TraceRecord, row: int, place: dict[int, int]) -> dict[s
         "target": isolate(target_label(record, row)),
         "own": f"{isolate(token_label(record, prompt.top_id))} ({show_share(prompt.top_prob)})",
         "solved": prompt.solved,
+        "begins": prompt.begins,
         "target_ids": [place[token] for token in prompt.target_ids],
         "ids": [[place[int(token)] for token in layer] for layer in record.top_ids[row]],
         "probs": round_for_json(record.top_prob[row], digits=3),

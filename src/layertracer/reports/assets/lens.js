@@ -73,7 +73,8 @@ function lensLayout(shown, frames) {
 
 function describePrompt() {
   const prompt = lens.prompts[chosen];
-  const verdict = { true: ", solved", false: ", not solved", null: "" }[String(prompt.solved)];
+  const begins = prompt.begins ? ", begins with the answer" : "";
+  const verdict = { true: ", solved", false: begins || ", not solved", null: begins }[String(prompt.solved)];
   document.getElementById("lens-target").textContent = prompt.target;
   document.getElementById("lens-own").textContent = prompt.own + verdict;
   document.getElementById("lens-text").textContent = prompt.text;
