@@ -47,9 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # Transformers does not annotate it
     began = time.perf_counter()
     cases, whole = options.cases, not (options.only or options.shard)
-    if options.jobs > 1 and whole:
-        _in_shares(options.jobs)
-    verdicts = list(_examined(cases, is_kept=not options.only))
+    try:
+        if options.jobs > 1 and whole:
+            _in_shares(options.jobs)
+        verdicts = list(_examined(cases, is_kept=not options.only))
+    except KeyboardInterrupt:
+        if not options.shard:
+            print(f"stopped; what was finished is kept in {KEPT}")
+        return 130
     n_wrong = sum(bool(short.faults or short.misnamed or long.faults) for short, long in verdicts)
     print(f"{len(verdicts)} cases in {time.perf_counter() - began:.0f} s, {n_wrong} of them wrong.")
     if whole:
@@ -83,8 +88,13 @@ def _in_shares(n_jobs: int) -> None:
     """Let as many processes examine a share each; what they find is kept."""
     command = [sys.executable, __file__, "--shard"]
     running = [subprocess.Popen([*command, f"{share + 1}/{n_jobs}"]) for share in range(n_jobs)]
-    for process in running:
-        process.wait()
+    try:
+        for process in running:
+            process.wait()
+    finally:  # nothing goes on in the background
+        for process in running:
+            process.terminate()
+            process.wait()
 
 
 def _examined(cases: Sequence[Any], *, is_kept: bool) -> Iterator[tuple[Any, Any]]:
