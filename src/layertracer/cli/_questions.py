@@ -99,7 +99,6 @@ effort_options: Callable[[Any], Any] = add_options(
         "--audit",
         type=click.FloatRange(0, 1),
         default=0.1,
-        show_default=True,
         help="Share of the trace's arithmetic in which some of its numbers are measured again, one prompt and one "
         "forward at a time, in [0, 1].",
     ),
