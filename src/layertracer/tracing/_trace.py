@@ -88,9 +88,7 @@ def trace_model(
         command=options.command,
         started_at=started_at,
     )
-    run = _Run(
-        model=model, prompts=prompts, options=options, on_progress=shielded(on_progress), on_plan=shielded(on_plan)
-    )
+    run = _Run(model=model, prompts=prompts, options=options, on_progress=on_progress, on_plan=on_plan)
 
     def record(status: Status, error: BaseException | None = None) -> TraceRecord:
         elapsed_s = time.perf_counter() - began
@@ -138,7 +136,7 @@ class _Run:
         on_plan: Callable[[TracePlan], None] | None,
     ) -> None:
         self._model, self._prompts, self._options = model, prompts, options
-        self._on_progress, self._on_plan = on_progress, on_plan
+        self._on_progress, self._on_plan = shielded(on_progress), shielded(on_plan)
         self._sums: SiteSums | None = None
         self.notes: list[str] = []
         self.plan: TracePlan | None = None
