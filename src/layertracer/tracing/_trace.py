@@ -97,12 +97,7 @@ def trace_model(
         method=model.self_check.method,
     )
     run = _Run(
-        model=model,
-        samples=encoded.samples,
-        prompts=prompts,
-        options=options,
-        on_progress=shielded(on_progress),
-        on_plan=shielded(on_plan),
+        model=model, samples=encoded.samples, prompts=prompts, options=options, on_progress=on_progress, on_plan=on_plan
     )
 
     def record(status: Status, error: BaseException | None = None) -> TraceRecord:
@@ -154,7 +149,7 @@ class _Run:
         on_plan: Callable[[TracePlan], None] | None,
     ) -> None:
         self._model, self._samples, self._prompts, self._options = model, samples, prompts, options
-        self._on_progress, self._on_plan = on_progress, on_plan
+        self._on_progress, self._on_plan = shielded(on_progress), shielded(on_plan)
         self._sums: SiteSums | None = None
         self._auditor: Auditor | None = None
         self._followed_up: list[str] = []
