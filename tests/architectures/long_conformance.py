@@ -153,6 +153,8 @@ class _LongExamination:
         if self.oracle.is_row_of_tokens:
             self._compare_some("mean fill", lambda oracle: oracle.mean_fill, fill="mean")
             self._compare_some("last position", lambda oracle: oracle.last_position, positions="last")
+        if not self.errors and self.refusals and self.case.label not in REFUSED:
+            self.faults.append(("every trace", "refused, and no refusal is expected"))
         return LongVerdict(
             case=self.case,
             faults=_by_text(self.faults),
@@ -173,10 +175,10 @@ class _LongExamination:
     def _asked(self, name: str, ask: Callable[[], Any]) -> Any:
         try:
             answer = ask()
-        except lt.ModelError as error:  # says that the model is broken, which none of these is
-            self.faults.append((name, _told(error)))
         except lt.LayerTracerError as error:
-            self.refusals.append((name, _told(error)))
+            # A broken model, which none of these is, or an error of LayerTracer's own is no refusal.
+            is_refusal = type(error) is not lt.LayerTracerError and not isinstance(error, lt.ModelError)
+            (self.refusals if is_refusal else self.faults).append((name, _told(error)))
         except Exception as error:  # noqa: BLE001 — whatever is raised is what is looked for
             self.faults.append((name, f"crashed: {_told(error)}"))
         else:
