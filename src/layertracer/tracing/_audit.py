@@ -43,6 +43,8 @@ _MOST_ROUNDING = 20
 _MOST_READOUT = 3
 """Likewise for a readout out of the whole prompt, whose tail works on more rows."""
 _LIKELY = 1e-6
+_MANY_LOGITS = 2**26
+"""A quarter of a gibibyte in float32."""
 
 PerturberAt = Callable[[Network, Tensor, Sequence[int]], Perturber | None]
 """What is done to the layers for prompts [prompt, position] that are read at some positions."""
@@ -285,8 +287,15 @@ class _Alone:
 
 
 def _own_logits(network: Network, ids: Tensor, read: Sequence[int]) -> Tensor:
-    """The model's own logits [prompt, read, d_vocab] at its last positions."""
-    return network.call.last_logits(ids, ids.shape[1] - read[0])
+    """The model's own logits [prompt, read, d_vocab] at its last positions.
+
+    Of all positions, as it is called everywhere: some models cut the stream inside their stack where they are told to
+    keep few. They are told so only where all would take too much memory.
+    """
+    n_last, n_logits = ids.shape[1] - read[0], ids.numel() * network.anatomy.d_vocab
+    if n_logits > _MANY_LOGITS:
+        return network.call.last_logits(ids, n_last)
+    return network.call.logits(ids)[:, -n_last:]
 
 
 def watched_alone(network: Network, ids: Tensor, read: Sequence[int]) -> tuple[Tensor, Tensor]:
