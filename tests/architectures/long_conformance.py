@@ -177,7 +177,7 @@ class _LongExamination:
             answer = ask()
         except lt.LayerTracerError as error:
             # A broken model, which none of these is, or an error of LayerTracer's own is no refusal.
-            is_refusal = type(error) is not lt.LayerTracerError and not isinstance(error, lt.ModelError)
+            is_refusal = type(error) not in {lt.LayerTracerError, lt.ModelError}
             (self.refusals if is_refusal else self.faults).append((name, _told(error)))
         except Exception as error:  # noqa: BLE001 — whatever is raised is what is looked for
             self.faults.append((name, f"crashed: {_told(error)}"))
