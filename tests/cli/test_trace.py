@@ -261,8 +261,8 @@ def test_ctrl_c_before_the_first_prompt_says_so(tiny: Path, pairs: Path, monkeyp
     """Exit code 130 and one message, nothing saved, where it comes between the plan and the first prompt."""
 
     def interrupt(_display: PlainProgress, text: str) -> None:
-        assert text.startswith("Plan: ")
-        raise KeyboardInterrupt
+        if text.startswith("Plan: "):
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(PlainProgress, "note", interrupt)
     result = call("trace", tiny, "--task", pairs, "--shots", "1", "--limit", "2", "--out", "run")

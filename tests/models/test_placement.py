@@ -35,7 +35,7 @@ class TestPlacement:
         assert resolve_dtype("auto", torch.device("cpu")) == torch.float32
         assert resolve_dtype("auto", torch.device("cuda")) is None
 
-    @pytest.mark.parametrize("dtype", ["float64", "int8", "fp16", torch.int8, torch.float64])
+    @pytest.mark.parametrize("dtype", ["float64", "int8", "fp8", torch.int8, torch.float64])
     def test_unknown_type(self, dtype: str | torch.dtype) -> None:
         """A type that no model is loaded in is an error with those that are."""
         with pytest.raises(UsageError, match="'auto', 'float32', 'bfloat16', 'float16'"):

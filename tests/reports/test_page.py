@@ -203,7 +203,7 @@ def test_a_hash_of_a_file_is_no_revision() -> None:
     [
         (Skip(positions="last").to_dict(), "lt.Skip(positions='last')"),
         (
-            Noise(scale=0.2, positions="last").to_dict(),
+            Noise(scale=0.2, site="block_output", positions="last").to_dict(),
             "lt.Noise(scale=0.2, site='block_output', draws=5, positions='last', seed=0)",
         ),
         (Mask.explicit(np.ones((4, 2, 8))).to_dict(), "lt.Mask.explicit(keep, site='block_output', fill='zero')"),

@@ -40,7 +40,7 @@ def test_the_sentence_holds_both_answers_with_intervals() -> None:
         (Skip().to_dict(), "when the layer is skipped"),
         (Noise(scale=0.1, site="mlp_output").to_dict(), "under noise of 0.1 RMS at the MLP output"),
         (
-            Mask(fraction=0.5, positions="last").to_dict(),
+            Mask(fraction=0.5, positions="last", site="block_output").to_dict(),
             "when 50 % of the block output at the last position is masked",
         ),
         (Mask.explicit(np.ones((8, 2, 4))).to_dict(), "under the given mask of the block output"),
@@ -79,7 +79,7 @@ def test_one_prompt_or_one_draw_is_said(n_prompts: int, n_draws: int, words: str
     perturbation = Mask(draws=n_draws).to_dict()
     record = make_record(n_prompts, 12, n_draws, perturbation=perturbation)
     summary = summarize(record)["vulnerable_layer"]
-    assert f"no layer stands out when 20 % of the block output is masked: {words}" in summary_sentence(record)
+    assert f"no layer stands out when 20 % of the mixer output is masked: {words}" in summary_sentence(record)
     assert summary["interval"] is None
     assert summary["note"] == f"{words.split(' cannot', maxsplit=1)[0]}: no interval"
 

@@ -285,8 +285,8 @@ def test_answers_outside_the_vocabulary_are_left_out_of_several(words: Fast) -> 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"answers": ()}, "answers= takes one answer or more"),
-        ({"answers": " Paris"}, "answers= takes one answer or more.*' Paris'. For a single text use answer="),
+        ({"answers": ()}, "answers= is empty. It takes one answer or more"),
+        ({"answers": " Paris"}, "answers must be texts, got ' Paris'.* It takes one answer or more"),
         ({"answers": (" a",), "answer": " b"}, "takes answer= or answers="),
         ({"answers": (" a",), "answer_id": 3}, r"answer= \(text\) or answer_id="),
         ({"answer_ids": (3, 4), "answer_id": 4}, "takes answer_id= or answer_ids="),

@@ -254,5 +254,5 @@ def test_finished_prompts_have_no_sets(tmp_path: Path) -> None:
     """Several sets of demonstrations are refused for finished prompts."""
     path = tmp_path / "done.json"
     path.write_text(json.dumps([{"prompt": "hot ->", "answer": " cold"}]), "utf-8")
-    with pytest.raises(UsageError, match=r"demonstration_sets=2 does not apply to .* finished prompts"):
+    with pytest.raises(UsageError, match=r"demonstration_sets=2 .* does not apply to .* finished prompts"):
         load_task(path, demonstration_sets=2)

@@ -25,6 +25,8 @@ _WRONG_PROB, _WRONG_BITS = 1e-3, 1e-3
 """Errors of a probability and of a divergence beyond any rounding of these small models."""
 _ALIASED = "in_place_read_later"
 """Has no readout of its own in the middle: it depends on whether a bypassed layer hands on a tensor or a copy of it."""
+_OF_THE_LAST_LAYER = ("mlp_pools_positions", "chosen_keys")
+"""Wrong only where the last layer does not run at every position, which it always does."""
 _SITES = {"block_output": None, "mixer_output": "mixer", "mlp_output": "mlp"}
 
 
@@ -71,7 +73,8 @@ def test_fault_shows_without_the_audit_or_is_found_at_load(case: FaultCase) -> N
         if worst > _WRONG_PROB:
             break
         worst = max(worst, np.nanmax(np.abs(trace.js_bits[prompt] - _right_js(case, prompt, keep, None))))
-    assert worst > _WRONG_PROB or trace.method == "plain"  # rows that could not go through the layers together
+    # Rows that could not go through the layers together; parts that were left out of positions in earlier versions.
+    assert worst > _WRONG_PROB or trace.method == "plain" or case.name in _OF_THE_LAST_LAYER
     assert trace.audit is not None
     assert trace.audit.n_cells == 0
 

@@ -83,10 +83,10 @@ class TestOffload:
         """One pass over one batch loads each layer once, and the rest of the model once, however many the draws."""
         away = lt.wrap_model(offloaded(build_tiny(name), where, tmp_path))
         loads = count_loads(away.module)
-        lt.trace(away, SAMPLES[:2], perturbation=lt.Skip())
+        lt.trace(away, SAMPLES[:2], perturbation=lt.Skip(), audit=0)
         n_skip = by_layer(loads, name)
         loads.clear()
-        lt.trace(away, SAMPLES[:2], perturbation=lt.Mask(site="block_output", draws=10, fraction=0.1))
+        lt.trace(away, SAMPLES[:2], perturbation=lt.Mask(site="block_output", draws=10, fraction=0.1), audit=0)
         assert by_layer(loads, name) == n_skip
         # Once for the clean run that looks at the site, once for the ladder, where plain hooks need draws × layers.
         assert n_skip <= 2 < 10 * BY_NAME[name].n_layers

@@ -180,13 +180,15 @@ def test_small_vocabularies_are_read(d_vocab: int) -> None:
 
 
 class _FailsOnLongPrompts(Model):
-    """Raises an error of its own for prompts of four tokens, once it may."""
+    """Raises an error of its own for prompts of four tokens, once it may: in any batch, or in those of several."""
+
+    beside_others_only = False
 
     armed = False
 
     def enter(self, stream: Tensor) -> Tensor:
         """The stream, or an error."""
-        if self.armed and stream.shape[1] == 4 and stream.shape[0] > 1:
+        if self.armed and stream.shape[1] == 4 and stream.shape[0] > self.beside_others_only:
             raise RuntimeError("no such kernel")
         return stream
 
@@ -204,6 +206,19 @@ def test_an_error_of_the_models_own_keeps_what_was_finished() -> None:
     assert caught.value.record.status == "failed"
     assert caught.value.record.n_prompts in (0, 1)
     assert np.array_equal(caught.value.record.js_bits, expected.js_bits[: caught.value.record.n_prompts])
+
+
+def test_an_error_of_batches_alone_is_gone_round() -> None:
+    """Where prompts run alone without the error that their batch raises, they are traced so, and the trace says it."""
+    module = _FailsOnLongPrompts()
+    model = lt.wrap_model(module)
+    samples = [lt.Sample(prompt_ids=(1, 2, 3), answer_id=7), *SAMPLES[:2]]
+    expected = lt.trace(model, samples)
+    module.armed = module.beside_others_only = True
+    trace = lt.trace(model, samples)
+    assert (trace.status, trace.method) == ("complete", "plain")
+    assert any("no such kernel" in warning for warning in trace.warnings)
+    assert np.allclose(trace.js_bits, expected.js_bits, atol=1e-6)
 
 
 def test_readouts_can_be_worked_with() -> None:

@@ -49,7 +49,8 @@ def test_a_weight_that_turns_bad_later_is_found_while_tracing(layer: int) -> Non
     """The check at load is not the last word: a trace of a model that broke afterwards names the layer too."""
     module = build_tiny("llama")
     model = lt.wrap_model(module, name="poisoned")
-    module.model.layers[layer].mlp.down_proj.weight[3, 5] = float("nan")
+    with torch.no_grad():
+        module.model.layers[layer].mlp.down_proj.weight[3, 5] = float("nan")
     with pytest.raises(lt.NonFiniteError, match=rf"layer {layer}\b"):
         lt.trace(model, [sample(*SHORT)], perturbation=lt.Mask(draws=1))
     with pytest.raises(lt.NonFiniteError, match=rf"layer {layer}\b"):
@@ -60,7 +61,8 @@ def test_a_token_whose_embedding_is_bad_is_found_while_tracing() -> None:
     """A prompt that holds the token fails by naming the embeddings; prompts without it are traced."""
     module = build_tiny("llama")
     model = lt.wrap_model(module, name="poisoned")
-    module.model.embed_tokens.weight[71] = float("nan")
+    with torch.no_grad():
+        module.model.embed_tokens.weight[71] = float("nan")
     with pytest.raises(lt.NonFiniteError, match="embedding"):
         lt.trace(model, [sample(*SHORT)], perturbation=lt.Mask(draws=1))
     trace = lt.trace(model, [sample(*LONG)], perturbation=lt.Mask(draws=1))
@@ -70,7 +72,8 @@ def test_a_token_whose_embedding_is_bad_is_found_while_tracing() -> None:
 def test_a_bad_unembedding_is_told_from_a_bad_layer() -> None:
     """Where every layer is sound, the error points behind the last one."""
     module = build_tiny("llama")
-    module.lm_head.weight[3] = float("nan")
+    with torch.no_grad():
+        module.lm_head.weight[3] = float("nan")
     with pytest.raises(lt.NonFiniteError, match="final norm or the unembedding"):
         lt.wrap_model(module, name="poisoned")
 
@@ -79,7 +82,8 @@ def test_an_unembedding_that_turned_bad_later_is_told_from_a_bad_layer() -> None
     """While tracing, too, the error points behind the last layer where every layer is sound."""
     module = build_tiny("llama")
     model = lt.wrap_model(module, name="poisoned")
-    module.lm_head.weight[3] = float("nan")
+    with torch.no_grad():
+        module.lm_head.weight[3] = float("nan")
     with pytest.raises(lt.NonFiniteError, match="final norm or the unembedding"):
         lt.trace(model, [sample(*SHORT)], perturbation=lt.Mask(draws=1))
 

@@ -42,6 +42,9 @@ def test_model_is_as_a_user_would_bring_it(case: FaultCase) -> None:
 def test_proof_at_load_sees_nothing(case: FaultCase) -> None:
     """On short probes nothing is wrong: the ladder is taken, and the layers are those that the module has."""
     model = lt.wrap_model(case.build())
+    if case.name == "batch_exits_early":  # seen by how it decides, not by what comes of it
+        assert model.self_check.method == "plain"
+        return
     assert model.self_check.method == "ladder"
     assert not model.self_check.row_by_row
     assert all(check.passed for check in model.self_check.checks)

@@ -281,16 +281,16 @@ def test_read_layers_says_what_the_model_raises() -> None:
     """What the model raises on a prompt by itself is a ModelError that says so, with its cause."""
     model = lt.wrap_model(Fragile(lambda _, length: length == 6))
     samples = [lt.Sample(prompt_ids=ids) for ids in PROMPTS]
-    with pytest.raises(
-        lt.ModelError, match=r"error of its own .*RuntimeError: a line of the model's own\. It"
-    ) as caught:
+    with pytest.raises(lt.ModelError, match=r"error of its own .*RuntimeError: a line of the model's own") as caught:
         lt.read_layers(model, samples)
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
 def test_read_layers_does_not_blame_the_model_for_its_own_way() -> None:
-    """What is raised only by the way that layers are read, here many rows of one token, is not blamed on the model."""
+    """What is raised only by the way that layers are read, here many rows of one token, is gone round, and said."""
     model = lt.wrap_model(Fragile(lambda rows, length: length == 1 and rows > 60))
     samples = [lt.Sample(prompt_ids=PROMPTS[0])] * 70
-    with pytest.raises(lt.ModelError, match=r"runs on these prompts by itself, but not while its layers were read"):
-        lt.read_layers(model, samples)
+    readout = lt.read_layers(model, samples)
+    assert "rows could not go through the layers together" in readout.audit.notes[0]
+    alone = lt.read_layers(model, samples[:1])
+    np.testing.assert_allclose(readout.log_probs[-1], alone.log_probs[0], atol=1e-5)

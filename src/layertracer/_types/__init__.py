@@ -15,7 +15,6 @@ from layertracer._types._perturbations import (
     Scheme,
     Site,
     Skip,
-    describe_perturbation,
     is_site_asked,
     name_draws,
 )
@@ -63,7 +62,6 @@ __all__ = [
     "TaskParticle",
     "VulnerableLayer",
     "checked_whole",
-    "describe_perturbation",
     "find_origin",
     "is_site_asked",
     "name_draws",

@@ -389,19 +389,3 @@ def name_draws(spec: Mapping[str, Any]) -> Draws:
         return "given"
     is_whole = n_parts > 1 and spec.get("draws", 1) % n_parts == 0
     return "parts" if spec.get("scheme") == "partition" and is_whole else "sampled"
-
-
-def describe_perturbation(spec: Mapping[str, Any]) -> str:
-    """A perturbation's specification as a short phrase for people.
-
-    Example:
-        >>> describe_perturbation(Mask(fraction=0.2, site="mixer_output").to_dict())
-        'mask 20 % of mixer_output (partition, zero, 5 draws)'
-    """
-    where = f"{spec['site']}{' at the last position' if spec.get('positions') == 'last' else ''}"
-    if spec["kind"] == "skip":
-        return f"skip {where}"
-    if spec["kind"] == "noise":
-        return f"noise of {spec['scale']:g} RMS at {where} ({spec['draws']} draws)"
-    share = f"{100 * spec['fraction']:g} % of " if "fraction" in spec else ""
-    return f"mask {share}{where} ({spec['scheme']}, {spec['fill']}, {spec['draws']} draws)"

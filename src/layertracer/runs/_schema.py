@@ -211,14 +211,6 @@ HEADER_FIELDS = (
     HeaderField(name="elapsed_s", type="number", meaning="wall-clock time of the trace, seconds"),
     HeaderField(name="n_requested", type="integer", meaning="number of prompts that were asked for"),
     HeaderField(
-        name="audit",
-        type="object or null",
-        meaning="what was measured again, the plain way: `share` of the trace's arithmetic that it was to take (0: "
-        "nothing), `n_cells` numbers that were compared, `n_forwards`, `n_drawn` of these by the seed alone, "
-        "`worst_nats` and `worst_bits` (largest disagreements; null where nothing was compared) and `notes`; null "
-        "where a run failed before, absent in runs that were written when there were no audits",
-    ),
-    HeaderField(
         name="plan",
         type="object or null",
         meaning="what the trace was going to do, as it was planned: `prefixes`, `buckets`, `n_passes`, `widest_rows`, "
@@ -258,6 +250,14 @@ HEADER_FIELDS = (
         type="object",
         meaning="the proof at load: `checks` (`name`, `error`, `tolerance`, `unit`, `passed`, `meaning`), `method`, "
         "`row_by_row`, `notes`",
+    ),
+    HeaderField(
+        name="audit",
+        type="object or null",
+        meaning="what was measured again, the plain way: `share` of the trace's arithmetic that it was to take (0: "
+        "nothing), `n_cells` numbers that were compared, `n_forwards`, `n_drawn` of these by the seed alone, "
+        "`worst_nats` and `worst_bits` (largest disagreements; null where nothing was compared) and `notes`; null "
+        "where a run failed before, absent in runs that were written when there were no audits",
     ),
     HeaderField(
         name="provenance",

@@ -213,7 +213,7 @@ class _Weights:
 
     def forward(self, prompt: Prompt) -> float:
         """A prompt run alone."""
-        return len(prompt.ids) * self.layers + len(prompt.read) * self.tail
+        return len(prompt.ids) * (self.layers + self.tail)
 
     def lens(self, prompt: Prompt) -> float:
         """Its lens rows."""

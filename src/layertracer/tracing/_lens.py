@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from layertracer._errors import SelfCheckError, UnknownNameError
+from layertracer._errors import LayerTracerError, SelfCheckError, UnknownNameError
 from layertracer._types import Audit, Method, Sample
 from layertracer.models import (
     Network,
+    is_out_of_memory,
     keeping_loaded,
     without_gradients,
 )
@@ -107,11 +108,18 @@ def _read_and_audit(model: TracedModel, prompts: Sequence[Prompt], *, share: flo
     why, (looks, n_drawn) = "", choose_looks(prompts, share, seed=seed)
     methods: tuple[Method, ...] = ("ladder", "plain") if model.self_check.method == "ladder" else ("plain",)
     for method in methods:
-        read = _read_all(model, prompts, method)
         try:
+            read = _read_all(model, prompts, method)
             found = audit_readout(model.network, looks, read, method=method)
         except Disagreement as disagreement:
             why = str(disagreement)
+            continue
+        except Exception as error:
+            # Nor need what is raised over many rows be raised over one.
+            if isinstance(error, LayerTracerError) or is_out_of_memory(error) or method == "plain":
+                raise
+            what = f"{type(error).__name__}: {error}".partition(chr(10))[0]
+            why = f"rows could not go through the layers together ({what})"
             continue
         notes = (f"Everything was read anew by the plain method, because {why}.",) if why else ()
         for note in notes:

@@ -99,8 +99,10 @@ def _looks(planner: Planner, schedule: Schedule, audit: AuditPlan) -> Iterator[B
     memories = {id(bucket): prefix.memory_bytes for prefix, _ in schedule.prefixes() for bucket in prefix.buckets}
     for bucket in schedule.buckets():
         held = Held(n_tokens=bucket.n_before, memory_bytes=memories.get(id(bucket), 0.0))
-        looked_at = [audit.looks[prompt.index] for prompt in bucket.prompts if prompt.index in audit.looks]
-        yield from (planner.reckoner.look(bucket.prompts[0], held, n_runs=1 + len(variants)) for variants in looked_at)
+        for prompt in bucket.prompts:
+            if prompt.index in audit.looks:
+                n_runs = 1 + len(audit.looks[prompt.index]) + (prompt.index in audit.readouts)
+                yield planner.reckoner.look(prompt, held, n_runs=n_runs)
 
 
 def _plain_flops(planner: Planner, schedule: Schedule) -> float:

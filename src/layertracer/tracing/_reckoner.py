@@ -158,7 +158,6 @@ class Reckoner:
         network, length, n_read = self.work.network, len(prompt.ids), len(prompt.read)
         pieces = [(0, held.n_tokens)] if held.n_tokens else []
         flops = sum(self._one_row(*self.work.after(*piece)) for piece in pieces) + self.own_flops(prompt, held.n_tokens)
-        # All of its logits, where the model cannot be told to compute few.
         logits = length * network.anatomy.d_vocab * self.work.itemsize
         n_lens = (1 + network.anatomy.n_layers) * n_read
         return BatchCost(
@@ -167,7 +166,7 @@ class Reckoner:
             widest_rows=1,
             n_passes=n_runs,
             effort=Effort(flops=n_runs * flops, n_passes=n_runs),
-            tail_flops=(n_runs * n_read + n_lens) * self.costs.tail_flops(),
+            tail_flops=(n_runs * length + n_lens) * self.costs.tail_flops(),
         )
 
     def own_flops(self, prompt: Prompt, n_before: int) -> float:
