@@ -116,6 +116,7 @@ def numbers(model: TracedModel, site: str = "block_output") -> tuple[np.ndarray,
     """Log-probabilities after every layer, and divergences at a site."""
     # Without the audit, which would put right at run time what is planted here.
     trace = lt.trace(model, SAMPLES, perturbation=lt.Mask.explicit(keep(), site=site), audit=0)
+    assert trace.method == model.self_check.method, trace.warnings  # else its pass raised, and was gone round
     return lt.read_layers(model, SAMPLES, audit=0).log_probs.numpy(), trace.js_bits
 
 

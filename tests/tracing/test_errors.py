@@ -29,7 +29,8 @@ def sample(*ids: int, answer: int = 7) -> lt.Sample:
 def poisoned(layer: int, value: float = float("nan")) -> nn.Module:
     """A tiny Llama with one bad weight in the MLP of one layer."""
     module = build_tiny("llama")
-    module.model.layers[layer].mlp.down_proj.weight[3, 5] = value
+    with torch.no_grad():
+        module.model.layers[layer].mlp.down_proj.weight[3, 5] = value
     return module
 
 

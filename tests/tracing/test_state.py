@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
@@ -332,6 +332,7 @@ def test_a_partition_masks_each_entry_of_a_slot_once(
     n_sets: int, n_slots: int, size: int, seed: int, layer: int
 ) -> None:
     """The draws of a group split every slot, as evenly as possible; two groups split it differently."""
+    assume(size >= n_sets)  # else a draw would mask nothing, and is refused
     mask = lt.Mask(site="state", fraction=1 / n_sets, draws=2 * n_sets, seed=seed)
     drawn = np.stack([masked_by(mask, layer=layer, draw=draw)("p", n_slots, size) for draw in range(2 * n_sets)])
     for group in (drawn[:n_sets], drawn[n_sets:]):
@@ -346,6 +347,7 @@ def test_a_random_mask_has_its_exact_count_and_is_counted_from_the_end(
     fraction: float, n_slots: int, size: int, draw: int
 ) -> None:
     """Every slot loses round(fraction × size) entries; a longer prompt has the same masks at the same distances."""
+    assume(round(fraction * size) >= 1)  # else a draw would mask nothing, and is refused
     mask = lt.Mask(site="state", fraction=fraction, scheme="random", draws=6)
     drawn = masked_by(mask, layer=1, draw=draw)("p", n_slots, size)
     np.testing.assert_array_equal(drawn.sum(axis=1), round(fraction * size))
