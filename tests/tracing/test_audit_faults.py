@@ -27,11 +27,16 @@ _ALIASED = "in_place_read_later"
 """Has no readout of its own in the middle: it depends on whether a bypassed layer hands on a tensor or a copy of it."""
 _OF_THE_LAST_LAYER = ("mlp_pools_positions", "chosen_keys")
 """Wrong only where the last layer does not run at every position, which it always does."""
+_AT_ALL_SITES = ("rows_beyond_forty", "room_first_come", "tail_scaled_by_length", "chosen_keys", "cache_forgets")
 _SITES = {"block_output": None, "mixer_output": "mixer", "mlp_output": "mlp"}
 
 
-@pytest.mark.parametrize("site", _SITES)
-@pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    ("case", "site"),
+    # Inside the layers, faults that lie in the rows and in what was read before.
+    [(case, site) for site in _SITES for case in FAULTS if site == "block_output" or case.name in _AT_ALL_SITES],
+    ids=lambda one: one if isinstance(one, str) else one.name,
+)
 def test_no_fault_is_silent(case: FaultCase, site: str) -> None:
     """Where a model does otherwise in a batch, at a length or after a prefix, its trace is right, or refused."""
     keep = _keep(case, site)
@@ -48,10 +53,10 @@ def test_no_fault_is_silent(case: FaultCase, site: str) -> None:
     right_prob = np.array([float(row[answer].exp()) for row, answer in zip(own, answers, strict=True)])
     assert np.abs(trace.target_prob[:, -1] - right_prob).max() < _WRONG_PROB
     if case.name != _ALIASED:
-        assert np.abs(trace.target_prob - _right_lens(case, answers)).max() < _WRONG_PROB
+        assert np.abs(trace.target_prob - right_lens(case, answers)).max() < _WRONG_PROB
     # Of what is perturbed every copy of some prompts: all of them would take minutes.
     for prompt in (0, len(case.prompts) - 1):
-        right = _right_js(case, prompt, keep, _SITES[site])
+        right = right_js(case, prompt, keep, _SITES[site])
         wrong = np.abs(trace.js_bits[prompt] - right)
         assert np.nanmax(wrong) < _WRONG_BITS, (prompt, float(np.nanmax(wrong)), trace.audit, trace.warnings)
 
@@ -68,11 +73,11 @@ def test_fault_shows_without_the_audit_or_is_found_at_load(case: FaultCase) -> N
     samples = [lt.Sample(prompt_ids=ids, answer_id=answer) for ids, answer in zip(case.prompts, answers, strict=True)]
     mask = lt.Mask.explicit(keep, site="block_output")
     trace = lt.trace(model, samples, perturbation=mask, audit=0, share_prefix=case.share_prefix or None)
-    worst = np.abs(trace.target_prob - _right_lens(case, answers)).max()
+    worst = np.abs(trace.target_prob - right_lens(case, answers)).max()
     for prompt in range(len(case.prompts)):
         if worst > _WRONG_PROB:
             break
-        worst = max(worst, np.nanmax(np.abs(trace.js_bits[prompt] - _right_js(case, prompt, keep, None))))
+        worst = max(worst, np.nanmax(np.abs(trace.js_bits[prompt] - right_js(case, prompt, keep, None))))
     # Rows that could not go through the layers together; parts that were left out of positions in earlier versions.
     assert worst > _WRONG_PROB or trace.method == "plain" or case.name in _OF_THE_LAST_LAYER
     assert trace.audit is not None
@@ -98,7 +103,7 @@ def _log_probs(module: Any, ids: tuple[int, ...]) -> Tensor:
     return logits[0, -1].double().log_softmax(-1)
 
 
-def _right_lens(case: FaultCase, answers: list[int]) -> np.ndarray:
+def right_lens(case: FaultCase, answers: list[int]) -> np.ndarray:
     """Probability of each answer read after each layer [prompt, layer], the later layers handing on what they get."""
     right = np.zeros((len(answers), N_LAYERS))
     for prompt, answer in enumerate(answers):
@@ -124,7 +129,9 @@ def _bypassing(layer: nn.Module) -> Iterator[None]:
         after.remove()
 
 
-def _right_js(case: FaultCase, prompt: int, keep: np.ndarray, part: str | None) -> np.ndarray:
+def right_js(
+    case: FaultCase, prompt: int, keep: np.ndarray, part: str | None, *, fill: Tensor | None = None
+) -> np.ndarray:
     """JS divergence of every perturbed copy of a prompt, bits [draw, layer]."""
     own = _log_probs(case.build(), case.prompts[prompt])
     n_layers, n_draws, _ = keep.shape
@@ -133,14 +140,14 @@ def _right_js(case: FaultCase, prompt: int, keep: np.ndarray, part: str | None) 
         for draw in range(n_draws):
             module = case.build()
             where = module.layers[layer] if part is None else getattr(module.layers[layer], part)
-            with _masking(where, torch.tensor(keep[layer, draw])):
+            with _masking(where, torch.tensor(keep[layer, draw]), 0 if fill is None else fill[layer]):
                 right[draw, layer] = _js_bits(_log_probs(module, case.prompts[prompt]), own)
     return right
 
 
 @contextmanager
-def _masking(module: nn.Module, keep: Tensor) -> Iterator[None]:
-    hook: Callable[..., Tensor] = lambda _, args, output: output * keep  # noqa: E731, ARG005 - a hook's signature
+def _masking(module: nn.Module, keep: Tensor, fill: Tensor | int) -> Iterator[None]:
+    hook: Callable[..., Tensor] = lambda _, args, output: torch.where(keep, output, fill)  # noqa: E731, ARG005 - a hook's signature
     handle = module.register_forward_hook(hook)
     try:
         yield

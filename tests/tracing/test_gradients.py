@@ -150,3 +150,18 @@ def test_a_model_that_takes_gradients_itself_is_traced() -> None:
     own = module(torch.tensor([[5, 7, 9]]))[0, -1].log_softmax(-1).detach()
     found = lt.read_layers(lt.wrap_model(module), SAMPLES[:1]).log_probs[0, -1]
     torch.testing.assert_close(found, own, atol=1e-5, rtol=0)
+
+
+def test_a_module_in_training_is_traced_in_evaluation_mode() -> None:
+    """Between the steps of a training, a trace reads the module without dropout and leaves it in training mode."""
+    module = registry.build("qwen3")
+    module.config.attention_dropout = 0.5
+    for layer in module.model.layers:
+        layer.self_attn.attention_dropout = 0.5
+    model, samples = lt.wrap_model(module), [lt.Sample(prompt_ids=(5, 7, 9, 4), answer_id=11)]
+    expected = lt.trace(model, samples)
+    module.train()
+    again, readout = lt.trace(model, samples), lt.read_layers(model, samples)
+    assert all(part.training for part in module.modules())
+    np.testing.assert_array_equal(again.js_bits, expected.js_bits)
+    np.testing.assert_allclose(readout.log_probs[0, :, 11].exp(), expected.target_prob[0], atol=1e-6)

@@ -10,7 +10,7 @@ from layertracer.models._embedded import EmbeddedModel, list_embedded
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._fingerprint import fingerprint
 from layertracer.models._given_tokenizer import find_tokenizer, take_tokenizer
-from layertracer.models._gradients import without_gradients
+from layertracer.models._gradients import in_evaluation_mode, without_gradients
 from layertracer.models._grouped_heads import grouped_heads
 from layertracer.models._loading import LoadedParts, load_parts
 from layertracer.models._network import Network, make_network
@@ -65,6 +65,7 @@ __all__ = [
     "has_matrix",
     "has_stream_shape",
     "hooking",
+    "in_evaluation_mode",
     "is_out_of_memory",
     "is_placed",
     "is_quantised",

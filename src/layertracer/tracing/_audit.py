@@ -23,7 +23,6 @@ from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._measure import others_of
 from layertracer.tracing._perturb import Perturber
 from layertracer.tracing._plain import perturbing, plain_readout
-from layertracer.tracing._probing import tolerance_of
 from layertracer.tracing._prompts import Prompt, bind_batch
 from layertracer.tracing._readings import Readings
 from layertracer.tracing._reduce import LensStatistics, Reduction, log_probs_of, measure_lens
@@ -32,12 +31,13 @@ from layertracer.tracing._site_values import observing_site
 from layertracer.tracing._tail import replacing_forward
 from layertracer.tracing._workload import Workload
 
-_BITS_TOLERANCE, _ROUNDINGS = 5e-5, 4
+_NATS_TOLERANCE, _BITS_TOLERANCE, _ROUNDINGS = 1e-3, 5e-5, 8
 _RELATIVE_NATS = 1e-5
 """Log-probabilities far below zero are differences of large numbers."""
-_N_JITTERS, _JITTERS_ALLOWED = 4, 16
+_N_JITTERS, _JITTERS_ALLOWED, _JITTERS_OF_16_BITS = 4, 16, 4
 """How many times a prompt's embeddings are rounded otherwise, and how many times the largest change counts as rounding:
-a model rounds at hundreds of places, and this does so at one."""
+a model rounds at hundreds of places, and this does so at one. In types of 16 bits less of that differs beside others:
+they add up in float32, and round what comes out."""
 _MOST_ROUNDING = 20
 """How many times the usual tolerance rounding explains at most, whatever the model's numbers do."""
 _MOST_READOUT = 3
@@ -52,6 +52,21 @@ PerturberAt = Callable[[Network, Tensor, Sequence[int]], Perturber | None]
 
 class Disagreement(Exception):  # noqa: N818 - not an error: it says that a slower way is to be taken
     """A trace holds another number than the plain way gives; the message says where, and both."""
+
+
+def eps_of(network: Network) -> float:
+    """One rounding of a model's numbers, relative."""
+    return torch.finfo(network.dtype).eps if network.dtype.is_floating_point else 1e-2
+
+
+def nats_tolerance(network: Network) -> float:
+    """How far a log-probability may be off beside others where nothing needs an explanation."""
+    return max(_NATS_TOLERANCE, _ROUNDINGS * eps_of(network))
+
+
+def jitters_allowed(network: Network) -> int:
+    """How many times the change by another rounding of the embeddings counts as rounding."""
+    return _JITTERS_ALLOWED if eps_of(network) < 1e-4 else _JITTERS_OF_16_BITS
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,12 +115,15 @@ class Auditor:
         Raises:
             Disagreement: If it has.
         """
-        if self._first is not None and self._n_batches > 1 and self.plan.share:
+        is_alone = self._first is not None and self._n_batches == 1 and self._first.index in self.plan.looks
+        if self._first is not None and not is_alone and self.plan.share:
             self._look(self._first, ())
 
     def result(self, notes: Sequence[str] = ()) -> Audit:
         """What was found so far."""
         found = [*notes, *self._notes]
+        if not self.plan.share:
+            found.append("Nothing was measured again: the audit was turned off.")
         if self._rounded:
             found.append(
                 f"{self._rounded} cells differ by more than usual, and no more than rounding explains: the model's "
@@ -137,7 +155,7 @@ class Auditor:
         self._n_forwards += 1
         self._n_cells += len(gaps)
         self._nats.append(float(gaps.max()))
-        allowed = tolerance_of(self.network, "nats") + _RELATIVE_NATS * np.abs(alone.stored)
+        allowed = nats_tolerance(self.network) + _RELATIVE_NATS * np.abs(alone.stored)
         wrong = np.flatnonzero(~(gaps <= len(alone.prompt.read) * allowed))
         self._compare_readout(alone)
         if not len(wrong) or self._is_rounding(alone.lens_moves, gaps, most=_MOST_ROUNDING * allowed):
@@ -157,7 +175,7 @@ class Auditor:
         self._n_forwards += 1
         self._n_cells += 1
         self._bits.append(gap)
-        tolerance = max(_BITS_TOLERANCE, tolerance_of(self.network, "bits", roundings=_ROUNDINGS))
+        tolerance = max(_BITS_TOLERANCE, eps_of(self.network))
         most = np.array([_MOST_ROUNDING * tolerance])
         if gap <= tolerance or self._is_rounding(lambda: alone.js_moves(variant), np.array([gap]), most=most):
             return
@@ -175,7 +193,7 @@ class Auditor:
         self._n_forwards += 1
         self._n_cells += 1
         self._nats.append(abs(read - stored))
-        allowed = tolerance_of(self.network, "nats") + _RELATIVE_NATS * abs(stored)
+        allowed = nats_tolerance(self.network) + _RELATIVE_NATS * abs(stored)
         if not self._nats[-1] <= _MOST_READOUT * len(alone.prompt.read) * allowed:
             raise Disagreement(
                 f"sample {alone.prompt.index} read after layer {layer} had a log-probability of {stored:.4g} nats, and "
@@ -187,7 +205,7 @@ class Auditor:
         if not np.all(gaps <= most):
             return False
         largest = np.max(np.stack(list(moves())), axis=0)
-        is_rounding = bool(np.all(gaps <= _JITTERS_ALLOWED * largest))
+        is_rounding = bool(np.all(gaps <= jitters_allowed(self.network) * largest))
         self._rounded += is_rounding
         return is_rounding
 

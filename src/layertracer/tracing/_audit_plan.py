@@ -64,10 +64,10 @@ def check_share(share: object) -> float:
 def plan_audit(schedule: Schedule, work: Workload, *, share: float, seed: int) -> AuditPlan:
     """Choose what is measured again.
 
-    In any case one clean forward of a prompt of every bucket (the same prefix, the same length), two perturbed forwards
-    and a readout for every prefix, and two forwards that the seed draws. Of what is left of the share, up to a half
-    goes to other corners and other prompts; the rest is drawn by the seed, each forward that the trace stands for with
-    the same chance.
+    In any case a clean and a perturbed forward and a readout of a prompt of every bucket (the same prefix, the same
+    length), two more perturbed forwards for every prefix, and two forwards that the seed draws. Of what is left of the
+    share, up to a half goes to other corners and other prompts; the rest is drawn by the seed, each forward that the
+    trace stands for with the same chance.
 
     Args:
         schedule: What goes into which pass.
@@ -96,17 +96,18 @@ class _Choice:
         """All looks."""
         self._weights = _Weights.of(self.work)
         buckets = sorted(self.schedule.buckets(), key=lambda bucket: -len(bucket.prompts))
-        for bucket in buckets:
-            self._add(bucket.prompts[-1], None)
-        corners, n_layers = self._corners(), self.work.network.anatomy.n_layers
+        corners = self._corners()
         generator = np.random.default_rng([self.seed, len(buckets)])
         readouts: dict[int, int] = {}
+        for bucket in buckets:
+            prompt = bucket.prompts[-1]
+            self._add(prompt, corners[-1] if corners else None)
+            # The first layer's row: what happens to the stream between layers adds up after it.
+            readouts[prompt.index] = 0
+            self._spent += self._weights.forward(prompt)
         for prompt in _one_of_each_prefix(buckets):
             for corner in corners[:2]:
                 self._add(prompt, corner)
-            # The first layer's row at first: what happens to the stream between layers adds up after it.
-            readouts[prompt.index] = int(generator.integers(max(1, n_layers - 1))) if readouts else 0
-            self._spent += self._weights.forward(prompt) / 2
         budget = self.share * sum(self._arithmetic(bucket) for bucket in buckets) / _ALONE
         for prompt, variant in self._wanted(buckets, corners, generator):
             if self._spent >= budget / 2:
@@ -126,11 +127,11 @@ class _Choice:
             self._spent += self._weights.forward(prompt)
 
     def _corners(self) -> list[Variant]:
-        """The copies that ride through all layers, those that come last, and one in the middle."""
+        """The copies that ride through all layers, one in the middle, and last those whose rows come last."""
         layers, last = self.work.layers, self.work.n_draws - 1
         if not layers or last < 0:
             return []
-        places = [(layers[0], last), (layers[-2:][0], last), (layers[-1], last), (layers[len(layers) // 2], 0)]
+        places = [(layers[0], last), (layers[-1], last), (layers[len(layers) // 2], 0), (layers[-2:][0], last)]
         return list(dict.fromkeys(places))
 
     @staticmethod
@@ -139,11 +140,10 @@ class _Choice:
     ) -> Iterator[tuple[Prompt, Variant | None]]:
         """What is looked at as far as it goes, the most telling first."""
         lasts = [bucket.prompts[-1] for bucket in buckets]
-        yield from ((prompt, corner) for corner in corners[:2] for prompt in lasts)
-        yield from ((prompt, corner) for corner in corners[2:] for prompt in lasts[:1])
+        yield from ((prompt, corner) for corner in corners[:1] for prompt in lasts)
         others = [prompt for bucket in buckets for prompt in bucket.prompts[:-1]]
         yield from ((others[place], None) for place in generator.permutation(len(others)).tolist())
-        yield from ((prompt, corner) for corner in corners[2:] for prompt in lasts)
+        yield from ((prompt, corner) for corner in corners[1:] for prompt in lasts)
 
     def _draw(self, buckets: Sequence[BucketWork], budget: float, generator: np.random.Generator) -> int:
         """Add forwards that the seed alone draws, as many as what is left of the budget pays for."""

@@ -15,6 +15,7 @@ from layertracer._errors import LayerTracerError, SelfCheckError, UnknownNameErr
 from layertracer._types import Audit, Method, Sample
 from layertracer.models import (
     Network,
+    in_evaluation_mode,
     is_out_of_memory,
     keeping_loaded,
     without_gradients,
@@ -98,7 +99,8 @@ def read_layers(  # noqa: PLR0913 - what users call takes its settings by name
     if lens != "logit":
         raise UnknownNameError.among("lens", lens, ("logit",))
     encoded = encode_for(model, samples, chat=chat, system=system, template_arguments=template_arguments, followed=None)
-    with explaining_failures(model.name, "while its layers were read"):
+    network = model.network
+    with in_evaluation_mode(network.call.module), explaining_failures(model.name, "while its layers were read"):
         prompts = prepare_prompts(encoded.samples, model.network, target="model", target_tokens="first")
         return _read_and_audit(model, prompts, share=check_share(audit), seed=seed)
 
@@ -122,6 +124,8 @@ def _read_and_audit(model: TracedModel, prompts: Sequence[Prompt], *, share: flo
             why = f"rows could not go through the layers together ({what})"
             continue
         notes = (f"Everything was read anew by the plain method, because {why}.",) if why else ()
+        if not share:
+            notes = ("Nothing was read again: the audit was turned off.",)
         for note in notes:
             _LOG.warning("%s: %s", model.name, note)
         audit = replace(found, share=share, n_drawn=n_drawn, notes=notes)

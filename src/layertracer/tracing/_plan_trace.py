@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from layertracer._errors import SiteError
 from layertracer._types import Perturbation, Sample
-from layertracer.models import Network, without_gradients
+from layertracer.models import Network, in_evaluation_mode, without_gradients
 from layertracer.tasks import Task, load_task
 from layertracer.tracing._audit_plan import AuditPlan, check_share, plan_audit
 from layertracer.tracing._cached_ladder import CachedLadder
@@ -77,7 +77,8 @@ def plan_trace(
     options, site_notes = settle_site(model, options)
     task = load_task(task) if isinstance(task, str) else task
     encoded = encode_task(model, task, options)
-    with explaining_failures(model.name, "while a trace of it was planned"):
+    module = model.network.call.module
+    with in_evaluation_mode(module), explaining_failures(model.name, "while a trace of it was planned"):
         prompts = prepare_prompts(
             encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
         )

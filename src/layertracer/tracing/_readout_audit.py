@@ -11,22 +11,21 @@ from torch import Tensor
 
 from layertracer._types import Audit, Method
 from layertracer.models import Network
-from layertracer.tracing._audit import Disagreement, rounding_moves, watched_alone
+from layertracer.tracing._audit import Disagreement, nats_tolerance, rounding_moves, watched_alone
 from layertracer.tracing._plain import plain_readout
-from layertracer.tracing._probing import tolerance_of
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts
 from layertracer.tracing._reduce import log_probs_of
 from layertracer.tracing._tail import Tail
 
 _LIKELY_NATS = -20.0
 """Log-probabilities below are differences of large numbers; they are not compared."""
-_RELATIVE_NATS, _MOST_ROUNDING, _JITTERS_ALLOWED = 1e-5, 20, 16
+_RELATIVE_NATS, _MOST_ROUNDING, _MOST_READOUT = 1e-5, 20, 3
 
 
 def choose_looks(prompts: Sequence[Prompt], share: float, *, seed: int) -> tuple[list[Prompt], int]:
     """Prompts that are read again, and how many of them the seed alone has drawn.
 
-    The last one of every length in any case; then as many as the share says.
+    The last one of every length and the first of all in any case; then as many as the share says.
 
     Args:
         prompts: All prompts.
@@ -35,7 +34,8 @@ def choose_looks(prompts: Sequence[Prompt], share: float, *, seed: int) -> tuple
     """
     if not share:
         return [], 0
-    lasts = [bucket[-1] for bucket in bucket_prompts(prompts)]
+    buckets = bucket_prompts(prompts)
+    lasts = [buckets[0][0], *(bucket[-1] for bucket in buckets)]
     n_drawn = round(share * len(prompts))
     drawn = np.random.default_rng([seed, len(prompts)]).permutation(len(prompts))[:n_drawn]
     chosen = {prompt.index: prompt for prompt in [*lasts, *(prompts[place] for place in drawn.tolist())]}
@@ -65,15 +65,19 @@ def audit_readout(
         bound, ids = bind_batch(network, [prompt])
         alone = torch.stack(list(_rungs_alone(bound, ids, prompt, method)))
         gaps = _gaps(alone, read[prompt.index])
-        worst = max(worst, float(gaps.max()))
-        tolerance = tolerance_of(network, "nats")
+        worst, tolerance = max(worst, float(gaps.max())), nats_tolerance(network)
+        if method != "plain":
+            worst = max(worst, _check_bypassing(bound, ids, prompt, read[prompt.index], tolerance))
         if bool((gaps <= tolerance).all()):
             continue
         moves = [
             _gaps(torch.stack(list(_rungs_alone(bound, ids, prompt, method))), alone) for _ in rounding_moves(bound)
         ]
         allowed = (
-            torch.stack(moves).amax(dim=0).mul(_JITTERS_ALLOWED).clamp(min=tolerance, max=_MOST_ROUNDING * tolerance)
+            torch.stack(moves)
+            .amax(dim=0)
+            .mul(jitters_allowed(network))
+            .clamp(min=tolerance, max=_MOST_ROUNDING * tolerance)
         )
         if not bool((gaps <= allowed).all()):
             rung = int((gaps > allowed).nonzero()[-1])
@@ -86,6 +90,24 @@ def audit_readout(
     return Audit(
         share=0.0, n_cells=n_rungs * len(prompts), n_forwards=len(prompts), worst_nats=worst if prompts else None
     )
+
+
+def _check_bypassing(
+    network: Network, ids: Tensor, prompt: Prompt, read: Float[Tensor, "rung d_vocab"], tolerance: float
+) -> float:
+    """How far the first layer's row is from the whole model with all later layers bypassed, nats.
+
+    Raises:
+        Disagreement: If it is not the same.
+    """
+    bypassed = log_probs_of(plain_readout(network, ids, read=prompt.read, layer=0)[0, 0]).cpu()
+    gap = float(_gaps(bypassed[None], read[1:2]).max())
+    if not gap <= _MOST_READOUT * tolerance:
+        raise Disagreement(
+            f"sample {prompt.index} read after layer 0 had log-probabilities that differ by {gap:.4g} nats from those "
+            "of the model with its later layers bypassed"
+        )
+    return gap
 
 
 def _rungs_alone(network: Network, ids: Tensor, prompt: Prompt, method: Method) -> Iterator[Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from layertracer._errors import LayerTracerError, OutOfMemoryError, SelfCheckError
 from layertracer._types import Audit, EncodedSample, Method, Sample, Status
-from layertracer.models import keeping_loaded, without_gradients
+from layertracer.models import in_evaluation_mode, keeping_loaded, without_gradients
 from layertracer.runs import TraceRecord, TraceSpec
 from layertracer.tasks import EncodedTask, Task, load_task
 from layertracer.tracing._audit import Auditor, Disagreement
@@ -191,7 +191,8 @@ class _Run:
         Where weights are offloaded, those outside the layers are loaded once for all of it: the tail needs them for
         every chunk of rows.
         """
-        with keeping_loaded(self._model.network.outer_modules):
+        network = self._model.network
+        with in_evaluation_mode(network.call.module), keeping_loaded(network.outer_modules):
             self._measure()
 
     def _measure(self) -> None:
@@ -227,7 +228,9 @@ class _Run:
         perturber = None if is_state else self._make_perturber()
         self._sums = sums = None
         if fills_from_runs(perturbation) or (not is_state and work.method == "plain"):
-            self._sums, fills = self._look_at_site(budget_bytes, row_by_row=way.row_by_row)
+            # One prompt at a time where masks are filled: nothing else looks at what they are filled with.
+            one_by_one = way.row_by_row or fills_from_runs(perturbation)
+            self._sums, fills = self._look_at_site(budget_bytes, row_by_row=one_by_one)
             perturber = None if is_state else self._make_perturber(fills)
         elif work.sees_site:
             self._sums = sums = SiteSums(model.anatomy.n_layers, model.anatomy.d_model)

@@ -80,12 +80,17 @@ class AnswerReader:
         tops = dict(zip((prompt.index for prompt in batch), _tops_of(batch, lens), strict=True))
         more = self._read_more([one for prompt in batch for one in prompt.more], tops)
         rows = [row for prompt in batch for row in self._open_rows(prompt, tops[prompt.index])]
-        self._read_tops(rows, tops)
+        behind = self._read_tops(rows)
         read = {}
         for prompt in batch:
-            sample = self.samples[prompt.index]
-            begins, solved = _judge(self._prompt_ids(prompt.index), sample.answers, tops[prompt.index])
-            read[prompt.index] = AnswersRead(begins, solved, *more.get(prompt.index, (None, None)))
+            before, answers = self._prompt_ids(prompt.index), self.samples[prompt.index].answers
+            own = tops[prompt.index]
+            # How it begins is read behind the prompt alone; the whole of an answer in one forward with it behind the
+            # prompt, where there was one: a model may read a longer text otherwise.
+            rows_of = [behind.get((prompt.index, answer.ids[:-1]), own) for answer in answers]
+            begins = [_judge(before, [answer], {**row, **own})[0] for answer, row in zip(answers, rows_of, strict=True)]
+            solved = [_judge(before, [answer], {**own, **row})[1] for answer, row in zip(answers, rows_of, strict=True)]
+            read[prompt.index] = AnswersRead(_any(begins), _any(solved), *more.get(prompt.index, (None, None)))
         return read
 
     def _prompt_ids(self, index: int) -> Ids:
@@ -110,17 +115,20 @@ class AnswerReader:
         fits = longest is None or len(ids) <= longest
         return fits and all(0 <= token < self.network.anatomy.n_input_tokens for token in ids)
 
-    def _read_tops(self, rows: Sequence[Prompt], tops: Mapping[int, Tops]) -> None:
-        """Take in the top tokens of further rows; nothing where memory does not allow it."""
+    def _read_tops(self, rows: Sequence[Prompt]) -> dict[tuple[int, Ids], Tops]:
+        """The top tokens of further rows, by prompt and answer; nothing where memory does not allow it."""
+        behind: dict[tuple[int, Ids], Tops] = {}
         for bucket in bucket_prompts(rows):
             try:
                 for batch, found in run_batches(
                     self.network, bucket, self._plan(bucket), lambda rows, _: self._top(rows)
                 ):
                     for row, own in zip(batch, found.tolist(), strict=True):
-                        tops[row.index].update(_by_context(row, own))
+                        answer = row.ids[len(self._prompt_ids(row.index)) :]
+                        behind[row.index, answer] = dict(_by_context(row, own))
             except OutOfMemoryError:
                 continue  # what was traced stays; of these answers it is not known whether they are given
+        return behind
 
     def _read_more(
         self, rows: Sequence[Prompt], tops: Mapping[int, Tops]
