@@ -65,7 +65,7 @@ def plan_audit(schedule: Schedule, work: Workload, *, share: float, seed: int) -
     """Choose what is measured again.
 
     In any case a clean and a perturbed forward and a readout of a prompt of every bucket (the same prefix, the same
-    length), two more perturbed forwards for every prefix, and two forwards that the seed draws. Of what is left of the
+    length), one more perturbed forward for every prefix, and two forwards that the seed draws. Of what is left of the
     share, up to a half goes to other corners and other prompts; the rest is drawn by the seed, each forward that the
     trace stands for with the same chance.
 
@@ -106,8 +106,7 @@ class _Choice:
             readouts[prompt.index] = 0
             self._spent += self._weights.forward(prompt)
         for prompt in _one_of_each_prefix(buckets):
-            for corner in corners[:2]:
-                self._add(prompt, corner)
+            self._add(prompt, corners[0] if corners else None)
         budget = self.share * sum(self._arithmetic(bucket) for bucket in buckets) / _ALONE
         for prompt, variant in self._wanted(buckets, corners, generator):
             if self._spent >= budget / 2:
