@@ -138,7 +138,8 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
         prompt_field: Field of the input, where it is not recognised. With the name "prompt", or without
             `answer_field`, the field holds finished prompts.
         answer_field: Field of the output, where it is not recognised.
-        answer_marker: Text behind which the final answer stands. GSM8K's "####" is recognised.
+        answer_marker: Text behind which the final answer stands. GSM8K's "####" is recognised where a number stands
+            behind it on the last line of every answer, and said in the notes.
         prompt_words: `text:` only: words in a prompt.
         answer_prefix: Text put before the answers of finished prompts that do not begin with it, e.g. " ".
         header: Whether the first line of a table names its columns; None to recognise it, which may end in the

@@ -73,7 +73,7 @@ def _make(recipe: Recipe, given: tuple[Sample, ...], split: Split | None = None)
         "demonstrations": [[pair.input, pair.output] for pair in demonstrations],
         "prompt_field": options.names.prompt,
         "answer_field": options.names.answer,
-        "answer_marker": options.names.marker,
+        "answer_marker": options.names.marker or material.marker,
         "prompt_words": options.prompt_words if is_text else None,
         "answer_prefix": options.names.prefix,
         "header": options.names.header,
