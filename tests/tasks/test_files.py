@@ -237,9 +237,11 @@ def test_labelled_word_pairs(tmp_path: Path, name: str, separator: str, header: 
 
 @pytest.mark.parametrize(("name", "separator"), [("pairs.tsv", "\t"), ("pairs.csv", ",")])
 def test_two_columns_without_header(tmp_path: Path, name: str, separator: str) -> None:
-    """Without a header, two columns are input and output from the first line on."""
+    """Two columns that the user says have no header are input and output from the first line on; unsaid, it is asked."""
     content = "".join(separator.join(pair) + "\n" for pair in PAIRS)
-    assert pairs_of(load_text(tmp_path, name, content, n_shot=0)) == set(PAIRS)
+    assert pairs_of(load_text(tmp_path, name, content, n_shot=0, header=False)) == set(PAIRS)
+    with pytest.raises(TaskFileError, match="may be the names of the columns"):
+        load_text(tmp_path, name, content, n_shot=0)
 
 
 def test_labels_in_records(tmp_path: Path) -> None:

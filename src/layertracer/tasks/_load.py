@@ -114,8 +114,9 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
     ==================  ===========================================================================================
 
     Files may be packed by gzip (.csv.gz). Text is UTF-8, or UTF-16 with its mark; tables may be Windows-1252, as
-    European spreadsheets save them. A record whose prompt or answer is missing (an empty cell, null, NaN) is left
-    out. `task.notes` says which fields were read, how many records of how many, and what was left out, with its line.
+    European spreadsheets save them. A record whose prompt or answer is missing (an empty cell; in JSON null or NaN) is
+    left out. `task.notes` says which fields were read, how many records of how many, and what was left out, with its
+    line.
 
     Every prompt of a few-shot task begins with the same demonstrations, and what is found holds for these
     demonstrations; with several sets, prompts take turns with them, and intervals resample sets.

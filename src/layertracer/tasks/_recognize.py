@@ -182,14 +182,15 @@ def _refuse_other_kinds(records: Records, fields: Fields | None) -> None:
     if choices:
         raise TaskFileError(
             f"{_where(records, choices[0])}: the records offer choices ({choices[0]!r}), and a task here has one "
-            f"prompt and its answer. Write the prompt and the text of the right choice into two fields, and name them with {NAMING}."
+            f"prompt and its answer. Write the prompt and the text of the right choice into two fields, and name them "
+            f"with {NAMING}."
         )
     conversations = [by_name[name] for name in _CONVERSATION if name in by_name]
     if conversations and fields is None:
         raise TaskFileError(
             f"{_where(records, conversations[0])}: the records hold conversations ({conversations[0]!r}), and a task "
-            f"here has one prompt and its answer. Write the user's turn and the reply into the fields prompt and answer, and trace with "
-            f"chat=True (--chat)."
+            f"here has one prompt and its answer. Write the user's turn and the reply into the fields prompt and "
+            f"answer, and trace with chat=True (--chat)."
         )
 
 
@@ -259,5 +260,6 @@ def _with_all_of_the_prompt(records: Records, fields: Fields) -> Fields:
         return replace(fields, prompt=str(asked))
     raise TaskFileError(
         f"{_where(records, filled[0])}: {filled[0]!r} stands beside {fields.prompt!r}, and both may belong to "
-        f"the prompt. Write the whole prompt into one field and name it, or name those that are to be read alone with {NAMING}."
+        f"the prompt. Write the whole prompt into one field and name it, or name those that are to be read alone "
+        f"with {NAMING}."
     )
