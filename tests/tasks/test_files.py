@@ -237,7 +237,7 @@ def test_labelled_word_pairs(tmp_path: Path, name: str, separator: str, header: 
 
 @pytest.mark.parametrize(("name", "separator"), [("pairs.tsv", "\t"), ("pairs.csv", ",")])
 def test_two_columns_without_header(tmp_path: Path, name: str, separator: str) -> None:
-    """Two columns that the user says have no header are input and output from the first line on; unsaid, it is asked."""
+    """Two columns that the user says have no header are input and output; unsaid, it is asked."""
     content = "".join(separator.join(pair) + "\n" for pair in PAIRS)
     assert pairs_of(load_text(tmp_path, name, content, n_shot=0, header=False)) == set(PAIRS)
     with pytest.raises(TaskFileError, match="may be the names of the columns"):
