@@ -154,6 +154,27 @@ def test_biases_that_the_file_does_not_hold(tmp_path: Path) -> None:
     assert_reads_the_same(path, model)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "part"),
+    [
+        ("qwen2", {}, "blk.1.attn_v.bias"),
+        ("qwen2", {}, "attn_k.bias"),
+        ("llama", {"attention_bias": True}, "blk.2.attn_q.bias"),
+        ("llama", {"mlp_bias": True}, "blk.0.ffn_down.bias"),
+        ("bloom", {}, "blk.1.attn_output.bias"),
+        ("gpt2", {}, "blk.3.ffn_up.bias"),
+    ],
+)
+def test_refuses_a_bias_that_some_layers_lack(
+    tmp_path: Path, name: str, settings: Mapping[str, Any], part: str
+) -> None:
+    """A bias that other layers hold, or that the architecture always has, is missing, and no zeros stand for it."""
+    architecture, model = with_settings(name, **settings)
+    path = write(tmp_path / "m.gguf", architecture, model, without=[part])
+    with pytest.raises(ModelLoadError, match=r"lacks \d+ of the weights .*bias"):
+        load_parts(path, device="cpu")
+
+
 @pytest.mark.parametrize("name", ["falcon", "bloom", "gpt2"])
 def test_a_head_of_its_own(tmp_path: Path, name: str) -> None:
     """An unembedding that the file holds is used, even where the architecture ties it."""

@@ -194,6 +194,13 @@ def test_answers_of_several_tokens(bpe: Fast) -> None:
     )
 
 
+def test_several_answers_of_several_tokens(bpe: Fast) -> None:
+    """Answers beside the first are counted as well, of all answers."""
+    task = encode_samples([Sample(prompt="wide ->", answers=(" narrow", " zebra", " coldzebra"))], bpe)
+    assert task.n_multi_token == 2
+    assert task.warnings[0].startswith("2 of 3 answers have more than one token")
+
+
 def test_answer_right_behind_a_letter(bpe: Fast) -> None:
     """An answer that continues the prompt's last word is warned about; one in a script without spaces is not."""
     glued = Sample(prompt="The opposite of wide is", answer="narrow")

@@ -187,10 +187,36 @@ def test_marker_of_the_user(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answer", ["no marker", "nothing behind ####"])
 def test_missing_final_answer(tmp_path: Path, answer: str) -> None:
-    """A record without a final answer is refused with its line."""
+    """Behind a marker that the user names a record without a final answer is refused with its line."""
     content = MATHS + json.dumps({"question": "Why?", "answer": answer}) + "\n"
     with pytest.raises(TaskFileError, match=r"gsm\.jsonl, line 3: the final answer should stand behind '####', got"):
-        load_text(tmp_path, "gsm.jsonl", content)
+        load_text(tmp_path, "gsm.jsonl", content, answer_marker="####")
+
+
+def test_marker_in_some_records_alone(tmp_path: Path) -> None:
+    """Where not every answer ends in the marker and a number, all are read whole, and a note counts them."""
+    content = MATHS + json.dumps({"question": "Why?", "answer": "plain"}) + "\n"
+    task = load_text(tmp_path, "gsm.jsonl", content, n_shot=0)
+    assert {sample.answer for sample in task} == {" 12 * 2 = 24\n#### 24", " So #### is:\n#### 1,500,000", " plain"}
+    assert task.notes[1] == "2 of 3 answers end in '####' and a number, the others do not: all are read whole"
+    assert task.spec["answer_marker"] is None
+
+
+def test_recognised_marker_is_said(tmp_path: Path) -> None:
+    """A marker that was recognised is in the notes and in the specification."""
+    task = load_text(tmp_path, "gsm.jsonl", MATHS, n_shot=0)
+    assert task.notes[1].startswith("the final answer behind '####' is followed")
+    assert task.spec["answer_marker"] == "####"
+
+
+@pytest.mark.parametrize(
+    "answer", ["Intro\n#### Heading 5", "Intro\n#### Heading\nPrice 1,000", "#### 5\nmore", "a #### 5"]
+)
+def test_headings_are_no_markers(tmp_path: Path, answer: str) -> None:
+    """A heading, or a marker elsewhere than before the number of the last line, is a part of the answer."""
+    content = json.dumps({"question": "Why?", "answer": answer})
+    task = load_text(tmp_path, "q.jsonl", content, n_shot=0)
+    assert (task[0].answer, task.spec["answer_marker"], len(task.notes)) == (f" {answer}", None, 1)
 
 
 # ---------------------------------------------------------------- labelled word pairs
@@ -211,9 +237,11 @@ def test_labelled_word_pairs(tmp_path: Path, name: str, separator: str, header: 
 
 @pytest.mark.parametrize(("name", "separator"), [("pairs.tsv", "\t"), ("pairs.csv", ",")])
 def test_two_columns_without_header(tmp_path: Path, name: str, separator: str) -> None:
-    """Without a header, two columns are input and output from the first line on."""
+    """Two columns that the user says have no header are input and output; unsaid, it is asked."""
     content = "".join(separator.join(pair) + "\n" for pair in PAIRS)
-    assert pairs_of(load_text(tmp_path, name, content, n_shot=0)) == set(PAIRS)
+    assert pairs_of(load_text(tmp_path, name, content, n_shot=0, header=False)) == set(PAIRS)
+    with pytest.raises(TaskFileError, match="may be the names of the columns"):
+        load_text(tmp_path, name, content, n_shot=0)
 
 
 def test_labels_in_records(tmp_path: Path) -> None:

@@ -117,6 +117,16 @@ def test_unknown_pairs_might_as_well_not_be_there(folder: Path, known: list[tupl
     assert fitted.samples == load_task(write_pairs(folder, known), n_shot=1, seed=seed).samples
 
 
+def test_limit_of_what_is_left(tmp_path: Path, knowing: Fast) -> None:
+    """Where pairs were left out, the limit is told of the prompts that are left, not of those of the file."""
+    task = load_task(write_pairs(tmp_path, PAIRS), n_shot=2, limit=3)
+    assert task.notes[-1].startswith("3 of 6 prompts are asked")
+    assert encode_samples(task, knowing).left_out == (
+        "2 of 8 pairs have a word outside the model's vocabulary: they were left out, as demonstrations too.",
+        "Of what is left, 3 of 4 prompts are asked: limit=3 leaves the others out.",
+    )
+
+
 @pytest.mark.parametrize("template", ["{input} is to {output}", "Q: {input}\nA: {output} !", "{input}→{output}"])
 def test_words_of_the_template_may_be_unknown(tmp_path: Path, knowing: Fast, template: str) -> None:
     """Where the template itself holds an unknown word, only the words of the pairs decide; prompts are warned of."""

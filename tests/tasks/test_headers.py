@@ -8,7 +8,7 @@ import pytest
 
 from layertracer._errors import EmptyTaskError, TaskFileError, UsageError
 
-from tests.tasks.task_files import load_pairs, load_text
+from tests.tasks.task_files import load_pairs, load_text, pairs_of
 
 COUNTRIES = "France,Paris\nJapan,Tokyo\nPeru,Lima\nKenya,Nairobi\n"
 WORDS = "hot,cold\nbig,small\nup,down\nold,new\n"
@@ -34,10 +34,32 @@ def test_headers_that_show(tmp_path: Path, header: str, rows: str) -> None:
     assert load_pairs(tmp_path, "a.csv", f"{header}\n{rows}") == expected
 
 
-@pytest.mark.parametrize("rows", [COUNTRIES, WORDS, "4,four\n5,five\n", "A film.,good\nFilm two.,bad\nThree.,good\n"])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "4,four\n5,five\n",
+        "A film.,good\nFilm two.,bad\nThree.,good\n",
+        "The capital of Peru is,Lima\nThe capital of France is,Paris\n",
+        "dog,beast\noak,plant\ncat,beast\n",
+        "hot,cold,1\nbig,small,0\n",
+    ],
+)
 def test_rows_without_a_header(tmp_path: Path, rows: str) -> None:
-    """A first line like all others is a pair."""
-    assert load_pairs(tmp_path, "a.csv", rows) == {tuple(line.split(",")) for line in rows.splitlines()}
+    """A first line that is plainly a row is a pair, and a note says that it was taken as one."""
+    expected = {tuple(line.split(",")[:2]) for line in rows.splitlines() if not line.endswith(",0")}
+    task = load_text(tmp_path, "a.csv", rows, n_shot=0)
+    assert pairs_of(task) == expected
+    assert task.notes[1].startswith(f"line 1 ({rows.split(',', 1)[0]!r}, ")
+    assert "was taken as a pair" in task.notes[1]
+    assert len(load_text(tmp_path, "a.csv", rows, n_shot=0, header=False).notes) == 1
+
+
+@pytest.mark.parametrize("header", ["0,1", "1,2"])
+def test_numbered_columns(tmp_path: Path, header: str) -> None:
+    """The numbers that pandas gives to columns without names are a header over words, and asked about over numbers."""
+    assert load_pairs(tmp_path, "a.csv", f"{header}\n{WORDS}") == {tuple(line.split(",")) for line in WORDS.split()}
+    with pytest.raises(TaskFileError, match="may be the names of the columns"):
+        load_text(tmp_path, "a.csv", f"{header}\n4,5\n7,9\n")
 
 
 @pytest.mark.parametrize(
@@ -47,6 +69,16 @@ def test_rows_without_a_header(tmp_path: Path, rows: str) -> None:
         "present,past\ngo,went\nrun,ran\n",
         "word,term\nword,x\nnoun,y\n",
         f"stadt,land\n{COUNTRIES}",
+        COUNTRIES,
+        WORDS,
+        "国家,首都\n法国,巴黎\n日本,东京\n中国,北京\n",
+        "mot,contraire\nchaud,froid\ngrand,petit\nhaut,bas\n",
+        f"Land,Hauptstadt\n{COUNTRIES}",
+        "prefix,suffix\nThe capital is,Paris\nThe city is,Lima\n",
+        "premise,conclusion\nIt rains,wet\nIt snows,white\n",
+        "masculine,feminine\nking,queen\nuncle,aunt\nboy,girl\n",
+        "cloze,blank\nThe sky is,blue\nThe grass is,green\n",
+        "Land,2019\nPeru,32\nJapan,126\n",
     ],
 )
 def test_unclear_first_line_is_asked_about(tmp_path: Path, content: str) -> None:
@@ -63,6 +95,8 @@ def test_lone_header(tmp_path: Path) -> None:
     """A line alone that names columns is asked about; as a header it leaves no record."""
     with pytest.raises(TaskFileError, match="may be the names of the columns"):
         load_text(tmp_path, "a.csv", "country,capital\n")
+    with pytest.raises(TaskFileError, match="may be the names of the columns"):
+        load_text(tmp_path, "a.csv", "hot,cold\n")
     with pytest.raises(EmptyTaskError, match="holds no record"):
         load_text(tmp_path, "a.csv", "country,capital\n", header=True)
 

@@ -91,6 +91,48 @@ def test_records_that_are_no_prompts_with_answers(tmp_path: Path, fields: dict[s
         load_text(tmp_path, "a.jsonl", json.dumps(fields))
 
 
+@pytest.mark.parametrize(
+    ("answer", "other"),
+    [
+        *(("output", name) for name in ("target", "expected", "ideal", "reference", "ground_truth", "correct_answer")),
+        *(("output", name) for name in ("gold", "label", "groundTruth", "Expected Output")),
+        ("completion", "target"),
+        *(("answer", name) for name in ("gold", "correct_answer", "expected_answer")),
+    ],
+)
+def test_two_fields_that_may_be_the_answer(tmp_path: Path, answer: str, other: str) -> None:
+    """What a model said beside what is right is asked about with both names, wherever it first stands, and obeyed."""
+    prompt = {"output": "input", "completion": "prompt", "answer": "question"}[answer]
+    rows = [{prompt: "hot", answer: "warm"}, {prompt: "up", answer: "over", other: "down"}]
+    content = "\n".join(map(json.dumps, rows))
+    with pytest.raises(TaskFileError, match=rf"a\.jsonl, line 2: '{answer}' and '{other}' may .*--answer-field"):
+        load_text(tmp_path, "a.jsonl", content)
+    task = load_text(tmp_path, "a.jsonl", content, n_shot=0, answer_field=answer)
+    assert {str(sample.answer).strip() for sample in task} == {"warm", "over"}
+
+
+def test_empty_second_answer(tmp_path: Path) -> None:
+    """A second field that is empty in every record is no answer."""
+    content = '{"input": "hot", "output": "cold", "target": null}\n{"input": "big", "output": "small", "target": ""}'
+    assert load_pairs(tmp_path, "a.jsonl", content) == PAIRS
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"context": "c"}, r"'context' stands beside 'question'"),
+        ({"choices": ["a", "b"]}, r"the records offer choices \('choices'\)"),
+        ({"Answer": "b"}, r"'answer', 'Answer' have one name but for case"),
+    ],
+)
+def test_fields_of_later_records(tmp_path: Path, more: dict[str, object], message: str) -> None:
+    """Fields that a later record alone has are looked at as those of the first, and its line is named."""
+    plain = {"question": "q", "answer": "a"}
+    content = "\n".join(json.dumps(row) for row in (plain, plain, plain | more, plain))
+    with pytest.raises(TaskFileError, match=rf"a\.jsonl, line 3: .*{message}"):
+        load_text(tmp_path, "a.jsonl", content)
+
+
 def test_named_fields_leave_the_others_out(tmp_path: Path) -> None:
     """Where both fields are named, what stands beside them is not asked about."""
     content = '{"context": "c", "question": "q", "answer": "a"}'

@@ -81,7 +81,9 @@ def test_what_was_read_is_said(tmp_path: Path, content: str, said: tuple[str, st
     note = f"read {how_many} rows of a.csv: prompt from column {prompt}, answer from column {answer}; {left_out}"
     n_read, n_rows = map(int, how_many.split(" of "))
     assert len(task) == n_read
-    assert task.notes == (note,) == tuple(task.spec["notes"])
+    taken = [note for note in task.notes[1:] if "(--header)" in note]
+    assert [*task.notes] == [note, *taken] == task.spec["notes"]
+    assert len(taken) == (prompt == "1")
     assert sum(task.spec["n_left_out"].values()) == n_rows - n_read
 
 
@@ -91,6 +93,14 @@ def test_words_that_may_mean_nothing(tmp_path: Path) -> None:
     assert {sample.answer for sample in task} == {" NA", " FR", " PE", " JP"}
     assert "1 cell of column 'code' read as words" in task.notes[1]
     assert "'NA' (line 2)" in task.notes[1]
+
+
+def test_all_spellings_of_nothing_are_listed(tmp_path: Path) -> None:
+    """Words that may stand for a missing value are named in each spelling, once."""
+    task = load_text(tmp_path, "a.csv", "input,output\na,NA\nb,null\nc,NA\nd,nan\ne,x\n", n_shot=0)
+    assert len(task) == 5
+    assert "4 cells of column 'output' read as words" in task.notes[1]
+    assert "no value: 'NA', 'null', 'nan' (lines 2, 3, 4, 5)" in task.notes[1]
 
 
 def test_limit_is_said(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from layertracer.models._quiet import quiet_gguf_reader, quiet_transformers
 
 logger = logging.getLogger("layertracer")
 
-_CONVERTER_VERSION = 3
+_CONVERTER_VERSION = 4
 """Raise it when conversion changes: copies of an older converter are then not used any more."""
 
 _NOTES = "layertracer_notes.json"
@@ -172,7 +172,7 @@ def _read(path: Path, label: str) -> GgufModel:
             folder, **weights, config=config, dtype=torch.float32, output_loading_info=True
         )
         refuse_unused(module, report.get("unexpected_keys") or (), facts, label)
-        check_loading_report(module, fill_absent_biases(module, report, facts), label)
+        check_loading_report(module, fill_absent_biases(module, report), label)
     _forget_origin(module)
     if unread:
         notes = (*notes, _describe_unread(unread))

@@ -6,6 +6,7 @@ configurations, without a word. A model with another rotary base, say, would loa
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -179,6 +180,15 @@ def _correct_flags(config: Any, facts: GgufFacts) -> None:
     for flag, names in _FLAGS.items():
         if hasattr(config, flag):
             setattr(config, flag, not held.isdisjoint(names))
+
+
+def without_flags(config: Any) -> Any:
+    """A copy of a configuration in which no setting makes places for biases."""
+    plain = copy.deepcopy(config)
+    for flag in _FLAGS:
+        if hasattr(plain, flag):
+            setattr(plain, flag, False)
+    return plain
 
 
 def _scalar(field: Any) -> Any:

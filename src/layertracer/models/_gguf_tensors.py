@@ -16,13 +16,14 @@ from torch import nn
 
 from layertracer._errors import ModelLoadError
 from layertracer.models._gguf_rotation import ROPE_FACTORS
-from layertracer.models._gguf_settings import GgufFacts
+from layertracer.models._gguf_settings import GgufFacts, without_flags
 from layertracer.models._loading_report import some_of
 
 _HARMLESS = re.compile(r"^(v|mm|a)\.|^cls\.|\.(attn_rot_embd|rope_freqs)\.")
 """Towers for images and sound beside a language model, heads of classifiers, and tables that follow from settings."""
 
 _LAYER = re.compile(r"(?:^|\.)(?:blk|layers)\.(\d+)\.")
+_LAYER_NUMBER = re.compile(r"\.\d+\.")
 
 
 def check_tensors(module: Any, facts: GgufFacts, label: str) -> None:
@@ -67,21 +68,38 @@ def refuse_unused(module: Any, names: Iterable[str], facts: GgufFacts, label: st
         )
 
 
-def fill_absent_biases(module: nn.Module, report: Mapping[str, Any], facts: GgufFacts) -> dict[str, Any]:
+def fill_absent_biases(module: nn.Module, report: Mapping[str, Any]) -> dict[str, Any]:
     """Zeros for the biases that a setting made places for together with those that the file holds.
 
+    A bias that the file holds for another layer, or that the architecture has whatever its settings say, stays missing.
+
     Returns:
-        The report without them.
+        The report without those that were filled.
     """
     missing = set(report.get("missing_keys") or ())
-    held = any(name.endswith(".bias") and name.startswith("blk.") for name in facts.tensors)
-    for key in sorted(missing):
-        parent, _, name = key.rpartition(".")
-        if held and name == "bias" and isinstance(module.get_submodule(parent), nn.Linear):
-            with torch.no_grad():
-                module.get_parameter(key).zero_()
-            missing.discard(key)
+    absent = {key for key in missing if _is_bias_of_map(module, key)}
+    if absent:
+        names = dict(module.named_parameters())
+        # One of zeros says no more than an absent one.
+        held = {_LAYER_NUMBER.sub(".*.", key) for key, value in names.items() if key not in missing and value.any()}
+        needed = _names_without_settings(module)
+        filled = {key for key in absent if key not in needed and _LAYER_NUMBER.sub(".*.", key) not in held}
+        with torch.no_grad():
+            for key in filled:
+                names[key].zero_()
+        missing -= filled
     return {**report, "missing_keys": missing}
+
+
+def _is_bias_of_map(module: nn.Module, key: str) -> bool:
+    parent, _, name = key.rpartition(".")
+    return name == "bias" and isinstance(module.get_submodule(parent), nn.Linear)
+
+
+def _names_without_settings(module: Any) -> set[str]:
+    """The parameters of a model of that configuration in which no setting makes places for biases."""
+    with torch.device("meta"):  # its weights are not looked at
+        return {name for name, _ in type(module)(without_flags(module.config)).named_parameters()}
 
 
 def _places(module: Any, architecture: str) -> Mapping[str, str] | None:

@@ -22,6 +22,9 @@ _ALIKE = (
 )
 
 
+_SEVERAL = "answers have more than one token: the first is followed, or all with target_tokens='all'."
+
+
 def name_samples(samples: Sequence[Sample], indices: Sequence[int]) -> str:
     """Samples by their index and the end of their text, for messages."""
     named = "; ".join(_name_sample(index, samples[index]) for index in indices[:_MAX_NAMED])
@@ -131,20 +134,20 @@ def collect_warnings(
     samples: Sequence[Sample],
     cuts: Sequence[Cut],
     *,
+    others: Sequence[Cut],
     chat: bool,
     unknown_id: int | None,
     followed: TargetTokens | None = "first",
 ) -> tuple[str, ...]:
-    """One sentence for each thing that a user should know about the answers."""
+    """One sentence for each thing that a user should know about the answers; `others` are those beside the first."""
     n = len(samples)
-    several = sum(cut.is_long for cut in cuts) if followed == "first" else 0
+    several = sum(cut.is_long for cut in (*cuts, *others)) if followed == "first" else 0
     merged = sum(cut.is_cut_short for cut in cuts)
     glued = 0 if chat else sum(_is_glued(sample) for sample in samples)
     unknown = 0 if unknown_id is None else sum(unknown_id in cut.answer_ids for cut in cuts)
     unread = 0 if unknown_id is None else sum(unknown_id in cut.prompt_ids for cut in cuts)
     unspaced = 0 if chat else sum(find_seam(sample.prompt, sample.answer) == "mark" for sample in samples)
     sentences = (
-        (several, "answers have more than one token: the first is followed, or all with target_tokens='all'."),
         (_count_alike(cuts) if followed == "first" else 0, _ALIKE),
         (merged, "prompts end in a token that reaches into the answer: they were cut before it."),
         (glued, "answers begin right behind a letter of the prompt: begin them with a space if a new word is meant."),
@@ -152,7 +155,8 @@ def collect_warnings(
         (unread, "prompts contain the tokenizer's unknown token: the model does not see which word stands there."),
         (unspaced, NO_SPACE),
     )
-    return tuple(f"{count} of {n} {text}" for count, text in sentences if count)
+    told = tuple(f"{count} of {n} {text}" for count, text in sentences if count)
+    return (f"{several} of {n + len(others)} {_SEVERAL}", *told) if several else told
 
 
 def _count_alike(cuts: Sequence[Cut]) -> int:

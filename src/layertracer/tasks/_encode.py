@@ -108,12 +108,13 @@ def encode_samples(  # noqa: PLR0913 - settings by name
     check_answers(cut.samples, cut.cuts)
     check_lengths(cut.samples, cut.cuts, max_length=max_length)
     left_out = () if task is None else explain_left_out(task)
+    others = [other for cuts in cut.others for other in cuts]
     noticed = collect_warnings(
-        cut.samples, cut.cuts, chat=chat, unknown_id=find_unknown_id(tokenizer), followed=followed
+        cut.samples, cut.cuts, others=others, chat=chat, unknown_id=find_unknown_id(tokenizer), followed=followed
     )
     return EncodedTask(
         samples=tuple(map(_make_encoded, cut.samples, cut.cuts, cut.others)),
-        n_multi_token=sum(ids.is_long for ids in cut.cuts),
+        n_multi_token=sum(ids.is_long for ids in (*cut.cuts, *others)),
         n_read_ahead=sum(ids.lead.n_tokens > 0 for ids in cut.cuts),
         n_merged=sum(ids.is_cut_short for ids in cut.cuts),
         start_token=cut.start_token,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from layertracer._errors import EmptyTaskError, TaskFileError
@@ -20,10 +21,12 @@ from layertracer.tasks._material import (
 from layertracer.tasks._recognize import Fields, choose_fields, plain_name
 from layertracer.tasks._sample import make_sample
 from layertracer.tasks._tally import Tally
-from layertracer.tasks._values import Value, empty_value, read_value, shortened
+from layertracer.tasks._values import Value, empty_value, is_blank, read_value, shortened
 
 FINAL_ANSWER = "####"
-"""GSM8K writes the reasoning first and the final answer behind this."""
+"""GSM8K writes the reasoning first and the final answer, a number, behind this on the last line."""
+
+_ENDS_IN_NUMBER = re.compile(r"(?:\A|[\r\n])#### *[-+]?[$€£]?\d[\d,]*(?:\.\d+)?%?\s*\Z")
 
 LABEL_0 = "label 0, the relation does not hold"
 REPEATED = "repeats an earlier pair"
@@ -65,9 +68,9 @@ def _make_pairs(records: Records, fields: Fields, tally: Tally, *, marker: str |
             f"{records.source} leaves no pair: all {len(records.rows)} records have label 0, which says that the "
             f"relation does not hold. A task needs records with label 1."
         )
+    told: tuple[str, ...] = ()
     if marker is None and fields.style == "question":
-        answers = (row.values.get(str(fields.answer)) for row in held)
-        marker = FINAL_ANSWER if FINAL_ANSWER in str(next(filter(None, answers), "")) else None
+        marker, told = _find_marker(held, str(fields.answer))
     seen: dict[Pair, None] = {}
 
     def read(row: Row) -> Pair | Value:
@@ -80,7 +83,26 @@ def _make_pairs(records: Records, fields: Fields, tally: Tally, *, marker: str |
 
     _read_all(held, tally, read)
     template = QUESTION_TEMPLATE if fields.style == "question" else PAIR_TEMPLATE
-    return tally.finish(Material(sha256=records.sha256, pairs=tuple(seen), template=template))
+    made = tally.finish(Material(sha256=records.sha256, pairs=tuple(seen), template=template, marker=marker))
+    return replace(made, notes=(*made.notes, *told))
+
+
+def _find_marker(rows: Sequence[Row], name: str) -> tuple[str | None, tuple[str, ...]]:
+    """GSM8K's marker where every answer ends in it and a number, and what is to be said of it."""
+    values = [row.values.get(name) for row in rows]
+    texts = [item for value in values for item in (value if isinstance(value, list | tuple) else [value])]
+    answers = [str(text) for text in texts if not is_blank(text)]
+    n_found = sum(_ENDS_IN_NUMBER.search(answer) is not None for answer in answers)
+    if n_found and n_found == len(answers):
+        told = (
+            f"the final answer behind {FINAL_ANSWER!r} is followed, and shown in demonstrations, without thousands "
+            "separators; the reasoning before it is not read"
+        )
+        return FINAL_ANSWER, (told,)
+    if n_found:
+        told = f"{n_found} of {len(answers)} answers end in {FINAL_ANSWER!r} and a number, the others do not: all are "
+        return None, (told + "read whole",)
+    return None, ()
 
 
 def _read_all(rows: Sequence[Row], tally: Tally, read: Callable[[Row], Sample | Pair | Value]) -> list[Any]:

@@ -10,7 +10,7 @@ from layertracer._errors import EmptyTaskError
 from layertracer._types import Sample, TargetTokens
 from layertracer.tasks._chat import ChatFormat
 from layertracer.tasks._cuts import cut_samples
-from layertracer.tasks._make import make_task
+from layertracer.tasks._make import LIMITED, make_task
 from layertracer.tasks._material import Material, Pair
 from layertracer.tasks._recipe import Recipe
 from layertracer.tasks._task import Task
@@ -92,7 +92,10 @@ def explain_left_out(task: Task) -> tuple[str, ...]:
     counts = [(material.left_out.get(reason, 0), text) for reason, text in sentences.items()]
     unread = (material.description,) if material.n_missing else ()
     told = (f"{sentence}." for sentence in (*unread, *material.notes))
-    return (*told, *(f"{count} of {len(kept) + count} {text}" for count, text in counts if count))
+    left_out = [f"{count} of {len(kept) + count} {text}" for count, text in counts if count]
+    # Before a model was known, the limit was told of all pairs: here is the count that holds.
+    limited = [f"Of what is left, {note}." for note in task.notes if LIMITED in note] if left_out else []
+    return (*told, *left_out, *limited)
 
 
 def _fit_pairs(task: Task, recipe: Recipe, tokenizer: Tokenizer, *, unknown_id: int) -> Task:

@@ -29,6 +29,13 @@ _IDENTIFIER = re.compile(r"[A-Za-z]+(_[A-Za-z0-9]+)+|[a-z]+\d+|[a-z]+[A-Z]\w*|Un
 _PARTS = re.compile(r"[\s_\d]+")
 _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?")
 
+_YEAR = re.compile(r"(18|19|20|21)\d\d")
+_SENTENCE = re.compile(r"\S\s+\S+\s+\S|[.?!。？！…]$")
+"""Three words, or the end of a sentence: names of columns are shorter."""
+
+_PAIRS = (2, 3)
+"""Widths of tables that are read without names; others are refused, whatever their first line is."""
+
 _IS_HEADER = 3
 """Signs that are enough. One or two may be chance, and the user is asked."""
 
@@ -53,8 +60,12 @@ def is_headed(cells: Sequence[Sequence[str]], names: FieldNames, *, where: str) 
     # With named fields the first line must be a header, for where else would the names be?
     if names.prompt is not None or names.answer is not None or recognize_fields(first, names) is not None:
         return True
-    signs = _count_signs(first, cells[1:])
-    if 0 < signs < _IS_HEADER:
+    others = cells[1:]
+    is_counted = _is_run(first)
+    if is_counted and others and not any(_is_numeric(column) for column in _columns(first, others)):
+        return True
+    signs = _count_signs(first, others)
+    if 0 < signs < _IS_HEADER or (not signs and len(first) in _PAIRS and (is_counted or not _is_data(first, others))):
         shown = ", ".join(repr(shortened(cell, 30)) for cell in first[:4])
         raise TaskFileError(
             f"{where}: {shown} may be the names of the columns or the first row. Say which with header=True or "
@@ -65,7 +76,7 @@ def is_headed(cells: Sequence[Sequence[str]], names: FieldNames, *, where: str) 
 
 def _count_signs(first: Sequence[str], others: Sequence[Sequence[str]]) -> int:
     """How much speaks for the first line as a header; little where one of its cells comes again as a value."""
-    columns = [[row[i].strip() for row in others if i < len(row)] for i in range(len(first))]
+    columns = _columns(first, others)
     heads = [cell.strip() for cell in first]
     again = any(
         head.casefold() in {cell.casefold() for cell in column}
@@ -77,6 +88,36 @@ def _count_signs(first: Sequence[str], others: Sequence[Sequence[str]]) -> int:
     if again:
         return int(any(_names_role(head) for head in heads))
     return sum(_signs_of(head, column) for head, column in zip(heads, columns, strict=True))
+
+
+def _columns(first: Sequence[str], others: Sequence[Sequence[str]]) -> list[list[str]]:
+    """What stands below each cell of the first line."""
+    return [[row[i].strip() for row in others if i < len(row)] for i in range(len(first))]
+
+
+def _is_run(first: Sequence[str]) -> bool:
+    """Whether the cells are 0, 1, 2, … or 1, 2, 3, …, as programs number columns without names."""
+    cells = [cell.strip() for cell in first]
+    return any(cells == [str(start + n) for n in range(len(cells))] for start in (0, 1)) and len(cells) > 1
+
+
+def _is_numeric(column: Sequence[str]) -> bool:
+    return all(_NUMBER.fullmatch(cell) for cell in column if cell)
+
+
+def _is_data(first: Sequence[str], others: Sequence[Sequence[str]]) -> bool:
+    """Whether the first line is plainly a row: a sentence, a number among numbers, or a value that comes again.
+
+    A word over words may be either, in whatever language; no list of words decides it.
+    """
+    values = {cell.strip().casefold() for row in others for cell in row}
+    heads = [cell.strip() for cell in first]
+    return any(
+        _SENTENCE.search(head)
+        or (head and head.casefold() in values)
+        or (_NUMBER.fullmatch(head) and not _YEAR.fullmatch(head) and _is_numeric(column))
+        for head, column in zip(heads, _columns(first, others), strict=True)
+    )
 
 
 def _names_role(head: str) -> bool:

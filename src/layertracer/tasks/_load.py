@@ -114,8 +114,9 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
     ==================  ===========================================================================================
 
     Files may be packed by gzip (.csv.gz). Text is UTF-8, or UTF-16 with its mark; tables may be Windows-1252, as
-    European spreadsheets save them. A record whose prompt or answer is missing (an empty cell, null, NaN) is left
-    out. `task.notes` says which fields were read, how many records of how many, and what was left out, with its line.
+    European spreadsheets save them. A record whose prompt or answer is missing (an empty cell; in JSON null or NaN) is
+    left out. `task.notes` says which fields were read, how many records of how many, and what was left out, with its
+    line.
 
     Every prompt of a few-shot task begins with the same demonstrations, and what is found holds for these
     demonstrations; with several sets, prompts take turns with them, and intervals resample sets.
@@ -138,7 +139,8 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
         prompt_field: Field of the input, where it is not recognised. With the name "prompt", or without
             `answer_field`, the field holds finished prompts.
         answer_field: Field of the output, where it is not recognised.
-        answer_marker: Text behind which the final answer stands. GSM8K's "####" is recognised.
+        answer_marker: Text behind which the final answer stands. GSM8K's "####" is recognised where a number stands
+            behind it on the last line of every answer, and said in the notes.
         prompt_words: `text:` only: words in a prompt.
         answer_prefix: Text put before the answers of finished prompts that do not begin with it, e.g. " ".
         header: Whether the first line of a table names its columns; None to recognise it, which may end in the

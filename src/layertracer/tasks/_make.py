@@ -18,6 +18,9 @@ from layertracer.tasks._template import Template
 
 TEXT_PREFIX = "text:"
 
+LIMITED = "prompts are asked: limit="
+"""By this the note of a limit is known."""
+
 SHARED_WORD = "shares a word with a demonstration"
 """Why a pair is not asked about."""
 
@@ -73,7 +76,7 @@ def _make(recipe: Recipe, given: tuple[Sample, ...], split: Split | None = None)
         "demonstrations": [[pair.input, pair.output] for pair in demonstrations],
         "prompt_field": options.names.prompt,
         "answer_field": options.names.answer,
-        "answer_marker": options.names.marker,
+        "answer_marker": options.names.marker or material.marker,
         "prompt_words": options.prompt_words if is_text else None,
         "answer_prefix": options.names.prefix,
         "header": options.names.header,
@@ -96,7 +99,7 @@ def _collect_notes(recipe: Recipe, *, n_asked: int, n_prompts: int) -> Iterator[
         yield material.description
     yield from material.notes
     if n_asked < n_prompts:
-        yield f"{n_asked} of {n_prompts} prompts are asked: limit={recipe.options.limit} leaves the others out"
+        yield f"{n_asked} of {n_prompts} {LIMITED}{recipe.options.limit} leaves the others out"
 
 
 def _name_task(source: str) -> str:

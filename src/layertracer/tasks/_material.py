@@ -112,6 +112,7 @@ class Material:
         notes: What else is to be said about how it was read.
         n_missing: Number of records left out because their prompt or answer is missing.
         is_table: Whether a first line may name columns.
+        marker: Text behind which the final answers of the pairs stood; None where they were read whole.
     """
 
     sha256: str
@@ -123,3 +124,4 @@ class Material:
     notes: tuple[str, ...] = ()
     n_missing: int = 0
     is_table: bool = False
+    marker: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -43,6 +44,18 @@ _CHOICES = ("choices", "options", "endings", "candidates", "mc1_targets", "sol1"
 _CONVERSATION = ("messages", "conversation", "conversations", "chat", "dialogue", "turns")
 _PARTS = ("instruction", "context", "passage", "story", "document", "premise", "system")
 """Fields that belong to the prompt beside the one that is recognised."""
+
+_ANSWERS = frozenset(
+    """
+    answer answers bestanswer completion correct correctanswer correctanswers expected expectedanswer expectedoutput
+    finalanswer gold goldanswer goldanswers goldlabel golden goldtarget groundtruth groundtruths ideal label
+    modelanswer modeloutput modelresponse output outputs reference referenceanswer references response solution target
+    targets truth
+    """.split()  # noqa: SIM905 - a list of so many would be a page
+)
+"""Fields that hold what is right, or what a model said; of two of them it is not known which is to be followed."""
+
+_LETTERS = re.compile(r"[\W_]+")
 
 NAMING = "prompt_field= and answer_field= (--prompt-field, --answer-field)"
 """The settings that say which fields are read."""
@@ -129,6 +142,8 @@ def choose_fields(records: Records, names: FieldNames) -> Fields:
             f"input and output, question and answer, or word1 and word2. Name others with {NAMING}."
         )
     _refuse_twins(records, fields, names)
+    if names.answer is None:
+        _refuse_two_answers(records, fields)
     if names.prompt is None:
         fields = _with_all_of_the_prompt(records, fields)
     return fields
@@ -162,19 +177,51 @@ def _refuse_other_kinds(records: Records, fields: Fields | None) -> None:
     Raises:
         TaskFileError: If they offer choices or hold conversations.
     """
-    by_name = {plain_name(name): name for name in records.rows[0].values}
+    by_name = {plain_name(name): name for name in _all_names(records)}
     choices = [by_name[name] for name in _CHOICES if name in by_name]
     if choices:
         raise TaskFileError(
-            f"{records.where}: the records offer choices ({choices[0]!r}), and a task here has one prompt and its "
-            f"answer. Write the prompt and the text of the right choice into two fields, and name them with {NAMING}."
+            f"{_where(records, choices[0])}: the records offer choices ({choices[0]!r}), and a task here has one "
+            f"prompt and its answer. Write the prompt and the text of the right choice into two fields, and name them "
+            f"with {NAMING}."
         )
     conversations = [by_name[name] for name in _CONVERSATION if name in by_name]
     if conversations and fields is None:
         raise TaskFileError(
-            f"{records.where}: the records hold conversations ({conversations[0]!r}), and a task here has one prompt "
-            f"and its answer. Write the user's turn and the reply into the fields prompt and answer, and trace with "
-            f"chat=True (--chat)."
+            f"{_where(records, conversations[0])}: the records hold conversations ({conversations[0]!r}), and a task "
+            f"here has one prompt and its answer. Write the user's turn and the reply into the fields prompt and "
+            f"answer, and trace with chat=True (--chat)."
+        )
+
+
+def _all_names(records: Records) -> list[str]:
+    """The fields that any record has, in the order in which they come."""
+    return list(dict.fromkeys(name for row in records.rows for name in row.values))
+
+
+def _where(records: Records, name: str) -> str:
+    """Source and place of a field, for messages: where fields are named once, or the first record that has it."""
+    return records.where if records.head else next(row for row in records.rows if name in row.values).where
+
+
+def _refuse_two_answers(records: Records, fields: Fields) -> None:
+    """Refuse records with a second field that may be the answer: what a model said beside what is right.
+
+    Raises:
+        TaskFileError: If there is one that is not empty throughout.
+    """
+    if fields.answer is None or fields.style == "words":
+        return
+    others = [
+        name
+        for name in _all_names(records)
+        if _LETTERS.sub("", name.casefold()) in _ANSWERS and name not in (fields.prompt, fields.answer)
+    ]
+    filled = [name for name in others if not all(is_blank(row.values.get(name)) for row in records.rows)]
+    if filled:
+        raise TaskFileError(
+            f"{_where(records, filled[0])}: {fields.answer!r} and {filled[0]!r} may both be the answer, such as what a "
+            f"model said and what is right. Name the one to follow with answer_field= (--answer-field)."
         )
 
 
@@ -185,11 +232,11 @@ def _refuse_twins(records: Records, fields: Fields, names: FieldNames) -> None:
         TaskFileError: If there are such.
     """
     for name in filter(None, (fields.prompt, fields.answer)):
-        twins = [field for field in records.rows[0].values if plain_name(field) == plain_name(name)]
+        twins = [field for field in _all_names(records) if plain_name(field) == plain_name(name)]
         if len(twins) > 1 and name not in (names.prompt, names.answer):
             raise TaskFileError(
-                f"{records.where}: the fields {listed(dict.fromkeys(twins))} have one name but for case or white "
-                f"space. Rename one, or name the one that is meant with {NAMING}."
+                f"{_where(records, twins[-1])}: the fields {listed(dict.fromkeys(twins))} have one name but for case "
+                f"or white space. Rename one, or name the one that is meant with {NAMING}."
             )
 
 
@@ -201,7 +248,7 @@ def _with_all_of_the_prompt(records: Records, fields: Fields) -> Fields:
     Raises:
         TaskFileError: If another field holds a part of the prompt.
     """
-    by_name = {plain_name(name): name for name in records.rows[0].values}
+    by_name = {plain_name(name): name for name in _all_names(records)}
     parts = [
         by_name[name] for name in _PARTS if name in by_name and by_name[name] not in (fields.prompt, fields.answer)
     ]
@@ -212,6 +259,7 @@ def _with_all_of_the_prompt(records: Records, fields: Fields) -> Fields:
     if filled == [asked] and all(is_blank(row.values.get(fields.prompt)) for row in records.rows):
         return replace(fields, prompt=str(asked))
     raise TaskFileError(
-        f"{records.where}: {filled[0]!r} stands beside {fields.prompt!r}, and both may belong to the prompt. "
-        f"Write the whole prompt into one field and name it, or name those that are to be read alone with {NAMING}."
+        f"{_where(records, filled[0])}: {filled[0]!r} stands beside {fields.prompt!r}, and both may belong to "
+        f"the prompt. Write the whole prompt into one field and name it, or name those that are to be read alone "
+        f"with {NAMING}."
     )

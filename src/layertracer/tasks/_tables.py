@@ -12,7 +12,7 @@ from layertracer.tasks._content import Content, decode_text
 from layertracer.tasks._header import is_headed
 from layertracer.tasks._material import FieldNames, Records, Row
 from layertracer.tasks._recognize import NAMING, is_read, plain_name, recognize_fields
-from layertracer.tasks._values import DOUBTFUL, MissingMark
+from layertracer.tasks._values import DOUBTFUL, MissingMark, shortened
 
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars", " ": "spaces"}
 _USUAL = (",", "\t", ";", "|")
@@ -76,10 +76,21 @@ def _read_table(content: Content, names: FieldNames, *, usual: str) -> Records:
         sha256=content.sha256,
         rows=tuple(rows),
         part="column",
-        notes=(*notes, *table.notes),
+        notes=(*notes, *table.notes, *_say_unnamed(rows, names, head=head)),
         is_named=bool(head),
         head=head,
     )
+
+
+def _say_unnamed(rows: Sequence[Row], names: FieldNames, *, head: str) -> tuple[str, ...]:
+    """What is said where nobody told that the first line is a row."""
+    if head or not rows or names.header is not None:
+        return ()
+    cells = ", ".join(repr(shortened(str(cell), 30)) for cell in list(rows[0].values.values())[:4])
+    note = (
+        f"{rows[0].place} ({cells}) was taken as a pair, not as the names of the columns; header=True (--header) says"
+    )
+    return (f"{note} otherwise",)
 
 
 def _split(text: str, names: FieldNames, *, path: str, usual: str) -> _Table:

@@ -46,9 +46,10 @@ class Tally:
             found = [row for row in self._records.rows if _is_doubtful(row.values.get(str(name)))]
             if found:
                 places = _places([row.place for row in found])
+                spellings = ", ".join(dict.fromkeys(repr(row.values[str(name)]) for row in found))
                 yield (
                     f"{count(len(found), 'cell')} of column {self._name(str(name))} read as words, though programs "
-                    f"write them where there is no value: {found[0].values[str(name)]!r} ({places}). Leave such cells "
+                    f"write them where there is no value: {spellings} ({places}). Leave such cells "
                     f"empty"
                 )
 
