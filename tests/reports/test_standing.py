@@ -17,6 +17,7 @@ from layertracer.reports._overview import build_overview
 from layertracer.reports._page import render_page
 from layertracer.reports._prompts import Budget
 from layertracer.reports._sections import list_sections
+from layertracer.reports._tables import layer_table
 from layertracer.runs import TraceRecord, read_run, save_run
 
 from tests.sample_records import make_record
@@ -137,3 +138,30 @@ def test_other_criteria_sweep_their_own_parameter(onset: Ratio | FirstTop1, para
         assert overview.sensitivity == "first_top1 has no parameter to vary."
     else:
         assert f"the sweep varies its {parameter}." in sections["sensitivity"].lead
+
+
+def _shown_curves(record: TraceRecord) -> tuple[str, set[str], bool]:
+    """What a page says of the curves: how to read them, the cells of the probability's interval, its band drawn."""
+    overview = build_overview(record)
+    sections = {section.id: section for section in list_sections(record, overview, has_figures=True)}
+    cells = {row[3] for row in layer_table(record, overview).rows}
+    return sections["curves"].lead, cells, bool(np.isfinite(overview.target.low).any())
+
+
+@pytest.mark.parametrize("n_prompts", [2, 3, 4])
+def test_two_to_four_prompts_have_no_band_of_probability(n_prompts: int) -> None:
+    """Below five prompts a mean curve of probabilities has no band, no ends in the table, and the caption says why."""
+    lead, cells, has_band = _shown_curves(make_record(n_prompts, 12))
+    assert f"above without interval, below with its 95 % one over prompts and draws ({n_prompts} prompts: " in lead
+    assert (cells, has_band) == ({"–"}, False)
+
+
+def test_sets_of_demonstrations_that_were_left_over_have_no_band() -> None:
+    """Thirty prompts behind the one set that an interrupted run finished have no interval; five sets have one."""
+    left = _in_sets(make_record(30, 12), 1)
+    lead, cells, has_band = _shown_curves(left)
+    assert "Bold: mean, no interval (one set of demonstrations: no interval)." in lead
+    assert (cells, has_band) == ({"–"}, False)
+    lead, cells, has_band = _shown_curves(_in_sets(make_record(30, 12), 5))
+    assert "Bold: mean, with its 95 % interval (above over prompts, below over prompts and draws)." in lead
+    assert ("–" in cells, has_band) == (False, True)

@@ -50,7 +50,7 @@ def bootstrap_mean_curve(
     Prompts are weighed anew `n_resamples` times, as `resample_mean_curves` does; the band holds the middle `level` of
     the means of each layer. It is a band of single layers: a whole curve leaves it somewhere more often than
     1 - level. One prompt gives a band without width: it cannot say how far another one lies. Up to five prompts give
-    the range of the prompts.
+    the range of the prompts, which holds the mean less often than `level`: see `note_on_curves` before it is shown.
 
     Laws: equal seeds give equal bands; the band of a constant is that constant; it lies within the values; it shrinks
     as 1/√n with the number of prompts; adding a constant moves it by that constant.
@@ -116,6 +116,18 @@ def note_on_onsets(n_prompts: int, sampling: Sampling = PROMPTS_AND_DRAWS) -> st
     if n_units < MIN_UNITS:
         return f"{name}: no interval{'' if n_units == 1 else f' below {MIN_UNITS}'}"
     return f"{name}: below {SURE_UNITS} an interval may hold less often than it says" if n_units < SURE_UNITS else None
+
+
+def note_on_curves(n_prompts: int, sampling: Sampling = PROMPTS_AND_DRAWS) -> str | None:
+    """Why there is no band around a mean curve of target probabilities; None where there is one.
+
+    `bootstrap_mean_curve` reaches no further than the units do, and of two to four the mean is often elsewhere.
+
+    Example:
+        >>> note_on_curves(4), note_on_curves(64, Sampling(units=(0,) * 64)), note_on_curves(5)
+        ('4 prompts: no interval below 5', 'one set of demonstrations: no interval', None)
+    """
+    return note_on_onsets(n_prompts, sampling) if count_units(sampling, n_prompts) < MIN_UNITS else None
 
 
 def note_on_means(n_prompts: int, n_draws: int, sampling: Sampling = PROMPTS_AND_DRAWS) -> str | None:
