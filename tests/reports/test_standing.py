@@ -165,3 +165,26 @@ def test_sets_of_demonstrations_that_were_left_over_have_no_band() -> None:
     lead, cells, has_band = _shown_curves(_in_sets(make_record(30, 12), 5))
     assert "Bold: mean, with its 95 % interval (above over prompts, below over prompts and draws)." in lead
     assert ("–" in cells, has_band) == (False, True)
+
+
+def test_few_random_masks_are_said_on_every_surface() -> None:
+    """Five random masks name no layer in sentence, tile, terminal and page; whole partitions or more are advised."""
+    record = make_record(10, 12, perturbation=Mask(scheme="random", draws=5).to_dict())
+    assert not record.vulnerable_layer.is_clear
+    for shown in (render_text(record, width=400, color=False), render_page(record)):
+        assert "5 random draws cannot tell layers apart" in shown
+        assert "below 10 a dimension that decides may not have been masked" in shown
+        assert "whole partitions (--scheme partition) or more draws (--draws 10)" in shown
+        assert "breaks most easily" not in shown
+
+
+@pytest.mark.parametrize(("n_prompts", "n_draws"), [(1, 5), (8, 1), (8, 5)])
+def test_the_only_layer_that_was_perturbed_is_said_to_be_that(n_prompts: int, n_draws: int) -> None:
+    """Where one layer has the site, none "comes near" and nothing holds "at 95 %": it is the only one perturbed."""
+    record = make_record(n_prompts, 6, n_draws, missing=(0, 1, 2, 4, 5))
+    vulnerable = record.vulnerable_layer
+    assert vulnerable.is_clear == ((n_prompts, n_draws) == (8, 5))
+    for shown in (render_text(record, width=400, color=False), render_page(record)):
+        assert "the only layer that was perturbed" in shown
+        assert "comes near" not in shown
+        assert "only contender" not in shown

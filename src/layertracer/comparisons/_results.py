@@ -85,8 +85,8 @@ class VulnerableDepth:
     Attributes:
         layer: The layer of the largest mean JS divergence.
         depth: Its relative depth.
-        interval: From the first to the last of the contenders, in depth; None where one prompt or one random draw
-            tells nothing.
+        interval: From the first to the last of the contenders, in depth; None where few prompts or few
+            random draws tell nothing.
         stability: Share of the resamples of prompts and draws in which it stays the largest.
         contenders: The layers that cannot be told from the largest.
     """
@@ -99,8 +99,8 @@ class VulnerableDepth:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the layer stands out."""
-        return len(self.contenders) == 1
+        """Whether the layer stands out; never where there is no interval."""
+        return self.interval is not None and len(self.contenders) == 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -145,6 +145,25 @@ def note_on_means(n_prompts: int, n_draws: int, sampling: Sampling = PROMPTS_AND
     return "one draw: no interval" if sampling.has_random_draws and n_draws == 1 else None
 
 
+def note_on_contenders(n_prompts: int, n_draws: int, sampling: Sampling = PROMPTS_AND_DRAWS) -> str | None:
+    """Why layers cannot be told apart at all; None where they can.
+
+    Few draws that each mask dimensions of their own agree where all miss the one that decides; fewer than five units
+    agree where all miss what few prompts do. Neither spread says so.
+
+    Example:
+        >>> note_on_contenders(8, 1), note_on_contenders(3, 5), note_on_contenders(8, 5)
+        ('one draw: no interval', '3 prompts: no interval below 5', None)
+        >>> note_on_contenders(8, 5, Sampling(sure_draws=10)).partition(";")[0]
+        '5 random draws: below 10 a dimension that decides may not have been masked'
+    """
+    note = note_on_means(n_prompts, n_draws, sampling) or note_on_curves(n_prompts, sampling)
+    if note is not None or sampling.draws != "sampled" or n_draws >= sampling.sure_draws:
+        return note
+    missed = f"below {sampling.sure_draws} a dimension that decides may not have been masked"
+    return f"{n_draws} random draws: {missed}; use scheme='partition' or more draws"
+
+
 def _name_units(n_prompts: int, sampling: Sampling) -> tuple[int, str]:
     """Number of units, and their number in words."""
     n_units = count_units(sampling, n_prompts)

@@ -12,6 +12,7 @@ from layertracer.reports._wording import (
     contenders_clause,
     criterion_kind,
     edge_clause,
+    is_sole,
     model_name,
     perturbation_clause,
     task_name,
@@ -92,15 +93,18 @@ def _particle(record: TraceRecord, particle: TaskParticle) -> list[Phrase]:
 def _vulnerable(record: TraceRecord, vulnerable: VulnerableLayer) -> list[Phrase]:
     """The layer where one stands out; else that none does, and how many it might be."""
     edge, done = edge_clause(vulnerable, record.n_layers), perturbation_clause(record.spec)
-    if vulnerable.is_clear:
-        only = "the only layer" if record.n_layers == 1 else "no other layer comes near"
-        level = "" if vulnerable.interval is None else f" at {100 * vulnerable.interval.level:g} %"
+    js = show_number(vulnerable.mean_js_bits, digits=2)
+    if record.n_layers == 1 or is_sole(record):
+        which = "the only layer" if record.n_layers == 1 else f"the only layer that was perturbed{edge}"
+        named = Phrase(f"layer {vulnerable.layer}", strong=True)
+        return [Phrase("; "), named, Phrase(f" is {which}: {js} bits {done}")]
+    if vulnerable.is_clear and vulnerable.interval is not None:
+        level = f" at {100 * vulnerable.interval.level:g} %"
         return [
             Phrase(" and breaks most easily at "),
             Phrase(f"layer {vulnerable.layer}", strong=True),
-            Phrase(f"{edge} ({only}{level}) {done}"),
+            Phrase(f"{edge} (no other layer comes near{level}) {done}"),
         ]
-    js = show_number(vulnerable.mean_js_bits, digits=2)
     return [
         Phrase("; "),
         Phrase("no layer stands out", strong=True),

@@ -74,10 +74,16 @@ def contenders_clause(vulnerable: VulnerableLayer, n_layers: int) -> str:
 
     Several contenders read "27 of 30 layers (3–29) cannot be told from the largest".
     """
-    if vulnerable.note is not None:
-        return f"{vulnerable.note.split(':')[0]} cannot tell layers apart"
+    if vulnerable.interval is None:
+        few = (vulnerable.note or "the trace").split(":")[0]
+        return f"{few} cannot tell layers apart"
     which = f"{len(vulnerable.contenders)} of {show_count(n_layers, 'layer')} ({show_ranges(vulnerable.contenders)})"
     return f"{which} cannot be told from the largest"
+
+
+def is_sole(record: TraceRecord) -> bool:
+    """Whether only one of several layers has the perturbed site, so that no other one could be the answer."""
+    return record.n_layers > 1 and record.n_layers - len(record.layers_without_site) == 1
 
 
 def vulnerable_label(vulnerable: VulnerableLayer) -> str:
