@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import html
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from layertracer._types import Mask
 from layertracer.measures import FirstTop1, Ratio, Rise
-from layertracer.reports import render_text
+from layertracer.reports import render_text, summarize, summary_sentence
 from layertracer.reports._chart_curves import draw_curves
 from layertracer.reports._content import figure_data
 from layertracer.reports._overview import build_overview
@@ -87,7 +89,7 @@ def test_intervals_of_one_set_of_demonstrations_are_said_to_be() -> None:
 
 def test_few_prompts_and_few_sets_are_said() -> None:
     """What must be known of an interval stands beside it."""
-    few = render_text(make_record(5, 12), width=200, color=False)
+    few = render_text(make_record(6, 12).select([0, 1, 2, 3, 5]), width=200, color=False)
     assert "Task particle: 5 prompts: below 8 an interval may hold less often than it says." in few
     sets = render_text(_in_sets(make_record(16, 12), 2), width=200, color=False)
     assert "Task particle: 2 sets of demonstrations: no interval below 5." in sets
@@ -105,12 +107,12 @@ def test_sets_of_demonstrations_are_stored(tmp_path: Path) -> None:
 def test_sets_move_the_interval_and_not_the_answer() -> None:
     """The answers are those of all prompts; their intervals are those of the sets."""
     record = make_record(16, 12)
-    together = _in_sets(record, 5)
+    together = _in_sets(record, 6)
     assert together.task_particle.layer == record.task_particle.layer
     assert together.vulnerable_layer.mean_js_bits == record.vulnerable_layer.mean_js_bits
-    assert together.sampling.units == tuple(place % 5 for place in range(16))
+    assert together.sampling.units == tuple(place % 6 for place in range(16))
     assert (
-        together.task_particle.note == "5 sets of demonstrations: below 8 an interval may hold less often than it says"
+        together.task_particle.note == "6 sets of demonstrations: below 8 an interval may hold less often than it says"
     )
 
 
@@ -188,3 +190,22 @@ def test_the_only_layer_that_was_perturbed_is_said_to_be_that(n_prompts: int, n_
         assert "the only layer that was perturbed" in shown
         assert "comes near" not in shown
         assert "only contender" not in shown
+
+
+def test_a_particle_that_resamples_do_not_find_is_said_on_every_surface() -> None:
+    """Where one prompt of twelve makes the rise, sentence, tile, page and note say how many resamples find none."""
+    record = make_record(12, 12)
+    prob = np.full((12, 12), 0.01)
+    prob[0, 5:] = 0.6
+    record = dataclasses.replace(record, target_log_prob=np.log(prob), embedding_log_prob=np.full(12, np.log(0.01)))
+    particle = record.task_particle
+    assert (particle.layer, particle.interval) == (5, None)
+    lost = f"in {100 * (1 - particle.interval_share_found):.0f} % of resamples there is none"
+    assert f"layer 5 of 0–11 (no interval: {lost}, found on 8 % of 12 prompts)" in summary_sentence(record)
+    overview = build_overview(record)
+    assert f"no interval: {lost}" in overview.tiles[0].details
+    assert f"Task particle: {lost}: no interval." in overview.surety
+    assert render_text(record, width=400, color=False).count(lost) == 3
+    page = " ".join(re.sub(r"<[^>]+>", " ", html.unescape(render_page(record)).replace("\xa0", " ")).split())
+    assert page.count(lost) >= 2
+    assert summarize(record)["task_particle"]["note"] == f"{lost}: no interval"

@@ -34,8 +34,8 @@ class TaskParticle:
 
     Attributes:
         layer: Layer of the mean curve; None where the criterion finds none. None is an answer.
-        interval: Interval of that layer over resamples of the prompts; None where there is no layer, or there are too
-            few prompts to tell (`note` says so).
+        interval: Interval of that layer over resamples of the prompts; None where there is no layer, or too few
+            prompts or resamples have one to tell (`note` says so).
         interval_share_found: Share of the resamples in which the criterion finds a layer.
         per_prompt: Layer of every prompt, None where none is found.
         share_found: Share of the prompts in which a layer is found.

@@ -60,7 +60,7 @@ class ParticleDepth:
         layer: Layer of the mean curve; None where none is found.
         depth: Its relative depth.
         interval: Interval of the depth over resamples of the prompts that find a layer; None where there is no layer,
-            or too few prompts to tell.
+            or too few prompts or resamples that find one.
         interval_share_found: Share of the resamples that find a layer.
         share_found: Share of the prompts on whose own curve a layer is found.
         share_deep: Share of the resamples that find a layer in which it lies deeper than `deep_depth`; None where none

@@ -26,6 +26,7 @@ from layertracer.reports._wording import (
     is_sole,
     missing_part,
     model_name,
+    no_interval_clause,
     other_sites_advice,
     site_name,
     task_name,
@@ -159,12 +160,15 @@ def _particle_tile(record: TraceRecord, particle: TaskParticle) -> Tile:
     of = f"of 0–{record.n_layers - 1}"
     if particle.layer is None:
         return Tile(label="Task particle", value="none", unit=of, details=("in the mean curve", found))
-    level = f"{100 * particle.interval.level:g} % interval " if particle.interval else "interval "
+    interval = particle.interval
+    stated = (
+        f"{100 * interval.level:g} % interval {show_interval(interval)}" if interval else no_interval_clause(particle)
+    )
     return Tile(
         label="Task particle",
         value=str(particle.layer),
         unit=of,
-        details=(f"{level}{show_interval(particle.interval)}", found),
+        details=(stated, found),
     )
 
 

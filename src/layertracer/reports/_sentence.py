@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from layertracer._types import Interval, TaskParticle, VulnerableLayer
+from layertracer._types import TaskParticle, VulnerableLayer
 from layertracer.reports._findings import find_all
 from layertracer.reports._numbers import show_count, show_interval, show_number, show_share
 from layertracer.reports._parts import Phrase
@@ -14,6 +14,7 @@ from layertracer.reports._wording import (
     edge_clause,
     is_sole,
     model_name,
+    no_interval_clause,
     perturbation_clause,
     task_name,
 )
@@ -84,7 +85,7 @@ def _particle(record: TraceRecord, particle: TaskParticle) -> list[Phrase]:
     return [
         Phrase(f"{action} at "),
         Phrase(f"layer {particle.layer}", strong=True),
-        Phrase(f" of 0–{record.n_layers - 1} ({_interval(particle.interval)}, "),
+        Phrase(f" of 0–{record.n_layers - 1} ({_interval(particle)}, "),
         *shares,
         Phrase(")"),
     ]
@@ -114,7 +115,7 @@ def _vulnerable(record: TraceRecord, vulnerable: VulnerableLayer) -> list[Phrase
     ]
 
 
-def _interval(interval: Interval | None) -> str:
-    if interval is None:
-        return "no interval"
-    return f"{100 * interval.level:g} % interval {show_interval(interval)}"
+def _interval(particle: TaskParticle) -> str:
+    if particle.interval is None:
+        return no_interval_clause(particle)
+    return f"{100 * particle.interval.level:g} % interval {show_interval(particle.interval)}"

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from layertracer._types import VulnerableLayer
-from layertracer.reports._numbers import show_count, show_parameters, show_ranges
+from layertracer._types import TaskParticle, VulnerableLayer
+from layertracer.reports._numbers import show_count, show_parameters, show_ranges, show_share
 from layertracer.reports._visible import shorten, visible_line
 from layertracer.runs import ModelRecord, TraceRecord, TraceSpec
 
@@ -60,6 +60,16 @@ def perturbation_clause(spec: TraceSpec) -> str:
     if "fraction" in asked:
         return f"when {100 * float(asked['fraction']):g} % of the {where} is masked"
     return f"under the given mask of the {where}"
+
+
+def no_interval_clause(particle: TaskParticle) -> str:
+    """That a layer has no interval, and, where resamples do not find it, in how many.
+
+    A layer that three resamples of four find reads "no interval: in 24 % of resamples there is none".
+    """
+    if particle.interval_share_found == 1:
+        return "no interval"
+    return f"no interval: in {show_share(1 - particle.interval_share_found)} of resamples there is none"
 
 
 def edge_clause(vulnerable: VulnerableLayer, n_layers: int) -> str:
