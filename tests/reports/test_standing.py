@@ -209,3 +209,17 @@ def test_a_particle_that_resamples_do_not_find_is_said_on_every_surface() -> Non
     page = " ".join(re.sub(r"<[^>]+>", " ", html.unescape(render_page(record)).replace("\xa0", " ")).split())
     assert page.count(lost) >= 2
     assert summarize(record)["task_particle"]["note"] == f"{lost}: no interval"
+
+
+def test_a_threshold_that_decides_nothing_is_said_on_every_surface() -> None:
+    """Where the sigma rule finds the layer, terminal, page and JSON say so, and which layer delta alone finds."""
+    record = make_record(8, 12)
+    prob = np.tile(0.01 + 0.02 * np.clip(np.arange(12) - 4, 0, 4), (8, 1))
+    prob[:, 9:] = 0.8
+    record = dataclasses.replace(record, target_log_prob=np.log(prob), embedding_log_prob=np.full(8, np.log(0.01)))
+    note = "found by the sigma rule: delta does not bear on it; by delta alone: layer 9"
+    assert record.task_particle.layer == 5
+    for shown in (render_text(record, width=400, color=False), render_page(record)):
+        assert f"Layer 5 throughout (delta 0.03 to 0.08), {note}." in shown
+        assert "at every value that finds one" not in shown
+    assert summarize(record)["sensitivity_note"] == note

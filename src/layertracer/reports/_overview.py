@@ -276,9 +276,12 @@ def describe_sensitivity(record: TraceRecord) -> str:
     if not found:
         return f"No value finds a layer ({thresholds})."
     somewhere_none = ", and none at some values" if None in layers else ""
+    if sweep.note is not None and len(layers) == 1:
+        return f"Layer {found[0]} throughout ({thresholds}), {sweep.note}."
+    more = "" if sweep.note is None else f" Layer {record.task_particle.layer}: {sweep.note}."
     if len(found) == 1:
-        return f"Layer {found[0]} at every value that finds one ({thresholds}){somewhere_none}."
-    return f"Layers {show_ranges(found)}: moves by {found[-1] - found[0]} over {thresholds}{somewhere_none}."
+        return f"Layer {found[0]} at every value that finds one ({thresholds}){somewhere_none}.{more}"
+    return f"Layers {show_ranges(found)}: moves by {found[-1] - found[0]} over {thresholds}{somewhere_none}.{more}"
 
 
 def _describe_surety(record: TraceRecord, findings: Findings) -> tuple[str, ...]:
