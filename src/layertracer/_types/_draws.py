@@ -49,7 +49,7 @@ def count_sure_draws(spec: Mapping[str, Any]) -> int:
         >>> count_sure_draws(Mask(scheme="random", fraction=0.05).to_dict())
         40
     """
-    fraction = spec.get("fraction", 1.0)
+    fraction = float(spec.get("fraction", 1.0))
     if spec.get("kind") != "mask" or spec.get("scheme") == "explicit" or round(1 / fraction) == 1:
         return 1
     return round(1 / fraction) if spec.get("scheme") == "partition" else max(_SURE_DRAWS, math.ceil(2 / fraction))

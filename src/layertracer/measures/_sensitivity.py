@@ -29,8 +29,8 @@ class Sensitivity:
         layers: Layer of the mean curve for every value; None where there is none.
         share_found: Share of the prompts in which a layer is found, for every value.
         spread: Highest minus lowest layer among the values that find one; None where none does.
-        note: That the layer which was found is not the parameter's doing, and what the parameter alone finds; None where
-            there is nothing to say.
+        note: That the layer which was found is not the parameter's doing, and what the parameter alone finds; None
+            where there is nothing to say.
     """
 
     parameter: str | None
