@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from layertracer._types import LayerRecord
+from layertracer._types import LayerRecord, Noise
 from layertracer.runs import TraceRecord
 
 from tests.sample_records import make_record
@@ -42,7 +42,7 @@ def make_model(
         particle: Layer of the rise; three quarters of the depth unless given.
         js_scale: Factor on its divergences.
     """
-    record = make_record(n_prompts, n_layers, 2, seed)
+    record = make_record(n_prompts, n_layers, 2, seed, perturbation=Noise(site="mixer_output", draws=2).to_dict())
     rise = round(0.75 * n_layers) if particle is None else particle
     generator = np.random.default_rng(seed)
     height = generator.uniform(0.6, 0.9, (n_prompts, 1))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from layertracer import UnknownNameError, UsageError
+from layertracer._types import Mask
 from layertracer.comparisons import ComparisonSettings, compare_records
 from layertracer.runs import TraceRecord
 
@@ -44,7 +45,9 @@ MISMATCHES = {
 def test_different_questions_are_refused(message: str) -> None:
     """Runs that ask different questions are refused with what differs and what to do; asked to, they are compared."""
     part, changes = MISMATCHES[message]
-    records = [make_model("a"), _asking(make_model("b", seed=1), part, **changes)]
+    masked = Mask(site="mixer_output", draws=2).to_dict()
+    first, second = (_asking(make_model(name, seed=seed), "perturbation", **masked) for seed, name in enumerate("ab"))
+    records = [first, _asking(second, part, **changes)]
     with pytest.raises(UsageError, match="--allow-mismatch") as caught:
         compare_fast(records)
     assert message in str(caught.value)

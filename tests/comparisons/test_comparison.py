@@ -248,3 +248,12 @@ def test_several_criteria_of_the_runs_are_all_looked_at() -> None:
     comparison = compare_records([a, b])
     assert [one.criterion for one in comparison.models[0].particles][:2] == ["rise", "half_max"]
     assert any("onset criterion" in text for text in comparison.warnings)
+
+
+@pytest.mark.parametrize(("n_prompts", "has_band"), [(2, False), (4, False), (5, True)])
+def test_few_prompts_have_no_band_of_probability(n_prompts: int, has_band: bool) -> None:
+    """A model's mean curve of probabilities has an interval from five prompts on, as its own report has."""
+    comparison = compare_fast([make_model(name, seed=seed).select(range(n_prompts)) for seed, name in enumerate("ab")])
+    for model in comparison.models:
+        assert np.isfinite(model.target_curve.low).all() == has_band
+        assert np.isfinite(model.target_curve.high).any() == has_band

@@ -115,7 +115,7 @@ def test_the_layer_has_the_largest_mean(js: np.ndarray) -> None:
         assert layer == percents.tolist().index(percents.max())
 
 
-@given(js=js_arrays(), seed=st.integers(0, 2**31))
+@given(js=js_arrays(max_prompts=9), seed=st.integers(0, 2**31))
 def test_equal_seeds_give_equal_layers(js: np.ndarray, seed: int) -> None:
     """The same divergences and seed give the same result in every field, within what it may be."""
     first, second = (find_vulnerable_layer(js, n_resamples=SOME, seed=seed) for _ in range(2))
@@ -123,12 +123,18 @@ def test_equal_seeds_give_equal_layers(js: np.ndarray, seed: int) -> None:
     assert 0.0 <= first.stability <= 1.0
     assert first.layer in first.contenders
     assert sorted(set(first.contenders)) == list(first.contenders)
-    assert (first.interval is None) == (first.note is not None) == (1 in js.shape[:2])
+    assert (first.interval is None) == (js.shape[0] < 5 or js.shape[1] == 1)
+    assert (first.note is None) == (first.interval is not None and js.shape[0] >= 8)
+    assert not (first.is_clear and first.interval is None)
     if first.interval is not None:
         assert (first.interval.low, first.interval.high) == (first.contenders[0], first.contenders[-1])
 
 
-@given(js=js_arrays(), levels=st.tuples(st.floats(0.05, 0.99), st.floats(0.05, 0.99)), shift=st.floats(0.0, 0.5))
+@given(
+    js=js_arrays(max_prompts=9),
+    levels=st.tuples(st.floats(0.05, 0.99), st.floats(0.05, 0.99)),
+    shift=st.floats(0.0, 0.5),
+)
 def test_contenders_grow_with_the_level(js: np.ndarray, levels: tuple[float, float], shift: float) -> None:
     """A higher level leaves out no more layers; adding a constant to all layers leaves out the same."""
     few, many = (find_vulnerable_layer(js, n_resamples=SOME, level=level) for level in sorted(levels))
@@ -136,7 +142,7 @@ def test_contenders_grow_with_the_level(js: np.ndarray, levels: tuple[float, flo
     assert find_vulnerable_layer(js + shift, n_resamples=SOME, level=max(levels)).contenders == many.contenders
 
 
-@given(js=js_arrays(max_prompts=1, max_draws=1), n_prompts=st.integers(2, 6), n_draws=st.integers(2, 6))
+@given(js=js_arrays(max_prompts=1, max_draws=1), n_prompts=st.integers(5, 9), n_draws=st.integers(2, 6))
 def test_data_without_spread_leave_no_doubt(js: np.ndarray, n_prompts: int, n_draws: int) -> None:
     """Copies of one curve have the layers of its largest value as contenders and a stability of 1."""
     found = find_vulnerable_layer(np.tile(js, (n_prompts, n_draws, 1)), n_resamples=SOME)

@@ -75,7 +75,10 @@ def test_interval_is_that_of_weights_drawn_by_numpy(criterion: OnsetCriterion, l
     particle = find_task_particle(curves, criterion, n_resamples=40_000, level=level, seed=3)
     assert particle.interval_share_found == pytest.approx(len(found) / 4000, abs=0.02)
     assert particle.layer is not None
-    assert particle.interval is not None
+    assert (particle.interval is not None) == (particle.interval_share_found >= level)
+    if particle.interval is None:
+        assert isinstance(criterion, FirstTop1)
+        return
     low, high = np.quantile(found, ((1 - level) / 2, (1 + level) / 2), method="inverted_cdf")
     assert particle.interval.low == max(0, min(low, 2 * particle.layer - high))
     assert particle.interval.high == min(11, max(high, 2 * particle.layer - low))
@@ -148,3 +151,25 @@ def test_a_single_curve_is_refused() -> None:
     """A curve without a prompt axis is refused, with the remedy."""
     with pytest.raises(UsageError, match=r"got shape \[4\].*log_prob\[None\]"):
         find_task_particle(make_curves(np.full(4, 0.1)), Rise())
+
+
+def test_a_layer_that_resamples_do_not_find_has_no_interval() -> None:
+    """One prompt of twelve makes the rise: resamples that weigh it at less than 0.01 / 0.59 find none, and it is said.
+
+    Its weight is Beta with 7/12 and 77/12.
+    """
+    particle = find_task_particle(_steps(5, *[None] * 11), Rise())
+    lost = float(np.mean(np.random.default_rng(7).beta(7 / 12, 77 / 12, 200_000) < 0.01 / 0.59))
+    assert particle.layer == 5
+    assert particle.interval_share_found == pytest.approx(1 - lost, abs=0.02)
+    assert particle.interval_share_found < 0.95
+    assert particle.interval is None
+    share = f"{100 * (1 - particle.interval_share_found):.0f} %"
+    assert particle.note == f"in {share} of resamples there is none: no interval"
+
+
+def test_a_layer_that_nearly_all_resamples_find_has_an_interval() -> None:
+    """Where at least the level's share of the resamples finds a layer, its interval is stated."""
+    particle = find_task_particle(_steps(*[5] * 6, *[None] * 6), Rise())
+    assert particle.interval_share_found >= 0.95
+    assert (particle.interval is not None, particle.note) == (True, None)

@@ -15,6 +15,7 @@ from layertracer.measures import (
     OnsetCriterion,
     Ratio,
     Rise,
+    TargetCurves,
     find_task_particle,
     sweep_delta,
     sweep_onset,
@@ -92,3 +93,34 @@ def test_a_criterion_without_a_parameter_has_no_sweep(criterion: OnsetCriterion)
     """Where there is nothing to vary the sweep is empty and names no parameter."""
     sweep = sweep_onset(STAIRS, criterion)
     assert (sweep.parameter, sweep.values, sweep.layers, sweep.share_found, sweep.spread) == (None, (), (), (), None)
+
+
+def _rising_by(*gains: float) -> TargetCurves:
+    """One curve that stays at 0.01 for a layer, and then gains so much from layer to layer."""
+    return make_curves(np.cumsum([[0.01, *gains]], axis=1), np.array([0.01]))
+
+
+def test_a_layer_of_the_sigma_rule_is_not_deltas() -> None:
+    """A gain of 0.02 over a flat start is found by sigmas at every delta; by delta alone it is the gain of 0.5."""
+    sweep = sweep_onset(_rising_by(0.02, 0.02, 0.5), Rise())
+    assert set(sweep.layers) == {1}
+    assert sweep.note == "found by the sigma rule: delta does not bear on it; by delta alone: layer 3"
+    assert sweep_onset(_rising_by(0.02, 0.02), Rise()).note == (
+        "found by the sigma rule: delta does not bear on it; by delta alone: no layer"
+    )
+
+
+def test_a_layer_that_small_deltas_move_is_said_to_be_found_by_sigmas_at_the_delta_used() -> None:
+    """Layer 0 has no sigma rule: its gain of 0.035 counts at delta 0.03 alone, and above that layer 1's by sigmas."""
+    curves = make_curves(np.array([[0.045, 0.085, 0.6]]), np.array([0.01]))
+    sweep = sweep_onset(curves, Rise())
+    assert sweep.layers[0] == 0
+    assert sweep.layers[-1] == 1
+    assert sweep.note == "at delta 0.05 found by the sigma rule; by delta alone: layer 2"
+
+
+@pytest.mark.parametrize("criterion", [Rise(sigmas=math.inf), Rise(delta=0.02), Ratio(), HalfMax()])
+def test_nothing_is_said_where_the_parameter_decides(criterion: OnsetCriterion) -> None:
+    """Where delta finds the layer by itself, or there is no sigma rule, there is no note."""
+    assert sweep_onset(_rising_by(0.02, 0.02, 0.5), criterion).note is None
+    assert sweep_onset(_rising_by(0.0, 0.5, 0.3), Rise()).note is None

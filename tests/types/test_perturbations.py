@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import layertracer as lt
-from layertracer._types import is_site_asked, name_draws
+from layertracer._types import count_sure_draws, is_site_asked, name_draws
 
 SCHEMES = ("partition", "random")
 
@@ -166,3 +166,22 @@ def test_every_draw_masks_something(width: int, n_parts: int, draws: int, scheme
 def test_draws_are_named_for_what_they_are(perturbation: Any, draws: str) -> None:
     """Whole partitions are parts, what is not random is given, everything else is a sample."""
     assert name_draws(perturbation.to_dict()) == draws
+
+
+@pytest.mark.parametrize(
+    ("perturbation", "least"),
+    [
+        (lt.Mask(), 5),
+        (lt.Mask(draws=3), 5),
+        (lt.Mask(scheme="random"), 10),
+        (lt.Mask(scheme="random", fraction=0.5), 10),
+        (lt.Mask(scheme="random", fraction=0.05), 40),
+        (lt.Mask(fraction=1.0, draws=1, fill="resample"), 1),
+        (lt.Mask.explicit(np.zeros((1, 2, 4))), 1),
+        (lt.Noise(), 1),
+        (lt.Skip(), 1),
+    ],
+)
+def test_draws_that_may_miss_a_dimension_are_counted(perturbation: Any, least: int) -> None:
+    """A partition has every dimension in its parts; random masks need ten, or each dimension twice; noise hits all."""
+    assert count_sure_draws(perturbation.to_dict()) == least

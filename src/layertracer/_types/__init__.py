@@ -1,5 +1,6 @@
 """The vocabulary that every floor above shares: samples, perturbations, results. No torch."""
 
+from layertracer._types._draws import count_sure_draws, name_draws
 from layertracer._types._given import checked_whole, shown
 from layertracer._types._origin import Origin, find_origin
 from layertracer._types._perturbations import (
@@ -16,7 +17,6 @@ from layertracer._types._perturbations import (
     Site,
     Skip,
     is_site_asked,
-    name_draws,
 )
 from layertracer._types._results import (
     Audit,
@@ -62,6 +62,7 @@ __all__ = [
     "TaskParticle",
     "VulnerableLayer",
     "checked_whole",
+    "count_sure_draws",
     "find_origin",
     "is_site_asked",
     "name_draws",

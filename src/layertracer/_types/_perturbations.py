@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
 
@@ -367,25 +366,3 @@ class Skip:
     def to_dict(self) -> dict[str, Any]:
         """The specification as JSON values."""
         return {"kind": self.kind, "site": self.site, "draws": 1, "positions": self.positions}
-
-
-def name_draws(spec: Mapping[str, Any]) -> Draws:
-    """How the draws of a perturbation came about, and so what another run might have had.
-
-    "given" where there is nothing random about them: a layer is skipped, masks are given, every dimension is masked.
-    "parts" where they are whole partitions, so that together they mask every dimension equally often. "sampled"
-    otherwise.
-
-    Example:
-        >>> [name_draws(one.to_dict()) for one in (Mask(), Mask(draws=3), Noise(), Skip())]
-        ['parts', 'sampled', 'sampled', 'given']
-    """
-    if spec.get("kind") == "skip" or spec.get("scheme") == "explicit":
-        return "given"
-    if spec.get("kind") != "mask":
-        return "sampled"
-    n_parts = round(1 / spec.get("fraction", 1.0))
-    if n_parts == 1 and spec.get("fill") != "resample":
-        return "given"
-    is_whole = n_parts > 1 and spec.get("draws", 1) % n_parts == 0
-    return "parts" if spec.get("scheme") == "partition" and is_whole else "sampled"

@@ -34,8 +34,8 @@ class TaskParticle:
 
     Attributes:
         layer: Layer of the mean curve; None where the criterion finds none. None is an answer.
-        interval: Interval of that layer over resamples of the prompts; None where there is no layer, or there are too
-            few prompts to tell (`note` says so).
+        interval: Interval of that layer over resamples of the prompts; None where there is no layer, or too few
+            prompts or resamples have one to tell (`note` says so).
         interval_share_found: Share of the resamples in which the criterion finds a layer.
         per_prompt: Layer of every prompt, None where none is found.
         share_found: Share of the prompts in which a layer is found.
@@ -59,13 +59,13 @@ class VulnerableLayer:
     Attributes:
         layer: The layer.
         mean_js_bits: Its mean JS divergence over prompts and draws.
-        interval: From the first to the last of the contenders; None where there is only one prompt or one random draw
-            (`note` says so).
+        interval: From the first to the last of the contenders; None where prompts or random draws are too few to tell
+            layers apart (`note` says so).
         stability: Share of the resamples of prompts and draws in which `layer` stays the argmax.
         per_prompt: The argmax of every prompt's own curve.
         is_edge: Whether it is the first or the last layer, which are special in most models.
         contenders: The layers that cannot be told from the largest, ascending, `layer` among them.
-        note: Why there is no interval; None where there is one.
+        note: What must be said of the interval, or why there is none; None where there is nothing to say.
     """
 
     layer: int
@@ -79,8 +79,8 @@ class VulnerableLayer:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the layer stands out: no other one can be the most vulnerable."""
-        return len(self.contenders) == 1
+        """Whether the layer stands out: no other one can be the most vulnerable. Never where there is no interval."""
+        return self.interval is not None and len(self.contenders) == 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

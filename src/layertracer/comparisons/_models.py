@@ -24,6 +24,7 @@ from layertracer.measures import (
     NONE_FOUND,
     bootstrap_mean_curve,
     describe_particle,
+    note_on_curves,
     relative_depth,
 )
 
@@ -115,11 +116,11 @@ def _js_curve(sample: PromptSample, depth: Float[np.ndarray, " depth"]) -> Depth
 
 
 def _target_curve(sample: PromptSample) -> DepthCurve:
-    """Mean probability of the target after each layer, and its interval over prompts; one prompt has none."""
+    """Mean probability of the target after each layer, and its interval over prompts; few have none."""
     record, settings = sample.record, sample.settings
     values, depth = record.target_prob.astype(np.float64), relative_depth(record.n_layers)
     low, high = (np.full(depth.size, np.nan) for _ in range(2))
-    if record.n_prompts > 1:
+    if note_on_curves(record.n_prompts, record.sampling) is None:
         low, high = bootstrap_mean_curve(
             values,
             n_resamples=settings.n_resamples,

@@ -60,7 +60,7 @@ class ParticleDepth:
         layer: Layer of the mean curve; None where none is found.
         depth: Its relative depth.
         interval: Interval of the depth over resamples of the prompts that find a layer; None where there is no layer,
-            or too few prompts to tell.
+            or too few prompts or resamples that find one.
         interval_share_found: Share of the resamples that find a layer.
         share_found: Share of the prompts on whose own curve a layer is found.
         share_deep: Share of the resamples that find a layer in which it lies deeper than `deep_depth`; None where none
@@ -85,8 +85,8 @@ class VulnerableDepth:
     Attributes:
         layer: The layer of the largest mean JS divergence.
         depth: Its relative depth.
-        interval: From the first to the last of the contenders, in depth; None where one prompt or one random draw
-            tells nothing.
+        interval: From the first to the last of the contenders, in depth; None where few prompts or few
+            random draws tell nothing.
         stability: Share of the resamples of prompts and draws in which it stays the largest.
         contenders: The layers that cannot be told from the largest.
     """
@@ -99,8 +99,8 @@ class VulnerableDepth:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the layer stands out."""
-        return len(self.contenders) == 1
+        """Whether the layer stands out; never where there is no interval."""
+        return self.interval is not None and len(self.contenders) == 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

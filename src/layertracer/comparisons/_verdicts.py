@@ -217,10 +217,11 @@ def _place(label: str, particle: ParticleDepth) -> str:
     """A model and where its particle lies."""
     if particle.depth is None:
         return f"{label} (no particle)"
-    if particle.interval is None:
-        return f"{label} ({particle.depth:.2f}, too few prompts for an interval)"
-    where = f"{particle.depth:.2f}, {particle.interval.low:.2f} to {particle.interval.high:.2f}"
     found = particle.interval_share_found
+    if particle.interval is None:
+        why = "too few prompts for an interval" if found == 1 else f"found in {100 * found:.0f} % of resamples"
+        return f"{label} ({particle.depth:.2f}, {why})"
+    where = f"{particle.depth:.2f}, {particle.interval.low:.2f} to {particle.interval.high:.2f}"
     return f"{label} ({where}{'' if found == 1 else f', found in {100 * found:.0f} % of resamples'})"
 
 

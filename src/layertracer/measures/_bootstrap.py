@@ -50,7 +50,7 @@ def bootstrap_mean_curve(
     Prompts are weighed anew `n_resamples` times, as `resample_mean_curves` does; the band holds the middle `level` of
     the means of each layer. It is a band of single layers: a whole curve leaves it somewhere more often than
     1 - level. One prompt gives a band without width: it cannot say how far another one lies. Up to five prompts give
-    the range of the prompts.
+    the range of the prompts, which holds the mean less often than `level`: see `note_on_curves` before it is shown.
 
     Laws: equal seeds give equal bands; the band of a constant is that constant; it lies within the values; it shrinks
     as 1/√n with the number of prompts; adding a constant moves it by that constant.
@@ -118,6 +118,18 @@ def note_on_onsets(n_prompts: int, sampling: Sampling = PROMPTS_AND_DRAWS) -> st
     return f"{name}: below {SURE_UNITS} an interval may hold less often than it says" if n_units < SURE_UNITS else None
 
 
+def note_on_curves(n_prompts: int, sampling: Sampling = PROMPTS_AND_DRAWS) -> str | None:
+    """Why there is no band around a mean curve of target probabilities; None where there is one.
+
+    `bootstrap_mean_curve` reaches no further than the units do, and of two to four the mean is often elsewhere.
+
+    Example:
+        >>> note_on_curves(4), note_on_curves(64, Sampling(units=(0,) * 64)), note_on_curves(5)
+        ('4 prompts: no interval below 5', 'one set of demonstrations: no interval', None)
+    """
+    return note_on_onsets(n_prompts, sampling) if count_units(sampling, n_prompts) < MIN_UNITS else None
+
+
 def note_on_means(n_prompts: int, n_draws: int, sampling: Sampling = PROMPTS_AND_DRAWS) -> str | None:
     """Why there is no interval of a mean over prompts and draws; None where there is one.
 
@@ -131,6 +143,25 @@ def note_on_means(n_prompts: int, n_draws: int, sampling: Sampling = PROMPTS_AND
     if n_units == 1:
         return f"{name}: no interval"
     return "one draw: no interval" if sampling.has_random_draws and n_draws == 1 else None
+
+
+def note_on_contenders(n_prompts: int, n_draws: int, sampling: Sampling = PROMPTS_AND_DRAWS) -> str | None:
+    """Why layers cannot be told apart at all; None where they can.
+
+    Few draws that each mask dimensions of their own agree where all miss the one that decides; fewer than five units
+    agree where all miss what few prompts do. Neither spread says so.
+
+    Example:
+        >>> note_on_contenders(8, 1), note_on_contenders(3, 5), note_on_contenders(8, 5)
+        ('one draw: no interval', '3 prompts: no interval below 5', None)
+        >>> note_on_contenders(8, 5, Sampling(sure_draws=10)).partition(";")[0]
+        '5 random draws: below 10 a dimension that decides may not have been masked'
+    """
+    note = note_on_means(n_prompts, n_draws, sampling) or note_on_curves(n_prompts, sampling)
+    if note is not None or sampling.draws != "sampled" or n_draws >= sampling.sure_draws:
+        return note
+    missed = f"below {sampling.sure_draws} a dimension that decides may not have been masked"
+    return f"{n_draws} random draws: {missed}; use scheme='partition' or more draws"
 
 
 def _name_units(n_prompts: int, sampling: Sampling) -> tuple[int, str]:

@@ -35,10 +35,12 @@ def find_task_particle(
 
     The criterion is applied to the curve of the mean probability. For the interval the prompts are weighed anew,
     `n_resamples` times, and the criterion is applied to the mean curve of each; resamples without a layer are left out
-    and counted in `interval_share_found`. The weights spread a mean as Student's t does, and the interval is the
-    percentile interval together with its mirror image around the estimate: on planted data it holds the population's
-    layer in 93 % or more from eight prompts on, where a plain bootstrap holds it in 85 %. Below eight prompts `note`
-    says that it may hold less often; below five there is none.
+    and counted in `interval_share_found`; where that is below `level` there is no interval, and `note` says so. The
+    weights spread a mean as Student's t does, and the interval is the percentile interval together with its mirror
+    image around the estimate: on planted data it holds the population's layer in 93 % or more from eight prompts on,
+    where a plain bootstrap holds it in 85 %; where the rise into that layer is close to the criterion's threshold or
+    floor it holds less often (0.75 to 0.97 in decision 0013). Below eight prompts `note` says that it may hold less
+    often; below five there is none.
 
     Laws: permuting prompts permutes `per_prompt` and leaves `layer`; equal seeds give equal results; identical
     prompts give an interval of one layer.
@@ -92,16 +94,24 @@ def describe_particle(
     per_prompt = criterion.find(curves)
     found = resampled[resampled != NONE_FOUND]
     n_prompts = len(per_prompt)
-    has_interval = found.size > 0 and layer != NONE_FOUND and count_units(sampling, n_prompts) >= MIN_UNITS
+    is_found, enough = layer != NONE_FOUND, count_units(sampling, n_prompts) >= MIN_UNITS
+    share_found = found.size / resampled.size
+    is_often_lost = is_found and enough and share_found < level
+    has_interval = is_found and enough and not is_often_lost
     return TaskParticle(
         layer=None if layer == NONE_FOUND else layer,
         interval=layer_interval(found, level, around=layer, n_layers=curves.n_layers) if has_interval else None,
-        interval_share_found=found.size / resampled.size,
+        interval_share_found=share_found,
         per_prompt=as_optional(per_prompt),
         share_found=float(np.mean(per_prompt != NONE_FOUND)),
         criterion=criterion.to_dict(),
-        note=note_on_onsets(n_prompts, sampling),
+        note=_note_on_losses(share_found) if is_often_lost else note_on_onsets(n_prompts, sampling),
     )
+
+
+def _note_on_losses(share_found: float) -> str:
+    """Why a layer that many resamples do not find has no interval: one over the others would hide them."""
+    return f"in {100 * (1 - share_found):.0f} % of resamples there is none: no interval"
 
 
 def resample_onset_layers(

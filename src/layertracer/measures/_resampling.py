@@ -35,10 +35,13 @@ class Sampling:
             one set of demonstrations. None where every prompt is a unit by itself.
         draws: How the draws came about. "sampled": each by itself, from many. "parts": of whole partitions of the
             dimensions. "given": there are no others, as where a layer is skipped or the masks are given.
+        sure_draws: Sampled draws below which a dimension that decides may be in none of them; 1 where every draw
+            perturbs all dimensions.
     """
 
     units: tuple[int, ...] | None = None
     draws: Draws = "sampled"
+    sure_draws: int = 1
 
     @property
     def has_random_draws(self) -> bool:

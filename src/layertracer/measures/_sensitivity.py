@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,8 @@ class Sensitivity:
         layers: Layer of the mean curve for every value; None where there is none.
         share_found: Share of the prompts in which a layer is found, for every value.
         spread: Highest minus lowest layer among the values that find one; None where none does.
+        note: That the layer which was found is not the parameter's doing, and what the parameter alone finds; None
+            where there is nothing to say.
     """
 
     parameter: str | None
@@ -35,6 +38,7 @@ class Sensitivity:
     layers: tuple[int | None, ...]
     share_found: tuple[float, ...]
     spread: int | None
+    note: str | None = None
 
     @property
     def deltas(self) -> tuple[float, ...]:
@@ -45,8 +49,9 @@ class Sensitivity:
 def sweep_onset(curves: TargetCurves, criterion: OnsetCriterion) -> Sensitivity:
     """The task particle for a series of values around the one that was used.
 
-    `Rise` is swept over `delta`, with its `sigmas` and `floor` as they are; `Ratio` over `first_layer`, `AbsRatio`
-    over `eps`. The other criteria have no parameter, and the sweep is empty.
+    `Rise` is swept over `delta`, with its `sigmas` and `floor` as they are; where at its own delta the rule of sigmas
+    alone finds the layer, `note` says so, and which layer delta alone would find. `Ratio` over `first_layer`,
+    `AbsRatio` over `eps`. The other criteria have no parameter, and the sweep is empty.
 
     Laws: the criterion's own value is among the values, and what is found there is what the criterion finds.
 
@@ -66,7 +71,8 @@ def sweep_onset(curves: TargetCurves, criterion: OnsetCriterion) -> Sensitivity:
         ((0.03, 0.035, 0.04, 0.05, 0.06, 0.07, 0.08), (1, 1, 2, 2, 2, 2, 2))
     """
     if isinstance(criterion, Rise):
-        return sweep_delta(curves, sorted({*DEFAULT_DELTAS, criterion.delta}), criterion=criterion)
+        sweep = sweep_delta(curves, sorted({*DEFAULT_DELTAS, criterion.delta}), criterion=criterion)
+        return replace(sweep, note=_note_on_sigmas(curves, criterion, is_still=len(set(sweep.layers)) == 1))
     if isinstance(criterion, Ratio):
         firsts = sorted({*(layer for layer in _FIRST_LAYERS if layer < curves.n_layers), criterion.first_layer})
         return _sweep(curves, "first_layer", {first: replace(criterion, first_layer=first) for first in firsts})
@@ -74,6 +80,18 @@ def sweep_onset(curves: TargetCurves, criterion: OnsetCriterion) -> Sensitivity:
         epsilons = sorted({*_EPSILONS, criterion.eps})
         return _sweep(curves, "eps", {eps: replace(criterion, eps=eps) for eps in epsilons})
     return Sensitivity(parameter=None, values=(), layers=(), share_found=(), spread=None)
+
+
+def _note_on_sigmas(curves: TargetCurves, criterion: Rise, *, is_still: bool) -> str | None:
+    """That the rule of sigmas, not delta, finds the layer of the mean curve; None where delta finds it too."""
+    mean = curves.mean()
+    found, alone = (int(one.find(mean)) for one in (criterion, replace(criterion, sigmas=math.inf)))
+    if found == alone:
+        return None
+    by_delta = "no layer" if alone == NONE_FOUND else f"layer {alone}"
+    if is_still:
+        return f"found by the sigma rule: delta does not bear on it; by delta alone: {by_delta}"
+    return f"at delta {criterion.delta:g} found by the sigma rule; by delta alone: {by_delta}"
 
 
 def sweep_delta(

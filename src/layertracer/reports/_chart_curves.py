@@ -19,7 +19,7 @@ from layertracer.reports._chart_layout import (
     panel_title,
     reach_axis,
 )
-from layertracer.reports._numbers import LEAST_JS_BITS, least_probability, round_for_json
+from layertracer.reports._numbers import LEAST_JS_BITS, least_probability, round_for_json, show_number
 from layertracer.reports._overview import Overview
 from layertracer.reports._palette import MIXER_COLORS, mixer_slots
 from layertracer.reports._parts import Curve
@@ -141,7 +141,7 @@ def _band(curve: Curve, color: str, axes: dict[str, str]) -> Trace:
 def _mean(values: np.ndarray, curve: Curve, color: str, place: dict[str, Any], *, unit: str) -> Trace:
     """The mean curve; `values` may begin with the embedding, which has no interval."""
     intervals = [["", ""]] * (len(values) - len(curve.mean)) + [
-        [f"{low:.3g}", f"{high:.3g}"] for low, high in zip(curve.low, curve.high, strict=True)
+        [show_number(low), show_number(high)] for low, high in zip(curve.low, curve.high, strict=True)
     ]
     label = "target probability" if color == "target" else "JS divergence"
     return {

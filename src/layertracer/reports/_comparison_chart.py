@@ -11,7 +11,7 @@ from layertracer._types import Interval
 from layertracer.comparisons import DepthCurve, ModelComparison, ModelSummary
 from layertracer.reports._chart_layout import Figure, Trace, axis, layout, panel_title, reach_axis
 from layertracer.reports._comparison_overview import model_label, own_criterion, pair_label
-from layertracer.reports._numbers import LEAST_JS_BITS, least_probability, round_for_json, show_parameters
+from layertracer.reports._numbers import LEAST_JS_BITS, least_probability, round_for_json, show_number, show_parameters
 from layertracer.reports._wording import site_name
 
 N_COLORS = 8
@@ -120,7 +120,7 @@ def _band(curve: DepthCurve, number: int, axis_name: str) -> Trace:
 def _line(curve: DepthCurve, number: int, label: str, axis_name: str) -> Trace:
     dash, symbol = _style(number)
     unit = " bits" if axis_name == "y2" else ""
-    ends = [[label, f"{low:.3g}", f"{high:.3g}"] for low, high in zip(curve.low, curve.high, strict=True)]
+    ends = [[label, show_number(low), show_number(high)] for low, high in zip(curve.low, curve.high, strict=True)]
     return {
         "type": "scatter",
         "mode": "lines+markers",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from layertracer._types import MixerGroup, TaskParticle, VulnerableLayer
-from layertracer.measures import bootstrap_js_curve, bootstrap_mean_curve, mean_gain_prob, note_on_means
+from layertracer.measures import bootstrap_js_curve, bootstrap_mean_curve, mean_gain_prob, note_on_curves, note_on_means
 from layertracer.reports._parts import Curve
 from layertracer.runs import TraceRecord
 
@@ -43,13 +43,13 @@ def find_solved(record: TraceRecord) -> Findings | None:
 
 
 def target_curve(record: TraceRecord) -> Curve:
-    """Mean probability of the target after each layer; the interval is over prompts, and one prompt has none."""
+    """Mean probability of the target after each layer; the interval is over prompts, few of which have none."""
     values = record.target_prob.astype(np.float64)
     nothing = np.full(record.n_layers, np.nan)
     if values.size == 0:
         return Curve(mean=nothing, low=nothing, high=nothing)
     mean = values.mean(axis=0)
-    if record.n_prompts == 1 or not np.isfinite(values).all():
+    if note_on_curves(record.n_prompts, record.sampling) or not np.isfinite(values).all():
         return Curve(mean=mean, low=nothing, high=nothing)
     low, high = bootstrap_mean_curve(values, seed=record.spec.seed, sampling=record.sampling)
     return Curve(mean=mean, low=low, high=high)

@@ -46,6 +46,7 @@ def summarize(record: TraceRecord) -> dict[str, Any]:
         },
         "curves": _summarize_curves(record),
         "sensitivity": _summarize_sensitivity(record),
+        "sensitivity_note": record.sensitivity.note if record.n_prompts else None,
         "self_check": {
             "passed": record.self_check.passed,
             "errors": round_for_json_mapping(record.self_check.errors),

@@ -23,8 +23,10 @@ from layertracer.reports._wording import (
     contenders_clause,
     criterion_kind,
     edge_clause,
+    is_sole,
     missing_part,
     model_name,
+    no_interval_clause,
     other_sites_advice,
     site_name,
     task_name,
@@ -158,21 +160,26 @@ def _particle_tile(record: TraceRecord, particle: TaskParticle) -> Tile:
     of = f"of 0–{record.n_layers - 1}"
     if particle.layer is None:
         return Tile(label="Task particle", value="none", unit=of, details=("in the mean curve", found))
-    level = f"{100 * particle.interval.level:g} % interval " if particle.interval else "interval "
+    interval = particle.interval
+    stated = (
+        f"{100 * interval.level:g} % interval {show_interval(interval)}" if interval else no_interval_clause(particle)
+    )
     return Tile(
         label="Task particle",
         value=str(particle.layer),
         unit=of,
-        details=(f"{level}{show_interval(particle.interval)}", found),
+        details=(stated, found),
     )
 
 
 def _vulnerable_tile(record: TraceRecord, vulnerable: VulnerableLayer) -> Tile:
     stable = f"{show_share(vulnerable.stability)} of resamples"
     of = f"of 0–{record.n_layers - 1}{edge_clause(vulnerable, record.n_layers)}"
-    if vulnerable.is_clear:
-        level = "" if vulnerable.interval is None else f" at {100 * vulnerable.interval.level:g} %"
-        details = (f"the only contender{level}", f"stable in {stable}")
+    if record.n_layers == 1 or is_sole(record):
+        which = "the only layer" if record.n_layers == 1 else "the only layer that was perturbed"
+        return Tile(label="Vulnerable layer", value=str(vulnerable.layer), unit=of, details=(which,))
+    if vulnerable.is_clear and vulnerable.interval is not None:
+        details = (f"the only contender at {100 * vulnerable.interval.level:g} %", f"stable in {stable}")
         return Tile(label="Vulnerable layer", value=str(vulnerable.layer), unit=of, details=details)
     details = (contenders_clause(vulnerable, record.n_layers), f"layer {vulnerable.layer} leads in {stable}")
     return Tile(label="Vulnerable layer", value="none clear", unit=f"of 0–{record.n_layers - 1}", details=details)
@@ -269,9 +276,12 @@ def describe_sensitivity(record: TraceRecord) -> str:
     if not found:
         return f"No value finds a layer ({thresholds})."
     somewhere_none = ", and none at some values" if None in layers else ""
+    if sweep.note is not None and len(layers) == 1:
+        return f"Layer {found[0]} throughout ({thresholds}), {sweep.note}."
+    more = "" if sweep.note is None else f" Layer {record.task_particle.layer}: {sweep.note}."
     if len(found) == 1:
-        return f"Layer {found[0]} at every value that finds one ({thresholds}){somewhere_none}."
-    return f"Layers {show_ranges(found)}: moves by {found[-1] - found[0]} over {thresholds}{somewhere_none}."
+        return f"Layer {found[0]} at every value that finds one ({thresholds}){somewhere_none}.{more}"
+    return f"Layers {show_ranges(found)}: moves by {found[-1] - found[0]} over {thresholds}{somewhere_none}.{more}"
 
 
 def _describe_surety(record: TraceRecord, findings: Findings) -> tuple[str, ...]:
@@ -301,10 +311,20 @@ def _advise(record: TraceRecord, findings: Findings) -> str | None:
     vulnerable = findings.vulnerable
     if vulnerable is None or vulnerable.is_clear:
         return None
-    if vulnerable.note is not None:
-        more = "more draws (--draws 5)" if "draw" in vulnerable.note else "more prompts (--limit 32)"
-        return f"Take {more} to tell layers apart."
+    if record.n_layers == 1 or is_sole(record):
+        return None
+    if vulnerable.interval is None:
+        return f"Take {_what_is_few(record, vulnerable)} to tell layers apart."
     return other_sites_advice(record.spec)
+
+
+def _what_is_few(record: TraceRecord, vulnerable: VulnerableLayer) -> str:
+    """What to take more of, by the note of a layer without interval."""
+    if "draw" in (vulnerable.note or ""):
+        least = max(5, record.sampling.sure_draws)
+        whole = "whole partitions (--scheme partition) or " if record.spec.perturbation.get("kind") == "mask" else ""
+        return f"{whole}more draws (--draws {least})"
+    return "more prompts (--limit 32)" if record.sampling.units is None else "more sets (--demonstration-sets 8)"
 
 
 def _checks(record: TraceRecord) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from layertracer._types import VulnerableLayer
+from layertracer.measures import note_on_curves, note_on_means
 from layertracer.reports._overview import Overview
 from layertracer.reports._parts import Table
 from layertracer.reports._wording import (
@@ -88,10 +89,26 @@ def _bands(record: TraceRecord) -> str:
     """What the bands around the means are."""
     if record.n_prompts == 1:
         return "One prompt has no interval."
-    over = "over prompts and draws" if record.sampling.has_random_draws else "over prompts"
-    if record.sampling.has_random_draws and record.n_draws == 1:
-        return "Bold: mean over prompts, above with its 95 % interval; one draw has none. Faint: single prompts."
-    return f"Bold: mean, with its 95 % interval (above over prompts, below {over}). Faint: single prompts."
+    above, below = note_on_curves(record.n_prompts, record.sampling), _below(record)
+    if above is None and below is not None:
+        return f"Bold: mean, above with its 95 % interval over prompts, below without ({below}). Faint: single prompts."
+    if above is not None:
+        rest = (
+            "no interval" if below is not None else f"above without interval, below with its 95 % one {_over(record)}"
+        )
+        why = above if below in (None, above) else f"{above}; {below}"
+        return f"Bold: mean, {rest} ({why}). Faint: single prompts."
+    return f"Bold: mean, with its 95 % interval (above over prompts, below {_over(record)}). Faint: single prompts."
+
+
+def _over(record: TraceRecord) -> str:
+    """What the intervals of divergences are over."""
+    return "over prompts and draws" if record.sampling.has_random_draws else "over prompts"
+
+
+def _below(record: TraceRecord) -> str | None:
+    """Why the lower curve has no band; None where it has one."""
+    return note_on_means(record.n_prompts, record.n_draws, record.sampling)
 
 
 def _gaps(record: TraceRecord, beginning: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from layertracer._types import Interval, TaskParticle, VulnerableLayer
+from layertracer._types import TaskParticle, VulnerableLayer
 from layertracer.reports._findings import find_all
 from layertracer.reports._numbers import show_count, show_interval, show_number, show_share
 from layertracer.reports._parts import Phrase
@@ -12,7 +12,9 @@ from layertracer.reports._wording import (
     contenders_clause,
     criterion_kind,
     edge_clause,
+    is_sole,
     model_name,
+    no_interval_clause,
     perturbation_clause,
     task_name,
 )
@@ -83,7 +85,7 @@ def _particle(record: TraceRecord, particle: TaskParticle) -> list[Phrase]:
     return [
         Phrase(f"{action} at "),
         Phrase(f"layer {particle.layer}", strong=True),
-        Phrase(f" of 0–{record.n_layers - 1} ({_interval(particle.interval)}, "),
+        Phrase(f" of 0–{record.n_layers - 1} ({_interval(particle)}, "),
         *shares,
         Phrase(")"),
     ]
@@ -92,15 +94,18 @@ def _particle(record: TraceRecord, particle: TaskParticle) -> list[Phrase]:
 def _vulnerable(record: TraceRecord, vulnerable: VulnerableLayer) -> list[Phrase]:
     """The layer where one stands out; else that none does, and how many it might be."""
     edge, done = edge_clause(vulnerable, record.n_layers), perturbation_clause(record.spec)
-    if vulnerable.is_clear:
-        only = "the only layer" if record.n_layers == 1 else "no other layer comes near"
-        level = "" if vulnerable.interval is None else f" at {100 * vulnerable.interval.level:g} %"
+    js = show_number(vulnerable.mean_js_bits, digits=2)
+    if record.n_layers == 1 or is_sole(record):
+        which = "the only layer" if record.n_layers == 1 else f"the only layer that was perturbed{edge}"
+        named = Phrase(f"layer {vulnerable.layer}", strong=True)
+        return [Phrase("; "), named, Phrase(f" is {which}: {js} bits {done}")]
+    if vulnerable.is_clear and vulnerable.interval is not None:
+        level = f" at {100 * vulnerable.interval.level:g} %"
         return [
             Phrase(" and breaks most easily at "),
             Phrase(f"layer {vulnerable.layer}", strong=True),
-            Phrase(f"{edge} ({only}{level}) {done}"),
+            Phrase(f"{edge} (no other layer comes near{level}) {done}"),
         ]
-    js = show_number(vulnerable.mean_js_bits, digits=2)
     return [
         Phrase("; "),
         Phrase("no layer stands out", strong=True),
@@ -110,7 +115,7 @@ def _vulnerable(record: TraceRecord, vulnerable: VulnerableLayer) -> list[Phrase
     ]
 
 
-def _interval(interval: Interval | None) -> str:
-    if interval is None:
-        return "no interval"
-    return f"{100 * interval.level:g} % interval {show_interval(interval)}"
+def _interval(particle: TaskParticle) -> str:
+    if particle.interval is None:
+        return no_interval_clause(particle)
+    return f"{100 * particle.interval.level:g} % interval {show_interval(particle.interval)}"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from layertracer.measures import Sensitivity
 from layertracer.reports._numbers import show_duration, show_number, show_parameters, show_share
 from layertracer.reports._overview import Overview
-from layertracer.reports._parts import Fact, Table
+from layertracer.reports._parts import Curve, Fact, Table
 from layertracer.reports._prompts import prompt_label, target_label, token_label
 from layertracer.reports._visible import isolate, shorten, visible_line
 from layertracer.reports._wording import anatomy_facts, criterion_name, missing_part, perturbation_clause
@@ -26,15 +28,22 @@ def layer_table(record: TraceRecord, overview: Overview) -> Table:
             str(layer.index),
             visible_line(layer.mixer),
             show_number(target.mean[i]),
-            f"{show_number(target.low[i], digits=2)} to {show_number(target.high[i], digits=2)}",
+            _show_band(target, i),
             show_number(gains[i], digits=2, sign=True),
             missing_part(record.spec) if i in missing else show_number(js.mean[i]),
-            "–" if i in missing else f"{show_number(js.low[i], digits=2)} to {show_number(js.high[i], digits=2)}",
+            _show_band(js, i),
             *dominant_cells[i],
         )
         for i, layer in enumerate(record.model.layers)
     )
     return Table(columns=columns, rows=rows, numeric=frozenset({0, *range(2, len(columns))}))
+
+
+def _show_band(curve: Curve, layer: int) -> str:
+    """Both ends of a curve's interval at a layer; a dash where there is none."""
+    if not np.isfinite(curve.low[layer]):
+        return "–"
+    return f"{show_number(curve.low[layer], digits=2)} to {show_number(curve.high[layer], digits=2)}"
 
 
 def _dominant_columns(record: TraceRecord) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

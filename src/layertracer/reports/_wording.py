@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from layertracer._types import VulnerableLayer
-from layertracer.reports._numbers import show_count, show_parameters, show_ranges
+from layertracer._types import TaskParticle, VulnerableLayer
+from layertracer.reports._numbers import show_count, show_parameters, show_ranges, show_share
 from layertracer.reports._visible import shorten, visible_line
 from layertracer.runs import ModelRecord, TraceRecord, TraceSpec
 
@@ -62,6 +62,16 @@ def perturbation_clause(spec: TraceSpec) -> str:
     return f"under the given mask of the {where}"
 
 
+def no_interval_clause(particle: TaskParticle) -> str:
+    """That a layer has no interval, and, where resamples do not find it, in how many.
+
+    A layer that three resamples of four find reads "no interval: in 24 % of resamples there is none".
+    """
+    if particle.interval_share_found == 1:
+        return "no interval"
+    return f"no interval: in {show_share(1 - particle.interval_share_found)} of resamples there is none"
+
+
 def edge_clause(vulnerable: VulnerableLayer, n_layers: int) -> str:
     """That a layer is the first or the last one, which are special in most models; nothing for all others."""
     if not vulnerable.is_edge or n_layers == 1:
@@ -74,10 +84,16 @@ def contenders_clause(vulnerable: VulnerableLayer, n_layers: int) -> str:
 
     Several contenders read "27 of 30 layers (3–29) cannot be told from the largest".
     """
-    if vulnerable.note is not None:
-        return f"{vulnerable.note.split(':')[0]} cannot tell layers apart"
+    if vulnerable.interval is None:
+        few = (vulnerable.note or "the trace").split(":")[0]
+        return f"{few} cannot tell layers apart"
     which = f"{len(vulnerable.contenders)} of {show_count(n_layers, 'layer')} ({show_ranges(vulnerable.contenders)})"
     return f"{which} cannot be told from the largest"
+
+
+def is_sole(record: TraceRecord) -> bool:
+    """Whether only one of several layers has the perturbed site, so that no other one could be the answer."""
+    return record.n_layers > 1 and record.n_layers - len(record.layers_without_site) == 1
 
 
 def vulnerable_label(vulnerable: VulnerableLayer) -> str:

@@ -20,6 +20,7 @@ from layertracer._types import (
     Status,
     TaskParticle,
     VulnerableLayer,
+    count_sure_draws,
     name_draws,
 )
 from layertracer.measures import (
@@ -240,6 +241,7 @@ class TraceRecord:
         return Sampling(
             units=known if len(known) == len(sets) and known else None,
             draws=name_draws(self.spec.perturbation),
+            sure_draws=count_sure_draws(self.spec.perturbation),
         )
 
     @cached_property
