@@ -11,7 +11,7 @@ from torch import Tensor
 
 from layertracer._types import Audit, Method
 from layertracer.models import Network
-from layertracer.tracing._audit import Disagreement, nats_tolerance, rounding_moves, watched_alone
+from layertracer.tracing._audit import Disagreement, jitters_allowed, nats_tolerance, rounding_moves, watched_alone
 from layertracer.tracing._plain import plain_readout
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts
 from layertracer.tracing._reduce import log_probs_of
