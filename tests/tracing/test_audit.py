@@ -82,6 +82,20 @@ def test_without_an_audit_the_result_says_so(model: lt.TracedModel, tmp_path: Pa
     assert "turned off" in lt.read_layers(model, SAMPLES[:2], audit=0).audit.notes[0]
 
 
+def test_an_interrupted_trace_states_no_bound(model: lt.TracedModel) -> None:
+    """What was drawn and not come to says nothing: an interrupted trace counts no drawn forward."""
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        lt.trace(model, SAMPLES, perturbation=lt.Mask(fraction=0.5, draws=2), audit=1.0, progress=stop)
+    record = caught.value.record
+    assert 0 < record.n_prompts < len(SAMPLES)
+    assert record.audit.n_cells > 0
+    assert (record.audit.n_drawn, record.audit.bound) == (0, None)
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan"), True])
 def test_what_is_no_share_is_refused(model: lt.TracedModel, share: float) -> None:
     """A share is a number from 0 to 1."""

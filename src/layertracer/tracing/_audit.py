@@ -94,6 +94,7 @@ class Auditor:
     _bits: list[float] = field(init=False, default_factory=list)
     _rounded: int = field(init=False, default=0)
     _notes: list[str] = field(init=False, default_factory=list)
+    _looked_at: set[int] = field(init=False, default_factory=set)
     _first: Prompt | None = field(init=False, default=None)
     _n_batches: int = field(init=False, default=0)
 
@@ -133,7 +134,8 @@ class Auditor:
             share=self.plan.share,
             n_cells=self._n_cells,
             n_forwards=self._n_forwards,
-            n_drawn=self.plan.n_drawn,
+            # A trace that ended before states no bound: which of those drawn it came to is no matter of chance.
+            n_drawn=self.plan.n_drawn if self._looked_at >= set(self.plan.looks) else 0,
             worst_nats=max(self._nats, default=None),
             worst_bits=max(self._bits, default=None),
             notes=tuple(found),
@@ -145,6 +147,7 @@ class Auditor:
             self._compare_clean(alone)
             for variant in variants:
                 self._compare_perturbed(alone, variant)
+            self._looked_at.add(prompt.index)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
