@@ -33,7 +33,7 @@ class Sample:
         demonstration_set: Which set of demonstrations the prompt begins with, where a task has several.
 
     Example:
-        >>> Sample(prompt="hot -> cold\nwide ->", answer=" narrow").answer
+        >>> Sample(prompt="hot -> cold\\nwide ->", answer=" narrow").answer
         ' narrow'
         >>> Sample(prompt="The capital of France is", answers=(" Paris", " paris")).answer
         ' Paris'
