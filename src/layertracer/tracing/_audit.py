@@ -32,15 +32,15 @@ from layertracer.tracing._tail import replacing_forward
 from layertracer.tracing._workload import Workload
 
 _NATS_TOLERANCE, _BITS_TOLERANCE, _ROUNDINGS = 1e-3, 5e-5, 8
-_RELATIVE_NATS = 1e-5
+RELATIVE_NATS = 1e-5
 """Log-probabilities far below zero are differences of large numbers."""
 _N_JITTERS, _JITTERS_ALLOWED, _JITTERS_OF_16_BITS = 4, 16, 4
 """How many times a prompt's embeddings are rounded otherwise, and how many times the largest change counts as rounding:
 a model rounds at hundreds of places, and this does so at one. In types of 16 bits less of that differs beside others:
 they add up in float32, and round what comes out."""
-_MOST_ROUNDING = 20
+MOST_ROUNDING = 20
 """How many times the usual tolerance rounding explains at most, whatever the model's numbers do."""
-_MOST_READOUT = 3
+MOST_READOUT = 3
 """Likewise for a readout out of the whole prompt, whose tail works on more rows."""
 _LIKELY = 1e-6
 _MANY_LOGITS = 2**26
@@ -158,10 +158,10 @@ class Auditor:
         self._n_forwards += 1
         self._n_cells += len(gaps)
         self._nats.append(float(gaps.max()))
-        allowed = nats_tolerance(self.network) + _RELATIVE_NATS * np.abs(alone.stored)
+        allowed = nats_tolerance(self.network) + RELATIVE_NATS * np.abs(alone.stored)
         wrong = np.flatnonzero(~(gaps <= len(alone.prompt.read) * allowed))
         self._compare_readout(alone)
-        if not len(wrong) or self._is_rounding(alone.lens_moves, gaps, most=_MOST_ROUNDING * allowed):
+        if not len(wrong) or self._is_rounding(alone.lens_moves, gaps, most=MOST_ROUNDING * allowed):
             return
         row = int(wrong[-1])
         where = "from the embeddings" if row == 0 else f"after layer {row - 1}"
@@ -179,7 +179,7 @@ class Auditor:
         self._n_cells += 1
         self._bits.append(gap)
         tolerance = max(_BITS_TOLERANCE, eps_of(self.network))
-        most = np.array([_MOST_ROUNDING * tolerance])
+        most = np.array([MOST_ROUNDING * tolerance])
         if gap <= tolerance or self._is_rounding(lambda: alone.js_moves(variant), np.array([gap]), most=most):
             return
         raise Disagreement(
@@ -188,18 +188,17 @@ class Auditor:
         )
 
     def _compare_readout(self, alone: _Alone) -> None:
-        """One lens row against the model with all later layers bypassed, where that was chosen."""
-        layer = self.plan.readouts.get(alone.prompt.index)
-        if layer is None or self.work.method == "plain":
+        """The first layer's row against the model with all later layers bypassed, where that was chosen."""
+        if alone.prompt.index not in self.plan.readouts or self.work.method == "plain":
             return
-        read, stored = alone.by_bypassing(layer), float(alone.stored[1 + layer])
+        read, stored = alone.by_bypassing(0), float(alone.stored[1])
         self._n_forwards += 1
         self._n_cells += 1
         self._nats.append(abs(read - stored))
-        allowed = nats_tolerance(self.network) + _RELATIVE_NATS * abs(stored)
-        if not self._nats[-1] <= _MOST_READOUT * len(alone.prompt.read) * allowed:
+        allowed = nats_tolerance(self.network) + RELATIVE_NATS * abs(stored)
+        if not self._nats[-1] <= MOST_READOUT * len(alone.prompt.read) * allowed:
             raise Disagreement(
-                f"sample {alone.prompt.index} read after layer {layer} had a log-probability of {stored:.4g} nats, and "
+                f"sample {alone.prompt.index} read after layer 0 had a log-probability of {stored:.4g} nats, and "
                 f"{read:.4g} out of the model with its later layers bypassed"
             )
 

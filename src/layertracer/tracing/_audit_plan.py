@@ -32,19 +32,15 @@ class AuditPlan:
     Attributes:
         share: Share of the trace's arithmetic that this may take, apart from what is looked at in any case.
         looks: Prompts that are run alone, clean, by their index in the task; and the perturbed copies of each.
-        readouts: Of some of these, a layer that is read with all later ones bypassed.
+        readouts: Those of them whose first layer is read with all later ones bypassed, too: what happens to the stream
+            between layers adds up after it.
         n_drawn: How many forwards the seed alone has drawn.
     """
 
     share: float
-    readouts: Mapping[int, int] = field(default_factory=dict)
+    readouts: frozenset[int] = frozenset()
     looks: Mapping[int, tuple[Variant, ...]] = field(default_factory=dict)
     n_drawn: int = 0
-
-    @property
-    def n_forwards(self) -> int:
-        """How many forwards that takes."""
-        return len(self.readouts) + sum(1 + len(variants) for variants in self.looks.values())
 
 
 def check_share(share: object) -> float:
@@ -98,12 +94,10 @@ class _Choice:
         buckets = sorted(self.schedule.buckets(), key=lambda bucket: -len(bucket.prompts))
         corners = self._corners()
         generator = np.random.default_rng([self.seed, len(buckets)])
-        readouts: dict[int, int] = {}
+        readouts = frozenset(bucket.prompts[-1].index for bucket in buckets)
         for bucket in buckets:
             prompt = bucket.prompts[-1]
             self._add(prompt, corners[-1] if corners else None)
-            # The first layer's row: what happens to the stream between layers adds up after it.
-            readouts[prompt.index] = 0
             self._spent += self._weights.forward(prompt)
         for prompt in _one_of_each_prefix(buckets):
             self._add(prompt, corners[0] if corners else None)

@@ -14,6 +14,7 @@ from layertracer.models import Network, is_out_of_memory, without_gradients
 from layertracer.tracing._audit import Auditor, Disagreement
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._climber import Before, Climber
+from layertracer.tracing._failures import first_line
 from layertracer.tracing._measure import Measured, measure_plain, measure_rows
 from layertracer.tracing._memory import PassPlan
 from layertracer.tracing._plain import plain_logits
@@ -30,7 +31,7 @@ from layertracer.tracing._workload import Workload
 def _reason_of(error: Exception) -> str:
     if isinstance(error, OutOfMemoryError) or is_out_of_memory(error):
         return "memory ran out"
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
+    return first_line(error)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -43,6 +43,11 @@ def shielded(callback: Callable[[Said], None] | None) -> Callable[[Said], None] 
     return call
 
 
+def first_line(error: Exception) -> str:
+    """An exception in one line: its kind, and the first line of what it says."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
 def explain_failure(error: Exception, *, name: str, doing: str, kept: str = "") -> LayerTracerError:
     """What a user is told of an exception that nobody foresaw: who raised it, where, and what to do.
 
@@ -52,7 +57,7 @@ def explain_failure(error: Exception, *, name: str, doing: str, kept: str = "") 
         doing: What was being done, e.g. "while its layers were read".
         kept: What to say of what was done before; nothing where nothing was.
     """
-    what = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    what = first_line(error)
     end = f" {kept}" if kept else ""
     if is_out_of_memory(error):
         return OutOfMemoryError(

@@ -20,6 +20,7 @@ from layertracer.models import Network, StateMap, UnusableCacheError, is_out_of_
 from layertracer.tracing._argument_axes import ArgumentAxes
 from layertracer.tracing._cached_ladder import STRETCH_WAYS, CachedLadder, Work
 from layertracer.tracing._divergence import js_divergence
+from layertracer.tracing._failures import first_line
 from layertracer.tracing._gaps import largest_gap, worst_of
 from layertracer.tracing._ladder import LadderRows, climb
 from layertracer.tracing._perturb import LastPosition, Perturber
@@ -120,7 +121,7 @@ class PrefixProof:
             except Exception as error:  # whatever a model's own code raises with a cache means that this is no way
                 if is_out_of_memory(error):
                     raise
-                reasons.append(_first_line(error))
+                reasons.append(first_line(error))
                 continue
             if all(check.passed for check in checks):
                 return _Verdict(ladder=ladder, checks=checks)
@@ -215,7 +216,3 @@ def _check(network: Network, name: str, error: float, unit: Literal["nats", "bit
     return Check(
         name=name, error=error, tolerance=tolerance, unit=unit, passed=error <= tolerance, meaning=_MEANINGS[name]
     )
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0]

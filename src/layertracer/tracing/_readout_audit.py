@@ -11,7 +11,16 @@ from torch import Tensor
 
 from layertracer._types import Audit, Method
 from layertracer.models import Network
-from layertracer.tracing._audit import Disagreement, jitters_allowed, nats_tolerance, rounding_moves, watched_alone
+from layertracer.tracing._audit import (
+    MOST_READOUT,
+    MOST_ROUNDING,
+    RELATIVE_NATS,
+    Disagreement,
+    jitters_allowed,
+    nats_tolerance,
+    rounding_moves,
+    watched_alone,
+)
 from layertracer.tracing._plain import plain_readout
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts
 from layertracer.tracing._reduce import log_probs_of
@@ -19,7 +28,6 @@ from layertracer.tracing._tail import Tail
 
 _LIKELY_NATS = -20.0
 """Log-probabilities below are differences of large numbers; they are not compared."""
-_RELATIVE_NATS, _MOST_ROUNDING, _MOST_READOUT = 1e-5, 20, 3
 
 
 def choose_looks(prompts: Sequence[Prompt], share: float, *, seed: int) -> tuple[list[Prompt], int]:
@@ -77,7 +85,7 @@ def audit_readout(
             torch.stack(moves)
             .amax(dim=0)
             .mul(jitters_allowed(network))
-            .clamp(min=tolerance, max=_MOST_ROUNDING * tolerance)
+            .clamp(min=tolerance, max=MOST_ROUNDING * tolerance)
         )
         if not bool((gaps <= allowed).all()):
             rung = int((gaps > allowed).nonzero()[-1])
@@ -102,7 +110,7 @@ def _check_bypassing(
     """
     bypassed = log_probs_of(plain_readout(network, ids, read=prompt.read, layer=0)[0, 0]).cpu()
     gap = float(_gaps(bypassed[None], read[1:2]).max())
-    if not gap <= _MOST_READOUT * tolerance:
+    if not gap <= MOST_READOUT * tolerance:
         raise Disagreement(
             f"sample {prompt.index} read after layer 0 had log-probabilities that differ by {gap:.4g} nats from those "
             "of the model with its later layers bypassed"
@@ -127,5 +135,5 @@ def _rungs_alone(network: Network, ids: Tensor, prompt: Prompt, method: Method) 
 def _gaps(one: Tensor, other: Tensor) -> Tensor:
     """Largest differences [rung] of log-probabilities, at tokens that are not all but impossible."""
     likely = torch.maximum(one, other) > _LIKELY_NATS
-    gap = torch.where(likely & (one != other), (one - other).abs() - _RELATIVE_NATS * one.abs(), 0.0)
+    gap = torch.where(likely & (one != other), (one - other).abs() - RELATIVE_NATS * one.abs(), 0.0)
     return gap.clamp(min=0).amax(dim=-1)

@@ -26,6 +26,7 @@ from layertracer.models import (
     take_apart,
 )
 from layertracer.tracing._divergence import js_divergence
+from layertracer.tracing._failures import first_line
 from layertracer.tracing._gaps import largest_gap, worst_of
 from layertracer.tracing._plain import plain_logits
 from layertracer.tracing._probing import one_of_each_kind
@@ -91,7 +92,7 @@ def _understand(network: Network) -> StateMap:
     except Exception as error:  # whatever a model's own code raises with a cache means that nothing is to be had of it
         if is_out_of_memory(error):
             raise
-        raise UnusableCacheError(f"running it with its cache raised {_first_line(error)}") from error
+        raise UnusableCacheError(f"running it with its cache raised {first_line(error)}") from error
 
 
 @dataclass(slots=True)
@@ -161,7 +162,7 @@ def prove_state(cache: UnderstoodCache, *, row_by_row: bool) -> tuple[StateSite,
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            reasons.append(_first_line(error))
+            reasons.append(first_line(error))
             continue
         failed = [check for check in checks if not check.passed]
         if not failed:
@@ -295,10 +296,6 @@ def _check(network: Network, name: str, error: float, unit: str) -> Check:
     return Check(
         name=name, error=error, tolerance=tolerance, unit=unit, passed=error <= tolerance, meaning=_MEANINGS[name]
     )
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def _refusal(network: Network, reason: str) -> SiteError:
