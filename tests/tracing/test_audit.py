@@ -50,6 +50,26 @@ def test_every_length_is_looked_at(model: lt.TracedModel) -> None:
     assert audit.worst_bits < 1e-5
 
 
+def test_a_readout_counts_its_looks() -> None:
+    """The audit of a readout counts the forwards that it took, and a number for every row that they gave."""
+    module = drawn(Plain())
+    n_calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal n_calls
+        n_calls += 1
+
+    traced = lt.wrap_model(module)
+    module.layers[0].mixer.register_forward_hook(count)  # replays of the tail pass over what is inside a layer
+    lt.read_layers(traced, SAMPLES, audit=0)
+    without, n_calls = n_calls, 0
+    audit = lt.read_layers(traced, SAMPLES).audit
+    assert audit is not None
+    assert audit.n_forwards == n_calls - without
+    n_prompts = audit.n_forwards // 2
+    assert audit.n_cells == n_prompts * (N_LAYERS + 2)
+
+
 def test_equal_seeds_look_at_the_same_cells(model: lt.TracedModel) -> None:
     """The same question is audited alike, whatever the memory."""
     mask = lt.Mask(fraction=0.5, draws=2)

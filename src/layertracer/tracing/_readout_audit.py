@@ -94,9 +94,12 @@ def audit_readout(
                 f"sample {prompt.index} read {where} had log-probabilities that differ by {float(gaps[rung]):.4g} nats "
                 "when it was read again alone"
             )
-    n_rungs = 1 + network.anatomy.n_layers
+    n_rungs, n_bypassed = 1 + network.anatomy.n_layers, int(method != "plain")
     return Audit(
-        share=0.0, n_cells=n_rungs * len(prompts), n_forwards=len(prompts), worst_nats=worst if prompts else None
+        share=0.0,
+        n_cells=(n_rungs + n_bypassed) * len(prompts),
+        n_forwards=(1 + n_bypassed if n_bypassed else n_rungs) * len(prompts),
+        worst_nats=worst if prompts else None,
     )
 
 
