@@ -77,7 +77,7 @@ def _tensor_end(file: BinaryIO) -> int:
         n_block, n_bytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(kind)]
     except (ValueError, KeyError) as error:
         raise _HeaderError from error
-    return int(offset) + math.prod(shape) // n_block * n_bytes
+    return int(offset + math.prod(shape) // n_block * n_bytes)
 
 
 def _skip_value(file: BinaryIO, kind: int, size: int) -> None:
