@@ -68,7 +68,9 @@ def check_loaded(module: nn.Module, entry: Entry) -> None:
     digests = digest_all(weights)
     wrong = [name for name, tensor in weights.items() if _describe(tensor, digests[name]) != entry.weights[name]]
     if wrong:
-        raise DamagedEntryError(f"{len(wrong)} of {len(weights)} weights were altered: {some_of(wrong)}")
+        raise DamagedEntryError(
+            f"{len(wrong)} of {len(weights)} weights are not as they were written: {some_of(wrong)}"
+        )
 
 
 def _are_in_place(weights: Mapping[str, Tensor], written: Mapping[str, str]) -> bool:

@@ -75,7 +75,7 @@ def _identity(path: Path, file: BinaryIO) -> dict[str, Any]:
         "path": os.fsencode(path.resolve()).decode("utf-8", "backslashreplace"),
         "size_bytes": found.st_size,
         "mtime_ns": found.st_mtime_ns,
-        # On Windows this is when the file was made, which may lie in the future of a restored clock, nothing worse.
+        # Time of change of the entry; on Windows, when the file was made.
         "ctime_ns": found.st_ctime_ns,
         "device": found.st_dev,
         "inode": found.st_ino,
