@@ -1,34 +1,23 @@
-"""The cache's folder, hashes and entries."""
+"""The cache's folder and its entries."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from layertracer.models._cache import (
-    cache_folder as folder_of_cache,
-)
-from layertracer.models._cache import (
-    find_entry,
-    hash_file,
-    locked,
-    remembered_hash,
-    remove_entry,
-    write_entry,
-)
+from layertracer.models._cache import DamagedEntryError, locked, open_entry, remove_entry, write_entry
+from layertracer.models._cache_folder import cache_folder as folder_of_cache
 
 
-def files(**contents: str) -> Callable[[Path], None]:
-    """A function that writes files into a folder."""
+def files(**contents: str) -> Callable[[Path], dict[str, str]]:
+    """A function that writes files into a folder, and has something to say of weights."""
 
-    def write(folder: Path) -> None:
+    def write(folder: Path) -> dict[str, str]:
         for name, text in contents.items():
             (folder / name).write_text(text)
+        return {"w": "as it is"}
 
     return write
 
@@ -49,59 +38,17 @@ class TestFolder:
         assert list(tmp_path.iterdir()) == []
 
 
-class TestHashes:
-    """Hashes that are computed once."""
-
-    def test_is_sha256(self, tmp_path: Path, cache_folder: Path) -> None:
-        """The hash is SHA-256 of the content, remembered or not."""
-        path = tmp_path / "f"
-        path.write_bytes(b"abc")
-        expected = hashlib.sha256(b"abc").hexdigest()
-        assert hash_file(path) == remembered_hash(path) == remembered_hash(path) == expected
-        assert len(list((cache_folder / "hashes").iterdir())) == 1
-
-    def test_is_remembered(self, tmp_path: Path, cache_folder: Path) -> None:
-        """A file whose path, size and time of change are known is not read again."""
-        path = tmp_path / "f"
-        path.write_bytes(b"abc")
-        remembered_hash(path)
-        memo = next((cache_folder / "hashes").iterdir())
-        memo.write_text(json.dumps(json.loads(memo.read_text()) | {"sha256": "0" * 64}))
-        assert remembered_hash(path) == "0" * 64
-
-    @pytest.mark.usefixtures("cache_folder")
-    @pytest.mark.parametrize("content", [b"abcd", b"abd"], ids=["another size", "another time"])
-    def test_follows_changes(self, tmp_path: Path, content: bytes) -> None:
-        """A file that changed is hashed again."""
-        path = tmp_path / "f"
-        path.write_bytes(b"abc")
-        remembered_hash(path)
-        path.write_bytes(content)
-        os.utime(path, ns=(1, 1))
-        assert remembered_hash(path) == hashlib.sha256(content).hexdigest()
-
-    @pytest.mark.parametrize("memo", ["", "[]", "{}", '{"sha256": 1}'])
-    def test_survives_a_damaged_memo(self, tmp_path: Path, cache_folder: Path, memo: str) -> None:
-        """A memo that is damaged is made again."""
-        path = tmp_path / "f"
-        path.write_bytes(b"abc")
-        remembered_hash(path)
-        written = next((cache_folder / "hashes").iterdir())
-        good = written.read_text()
-        written.write_text(memo)
-        assert remembered_hash(path) == hash_file(path)
-        assert written.read_text() == good
-
-
 class TestEntries:
     """Entries that are there whole or not at all."""
 
     def test_is_there_when_written(self, tmp_path: Path) -> None:
         """An entry holds what was written and nothing unfinished lies beside it."""
         entry = tmp_path / "cache" / "e"
-        assert not find_entry(entry)
+        assert open_entry(entry) is None
         write_entry(entry, files(a="1", b="2"))
-        assert find_entry(entry)
+        opened = open_entry(entry)
+        assert opened is not None
+        assert (opened.files.keys(), opened.weights) == ({"a", "b"}, {"w": "as it is"})
         assert (entry / "b").read_text() == "2"
         assert list(entry.parent.iterdir()) == [entry]
 
@@ -109,7 +56,7 @@ class TestEntries:
         """Where writing fails nothing is left."""
         entry = tmp_path / "cache" / "e"
 
-        def fail(folder: Path) -> None:
+        def fail(folder: Path) -> dict[str, str]:
             (folder / "a").write_text("half")
             raise OSError("no space left")
 
@@ -121,9 +68,9 @@ class TestEntries:
         """An entry that somebody else finished meanwhile stays, and the other copy is discarded."""
         entry = tmp_path / "e"
 
-        def write_while_another_finishes(folder: Path) -> None:
+        def write_while_another_finishes(folder: Path) -> dict[str, str]:
             write_entry(entry, files(a="first"))
-            (folder / "a").write_text("second")
+            return files(a="second")(folder)
 
         write_entry(entry, write_while_another_finishes)
         assert (entry / "a").read_text() == "first"
@@ -134,18 +81,42 @@ class TestEntries:
         entry = tmp_path / "e"
         write_entry(entry, files(a="1"))
         (entry / "a").write_text("2")
-        assert not find_entry(entry)
+        with pytest.raises(DamagedEntryError, match="content of 'a' was altered"):
+            open_entry(entry)
         write_entry(entry, files(a="3"))
-        assert find_entry(entry)
+        assert open_entry(entry) is not None
         assert (entry / "a").read_text() == "3"
 
     def test_an_empty_entry_is_none(self, tmp_path: Path) -> None:
         """A folder without a list of files, or with an empty one, is no entry."""
         entry = tmp_path / "e"
         entry.mkdir()
-        assert not find_entry(entry)
-        (entry / "entry.json").write_text('{"files": {}}')
-        assert not find_entry(entry)
+        with pytest.raises(DamagedEntryError, match=r"cannot be read \(.*entry\.json"):
+            open_entry(entry)
+        (entry / "entry.json").write_text('{"files": {}, "weights": {}}')
+        with pytest.raises(DamagedEntryError, match=r"entry\.json was altered"):
+            open_entry(entry)
+
+    @pytest.mark.parametrize(
+        ("name", "reason"),
+        [("a", "content of 'a' was altered"), ("w.safetensors", "header of 'w.safetensors' was altered")],
+    )
+    def test_says_what_was_altered(self, tmp_path: Path, name: str, reason: str) -> None:
+        """The reason names the file, and which part of it; of weight files only the header is read at once."""
+        entry = tmp_path / "e"
+        header = b"\2\0\0\0\0\0\0\0{}"
+        write_entry(entry, files(**{"a": "1", "w.safetensors": header.decode() + "values"}))
+        opened = open_entry(entry)
+        assert opened is not None
+        content = (entry / name).read_bytes()
+        (entry / name).write_bytes(content[:1][::-1] + b"!" * (len(content) - 1) if name != "a" else b"2")
+        with pytest.raises(DamagedEntryError, match=reason):
+            open_entry(entry)
+        if name != "a":
+            (entry / name).write_bytes(content[:-1] + b"!")
+            assert open_entry(entry) is not None
+            with pytest.raises(DamagedEntryError, match=r"content of 'w\.safetensors' was altered"):
+                opened.check_weight_files()
 
     def test_is_removed(self, tmp_path: Path) -> None:
         """A removed entry is gone; removing what is not there is no error."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
+import os
+import random
 import subprocess
 import sys
 import time
@@ -12,8 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from layertracer import ModelLoadError
-from layertracer.models._cache import hash_file
+from layertracer import LayerTracerError, ModelLoadError
+from layertracer.models._file_hash import hash_file
+from layertracer.models._gguf_model import read_gguf
 from layertracer.models._loading import load_parts
 
 from tests.models.tiny_checkpoints import tiny_llama, write_gguf
@@ -91,6 +95,16 @@ class TestConversion:
         for dtype in ("float32", "bfloat16"):
             module = load_parts(gguf_file, device="cpu", dtype=dtype).module
             assert module.dtype == getattr(torch, dtype)
+
+    @pytest.mark.usefixtures("cache_folder")
+    def test_through_a_link(self, gguf_file: Path, tmp_path: Path) -> None:
+        """A link to a file gives its model, under the link's name."""
+        (tmp_path / "links").mkdir()
+        link = tmp_path / "links" / "other.gguf"
+        link.symlink_to(gguf_file)
+        parts = load_parts(link, device="cpu")
+        assert parts.name == "other"
+        torch.testing.assert_close(parts.module(IDS).logits, tiny_llama()(IDS).logits, atol=1e-6, rtol=1e-6)
 
 
 class TestCopy:
@@ -187,13 +201,48 @@ class TestRefusals:
         with pytest.raises(ModelLoadError, match="git lfs pull"):
             load_parts(path)
 
-    @pytest.mark.parametrize("kept", [8, 200, -500], ids=["header", "metadata", "weights"])
+    @pytest.mark.parametrize("kept", [8, 20, 200, 2000], ids=["version", "counts", "metadata", "more metadata"])
     @pytest.mark.usefixtures("cache_folder")
-    def test_cut_off_file(self, gguf_file: Path, kept: int) -> None:
-        """A file that ends early is an error and never half a model."""
+    def test_cut_off_header(self, gguf_file: Path, kept: int) -> None:
+        """A file that ends within its header is an error with its size and what to do."""
         gguf_file.write_bytes(gguf_file.read_bytes()[:kept])
-        with pytest.raises(ModelLoadError, match=r"cannot be loaded|lacks"):
+        with pytest.raises(ModelLoadError, match=rf"cut off or damaged: it has {kept:,} bytes .*Download it again"):
             load_parts(gguf_file, device="cpu")
+
+    @pytest.mark.parametrize("missing", [1, 500, 9000])
+    @pytest.mark.usefixtures("cache_folder")
+    def test_cut_off_weights(self, gguf_file: Path, missing: int) -> None:
+        """A file that ends within its weights is an error with the size that it has and the one that it should have."""
+        content = gguf_file.read_bytes()
+        gguf_file.write_bytes(content[:-missing])
+        sizes = rf"it has {len(content) - missing:,} bytes, expected {len(content):,}"
+        with pytest.raises(ModelLoadError, match=rf"is cut off: {sizes} for the tensors .*Download it again"):
+            load_parts(gguf_file, device="cpu")
+
+    @pytest.mark.parametrize("seed", range(12))
+    @pytest.mark.usefixtures("cache_folder")
+    def test_damaged_header(self, gguf_file: Path, seed: int) -> None:
+        """Damage anywhere in the header is an error of LayerTracer's or gives a model, and ends soon."""
+        generator = random.Random(seed)
+        content = bytearray(gguf_file.read_bytes())
+        for at in generator.sample(range(4, 2000), 3):
+            content[at] ^= 1 << generator.randrange(8)
+        gguf_file.write_bytes(content)
+        with contextlib.suppress(LayerTracerError):
+            load_parts(gguf_file, device="cpu")
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+    def test_a_pipe(self, tmp_path: Path) -> None:
+        """A pipe that is called like a model is refused, not waited for."""
+        os.mkfifo(tmp_path / "x.gguf")
+        with pytest.raises(ModelLoadError, match=r"x\.gguf is not a regular file"):
+            load_parts(tmp_path / "x.gguf")
+
+    @pytest.mark.usefixtures("cache_folder")
+    def test_a_file_that_changes_while_it_is_read(self, gguf_file: Path) -> None:
+        """A file that is no longer the one that was hashed is refused: its copy would stand under another's name."""
+        with pytest.raises(ModelLoadError, match=r"tiny changed while it was read: .*Wait until"):
+            read_gguf(gguf_file, "tiny", digest="0" * 64)
 
     def test_one_of_several_parts(self, tmp_path: Path) -> None:
         """One part of a model in several files says how to join them."""

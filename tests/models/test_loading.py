@@ -218,7 +218,7 @@ class TestDamage:
         """A safetensors file that ends early is an error and never half a model."""
         weights = save_checkpoint(tmp_path / "m", tiny_llama()) / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-100])
-        with pytest.raises(ModelLoadError, match="cannot be loaded"):
+        with pytest.raises(ModelLoadError, match=r"is cut off: it has .* expected"):
             load_parts(tmp_path / "m", device="cpu")
 
     def test_no_weights(self, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The vocabulary that every floor above shares: samples, perturbations, results. No torch."""
 
 from layertracer._types._draws import count_sure_draws, name_draws
+from layertracer._types._fingerprint import WHOLE_FINGERPRINT
 from layertracer._types._given import checked_whole, shown
 from layertracer._types._origin import Origin, find_origin
 from layertracer._types._perturbations import (
@@ -36,6 +37,7 @@ __all__ = [
     "DEFAULT_SITE",
     "FALLBACK_SITE",
     "SITES",
+    "WHOLE_FINGERPRINT",
     "Audit",
     "Check",
     "Draws",

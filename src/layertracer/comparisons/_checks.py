@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from layertracer._errors import UsageError
+from layertracer.comparisons._identity import describe_same_models
 from layertracer.comparisons._settings import ComparisonSettings
 from layertracer.runs import TraceRecord
 
@@ -100,23 +101,7 @@ def _list_warnings(records: Sequence[TraceRecord], labels: Sequence[str]) -> lis
             warnings.append(f"The self-check of {label} failed; its numbers may be wrong.")
         if record.spec.perturbation.get("scheme") == "explicit":
             warnings.append(f"The masks of {label} were given by hand: whether they are alike cannot be seen here.")
-    return warnings + _same_models(records, labels)
-
-
-def _same_models(records: Sequence[TraceRecord], labels: Sequence[str]) -> list[str]:
-    """A model that is given twice counts once."""
-    first: dict[tuple[str, int, int], str] = {}
-    warnings = []
-    for record, label in zip(records, labels, strict=True):
-        twin = first.setdefault(model_identity(record), label)
-        if twin != label:
-            warnings.append(f"{label} is the same model as {twin} (equal fingerprint): together they count as one.")
-    return warnings
-
-
-def model_identity(record: TraceRecord) -> tuple[str, int, int]:
-    """What tells different weights apart."""
-    return record.model.fingerprint, record.model.n_parameters, record.n_layers
+    return warnings + describe_same_models(records, labels)
 
 
 def _differ(

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from layertracer._errors import UsageError
 from layertracer.comparisons._checks import check_comparable
 from layertracer.comparisons._criteria import Reading, list_readings
+from layertracer.comparisons._identity import Identity, identify_models
 from layertracer.comparisons._prompts import PromptKey, finite_rows, prompt_keys, put_in_order
 from layertracer.comparisons._sample import SampleStore
 from layertracer.comparisons._settings import ComparisonSettings
@@ -30,6 +31,7 @@ class Lineup:
         labels: Their names.
         families: Their families.
         keys: What identifies every prompt.
+        identities: What tells different models apart.
         ranks: Place of every model in an order that does not depend on how they were given.
         readings: Criteria and lenses.
         grid: Relative depths of profiles.
@@ -42,6 +44,7 @@ class Lineup:
     labels: tuple[str, ...]
     families: tuple[str, ...]
     keys: tuple[tuple[PromptKey, ...], ...]
+    identities: tuple[Identity, ...]
     ranks: tuple[int, ...]
     readings: tuple[Reading, ...]
     grid: Float[np.ndarray, " depth"]
@@ -73,6 +76,7 @@ def line_up(records: Sequence[TraceRecord], labels: tuple[str, ...], settings: C
         labels=labels,
         families=_name_families(chosen, settings),
         keys=tuple(prompt_keys(record) for record in chosen),
+        identities=identify_models(chosen),
         ranks=_rank(chosen),
         readings=readings,
         grid=_choose_grid(chosen, settings),

@@ -39,6 +39,7 @@ def summarize_model(lineup: Lineup, model: int) -> ModelSummary:
         name=record.model.name,
         family=lineup.families[model],
         fingerprint=record.model.fingerprint,
+        identity=lineup.identities[model],
         n_parameters=record.model.n_parameters,
         n_layers=record.n_layers,
         mixers=dict(sorted(mixers.items(), key=lambda item: (-item[1], item[0]))),

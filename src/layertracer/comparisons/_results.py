@@ -111,7 +111,9 @@ class ModelSummary:
         label: Short name that tells it from the others.
         name: Name in the run.
         family: Within this family its size is compared with others'.
-        fingerprint: Hash of its weights' shapes and unembedding.
+        fingerprint: Hash of its weights, as in its run.
+        identity: Fingerprint, number of parameters and of layers that it counts under: equal for runs of one model,
+            also where one of them is of an older version.
         n_parameters: Number of parameters.
         n_layers: Number of layers.
         mixers: Number of layers of every kind of mixer, most frequent first.
@@ -132,6 +134,7 @@ class ModelSummary:
     name: str
     family: str
     fingerprint: str
+    identity: tuple[str, int, int]
     n_parameters: int
     n_layers: int
     mixers: Mapping[str, int]

@@ -105,7 +105,7 @@ def _count(models: Sequence[ModelSummary], settings: ComparisonSettings) -> _Cou
     sizes = [model.n_parameters for model in models]
     groups = group_sizes(sizes, ["all"] * len(sizes), tolerance=settings.size_tolerance)
     return _Counts(
-        n_models=len({(model.fingerprint, model.n_parameters, model.n_layers) for model in models}),
+        n_models=len({model.identity for model in models}),
         n_sizes=groups.n_groups,
         n_mixer_sets=len({frozenset(model.mixers) - {"none"} for model in models}),
         n_prompts=min(model.n_prompts for model in models),

@@ -17,7 +17,8 @@ from torch import nn
 from layertracer._errors import ModelLoadError
 from layertracer.models._loading_report import explained_failures, some_of
 from layertracer.models._quiet import quiet_transformers
-from layertracer.models._weight_files import read_header, safetensors_files
+from layertracer.models._safetensors_header import read_header
+from layertracer.models._weight_files import safetensors_files
 
 logger = logging.getLogger("layertracer")
 

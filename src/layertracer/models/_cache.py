@@ -1,7 +1,8 @@
-"""The user's cache: converted models, kept under what they were made of.
+"""The user's cache: converted copies of models, kept under what they were made of.
 
 An entry is a folder with a list of its files. It is written beside its place and renamed into it, so that it is there
-whole or not at all; an entry that does not match its list counts as not there.
+whole or not at all. The list holds the SHA-256 of every file, that of the header of every weight file, whatever the
+writer says of the weights, and its own; a folder that does not match it to the last byte is damaged.
 """
 
 from __future__ import annotations
@@ -11,72 +12,89 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from layertracer.models._cache_folder import read_small_file
+from layertracer.models._file_hash import hash_file
+
 _LIST = "entry.json"
-_HASHED_UP_TO_BYTES = 16 * 2**20
-"""Larger files of an entry are compared by size alone: hashing half a gigabyte at each start would double its time."""
+_LIST_BYTES = 256 * 2**20
+"""Room for a million weights: more is no list of ours."""
+
+_WEIGHTS = ".safetensors"
 
 
-def cache_folder() -> Path:
-    """Where LayerTracer keeps what it can make again.
+class DamagedEntryError(Exception):
+    """A folder of the cache is not as it was written; the message says where."""
 
-    `LAYERTRACER_CACHE`, else `XDG_CACHE_HOME/layertracer`, else `~/.cache/layertracer`. It is not created here.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A folder of the cache as its list describes it.
+
+    Attributes:
+        folder: The folder.
+        files: Of every file by its name: `size_bytes`, `sha256`, and of weight files `header_sha256`.
+        weights: What its writer said of every weight by its name.
     """
-    if chosen := os.environ.get("LAYERTRACER_CACHE"):
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path("~/.cache").expanduser()) / "layertracer"
+
+    folder: Path
+    files: Mapping[str, Mapping[str, Any]]
+    weights: Mapping[str, str]
+
+    def check_weight_files(self) -> None:
+        """Read the weight files to their ends.
+
+        Raises:
+            DamagedEntryError: If one is not as it was written.
+        """
+        for name, described in self.files.items():
+            if name.endswith(_WEIGHTS):
+                _compare(self.folder, name, described, whole=True)
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def open_entry(folder: Path) -> Entry | None:
+    """An entry that is as it was written; None where there is none at all.
 
+    Of weight files, size and header are looked at here; their values are for whoever loads them, or
+    `Entry.check_weight_files`.
 
-def remembered_hash(path: Path) -> str:
-    """SHA-256 of a large file, remembered for as long as its path, size and time of change stay the same.
-
-    Args:
-        path: An existing file.
+    Raises:
+        DamagedEntryError: If something lies there that is not, or no longer, what was written.
     """
-    stat = path.stat()
-    known: dict[str, Any] = {"path": str(path.resolve()), "size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-    memo = cache_folder() / "hashes" / f"{hashlib.sha256(known['path'].encode()).hexdigest()[:32]}.json"
-    with contextlib.suppress(OSError, ValueError, AttributeError, KeyError, TypeError):
-        remembered = json.loads(memo.read_text(encoding="utf-8"))
-        digest = remembered.pop("sha256")
-        if remembered == known and isinstance(digest, str) and len(digest) == 64:
-            return digest
-    digest = hash_file(path)
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-        _write_whole(memo, json.dumps(known | {"sha256": digest}))
-    return digest
-
-
-def find_entry(entry: Path) -> bool:
-    """Whether `entry` is a folder in which every file is as it was written."""
+    if not os.path.lexists(folder):
+        return None
     try:
-        files = json.loads((entry / _LIST).read_text(encoding="utf-8"))["files"]
-        return bool(files) and all(_describe(entry / name) == described for name, described in files.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
+        if not stat.S_ISDIR(folder.lstat().st_mode):
+            raise DamagedEntryError("it is not a folder")
+        entry = _read_list(folder)
+        odd = sorted(_names_in(folder) ^ {*entry.files, _LIST})
+        if odd:
+            raise DamagedEntryError(f"{odd[0]!r} is missing or was added")
+        for name, described in entry.files.items():
+            _compare(folder, name, described, whole=not name.endswith(_WEIGHTS))
+    except OSError as error:
+        raise DamagedEntryError(f"it cannot be read ({error})") from error
+    except (KeyError, TypeError, AttributeError) as error:  # a list that is sealed and still not ours
+        raise DamagedEntryError(f"{_LIST} is not a list of files ({type(error).__name__})") from error
+    return entry
 
 
-def write_entry(entry: Path, write: Callable[[Path], None]) -> None:
+def write_entry(entry: Path, write: Callable[[Path], Mapping[str, str]]) -> None:
     """Make `entry` out of what `write` puts into the folder that it is given.
 
     Safe against other processes that make the same entry: whoever comes second keeps what is there.
 
     Args:
         entry: Where the entry shall be.
-        write: Writes all its files into an empty folder.
+        write: Writes all its files into an empty folder, and returns what is to be kept of every weight.
 
     Raises:
         OSError: If the disk is full or cannot be written; nothing is left then.
@@ -84,21 +102,27 @@ def write_entry(entry: Path, write: Callable[[Path], None]) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{entry.name[:16]}-", suffix=".part", dir=entry.parent))
     try:
-        write(unfinished)
-        files = {path.relative_to(unfinished).as_posix(): _describe(path) for path in _files_in(unfinished)}
-        _write_whole(unfinished / _LIST, json.dumps({"files": files}, indent=1))
+        weights = write(unfinished)
+        files = {name: _describe(unfinished / name) for name in sorted(_names_in(unfinished))}
+        (unfinished / _LIST).write_bytes(_sealed({"files": files, "weights": dict(weights)}))
         _move_into_place(unfinished, entry)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def remove_entry(entry: Path) -> None:
-    """Take an entry away, at once for everybody who looks."""
-    if entry.exists():
+    """Take an entry away, at once for everybody who looks.
+
+    Raises:
+        OSError: If the cache's folder cannot be written.
+    """
+    if os.path.lexists(entry):
         doomed = Path(tempfile.mkdtemp(prefix=".removed-", suffix=".part", dir=entry.parent))
-        with contextlib.suppress(FileNotFoundError):  # somebody else was faster
-            entry.rename(doomed / entry.name)
-        shutil.rmtree(doomed, ignore_errors=True)
+        try:
+            with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+                entry.rename(doomed / entry.name)
+        finally:
+            shutil.rmtree(doomed, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -126,33 +150,72 @@ def locked(entry: Path) -> Iterator[None]:
 
 
 def _move_into_place(unfinished: Path, entry: Path) -> None:
-    if not find_entry(entry):
+    if not _is_whole(entry):
         remove_entry(entry)
         try:
             unfinished.rename(entry)
         except OSError:
-            if not find_entry(entry):  # not just somebody who was faster
+            if not _is_whole(entry):  # not just somebody who was faster
                 raise
 
 
-def _files_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+def _is_whole(entry: Path) -> bool:
+    try:
+        return open_entry(entry) is not None
+    except DamagedEntryError:
+        return False
+
+
+def _read_list(folder: Path) -> Entry:
+    """The list of a folder's files, if it is to the last byte what `_sealed` wrote."""
+    content = read_small_file(folder / _LIST, at_most=_LIST_BYTES)
+    try:
+        listed = json.loads(content)
+        is_ours = content == _sealed({"files": listed["files"], "weights": listed["weights"]})
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedEntryError(f"{_LIST} is not a list of files ({type(error).__name__})") from error
+    weights = listed["weights"]
+    if not is_ours or not listed["files"] or not all(isinstance(said, str) for said in weights.values()):
+        raise DamagedEntryError(f"{_LIST} was altered")
+    return Entry(folder=folder, files=listed["files"], weights=weights)
+
+
+def _sealed(listed: dict[str, Any]) -> bytes:
+    """A list with its own hash, written in one way only."""
+    seal = hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
+    return json.dumps(listed | {"sha256": seal}, indent=1, sort_keys=True).encode()
+
+
+def _names_in(folder: Path) -> set[str]:
+    """Everything within a folder that is no folder itself, by its path from there; links are not followed."""
+    return {
+        (Path(parent) / name).relative_to(folder).as_posix()
+        for parent, folders, files in os.walk(folder)
+        for name in (*files, *(one for one in folders if (Path(parent) / one).is_symlink()))
+    }
+
+
+def _compare(folder: Path, name: str, described: Mapping[str, Any], *, whole: bool) -> None:
+    path = folder / name
+    found = path.lstat()  # before anything is opened: a pipe would be waited for, and a link lead elsewhere
+    if not stat.S_ISREG(found.st_mode):
+        raise DamagedEntryError(f"{name!r} is not a regular file")
+    if found.st_size != described["size_bytes"]:
+        raise DamagedEntryError(f"{name!r} has {found.st_size} bytes, {described['size_bytes']} were written")
+    if whole and hash_file(path) != described["sha256"]:
+        raise DamagedEntryError(f"the content of {name!r} was altered")
+    if not whole and _hash_header(path) != described["header_sha256"]:
+        raise DamagedEntryError(f"the header of {name!r} was altered")
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    """Size of a file, and its hash unless it is large."""
-    size = path.stat().st_size
-    return {"size_bytes": size} | ({"sha256": hash_file(path)} if size <= _HASHED_UP_TO_BYTES else {})
+    described = {"size_bytes": path.stat().st_size, "sha256": hash_file(path)}
+    return described | ({"header_sha256": _hash_header(path)} if path.name.endswith(_WEIGHTS) else {})
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Write a small file so that nobody ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:16]}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
+def _hash_header(path: Path) -> str:
+    """SHA-256 of what stands before the values in a safetensors file: its length, names, types, shapes and places."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = min(int.from_bytes(start, "little"), path.stat().st_size)
+        return hashlib.sha256(start + file.read(length)).hexdigest()

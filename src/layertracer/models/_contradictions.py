@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from layertracer._errors import ModelLoadError
-from layertracer.models._weight_files import read_header
+from layertracer.models._safetensors_header import read_header
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _ROWS = 4096

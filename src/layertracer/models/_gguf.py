@@ -1,7 +1,8 @@
 """Models out of .gguf files, converted once into a copy that loads fast.
 
 transformers reads a .gguf file tensor by tensor in Python, which takes 20 s for a small model and minutes for a large
-one. The first load therefore leaves a float32 copy in the format of transformers in the user's cache.
+one. The first load therefore leaves a float32 copy in the format of transformers in the user's cache. Every load of the
+copy holds its weights against what they were when it was made; a copy that is not so is made again.
 """
 
 from __future__ import annotations
@@ -19,19 +20,18 @@ from safetensors import SafetensorError
 from torch import nn
 
 from layertracer._errors import ModelLoadError
-from layertracer.models._cache import cache_folder, find_entry, locked, remembered_hash, remove_entry, write_entry
+from layertracer.models._cache import DamagedEntryError, locked, open_entry, remove_entry, write_entry
+from layertracer.models._cache_folder import cache_folder
 from layertracer.models._checkpoint import Checkpoint, load_checkpoint
-from layertracer.models._gguf_settings import correct, read_facts, read_scalars
-from layertracer.models._gguf_tensors import check_tensors, fill_absent_biases, refuse_unused
-from layertracer.models._gguf_tokenizer import build_tokenizer
-from layertracer.models._gguf_vocabulary import read_vocabulary
-from layertracer.models._loading_report import check_loading_report, explained_failures
+from layertracer.models._converted_copy import check_loaded, check_written, describe_weights
+from layertracer.models._file_hash import remembered_hash
+from layertracer.models._gguf_model import GgufModel, read_gguf
 from layertracer.models._placement import Placement
-from layertracer.models._quiet import quiet_gguf_reader, quiet_transformers
+from layertracer.models._quiet import quiet_transformers
 
 logger = logging.getLogger("layertracer")
 
-_CONVERTER_VERSION = 4
+_CONVERTER_VERSION = 5
 """Raise it when conversion changes: copies of an older converter are then not used any more."""
 
 _NOTES = "layertracer_notes.json"
@@ -39,23 +39,10 @@ _MAGIC = b"GGUF"
 _PART = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GgufModel:
-    """What a .gguf file yields.
-
-    Attributes:
-        module: The model, in evaluation mode, without gradients.
-        tokenizer: Its tokenizer; None where the file has none that can be built.
-        notes: What a user should know of it; the same whether it came from the file or from its copy.
-    """
-
-    module: nn.Module
-    tokenizer: Any | None
-    notes: tuple[str, ...]
-
-
 def is_gguf(path: Path) -> bool:
-    """Whether a file begins as .gguf files do, whatever it is called."""
+    """Whether a regular file begins as .gguf files do, whatever it is called."""
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with path.open("rb") as file:
             return file.read(len(_MAGIC)) == _MAGIC
@@ -81,58 +68,113 @@ def load_gguf(path: Path, *, label: str, placement: Placement, dtype: torch.dtyp
     """
     _refuse_what_is_no_model(path, label)
     digest = remembered_hash(path)
-    entry = _entry_for(digest)
-    if find_entry(entry):
-        try:
-            return _said(_load_copy(entry, label, placement=placement, dtype=dtype), label), digest
-        except ModelLoadError as error:
-            logger.warning("The converted copy of %s in %s cannot be read and is made again: %s", label, entry, error)
-            remove_entry(entry)
-    model = _convert_or_wait(path, entry, label)
+    copy = _Copy(folder=_folder_for(digest), label=label, placement=placement, dtype=dtype)
+    stamp = _stamp(copy.folder)
+    model = _load_usable(copy)
     if model is None:
-        return _said(_load_copy(entry, label, placement=placement, dtype=dtype), label), digest
-    if placement.device_map is not None:
-        raise ModelLoadError(
-            f"{label} cannot be spread over several devices, since no converted copy of it could be kept. Choose a "
-            "folder for it with the environment variable LAYERTRACER_CACHE, or load it without a device_map."
-        )
-    module = model.module.to(device=placement.device, dtype=dtype or torch.float32)
-    return _said(replace(model, module=module), label), digest
-
-
-def _said(model: GgufModel, label: str) -> GgufModel:
-    """The model, after its notes were logged."""
+        read = _convert_or_wait(path, digest, copy, unusable=stamp)
+        model = _load_fresh(copy) if read is None else _place(read, copy)
     for note in model.notes:
         logger.warning("%s: %s", label, note)
+    return model, digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Copy:
+    """Where the converted copy lies or shall lie, and how it is to be loaded."""
+
+    folder: Path
+    label: str
+    placement: Placement
+    dtype: torch.dtype | None
+
+    def load(self) -> GgufModel | None:
+        """The model out of the copy, every weight as it was converted; None where there is no copy.
+
+        Raises:
+            DamagedEntryError: If the copy is not as it was written.
+            ModelLoadError: If it cannot be read.
+        """
+        entry = open_entry(self.folder)
+        if entry is None:
+            return None
+        checkpoint = Checkpoint(folder=self.folder, label=self.label, is_converted=True)
+        module, tokenizer, _ = load_checkpoint(checkpoint, placement=self.placement, dtype=self.dtype)
+        check_loaded(module, entry)
+        notes = json.loads((self.folder / _NOTES).read_text(encoding="utf-8"))
+        return GgufModel(module=module, tokenizer=tokenizer, notes=tuple(notes))
+
+
+def _load_usable(copy: _Copy) -> GgufModel | None:
+    """The model out of its copy; None where there is none that is as it was written."""
+    try:
+        return copy.load()
+    except (DamagedEntryError, ModelLoadError) as error:
+        logger.warning(
+            "The converted copy of %s in %s cannot be used and is made again: %s", copy.label, copy.folder, error
+        )
+        return None
+
+
+def _convert_or_wait(path: Path, digest: str, copy: _Copy, *, unusable: tuple[int, ...] | None) -> GgufModel | None:
+    """Make the copy, or wait for the process that is making it; where no copy can be kept, the model itself.
+
+    Args:
+        path: The .gguf file.
+        digest: Its SHA-256.
+        copy: What is to be made.
+        unusable: Stamp of the folder that was looked at before. Whoever waited for the lock may find another one,
+            which somebody else made meanwhile and which is not to be removed.
+    """
+    try:
+        with locked(copy.folder):
+            if unusable is not None and unusable == _stamp(copy.folder):
+                remove_entry(copy.folder)
+            return _convert(path, digest, copy) if _stamp(copy.folder) is None else None
+    except OSError as error:
+        _warn_of_no_copy(copy.folder, error)
+        return read_gguf(path, copy.label, digest=digest)
+
+
+def _convert(path: Path, digest: str, copy: _Copy) -> GgufModel | None:
+    logger.info("Converting %s once; for a model of 135 million parameters that takes about 20 s.", copy.label)
+    model = read_gguf(path, copy.label, digest=digest)
+    try:
+        _check_space(copy.folder.parent, model.module)
+        write_entry(copy.folder, lambda folder: _save(model, folder))
+    except (OSError, SafetensorError) as error:
+        _warn_of_no_copy(copy.folder, error)
+        return model
+    logger.info("Kept the converted copy of %s in %s.", copy.label, copy.folder)
+    return None
+
+
+def _load_fresh(copy: _Copy) -> GgufModel:
+    """The model out of a copy that was made a moment ago."""
+    try:
+        model, reason = copy.load(), "it is gone"
+    except DamagedEntryError as error:
+        model, reason = None, str(error)
+    if model is None:
+        raise ModelLoadError(
+            f"The converted copy of {copy.label} that was just written to {copy.folder} is not what was written: "
+            f"{reason}. The disk or the memory may be failing, or something else writes there. Choose another folder "
+            "with the environment variable LAYERTRACER_CACHE."
+        )
     return model
 
 
-def _convert_or_wait(path: Path, entry: Path, label: str) -> GgufModel | None:
-    """Make the copy, or wait for the process that is making it; where no copy can be kept, the model itself."""
-    try:
-        with locked(entry):
-            if not find_entry(entry):
-                return _convert(path, entry, label)
-    except OSError as error:
-        _warn_of_no_copy(entry, error)
-        return _read(path, label)
-    return None
+def _place(model: GgufModel, copy: _Copy) -> GgufModel:
+    """A model that was read without a copy, where and as it is wanted."""
+    if copy.placement.device_map is not None:
+        raise ModelLoadError(
+            f"{copy.label} cannot be spread over several devices, since no converted copy of it could be kept. Choose "
+            "a folder for it with the environment variable LAYERTRACER_CACHE, or load it without a device_map."
+        )
+    return replace(model, module=model.module.to(device=copy.placement.device, dtype=copy.dtype or torch.float32))
 
 
-def _convert(path: Path, entry: Path, label: str) -> GgufModel | None:
-    logger.info("Converting %s once; for a model of 135 million parameters that takes about 20 s.", label)
-    model = _read(path, label)
-    try:
-        _check_space(entry.parent, model.module)
-        write_entry(entry, lambda folder: _save(model, folder))
-    except (OSError, SafetensorError) as error:
-        _warn_of_no_copy(entry, error)
-        return model
-    logger.info("Kept the converted copy of %s in %s.", label, entry)
-    return None
-
-
-def _entry_for(digest: str) -> Path:
+def _folder_for(digest: str) -> Path:
     """Where the copy lies; another transformers may convert differently, hence its major version."""
     import transformers
 
@@ -140,66 +182,26 @@ def _entry_for(digest: str) -> Path:
     return cache_folder() / "gguf" / f"{digest}-converter{_CONVERTER_VERSION}-transformers{major}"
 
 
-def _load_copy(entry: Path, label: str, *, placement: Placement, dtype: torch.dtype | None) -> GgufModel:
-    checkpoint = Checkpoint(folder=entry, label=label, is_converted=True)
-    module, tokenizer, _ = load_checkpoint(checkpoint, placement=placement, dtype=dtype)
-    notes = json.loads((entry / _NOTES).read_text(encoding="utf-8"))
-    return GgufModel(module=module, tokenizer=tokenizer, notes=tuple(notes))
+def _stamp(folder: Path) -> tuple[int, int, int] | None:
+    """What tells a folder from a later one in its place; None where there is none."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
-def _read(path: Path, label: str) -> GgufModel:
-    """The model in float32 on the CPU and its tokenizer, straight out of the file."""
-    import gguf
-    import transformers
-
-    library: Any = transformers  # its loaders come without types
-    source: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
-    weights = dict(source)
-    if hasattr(library, "GgufConfig"):  # from 5.20 on, which otherwise keeps some architectures in 4-bit blocks
-        weights["quantization_config"] = library.GgufConfig(dequantize=True)
-    folder = str(path.resolve().parent)
-    with explained_failures(label, "cpu"), quiet_transformers(), quiet_gguf_reader():
-        reader = gguf.GGUFReader(path)
-        scalars = read_scalars(reader)
-        facts = read_facts(reader, scalars)
-        tokenizer, notes = build_tokenizer(path, read_vocabulary(reader, scalars))
-        config = library.AutoConfig.from_pretrained(folder, **source)
-        unread = correct(config, facts)
-        auto_class = library.AutoModelForSeq2SeqLM if config.is_encoder_decoder else library.AutoModelForCausalLM
-        with torch.device("meta"):  # no weights yet
-            check_tensors(auto_class.from_config(config), facts, label)
-        module, report = auto_class.from_pretrained(
-            folder, **weights, config=config, dtype=torch.float32, output_loading_info=True
-        )
-        refuse_unused(module, report.get("unexpected_keys") or (), facts, label)
-        check_loading_report(module, fill_absent_biases(module, report), label)
-    _forget_origin(module)
-    if unread:
-        notes = (*notes, _describe_unread(unread))
-    return GgufModel(module=module.eval().requires_grad_(False), tokenizer=tokenizer, notes=notes)
-
-
-def _describe_unread(settings: tuple[str, ...]) -> str:
-    return (
-        f"The .gguf file holds settings that transformers has no place for ({', '.join(settings)}): its numbers are "
-        "not quite those of the original model. Prefer its checkpoint in safetensors."
-    )
-
-
-def _forget_origin(module: Any) -> None:
-    """Make the model an ordinary one: transformers refuses to save what it takes for quantised."""
-    module.hf_quantizer = None
-    if getattr(module.config, "quantization_config", None) is not None:
-        del module.config.quantization_config
-
-
-def _save(model: GgufModel, folder: Path) -> None:
+def _save(model: GgufModel, folder: Path) -> dict[str, str]:
+    """Write a model's files; what is to be kept of its weights, as they are in memory."""
     module: Any = model.module
+    weights = describe_weights(module)
     with quiet_transformers():
         module.save_pretrained(folder)
         if model.tokenizer is not None:
             model.tokenizer.save_pretrained(folder)
     (folder / _NOTES).write_text(json.dumps(model.notes), encoding="utf-8")
+    check_written(folder, weights)
+    return weights
 
 
 def _check_space(folder: Path, module: nn.Module) -> None:
@@ -220,6 +222,8 @@ def _warn_of_no_copy(entry: Path, error: BaseException) -> None:
 
 
 def _refuse_what_is_no_model(path: Path, label: str) -> None:
+    if not path.is_file():
+        raise ModelLoadError(f"{label} is not a regular file, so it is not read. Give the path of a .gguf file.")
     if not is_gguf(path):
         with path.open("rb") as file:
             start = file.read(8)

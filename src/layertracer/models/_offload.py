@@ -7,6 +7,7 @@ weights are on the meta device: they have a shape and a type, and no values.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -58,16 +59,25 @@ def refuse_absent_weights(module: nn.Module) -> None:
             )
 
 
-def read_weight(module: nn.Module, weight: Tensor) -> Tensor:
-    """A weight of a module with its values; where it is offloaded, it is fetched from where it lies."""
-    if weight.device != _META:
-        return weight
-    names = [name for name, one in module.named_parameters(remove_duplicate=False) if one is weight]
-    for name in names:
-        for weights, key in _sources(module, name):
-            fetched: Tensor = weights[key]
-            return fetched
-    return weight
+def fetch_weight(module: nn.Module, name: str) -> Tensor | None:
+    """An offloaded weight of a module with its values, from where it lies; None where nothing would load it.
+
+    Args:
+        module: The network.
+        name: The weight's name in it. A tied one may be kept under another of its names.
+    """
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    tied: Any = getattr(module, "all_tied_weights_keys", None)
+    source = tied.get(name) if isinstance(tied, Mapping) else None
+    same = [other for other, one in parameters.items() if one is parameters.get(name)]
+    for candidate in dict.fromkeys([name, *same, *([source] if source in parameters else [])]):
+        for weights, key in _sources(module, candidate):
+            # Maps of weights are other libraries', over files that may be gone: whatever they raise, a trace that is
+            # finished must not be lost to it.
+            with contextlib.suppress(Exception):
+                fetched: Tensor = weights[key]
+                return fetched
+    return None
 
 
 def n_distinct_parameters(module: nn.Module) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from layertracer._errors import ModelLoadError
+from layertracer.models._safetensors_header import check_whole
 
 SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
@@ -25,8 +26,8 @@ def check_weight_files(folder: Path, raw_config: Mapping[str, Any], label: str, 
         allow_pickle: Whether pickled weights may be read where there are no others.
 
     Raises:
-        ModelLoadError: If there are no weights, some of their files are missing or are pointers of Git LFS, or they
-            are pickled without leave.
+        ModelLoadError: If there are no weights, some of their files are missing, cut off or pointers of Git LFS, or
+            they are pickled without leave.
     """
     files = safetensors_files(folder, raw_config)
     is_pickled = not files
@@ -60,15 +61,6 @@ def indexed_files(index: Path) -> tuple[str, ...]:
         raise ModelLoadError(
             f"{index} is not an index of weight files ({type(error).__name__}: {error}). Copy the checkpoint again."
         ) from error
-
-
-def read_header(path: Path) -> dict[str, Any]:
-    """Type and shape of each tensor in a safetensors file, by name: the file begins with them."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header: dict[str, Any] = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    return header
 
 
 def _pickled_files(folder: Path) -> tuple[str, ...]:
@@ -105,3 +97,5 @@ def _check_file(path: Path, label: str) -> None:
                 f"{label}: {path.name} is a pointer of Git LFS, not the weights themselves. Run `git lfs pull` in "
                 f"{path.parent}."
             )
+    if path.suffix == ".safetensors":
+        check_whole(path, label)

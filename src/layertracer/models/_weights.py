@@ -1,4 +1,4 @@
-"""What can be said of weights without reading them: quantised ones come in shapes and types of their own."""
+"""A module's weights, and what can be said of them unread: quantised ones come in shapes and types of their own."""
 
 from __future__ import annotations
 
@@ -49,6 +49,24 @@ def count_parameters(module: nn.Module) -> int:
         9
     """
     return sum(_count_own(part) for part in module.modules())
+
+
+def named_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Every parameter, and every buffer that checkpoints keep, by name; tied ones under each of their names.
+
+    Example:
+        >>> list(named_weights(nn.BatchNorm1d(3, affine=False)))
+        ['running_mean', 'running_var', 'num_batches_tracked']
+    """
+    weights: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    for path, part in module.named_modules(remove_duplicate=False):
+        # Buffers left out of checkpoints, such as rotary tables, may grow while a model runs. PyTorch keeps their
+        # names in this attribute only.
+        passing = part._non_persistent_buffers_set
+        for name, buffer in part.named_buffers(recurse=False, remove_duplicate=False):
+            if name not in passing:
+                weights[f"{path}.{name}" if path else name] = buffer
+    return weights
 
 
 def _packed(module: nn.Module) -> Iterator[Tensor]:

@@ -242,7 +242,8 @@ HEADER_FIELDS = (
         name="model",
         type="object",
         meaning="`name`, `class_name`, `revision`, `d_model`, `d_vocab`, `n_parameters`, `device`, `dtype`, "
-        "`fingerprint` (hash of the weights' shapes and of the unembedding) and `layers` (`index`, `path`, `mixer`, "
+        '`fingerprint` ("v2-" and a SHA-256 of the names, shapes, types and values of all weights; older runs hold one '
+        "of their shapes and of the output embedding, without that beginning) and `layers` (`index`, `path`, `mixer`, "
         "`mlp`, `n_parameters`)",
     ),
     HeaderField(

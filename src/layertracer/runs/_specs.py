@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from layertracer._types import LayerRecord, TargetKind, TargetTokens
+from layertracer._types import WHOLE_FINGERPRINT, LayerRecord, TargetKind, TargetTokens
 
 
 def storable_text(text: str) -> str:
@@ -106,7 +106,8 @@ class ModelRecord:
         n_parameters: Number of parameters.
         device: Device it ran on.
         dtype: Type of its weights.
-        fingerprint: Hash of the weights' shapes and of the unembedding.
+        fingerprint: "v2-" and a hash of the names, shapes, types and values of all weights; runs of older versions
+            hold a hash of their shapes and of the output embedding, without that beginning.
     """
 
     name: str
@@ -124,3 +125,8 @@ class ModelRecord:
     def n_layers(self) -> int:
         """Number of decoder layers."""
         return len(self.layers)
+
+    @property
+    def has_whole_fingerprint(self) -> bool:
+        """Whether the fingerprint covers all weights, as that of older versions does not."""
+        return self.fingerprint.startswith(WHOLE_FINGERPRINT)
