@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,39 @@ def parquet_bytes(table: pa.Table, **settings: Any) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", **settings)
     return sink.getvalue()
+
+
+VALUES: tuple[Any, ...] = (
+    None, True, False, 0, -1, 2**31, 2**63, 10**40, -1e308, 0.5, "", "x", "\x1b[31m", "<script>", "a" * 5000, "\ud800",
+    [], {}, [1], ["x"], {"x": 1}, {"$float": "nan"}, {"$float": "-inf"}, [[[]]], {"kind": "rise"}, {"\0": None},
+)  # fmt: skip
+
+
+def _places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a JSON value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*place, key)
+        yield from _places(item, (*place, key))
+
+
+def alter_header(header: dict[str, Any], choose: random.Random) -> None:
+    """Change one value to one of another type, leave it out, repeat it, or put something beside it."""
+    places = [place for place in _places(header) if place != ("sha256",)]
+    first = choose.choice(sorted({place[0] for place in places}))
+    *way, last = choose.choice([place for place in places if place[0] == first])
+    parent: Any = header
+    for step in way:
+        parent = parent[step]
+    how = choose.choice(("replace", "replace", "replace", "leave out", "add"))
+    if how == "leave out":
+        del parent[last]
+    elif how == "add" and isinstance(parent, dict):
+        parent[choose.choice(("x", "\x1b", "kind"))] = copy.deepcopy(choose.choice(VALUES))
+    else:
+        parent[last] = copy.deepcopy(choose.choice(VALUES))
+
+
+def with_altered_header(files: Mapping[str, bytes], seed: int) -> Files:
+    """The run with one field of `run.json` altered, which one and how by the seed; its checksum made anew."""
+    return with_header(files, lambda header: alter_header(header, random.Random(seed)))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from layertracer import DamagedRunError, RunFormatError
 from layertracer.runs import HEADER_FILE, read_run, save_run
 
-from tests.runs.alterations import Files, contents, seal_text, with_header, write_files
+from tests.runs.alterations import Files, contents, seal_text, with_altered_header, with_header, write_files
 from tests.sample_records import make_record
 
 
@@ -83,47 +80,17 @@ def test_lone_surrogates_are_replaced(run: Files, tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- alterations of run.json, checksums made anew
 
-VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 2**31, 2**63, 10**40, -1e308, 0.5, "", "x", "\x1b[31m", "<script>", "a" * 5000, "\ud800",
-    [], {}, [1], ["x"], {"x": 1}, {"$float": "nan"}, {"$float": "-inf"}, [[[]]], {"kind": "rise"}, {"\0": None},
-)  # fmt: skip
 
-
-def _places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in a JSON value."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in items:
-        yield (*place, key)
-        yield from _places(item, (*place, key))
-
-
-def _alter(header: dict[str, Any], choose: random.Random) -> None:
-    """Change one value to one of another type, leave it out, repeat it, or put something beside it."""
-    places = [place for place in _places(header) if place != ("sha256",)]
-    first = choose.choice(sorted({place[0] for place in places}))
-    *way, last = choose.choice([place for place in places if place[0] == first])
-    parent: Any = header
-    for step in way:
-        parent = parent[step]
-    how = choose.choice(("replace", "replace", "replace", "leave out", "add"))
-    if how == "leave out":
-        del parent[last]
-    elif how == "add" and isinstance(parent, dict):
-        parent[choose.choice(("x", "\x1b", "kind"))] = copy.deepcopy(choose.choice(VALUES))
-    else:
-        parent[last] = copy.deepcopy(choose.choice(VALUES))
-
-
-def _altered(files: Files, seed: int, folder: Path) -> Path:
-    return write_files(with_header(files, lambda header: _alter(header, random.Random(seed))), folder)
-
-
-@pytest.mark.parametrize("seed", range(300))
-def test_any_alteration_of_the_header_is_read_or_refused(seed: int, run: Files, tmp_path: Path) -> None:
+def test_any_alteration_of_the_header_is_read_or_refused(run: Files, tmp_path: Path) -> None:
     """A header with any value replaced, left out or added is read whole, as what it says, or refused as damaged."""
-    folder = _altered(run, seed, tmp_path / "run")
-    try:
-        record = read_run(folder)
-    except (DamagedRunError, RunFormatError):
-        return
-    assert read_run(save_run(record, tmp_path / "again")) == record
+    n_read = 0
+    for seed in range(300):
+        folder = write_files(with_altered_header(run, seed), tmp_path / str(seed))
+        try:
+            record = read_run(folder)
+        except (DamagedRunError, RunFormatError):
+            continue
+        n_read += 1
+        if n_read % 10 == 0:
+            assert read_run(save_run(record, tmp_path / f"{seed}-again")) == record
+    assert 20 < n_read < 150  # both happen: what is free text may be any, what has a meaning may not

@@ -7,10 +7,11 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any, Protocol, runtime_checkable
 
 MOST_FAULTS = 20
-"""How many faults of one kind are told apart; a list of ten thousand wrong entries is one fault."""
+"""How many faults of one list or object are looked for; it may have millions."""
 
 _SHOWN = 60
 
@@ -191,13 +192,8 @@ class Items:
         if not isinstance(value, list):
             yield _wrong(value, place, self)
             return
-        n_found = 0
-        for index, item in enumerate(value):
-            for fault in self.rule.faults(item, f"{place}[{index}]"):
-                yield fault
-                n_found += 1
-                if n_found == MOST_FAULTS:
-                    return
+        found = (self.rule.faults(item, f"{place}[{index}]") for index, item in enumerate(value))
+        yield from islice(chain.from_iterable(found), MOST_FAULTS)
 
     def __str__(self) -> str:
         """In words."""
@@ -252,8 +248,8 @@ class Entries:
         if not isinstance(value, dict):
             yield _wrong(value, place, self)
             return
-        for name, item in value.items():
-            yield from self.rule.faults(item, _join(place, described(name)))
+        found = (self.rule.faults(item, _join(place, described(name))) for name, item in value.items())
+        yield from islice(chain.from_iterable(found), MOST_FAULTS)
 
     def __str__(self) -> str:
         """In words."""

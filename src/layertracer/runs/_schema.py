@@ -15,7 +15,7 @@ RUN_FORMAT_VERSION = 1
 
 HEADER_FILE = "run.json"
 
-LARGEST_HEADER_BYTES = 64 * 2**20
+LARGEST_HEADER_BYTES = 32 * 2**20
 """The largest `run.json` that is read; that of a trace of 5,000 prompts has less than 1 MiB."""
 
 LARGEST_TABLE_BYTES = 8 * 2**30

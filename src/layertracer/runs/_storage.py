@@ -25,8 +25,8 @@ def save_run(record: TraceRecord, path: str | Path, *, overwrite: bool = False) 
 
     Laws: `read_run(save_run(record, path)) == record`; the same record gives the same bytes.
 
-    What is saved is read from its bytes before they are written. A record that holds what no trace can measure, which
-    `read_run` would refuse, is kept all the same, with a warning: a finished trace is not lost.
+    A record that holds what no trace can measure, which `read_run` refuses, is kept all the same, with a warning: a
+    finished trace is not lost.
 
     Args:
         record: The trace; failed and interrupted ones too.
@@ -47,16 +47,24 @@ def save_run(record: TraceRecord, path: str | Path, *, overwrite: bool = False) 
         for name, content in tables.items()
     }
     files = {**tables, HEADER_FILE: encode_header(build_header(record, entries))}
-    faults = examine_files(lambda name, _: files[name], where=str(folder)).faults
     write_folder(folder, files, overwrite=overwrite)
+    _warn_of_faults(folder, files)
+    return Path(path).expanduser()
+
+
+def _warn_of_faults(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Read what was written from its bytes, and say where it could not be read again."""
+    try:
+        faults = examine_files(lambda name, _: files[name], where=str(folder)).faults
+    except MemoryError:  # it is written, and whole; what reads it will have more room
+        return
     if faults:
         warnings.warn(
             f"The run at {folder} was saved, but {faults[0].file} holds what no trace can measure, so that it will not "
             f"be read: {faults[0].reason}. `layertracer verify` says all of it. If LayerTracer made these numbers, "
             "please report it.",
-            stacklevel=2,
+            stacklevel=3,
         )
-    return Path(path).expanduser()
 
 
 def read_run(path: str | Path) -> TraceRecord:
