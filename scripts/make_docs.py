@@ -67,8 +67,9 @@ REMEDIES = {
     "OutOfMemoryError": "The batch was already cut to one prompt. Use a shorter prompt, a smaller dtype, fewer draws "
     "or another device; the message has the numbers. It is also a `MemoryError`.",
     "RunError": "Check the path, and that the folder can be read or written.",
-    "DamagedRunError": "The run was cut short or altered after it was written; the message names the file. Trace "
-    "again, or copy the folder again from where it is whole.",
+    "DamagedRunError": "The run was cut short or altered after it was written, or holds what no trace can measure; the "
+    "message names the file and, of a value, its place. `layertracer verify` lists all that is wrong. Trace again, or "
+    "copy the folder again from where it is whole.",
     "RunFormatError": "The run was written by a newer LayerTracer: update this one. Older formats can always be read.",
 }
 

@@ -48,6 +48,7 @@ def built(draw: st.DrawFn, kind: type[Any], **fields: st.SearchStrategy[Any]) ->
 
 _texts = st.text(max_size=8)
 _any_floats = st.floats(allow_nan=True, allow_infinity=True)
+_errors = st.floats(min_value=0, allow_infinity=True) | st.just(float("nan"))
 _ids = st.integers(min_value=0, max_value=2**31 - 1)
 _id_tuples = st.lists(_ids, max_size=4).map(tuple)
 
@@ -97,8 +98,8 @@ def self_checks() -> st.SearchStrategy[SelfCheck]:
     checks = built(
         Check,
         name=_texts,
-        error=_any_floats,
-        tolerance=_any_floats,
+        error=_errors,
+        tolerance=_errors,
         unit=st.sampled_from(["nats", "bits", "relative"]),
         passed=st.booleans(),
         meaning=_texts,
@@ -112,20 +113,31 @@ def self_checks() -> st.SearchStrategy[SelfCheck]:
     )
 
 
-def prompt_records() -> st.SearchStrategy[PromptRecord]:
-    """Prompts with and without texts and answers."""
+@st.composite
+def prompt_records(draw: st.DrawFn, d_vocab: int) -> PromptRecord:
+    """Prompts with and without texts and answers, for a model that predicts so many tokens."""
+    answer_ids = draw(_id_tuples)
+    predicted = st.integers(0, d_vocab - 1)
+    judged = st.none() | st.booleans() if answer_ids else st.none()
+    prompt: PromptRecord = draw(_prompt_records(answer_ids, predicted, judged))
+    return prompt
+
+
+def _prompt_records(
+    answer_ids: tuple[int, ...], predicted: st.SearchStrategy[int], judged: st.SearchStrategy[bool | None]
+) -> st.SearchStrategy[PromptRecord]:
     return built(
         PromptRecord,
         prompt_ids=_id_tuples,
-        answer_ids=_id_tuples,
-        target_ids=_id_tuples,
-        top_id=_ids,
-        top_prob=_any_floats,
-        solved=st.none() | st.booleans(),
+        answer_ids=st.just(answer_ids),
+        target_ids=st.lists(predicted, min_size=1, max_size=4).map(tuple),
+        top_id=predicted,
+        top_prob=st.floats(0, 1),
+        solved=judged,
         prompt_text=st.none() | _texts,
         answer_text=st.none() | _texts,
-        begins=st.none() | st.booleans(),
-        n_lead=st.integers(0, 3),
+        begins=judged,
+        n_lead=st.integers(0, len(answer_ids)),
         other_answer_ids=st.lists(_id_tuples, max_size=2).map(tuple),
         other_answer_texts=st.lists(_texts, max_size=2).map(tuple),
     )
@@ -169,57 +181,92 @@ def trace_specs() -> st.SearchStrategy[TraceSpec]:
     )
 
 
-def arrays(*shape: int, kind: str) -> st.SearchStrategy[np.ndarray]:
-    """Arrays out of a seed, with special values strewn in: "log_prob", "share", "any", "id" or "bool"."""
+def arrays(*shape: int, kind: str, high: int = 1) -> st.SearchStrategy[np.ndarray]:
+    """Arrays out of a seed, with special values strewn in.
+
+    Args:
+        *shape: Their shape.
+        kind: "log_prob" (up to 0), "share" (0 to 1), "ratio" (from 1, infinite or NaN), "id" (below `high`) or "bool".
+        high: What ids are below.
+    """
+    special = {"log_prob": [-np.inf, 0], "share": [0, 1], "ratio": [1, np.inf, np.nan]}
 
     def fill(seed: int) -> np.ndarray:
         generator = np.random.default_rng(seed)
         if kind == "id":
-            return generator.integers(0, 2**31, shape, dtype=np.int32)
+            return generator.integers(0, high, shape, dtype=np.int32)
         if kind == "bool":
             return generator.random(shape) < 0.5
         values = generator.standard_cauchy(shape).astype(np.float32)
-        values = {"log_prob": -np.abs(values), "share": np.abs(np.sin(values)), "any": values}[kind]
-        special = {"log_prob": [-np.inf, 0, np.nan], "share": [0, 1, np.nan], "any": [-np.inf, np.inf, -0.0, np.nan]}[
-            kind
-        ]
-        allowed = special[: len(special) - seed % 2]  # every other array holds no NaN, so that there is an answer
-        chosen = generator.choice(np.array(allowed, dtype=np.float32), shape)
+        values = {"log_prob": -np.abs(values), "share": np.abs(np.sin(values)), "ratio": 1 + np.abs(values)}[kind]
+        chosen = generator.choice(np.array(special[kind], dtype=np.float32), shape)
         return np.where(generator.random(shape) < 0.2, chosen, values)
 
     return st.integers(0, 2**32 - 1).map(fill)
 
 
+def _top_tokens(n_prompts: int, n_layers: int, top_k: int, d_vocab: int) -> st.SearchStrategy[dict[str, np.ndarray]]:
+    """Different ids and their probabilities, the largest first, often equal."""
+
+    def fill(seed: int) -> dict[str, np.ndarray]:
+        generator = np.random.default_rng(seed)
+        ids = [generator.permutation(d_vocab)[:top_k] for _ in range(n_prompts * n_layers)]
+        shares = np.round(generator.dirichlet(np.ones(top_k + 1), (n_prompts, n_layers)), 1 + seed % 9)[..., :top_k]
+        shares = np.minimum(shares, 1 / max(1, top_k)) if seed % 5 == 0 else shares / max(1, shares.sum(-1).max())
+        shape = (n_prompts, n_layers, top_k)
+        return {"top_ids": np.array(ids, np.int32).reshape(shape), "top_prob": -np.sort(-shares).astype(np.float32)}
+
+    return (
+        st.integers(0, 2**32 - 1).map(fill)
+        if n_prompts
+        else st.just(
+            {
+                "top_ids": np.zeros((0, n_layers, top_k), np.int32),
+                "top_prob": np.zeros((0, n_layers, top_k), np.float32),
+            }
+        )
+    )
+
+
+def _with_missing_layers(js_bits: np.ndarray, missing: list[bool]) -> np.ndarray:
+    js_bits[..., np.flatnonzero(missing)] = np.nan
+    return js_bits
+
+
 @st.composite
 def trace_records(draw: st.DrawFn) -> TraceRecord:
-    """Traces of every size from no prompt on, with NaN, infinities, empty lists and any text."""
+    """Traces of every size from no prompt on, of any text, with what a trace can measure: infinities, layers of NaN."""
     n_prompts, n_layers = draw(st.integers(0, 3)), draw(st.integers(1, 4))
-    n_draws, top_k = draw(st.integers(1, 3)), draw(st.integers(0, 3))
+    model = draw(model_records(n_layers))
+    spec = draw(trace_specs())
+    n_draws, top_k = spec.perturbation["draws"], draw(st.integers(0, min(3, model.d_vocab)))
+    status = draw(st.sampled_from(["complete", "interrupted", "failed"]))
+    error = st.fixed_dictionaries({"type": _texts, "message": _texts})
+    missing = draw(st.lists(st.booleans(), min_size=n_layers, max_size=n_layers))
     fields = {
-        "spec": trace_specs(),
-        "model": model_records(n_layers),
+        "spec": st.just(spec),
+        "model": st.just(model),
         "self_check": self_checks(),
         "provenance": json_mappings(),
-        "prompts": st.tuples(*(prompt_records() for _ in range(n_prompts))),
+        "prompts": st.tuples(*(prompt_records(model.d_vocab) for _ in range(n_prompts))),
         "target_log_prob": arrays(n_prompts, n_layers, kind="log_prob"),
         "embedding_log_prob": arrays(n_prompts, kind="log_prob"),
-        "target_rank": arrays(n_prompts, n_layers, kind="id"),
-        "entropy_bits": arrays(n_prompts, n_layers, kind="any"),
-        "js_bits": arrays(n_prompts, n_draws, n_layers, kind="share"),
-        "top_ids": arrays(n_prompts, n_layers, top_k, kind="id"),
-        "top_prob": arrays(n_prompts, n_layers, top_k, kind="any"),
-        "dominant_dimension": arrays(n_layers, kind="id"),
-        "dominant_ratio": arrays(n_layers, kind="any"),
+        "target_rank": arrays(n_prompts, n_layers, kind="id", high=model.d_vocab).map(lambda rank: rank + 1),
+        "entropy_bits": arrays(n_prompts, n_layers, kind="share").map(lambda share: share * np.log2(model.d_vocab)),
+        "js_bits": arrays(n_prompts, n_draws, n_layers, kind="share").map(lambda js: _with_missing_layers(js, missing)),
+        "dominant_dimension": arrays(n_layers, kind="id", high=model.d_model),
+        "dominant_ratio": arrays(n_layers, kind="ratio"),
         "dominant_hit": arrays(n_draws, n_layers, kind="bool"),
         "tokens": st.dictionaries(_ids, _texts, max_size=3),
         "method": st.sampled_from(["ladder", "plain"]),
-        "status": st.sampled_from(["complete", "interrupted", "failed"]),
-        "error": st.none() | json_mappings(),
+        "status": st.just(status),
+        "error": error if status == "failed" else st.none(),
         "warnings": st.lists(_texts, max_size=2).map(tuple),
-        "elapsed_s": _any_floats,
+        "elapsed_s": st.floats(0, 1e9),
         "n_requested": st.integers(n_prompts, 100),
     }
-    return draw(built(TraceRecord, **fields))
+    tops = draw(_top_tokens(n_prompts, n_layers, top_k, model.d_vocab))
+    return draw(built(TraceRecord, **fields, **{name: st.just(array) for name, array in tops.items()}))
 
 
 # ---------------------------------------------------------------- measures

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from layertracer._types import Mask, MixerGroup, Noise, Sample, SelfCheck, Skip, TaskParticle, VulnerableLayer
-    from layertracer.api import Comparison, Trace, compare, load_run, plan, read_layers, trace
+    from layertracer.api import Comparison, Trace, compare, load_run, plan, read_layers, trace, verify_run
     from layertracer.comparisons import ComparisonSettings
     from layertracer.measures import AbsRatio, ChangePoint, FirstTop1, HalfMax, Ratio, Rise
     from layertracer.tasks import Task, list_tasks, load_task
@@ -103,13 +103,14 @@ __all__ = [
     "plan",
     "read_layers",
     "trace",
+    "verify_run",
     "wrap_model",
 ]
 
 # Names that do not live in `_errors`, by the package that they live in.
 _HOMES = {
     "_types": ("Mask", "MixerGroup", "Noise", "Sample", "SelfCheck", "Skip", "TaskParticle", "VulnerableLayer"),
-    "api": ("Comparison", "Trace", "compare", "load_run", "plan", "read_layers", "trace"),
+    "api": ("Comparison", "Trace", "compare", "load_run", "plan", "read_layers", "trace", "verify_run"),
     "comparisons": ("ComparisonSettings",),
     "measures": ("AbsRatio", "ChangePoint", "FirstTop1", "HalfMax", "Ratio", "Rise"),
     "tasks": ("Task", "list_tasks", "load_task"),

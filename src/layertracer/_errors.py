@@ -19,7 +19,7 @@ The tree::
     │   ├── NonFiniteError      NaN or infinity: says in which layer first
     │   └── OutOfMemoryError    not even one prompt fits (also a MemoryError)
     └── RunError                a run folder that cannot be read or written
-        ├── DamagedRunError     incomplete or altered files
+        ├── DamagedRunError     incomplete or altered files, impossible values
         └── RunFormatError      a format newer than this version knows
 
 A message has four parts: what failed, what was got, what was expected, what to do.
@@ -115,7 +115,7 @@ class RunError(LayerTracerError):
 
 
 class DamagedRunError(RunError):
-    """A run folder whose files are incomplete or altered."""
+    """A run folder whose files are incomplete or altered, or hold what no trace can measure."""
 
 
 class RunFormatError(RunError):

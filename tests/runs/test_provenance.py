@@ -16,12 +16,6 @@ import pytest
 from layertracer.runs import collect_provenance, package_version, shorten_path, without_home
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-    done = subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
 def test_provenance_names_versions_platform_and_times() -> None:
     """Provenance has the versions, the platform, the number of cores and both times in UTC."""
     started = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -59,29 +53,6 @@ print("torch" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
-
-
-def test_commit_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commit is that of the folder in which one works, with whether tracked files were altered."""
-    _git(tmp_path, "init", "--quiet")
-    (tmp_path / "a").write_text("1")
-    _git(tmp_path, "add", "a")
-    _git(tmp_path, "commit", "--quiet", "--message", "first")
-    monkeypatch.chdir(tmp_path)
-    clean = collect_provenance()
-    assert (clean["git_commit"], clean["git_dirty"]) == (_git(tmp_path, "rev-parse", "HEAD"), False)
-    (tmp_path / "a").write_text("2")
-    assert collect_provenance()["git_dirty"] is True
-
-
-def test_outside_a_repository_and_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no repository, or no git at all, the commit is None."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert collect_provenance()["git_commit"] is None
-    monkeypatch.setenv("PATH", str(tmp_path))
-    provenance = collect_provenance()
-    assert (provenance["git_commit"], provenance["git_dirty"]) == (None, None)
 
 
 def test_unknown_package_has_no_version() -> None:

@@ -123,7 +123,11 @@ def test_a_consistent_header_with_wrong_shape_is_refused(small_run: dict[str, by
         (tmp_path / name).write_bytes(content)
     header = json.loads(small_run[HEADER_FILE])
     header["sha256"] = "0" * 64
-    header["shape"]["n_draws"] = 1
+    header["shape"]["n_draws"] = header["spec"]["perturbation"]["draws"] = 1
+    (tmp_path / HEADER_FILE).write_bytes(encode_header(header))
+    with pytest.raises(DamagedRunError, match=r"files\.perturbations\.parquet\.n_rows is 12, and 6 follow from shape"):
+        read_run(tmp_path)
+    header["files"]["perturbations.parquet"]["n_rows"] = 6
     (tmp_path / HEADER_FILE).write_bytes(encode_header(header))
     with pytest.raises(DamagedRunError, match=r"perturbations.parquet .*its rows are not one per prompt"):
         read_run(tmp_path)

@@ -21,7 +21,8 @@ from layertracer.api._asked import (
 )
 from layertracer.api._progress import telling_progress
 from layertracer.api._taken import refused, run_folder, take_flag, take_model, take_onset, take_path
-from layertracer.runs import TraceRecord, read_run, save_run
+from layertracer.runs import TraceRecord, Verification, read_run, save_run
+from layertracer.runs import verify_run as verify_stored
 
 if TYPE_CHECKING:
     from layertracer.tracing import Progress, TracedModel, TraceOptions, TracePlan
@@ -88,10 +89,28 @@ def load_run(path: str | Path) -> Trace:
 
     Raises:
         RunError: If there is no run at `path`.
-        DamagedRunError: If a file is missing, cut short or altered; the message names it.
+        DamagedRunError: If a file is missing, cut short or altered, or holds what cannot be; the message names it.
         RunFormatError: If the run was written by a newer version of LayerTracer.
     """
     return Trace.from_record(read_run(run_folder(path)))
+
+
+def verify_run(path: str | Path, *, expect: str | None = None) -> Verification:
+    """Whether a stored run is as it was written, and all that speaks against it; needs no torch.
+
+    Args:
+        path: The folder, or the `run.json` in it.
+        expect: The digest that it should have: `digest` of an earlier verification, kept elsewhere.
+
+    Returns:
+        `is_intact`, `faults` (each a `file` and a `reason`), `notes`, `digest`, and what the run says of itself.
+
+    Raises:
+        RunError: If there is no run at `path`, or a file may not be read.
+        RunFormatError: If the run was written by a newer version of LayerTracer.
+        UsageError: If `expect` is no digest.
+    """
+    return verify_stored(run_folder(path), expect=expect)
 
 
 def trace(  # noqa: PLR0913 - what users call takes its settings by name

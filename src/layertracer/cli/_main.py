@@ -15,6 +15,7 @@ from layertracer.cli._plan import plan_command
 from layertracer.cli._report import report_command
 from layertracer.cli._tasks import tasks_command
 from layertracer.cli._trace import trace_command
+from layertracer.cli._verify import verify_command
 
 
 def _print_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -64,5 +65,6 @@ for _command in (
     tasks_command,
     report_command,
     compare_command,
+    verify_command,
 ):
     main.add_command(_command)

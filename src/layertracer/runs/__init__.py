@@ -1,22 +1,22 @@
 """Traces as data on a disk: records, run folders, provenance. No torch."""
 
 from layertracer.runs._folder import refuse_occupied
+from layertracer.runs._format_page import describe_format
+from layertracer.runs._header_fields import HEADER_FIELDS, HeaderField
 from layertracer.runs._provenance import collect_provenance, package_version, shorten_path, without_home
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import (
-    HEADER_FIELDS,
     HEADER_FILE,
     REPORT_FILE,
     RUN_FORMAT_VERSION,
     TABLES,
     Column,
-    HeaderField,
     Table,
-    describe_format,
 )
 from layertracer.runs._specs import ModelRecord, PromptRecord, TraceSpec, storable_text
 from layertracer.runs._storage import read_run, save_run
 from layertracer.runs._summary import summarize_mixer, summarize_record
+from layertracer.runs._verify import Verification, verify_run
 
 __all__ = [
     "HEADER_FIELDS",
@@ -31,6 +31,7 @@ __all__ = [
     "Table",
     "TraceRecord",
     "TraceSpec",
+    "Verification",
     "collect_provenance",
     "describe_format",
     "package_version",
@@ -41,5 +42,6 @@ __all__ = [
     "storable_text",
     "summarize_mixer",
     "summarize_record",
+    "verify_run",
     "without_home",
 ]

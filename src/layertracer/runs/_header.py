@@ -16,7 +16,7 @@ from layertracer._errors import UsageError
 from layertracer._types import Audit, Check, LayerRecord, SelfCheck
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import NON_FINITE, RUN_FORMAT, RUN_FORMAT_VERSION
-from layertracer.runs._specs import ModelRecord, TraceSpec
+from layertracer.runs._specs import ModelRecord, TraceSpec, storable_text
 from layertracer.runs._summary import summarize_record
 
 _NO_CHECKSUM = "0" * 64
@@ -33,10 +33,12 @@ def to_json_value(value: object) -> object:
         value = value.tolist()
     if isinstance(value, float) and not math.isfinite(value):
         return {"$float": str(float(value))}
-    if value is None or isinstance(value, str | int | float):
+    if isinstance(value, str):
+        return storable_text(value)
+    if value is None or isinstance(value, int | float):
         return value
     if isinstance(value, Mapping) and all(isinstance(key, str) and key != "$float" for key in value):
-        return {key: to_json_value(value[key]) for key in sorted(value)}
+        return {storable_text(key): to_json_value(value[key]) for key in sorted(value)}
     if isinstance(value, list | tuple):
         return [to_json_value(item) for item in value]
     raise UsageError(
@@ -45,8 +47,26 @@ def to_json_value(value: object) -> object:
     )
 
 
-def _from_json_object(pairs: dict[str, Any]) -> object:
-    return NON_FINITE[pairs["$float"]] if pairs.keys() == {"$float"} else pairs
+def _from_json_pairs(pairs: list[tuple[str, Any]]) -> object:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("it has a name twice in one object")
+    if fields.keys() == {"$float"}:
+        if fields["$float"] not in tuple(NON_FINITE):
+            raise ValueError('it has a "$float" that is not "nan", "inf" or "-inf"')
+        return NON_FINITE[fields["$float"]]
+    return {storable_text(name): _storable(value) for name, value in pairs}
+
+
+def _storable(value: Any) -> Any:
+    """The value with its lone surrogates replaced, which no page and no terminal can show."""
+    if isinstance(value, str):
+        return storable_text(value)
+    return [_storable(item) for item in value] if isinstance(value, list) else value
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"it has {name}, which is no JSON")
 
 
 def build_header(record: TraceRecord, files: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -100,12 +120,20 @@ def decode_header(content: bytes) -> dict[str, Any]:
     Raises:
         ValueError: If the bytes are not a JSON object that calls itself a run.
     """
-    header = json.loads(content.decode("utf-8"), object_hook=_from_json_object)
+    text = content.decode("utf-8")
+    header = json.loads(text, object_pairs_hook=_from_json_pairs, parse_constant=_refuse_constant)
     if not isinstance(header, dict) or header.get("format") != RUN_FORMAT:
         raise ValueError(f'it does not say "format": "{RUN_FORMAT}"')
-    if not (isinstance(header.get("format_version"), int) and header["format_version"] >= 1):
+    version = header.get("format_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ValueError('it has no whole number above 0 at "format_version"')
     return header
+
+
+def stored_checksum(content: bytes) -> str | None:
+    """The checksum that the bytes of `run.json` state, and with it of all files; None where there is none."""
+    found = _CHECKSUM.search(content)
+    return None if found is None else found.group(1).decode("ascii")
 
 
 def has_valid_checksum(content: bytes) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
+
+from layertracer.runs._git import read_commit
 
 PACKAGES = (
     "torch",
@@ -25,23 +25,23 @@ PACKAGES = (
 )
 """Packages whose version can change a number or a file."""
 
-_GIT_TIMEOUT_S = 2.0
-
 
 def collect_provenance(*, command: Sequence[str] | None = None, started_at: datetime | None = None) -> dict[str, Any]:
     """Where a trace comes from, in JSON values.
 
-    Nothing is imported to learn a version. Absolute paths in the command are cut to their last name.
+    Nothing is imported to learn a version, and no program is run: the commit is read from Git's files. Whether tracked
+    files were altered since cannot be known without `git status`, which runs programs that the folder itself names.
+    Absolute paths in the command are cut to their last name.
 
     Args:
         command: The command line, program first; None where there was none.
         started_at: When the trace began.
 
     Returns:
-        "layertracer", "packages", "python", "platform", "n_cpus", "git_commit" and "git_dirty" of the
-        working folder (None outside a repository), "command", "started_at" and "finished_at" (ISO 8601, UTC).
+        "layertracer", "packages", "python", "platform", "n_cpus", "git_commit" of the working folder (None outside a
+        repository), "git_dirty" (always None; runs that were stored earlier may know it), "command", "started_at" and
+        "finished_at" (ISO 8601, UTC).
     """
-    commit, is_dirty = _read_commit()
     finished_at = datetime.now(UTC)
     return {
         "layertracer": package_version("layertracer"),
@@ -49,8 +49,8 @@ def collect_provenance(*, command: Sequence[str] | None = None, started_at: date
         "python": platform.python_version(),
         "platform": f"{platform.system()}-{platform.release()}-{platform.machine()}",
         "n_cpus": os.cpu_count(),
-        "git_commit": commit,
-        "git_dirty": is_dirty,
+        "git_commit": _working_commit(),
+        "git_dirty": None,
         "command": None if command is None else [shorten_path(part) for part in command],
         "started_at": _format_time(started_at or finished_at),
         "finished_at": _format_time(finished_at),
@@ -87,29 +87,11 @@ def without_home(text: str) -> str:
     return text.replace(home, "~") if len(home) > 1 else text
 
 
-def _read_commit() -> tuple[str | None, bool | None]:
-    commit = _run_git("rev-parse", "HEAD")
-    if not commit:
-        return None, None
-    status = _run_git("status", "--porcelain", "--untracked-files=no")
-    return commit, None if status is None else bool(status)
-
-
-def _run_git(*arguments: str) -> str | None:
-    """What git prints in the working folder; None without git, outside a repository, or when it takes too long."""
-    environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+def _working_commit() -> str | None:
     try:
-        done = subprocess.run(
-            ["git", *arguments],
-            capture_output=True,
-            check=True,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            timeout=_GIT_TIMEOUT_S,
-        )
-    except (OSError, subprocess.SubprocessError):
+        return read_commit(Path.cwd())
+    except OSError:  # the working folder was removed
         return None
-    return done.stdout.decode(sys.getfilesystemencoding(), "replace").strip()
 
 
 def _format_time(moment: datetime) -> str:

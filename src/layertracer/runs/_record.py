@@ -327,7 +327,8 @@ class TraceRecord:
     def select(self: Record, prompt_indices: Sequence[int]) -> Record:
         """The trace of some prompts only, in the order given.
 
-        `n_requested`, `status` and `elapsed_s` stay those of the whole run.
+        `status` and `elapsed_s` stay those of the whole run, and so does `n_requested`, unless there are more prompts
+        since some are repeated.
 
         Args:
             prompt_indices: Rows of the `prompt` axis.
@@ -343,7 +344,8 @@ class TraceRecord:
                 f"counted from 0. Give indices below {self.n_prompts}."
             )
         arrays = {name: getattr(self, name)[rows] for name, (_, axes) in ARRAY_AXES.items() if axes[0] == "prompt"}
-        return dataclasses.replace(self, prompts=tuple(self.prompts[row] for row in rows), **arrays)
+        prompts = tuple(self.prompts[row] for row in rows)
+        return dataclasses.replace(self, prompts=prompts, n_requested=max(self.n_requested, len(prompts)), **arrays)
 
     def solved_only(self: Record) -> Record:
         """The trace of the prompts of which the model gives the whole answer."""

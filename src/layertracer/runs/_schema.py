@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Literal
 
 RUN_FORMAT = "layertracer-run"
 """What `run.json` says it is."""
@@ -13,6 +14,56 @@ RUN_FORMAT_VERSION = 1
 """The version that is written. Every version up to this one can be read."""
 
 HEADER_FILE = "run.json"
+
+LARGEST_HEADER_BYTES = 32 * 2**20
+"""The largest `run.json` that is read; that of a trace of 5,000 prompts has less than 1 MiB."""
+
+LARGEST_TABLE_BYTES = 8 * 2**30
+"""The largest table that is read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What the numbers of a column may be.
+
+    Attributes:
+        low: The least; a name of `SIZES` where it depends on the run. Minus infinity counts only where there is none.
+        high: The greatest, likewise.
+        allowance: By how much rounding may pass the bounds.
+        nan: Where NaN may stand: nowhere, for all prompts and draws of a layer alike, or anywhere.
+        order: How the items of a list, or of a column without axes, follow one another.
+        distinct: Whether no item of a list occurs twice in it.
+        n_items: How many items each list has; a name of `SIZES`. None where they differ.
+        least_items: The fewest that a list may have.
+    """
+
+    low: float | str | None = None
+    high: float | str | None = None
+    allowance: float = 0.0
+    nan: Literal["nowhere", "layer", "anywhere"] = "nowhere"
+    order: Literal["ascending", "descending"] | None = None
+    distinct: bool = False
+    n_items: str | None = None
+    least_items: int = 0
+
+    def __str__(self) -> str:
+        """In words."""
+        low = "-∞" if self.low is None else f"{self.low:g}" if isinstance(self.low, float) else str(self.low)
+        high = "∞" if self.high is None else f"{self.high:g}" if isinstance(self.high, float) else str(self.high)
+        words = [] if self.low is None and self.high is None else [f"in [{low}, {high}]"]
+        words += [f"up to {self.allowance:g} of rounding beyond it"] if self.allowance else []
+        words += {"nowhere": [], "layer": ["or NaN for all prompts and draws of a layer"], "anywhere": ["or NaN"]}[
+            self.nan
+        ]
+        words += [self.order] if self.order else []
+        words += ["all different"] if self.distinct else []
+        words += [f"{self.n_items} of them"] if self.n_items else []
+        words += [f"{self.least_items} or more of them"] if self.least_items else []
+        return ", ".join(words)
+
+
+SIZES = ("d_vocab", "d_vocab - 1", "log2(d_vocab)", "d_model - 1", "n_draws", "top_k")
+"""What bounds may depend on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +76,7 @@ class Column:
         meaning: What it holds, with its unit.
         nullable: Whether it may be null.
         optional: Whether it is absent in runs that were stored before there was such a column.
+        limits: What its numbers may be; None where anything of the type is right.
     """
 
     name: str
@@ -32,6 +84,7 @@ class Column:
     meaning: str
     nullable: bool = False
     optional: bool = False
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,20 +104,11 @@ class Table:
     columns: tuple[Column, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HeaderField:
-    """One field of `run.json`.
-
-    Attributes:
-        name: Name; a dot separates the name of a nested field.
-        type: JSON type.
-        meaning: What it holds, with its unit.
-    """
-
-    name: str
-    type: str
-    meaning: str
-
+_LOG_PROB = Limits(high=0.0, allowance=1e-3)
+_PROB = Limits(low=0.0, high=1.0, allowance=1e-4)
+_PREDICTED = Limits(low=0.0, high="d_vocab - 1")
+_GIVEN = Limits(low=0.0)
+"""Tokens that a model reads may be more than those that it predicts."""
 
 _PROMPT = Column(name="prompt", type="int32", meaning="index of the prompt, in the order given")
 _DRAW = Column(name="draw", type="int32", meaning="index of the random repetition")
@@ -77,13 +121,36 @@ LAYERS = Table(
     columns=(
         _PROMPT,
         _LAYER,
-        Column(name="target_log_prob", type="float32", meaning="log-probability of the target after the layer, nats"),
-        Column(name="target_rank", type="int32", meaning="rank of the target after the layer, 1 = top"),
-        Column(name="entropy_bits", type="float32", meaning="entropy of the distribution after the layer, bits"),
         Column(
-            name="top_ids", type="list<int32>", meaning="ids of the most probable tokens after the layer, best first"
+            name="target_log_prob",
+            type="float32",
+            meaning="log-probability of the target after the layer, nats",
+            limits=_LOG_PROB,
         ),
-        Column(name="top_prob", type="list<float32>", meaning="their probabilities, in [0, 1]"),
+        Column(
+            name="target_rank",
+            type="int32",
+            meaning="rank of the target after the layer, 1 = top",
+            limits=Limits(low=1.0, high="d_vocab"),
+        ),
+        Column(
+            name="entropy_bits",
+            type="float32",
+            meaning="entropy of the distribution after the layer, bits",
+            limits=Limits(low=0.0, high="log2(d_vocab)", allowance=1e-3),
+        ),
+        Column(
+            name="top_ids",
+            type="list<int32>",
+            meaning="ids of the most probable tokens after the layer, best first",
+            limits=replace(_PREDICTED, distinct=True, n_items="top_k"),
+        ),
+        Column(
+            name="top_prob",
+            type="list<float32>",
+            meaning="their probabilities, in [0, 1]",
+            limits=replace(_PROB, order="descending", n_items="top_k"),
+        ),
     ),
 )
 
@@ -100,6 +167,7 @@ PERTURBATIONS = Table(
             type="float32",
             meaning="JS divergence between the clean and the perturbed output, bits, in [0, 1]; NaN where the layer "
             "has nothing to perturb at the site",
+            limits=Limits(low=0.0, high=1.0, allowance=1e-6, nan="layer"),
         ),
     ),
 )
@@ -110,11 +178,26 @@ PROMPTS = Table(
     axes=("prompt",),
     columns=(
         _PROMPT,
-        Column(name="prompt_ids", type="list<int64>", meaning="token ids of the prompt"),
-        Column(name="answer_ids", type="list<int64>", meaning="token ids of the answer; empty where there is none"),
-        Column(name="target_ids", type="list<int64>", meaning="ids of the tokens whose probability is followed"),
-        Column(name="top_id", type="int64", meaning="the model's own top token at the first position that is read"),
-        Column(name="top_prob", type="float64", meaning="its probability, in [0, 1]"),
+        Column(name="prompt_ids", type="list<int64>", meaning="token ids of the prompt", limits=_GIVEN),
+        Column(
+            name="answer_ids",
+            type="list<int64>",
+            meaning="token ids of the answer; empty where there is none",
+            limits=_GIVEN,
+        ),
+        Column(
+            name="target_ids",
+            type="list<int64>",
+            meaning="ids of the tokens whose probability is followed",
+            limits=replace(_PREDICTED, least_items=1),
+        ),
+        Column(
+            name="top_id",
+            type="int64",
+            meaning="the model's own top token at the first position that is read",
+            limits=_PREDICTED,
+        ),
+        Column(name="top_prob", type="float64", meaning="its probability, in [0, 1]", limits=_PROB),
         Column(
             name="solved",
             type="bool",
@@ -137,6 +220,7 @@ PROMPTS = Table(
             name="embedding_log_prob",
             type="float32",
             meaning="log-probability of the target read from the embeddings, nats",
+            limits=_LOG_PROB,
         ),
         Column(
             name="begins",
@@ -152,12 +236,14 @@ PROMPTS = Table(
             meaning="how many tokens of the answer say nothing of it (white space, pieces of a character) and are read "
             "as the end of the prompt",
             optional=True,
+            limits=Limits(low=0.0),
         ),
         Column(
             name="other_answer_ids",
             type="list<list<int64>>",
             meaning="token ids of the other answers that are right",
             optional=True,
+            limits=_GIVEN,
         ),
         Column(name="other_answer_texts", type="list<string>", meaning="their texts, where known", optional=True),
     ),
@@ -173,14 +259,21 @@ DIMENSIONS = Table(
             name="dominant_dimension",
             type="int32",
             meaning="the dimension of the largest root mean square at the perturbed site; 0 where none was looked for",
+            limits=Limits(low=0.0, high="d_model - 1"),
         ),
         Column(
             name="dominant_ratio",
             type="float32",
             meaning="that root mean square over the median dimension's, a ratio; NaN where none was looked for, as at "
             "the site state",
+            limits=Limits(low=1.0, allowance=1e-3, nan="anywhere"),
         ),
-        Column(name="dominant_hit", type="list<bool>", meaning="for every draw, whether it masks that dimension"),
+        Column(
+            name="dominant_hit",
+            type="list<bool>",
+            meaning="for every draw, whether it masks that dimension",
+            limits=Limits(n_items="n_draws"),
+        ),
     ),
 )
 
@@ -189,91 +282,17 @@ TOKENS = Table(
     rows="token id that occurs in the run",
     axes=(),
     columns=(
-        Column(name="token_id", type="int64", meaning="id of the token, ascending"),
+        Column(
+            name="token_id",
+            type="int64",
+            meaning="id of the token, ascending",
+            limits=Limits(low=0.0, order="ascending", distinct=True),
+        ),
         Column(name="text", type="string", meaning="its text"),
     ),
 )
 
 TABLES = (LAYERS, PERTURBATIONS, PROMPTS, DIMENSIONS, TOKENS)
-
-HEADER_FIELDS = (
-    HeaderField(name="format", type="string", meaning=f'always "{RUN_FORMAT}"'),
-    HeaderField(name="format_version", type="integer", meaning=f"version of this format, now {RUN_FORMAT_VERSION}"),
-    HeaderField(
-        name="sha256",
-        type="string",
-        meaning="checksum of `run.json` itself, computed with these 64 digits written as zeros",
-    ),
-    HeaderField(name="status", type="string", meaning='"complete", "interrupted" or "failed"'),
-    HeaderField(name="error", type="object or null", meaning="what ended a failed run: `type` and `message`"),
-    HeaderField(name="warnings", type="array of strings", meaning="what a user should know about the numbers"),
-    HeaderField(name="method", type="string", meaning='"ladder" (one pass) or "plain" (one hooked forward at a time)'),
-    HeaderField(name="elapsed_s", type="number", meaning="wall-clock time of the trace, seconds"),
-    HeaderField(name="n_requested", type="integer", meaning="number of prompts that were asked for"),
-    HeaderField(
-        name="plan",
-        type="object or null",
-        meaning="what the trace was going to do, as it was planned: `prefixes`, `buckets`, `n_passes`, `widest_rows`, "
-        "`flops` (products of matrices and attention), `weight_bytes`, `weight_bytes_read`, `peak_bytes` (estimate, "
-        "beyond the weights), `budget_bytes`, `seconds` (estimate), `is_measured`, `notes`. Null where a run failed "
-        "before; absent in runs that were written when there were no plans",
-    ),
-    HeaderField(name="shape", type="object", meaning="`n_prompts` (finished), `n_draws`, `n_layers`, `top_k`"),
-    HeaderField(
-        name="layers_without_site",
-        type="array of integers",
-        meaning="layers that have nothing to perturb at the site: their `js_bits` is NaN for every prompt and draw. "
-        "For people and other programs: LayerTracer finds them anew in the table. Absent in runs that were written "
-        "when every layer had to have the site",
-    ),
-    HeaderField(
-        name="demonstration_sets",
-        type="array of integers or null",
-        meaning="for every prompt the number of the set of demonstrations that it begins with, which intervals "
-        "resample. Null where all prompts share one set, or have none; absent in runs that were written when there was "
-        "only one",
-    ),
-    HeaderField(
-        name="spec",
-        type="object",
-        meaning="what was asked: `task`, `perturbation`, `onset`, `target`, `target_tokens`, `seed` (of the bootstrap)",
-    ),
-    HeaderField(
-        name="model",
-        type="object",
-        meaning="`name`, `class_name`, `revision`, `d_model`, `d_vocab`, `n_parameters`, `device`, `dtype`, "
-        '`fingerprint` ("v2-" and a SHA-256 of the names, shapes, types and values of all weights; older runs hold one '
-        "of their shapes and of the output embedding, without that beginning) and `layers` (`index`, `path`, `mixer`, "
-        "`mlp`, `n_parameters`)",
-    ),
-    HeaderField(
-        name="self_check",
-        type="object",
-        meaning="the proof at load: `checks` (`name`, `error`, `tolerance`, `unit`, `passed`, `meaning`), `method`, "
-        "`row_by_row`, `notes`",
-    ),
-    HeaderField(
-        name="audit",
-        type="object or null",
-        meaning="what was measured again, the plain way: `share` of the trace's arithmetic that it was to take (0: "
-        "nothing), `n_cells` numbers that were compared, `n_forwards`, `n_drawn` of these by the seed alone, "
-        "`worst_nats` and `worst_bits` (largest disagreements; null where nothing was compared) and `notes`; null "
-        "where a run failed before, absent in runs that were written when there were no audits",
-    ),
-    HeaderField(
-        name="provenance",
-        type="object",
-        meaning="package versions, Python, platform, git commit of the working folder, command line, times (UTC); no "
-        "host name, no home folder",
-    ),
-    HeaderField(
-        name="summary",
-        type="object",
-        meaning="task particle, vulnerable layer, robustness and results by kind of mixer, over all prompts and over "
-        "the solved ones; for people and other programs: LayerTracer computes them anew from the tables",
-    ),
-    HeaderField(name="files", type="object", meaning="for every table its `sha256`, `n_bytes` and `n_rows`"),
-)
 
 OWN_FILES: frozenset[str] = frozenset({HEADER_FILE, *(table.file for table in TABLES)})
 """Files that belong to a run; anything else in the folder is left alone."""
@@ -283,53 +302,3 @@ REPORT_FILE = "report.html"
 
 NON_FINITE: Mapping[str, float] = MappingProxyType({"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")})
 """JSON has no NaN and no infinity: they are written as `{"$float": "nan"}`."""
-
-
-def describe_format() -> str:
-    """The run format as Markdown, generated from the schema.
-
-    Example:
-        >>> describe_format().splitlines()[0]
-        '# The run folder'
-    """
-    lines = [
-        "# The run folder",
-        "",
-        f"A run is a folder of one `{HEADER_FILE}` and {len(TABLES)} Parquet tables (zstd). It is written to a",
-        "temporary sibling, flushed to the disk and renamed, so it is either whole or absent. Every file has a",
-        "checksum; a file that was altered, cut short or lost is refused with its name, and never read in part. Failed",
-        "and interrupted runs have the same form: they hold the prompts that were finished. The same record gives the",
-        "same bytes.",
-        "",
-        f"This is version {RUN_FORMAT_VERSION} of the format. Older versions load for ever; a newer one is refused",
-        f"with a message. Other files in the folder, such as `{REPORT_FILE}`, are left alone.",
-        "",
-        f"## `{HEADER_FILE}`",
-        "",
-        'UTF-8 JSON. NaN and infinities are written as `{"$float": "nan"}`, `"inf"` or `"-inf"`.',
-        "",
-        "| field | type | meaning |",
-        "|---|---|---|",
-    ]
-    lines += [f"| `{field.name}` | {field.type} | {field.meaning} |" for field in HEADER_FIELDS]
-    for table in TABLES:
-        lines += _describe_table(table)
-    return "\n".join(lines) + "\n"
-
-
-def _describe_table(table: Table) -> list[str]:
-    order = f", ordered by {', '.join(f'`{axis}`' for axis in table.axes)}" if table.axes else ""
-    head = [
-        "",
-        f"## `{table.file}`",
-        "",
-        f"One row per {table.rows}{order}.",
-        "",
-        "| column | type | meaning |",
-        "|---|---|---|",
-    ]
-    return head + [
-        f"| `{column.name}` | `{column.type}`{' or null' if column.nullable else ''} | {column.meaning}"
-        f"{'; absent in older runs' if column.optional else ''} |"
-        for column in table.columns
-    ]

@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pyarrow.lib import ArrowException
 
-from layertracer._errors import DamagedRunError, RunError, RunFormatError
+from layertracer.runs._examine import UNUSABLE, Examined, Fault, damaged, examine_files, examine_folder, reason_of
 from layertracer.runs._folder import write_folder
-from layertracer.runs._header import (
-    build_header,
-    decode_header,
-    encode_header,
-    has_valid_checksum,
-    read_audit,
-    read_model,
-    read_self_check,
-    read_spec,
-)
+from layertracer.runs._header import build_header, encode_header, read_audit, read_model, read_self_check, read_spec
 from layertracer.runs._record import TraceRecord
-from layertracer.runs._schema import HEADER_FILE, OWN_FILES, RUN_FORMAT_VERSION, TABLES
+from layertracer.runs._schema import HEADER_FILE
 from layertracer.runs._specs import PromptRecord, TraceSpec
-from layertracer.runs._tables import PROMPT_FIELDS, decode_table, tabulate
-from layertracer.runs._upgrades import StoredRun, upgrade_run
+from layertracer.runs._tables import PROMPT_FIELDS, tabulate
 
 
 def save_run(record: TraceRecord, path: str | Path, *, overwrite: bool = False) -> Path:
     """Save a trace as a run folder, whole or not at all.
 
     Laws: `read_run(save_run(record, path)) == record`; the same record gives the same bytes.
+
+    A record that holds what no trace can measure, which `read_run` refuses, is kept all the same, with a warning: a
+    finished trace is not lost.
 
     Args:
         record: The trace; failed and interrupted ones too.
@@ -49,19 +42,36 @@ def save_run(record: TraceRecord, path: str | Path, *, overwrite: bool = False) 
     folder = Path(path).expanduser().resolve()
     tables = tabulate(record)
     rows = _count_rows(record)
-    files = {
-        name: {"sha256": _sha256(content), "n_bytes": len(content), "n_rows": rows[name]}
+    entries = {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "n_bytes": len(content), "n_rows": rows[name]}
         for name, content in tables.items()
     }
-    header = encode_header(build_header(record, files))
-    write_folder(folder, {**tables, HEADER_FILE: header}, overwrite=overwrite)
+    files = {**tables, HEADER_FILE: encode_header(build_header(record, entries))}
+    write_folder(folder, files, overwrite=overwrite)
+    _warn_of_faults(folder, files)
     return Path(path).expanduser()
+
+
+def _warn_of_faults(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Read what was written from its bytes, and say where it could not be read again."""
+    try:
+        faults = examine_files(lambda name, _: files[name], where=str(folder)).faults
+    except MemoryError:  # it is written, and whole; what reads it will have more room
+        return
+    if faults:
+        warnings.warn(
+            f"The run at {folder} was saved, but {faults[0].file} holds what no trace can measure, so that it will not "
+            f"be read: {faults[0].reason}. `layertracer verify` says all of it. If LayerTracer made these numbers, "
+            "please report it.",
+            stacklevel=3,
+        )
 
 
 def read_run(path: str | Path) -> TraceRecord:
     """Read a run folder.
 
-    Laws: any byte altered in any of its files is noticed; what is read is whole.
+    Laws: any byte altered in any of its files is noticed; what is read is whole; every number is of its type and within
+    its range, as the run format states them.
 
     Args:
         path: The folder.
@@ -71,28 +81,23 @@ def read_run(path: str | Path) -> TraceRecord:
 
     Raises:
         RunError: If there is no run at `path`.
-        DamagedRunError: If a file is missing, cut short or altered; the message names it.
+        DamagedRunError: If a file is missing, cut short or altered, or holds what cannot be; the message names it.
         RunFormatError: If the run was written by a newer version of LayerTracer.
     """
     folder = Path(path).expanduser()
-    stored = upgrade_run(_read_stored(folder))
-    columns: dict[str, dict[str, Any]] = {}
-    for table in TABLES:
-        try:
-            columns[table.file] = decode_table(table, stored.tables[table.file], _sizes(stored.header))
-        except (ArrowException, KeyError, ValueError, OSError) as error:
-            raise _damaged(folder, table.file, f"it does not hold what it should ({error})") from error
+    examined = examine_folder(folder)
+    if examined.faults:
+        raise damaged(str(folder), examined.faults[0], len(examined.faults) - 1)
     try:
-        return _assemble(stored.header, columns)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(folder, HEADER_FILE, f"its fields do not fit the tables ({error})") from error
+        return assemble(examined)
+    except UNUSABLE as error:
+        fault = Fault(file=HEADER_FILE, reason=f"its fields do not fit the tables ({reason_of(error)})")
+        raise damaged(str(folder), fault) from error
 
 
-def _sizes(header: Mapping[str, Any]) -> dict[str, int]:
-    return {axis: header["shape"][f"n_{axis}s"] for axis in ("prompt", "draw", "layer")}
-
-
-def _assemble(header: Mapping[str, Any], columns: Mapping[str, Mapping[str, Any]]) -> TraceRecord:
+def assemble(examined: Examined) -> TraceRecord:
+    """The record of a run that has no faults."""
+    header, columns = examined.header, examined.columns
     prompts = dict(columns["prompts.parquet"])
     embedding = prompts.pop("embedding_log_prob")
     dimensions = columns["dimensions.parquet"]
@@ -159,63 +164,3 @@ def _count_rows(record: TraceRecord) -> dict[str, int]:
         "dimensions.parquet": record.n_layers,
         "tokens.parquet": len(record.tokens),
     }
-
-
-def _read_stored(folder: Path) -> StoredRun:
-    """The bytes of a run, every checksum verified."""
-    _require_run(folder)
-    content = _read_file(folder, HEADER_FILE)
-    try:
-        header = decode_header(content)
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(folder, HEADER_FILE, str(error)) from error
-    is_intact = has_valid_checksum(content)
-    if header["format_version"] > RUN_FORMAT_VERSION:
-        doubt = "" if is_intact else f" (or {HEADER_FILE} was altered: its checksum does not fit)"
-        raise RunFormatError(
-            f"The run at {folder} has format {header['format_version']}, and this version of LayerTracer reads formats "
-            f"up to {RUN_FORMAT_VERSION}{doubt}. Upgrade LayerTracer to read it."
-        )
-    if not is_intact:
-        raise _damaged(folder, HEADER_FILE, "its checksum does not fit its content")
-    tables = {}
-    for name, entry in header["files"].items():
-        tables[name] = _read_file(folder, name)
-        if _sha256(tables[name]) != entry["sha256"]:
-            found = f"{len(tables[name])} bytes, {entry['n_bytes']} were written"
-            raise _damaged(folder, name, f"its checksum does not fit its content ({found})")
-    return StoredRun(header=header, tables=tables)
-
-
-def _require_run(folder: Path) -> None:
-    if not folder.exists():
-        raise RunError(f"There is no run at {folder}. Give the folder that a trace printed, which holds {HEADER_FILE}.")
-    if not folder.is_dir():
-        raise RunError(f"{folder} is a file, and a run is a folder. Give the folder that holds {HEADER_FILE}.")
-    if not any((folder / name).exists() for name in OWN_FILES):
-        raise RunError(
-            f"{folder} is not a run: it holds no {HEADER_FILE}. Give the folder that a trace printed, e.g. one of "
-            "those under runs/."
-        )
-
-
-def _read_file(folder: Path, name: str) -> bytes:
-    try:
-        return (folder / name).read_bytes()
-    except FileNotFoundError as error:
-        raise _damaged(folder, name, "it is missing") from error
-    except OSError as error:
-        raise RunError(
-            f"{folder / name} could not be read: {error.strerror or error}. Check its permissions."
-        ) from error
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _damaged(folder: Path, name: str, reason: str) -> DamagedRunError:
-    return DamagedRunError(
-        f"The run at {folder} is damaged: {name} cannot be used, {reason}. A run is read whole or not at all. Restore "
-        "the folder from a copy, or run the trace again (run.json, where readable, says with which command)."
-    )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from layertracer.runs._json_rules import described
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import DIMENSIONS, LAYERS, PERTURBATIONS, PROMPTS, TOKENS, Table
 
@@ -30,6 +32,9 @@ PROMPT_FIELDS = (
     "other_answer_texts",
 )
 
+
+_VALUE_BYTES = {"INT32": 4, "INT64": 8, "FLOAT": 4, "DOUBLE": 8}
+_ROWS_PER_BATCH = 2**16
 
 LAYER_FIELDS = ("target_log_prob", "target_rank", "entropy_bits", "top_ids", "top_prob")
 
@@ -106,30 +111,95 @@ def arrow_schema(table: Table) -> pa.Schema:
     return pa.schema([pa.field(c.name, arrow_type(c.type), nullable=c.nullable) for c in table.columns])
 
 
-def decode_table(table: Table, content: bytes, sizes: Mapping[str, int]) -> dict[str, Any]:
+def load_table(table: Table, content: bytes, sizes: Mapping[str, int], *, n_rows: int, limit_bytes: int) -> pa.Table:
+    """The rows of a table, of the schema's columns and one per index of its axes.
+
+    What the file says of itself is looked at before anything is decoded: a few kilobytes can say a thousand million
+    rows.
+
+    Args:
+        table: The table's schema.
+        content: The bytes of its file.
+        sizes: Lengths of the axes "prompt", "draw", "layer".
+        n_rows: How many rows it must have.
+        limit_bytes: How much memory its rows may take.
+
+    Raises:
+        ValueError: If the columns are not those of the schema, the rows not those of the axes, or too large.
+    """
+    metadata = pq.read_metadata(pa.BufferReader(content))
+    found = metadata.schema.to_arrow_schema()
+    if not found.equals(arrow_schema(_present(table, found.names))):
+        raise ValueError(f"it has the columns {', '.join(map(described, found.names))}, not those of the format")
+    if metadata.num_rows != n_rows:
+        raise ValueError(
+            f"it has {metadata.num_rows} rows and must have {n_rows}: its rows are not one per {table.rows}"
+        )
+    _refuse_large(metadata, limit_bytes)
+    stored = _read_bounded(content, metadata, limit_bytes)
+    for axis, expected in zip(table.axes, index_columns(table, sizes), strict=True):
+        if not np.array_equal(stored[axis].to_numpy(), expected):
+            raise ValueError(f"its rows are not one per {table.rows} in their order")
+    return stored
+
+
+def _present(table: Table, names: Sequence[str]) -> Table:
+    """The table without the optional columns that it has not."""
+    return replace(table, columns=tuple(one for one in table.columns if not one.optional or one.name in names))
+
+
+def _refuse_large(metadata: pq.FileMetaData, limit_bytes: int) -> None:
+    """Refuse rows that by what the file says of itself take more than so many bytes."""
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    columns = [group.column(index) for group in groups for index in range(group.num_columns)]
+    if sum(_VALUE_BYTES.get(column.physical_type, 1) * column.num_values for column in columns) > limit_bytes:
+        raise ValueError(f"its rows would take more than {limit_bytes} bytes")
+
+
+def _read_bounded(content: bytes, metadata: pq.FileMetaData, limit_bytes: int) -> pa.Table:
+    """All rows, refused as soon as they take more than so many bytes.
+
+    Texts that repeat are kept once, as in the file, and only their lengths are counted: a million times the same
+    megabyte takes three kilobytes there.
+    """
+    leaves = [metadata.schema.column(index) for index in range(len(metadata.schema))]
+    texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts)
+    batches, n_bytes = [], 0
+    for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH):
+        n_bytes += batch.nbytes + sum(map(_text_bytes, batch.columns))
+        if n_bytes > limit_bytes:
+            raise ValueError(f"its rows take more than {limit_bytes} bytes")
+        batches.append(batch)
+    return pa.Table.from_batches(batches, schema=file.schema_arrow)
+
+
+def _text_bytes(column: pa.Array) -> int:
+    """What the texts of a column take where each stands for itself."""
+    if pa.types.is_list(column.type):
+        return _text_bytes(column.flatten())
+    if not pa.types.is_dictionary(column.type):
+        return 0
+    lengths = pc.binary_length(column.dictionary).to_numpy(zero_copy_only=False)
+    return int(lengths[column.indices.drop_null().to_numpy()].sum())
+
+
+def to_columns(table: Table, stored: pa.Table, sizes: Mapping[str, int]) -> dict[str, Any]:
     """The columns of a table: arrays of the axes' shape where it has axes, lists of Python values otherwise.
 
     Optional columns that it has not are left out.
 
     Args:
         table: The table's schema.
-        content: The bytes of its file.
+        stored: Its rows, from `load_table`.
         sizes: Lengths of the axes "prompt", "draw", "layer".
 
     Raises:
-        ValueError: If the columns are not those of the schema, or the rows not those of the axes.
+        ValueError: If lists that become an array have several lengths.
     """
-    stored = pq.read_table(pa.BufferReader(content))
-    absent = {column.name for column in table.columns if column.optional} - set(stored.schema.names)
-    table = replace(table, columns=tuple(column for column in table.columns if column.name not in absent))
-    if not stored.schema.equals(arrow_schema(table)):
-        raise ValueError(f"it has the columns {', '.join(stored.schema.names)}, not those of the format")
-    for axis, expected in zip(table.axes, index_columns(table, sizes), strict=True):
-        if not np.array_equal(stored[axis].to_numpy(), expected):
-            raise ValueError(f"its rows are not one per {table.rows} in their order")
     as_lists = table.file in (PROMPTS.file, TOKENS.file)
     shape = [sizes[axis] for axis in table.axes]
-    names = [column.name for column in table.columns if column.name not in table.axes]
+    names = [name for name in stored.schema.names if name not in table.axes]
     return {name: stored[name].to_pylist() if as_lists else _to_numpy(stored[name], shape) for name in names}
 
 

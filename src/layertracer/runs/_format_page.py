@@ -1,0 +1,100 @@
+"""The run format as Markdown."""
+
+from __future__ import annotations
+
+from layertracer.runs._header_fields import HEADER_FIELDS
+from layertracer.runs._json_rules import Anything, flatten_rules
+from layertracer.runs._schema import (
+    HEADER_FILE,
+    LARGEST_HEADER_BYTES,
+    REPORT_FILE,
+    RUN_FORMAT_VERSION,
+    TABLES,
+    Table,
+)
+
+
+def describe_format() -> str:
+    """The run format as Markdown, generated from the schema.
+
+    Example:
+        >>> describe_format().splitlines()[0]
+        '# The run folder'
+    """
+    lines = [
+        "# The run folder",
+        "",
+        f"A run is a folder of one `{HEADER_FILE}` and {len(TABLES)} Parquet tables (zstd). It is written to a",
+        "temporary sibling, flushed to the disk and renamed, so it is either whole or absent. Every file has a",
+        "checksum; a file that was altered, cut short or lost is refused with its name, and never read in part. Failed",
+        "and interrupted runs have the same form: they hold the prompts that were finished. The same record gives the",
+        "same bytes.",
+        "",
+        "Checksums say that a file is as it was written, not by whom: who can write the files can make them anew. So",
+        "types, sizes and ranges are checked as well, as they stand below; what is out of range is refused with its",
+        "place. `layertracer verify` says all that is wrong with a run, and prints its digest, which can be kept",
+        "elsewhere and compared.",
+        "",
+        f"No other file is opened than `{HEADER_FILE}` and the tables. Each must be a regular file, or a link to one,",
+        f"and have no more bytes than `files` says; `{HEADER_FILE}` may have {LARGEST_HEADER_BYTES // 2**20} MiB. Rows",
+        "that `shape` does not ask for, or that take a hundred times the run's files (and more than 256 MiB), are",
+        "refused before they are read.",
+        "",
+        f"This is version {RUN_FORMAT_VERSION} of the format. Older versions load for ever; a newer one is refused",
+        f"with a message. Other files in the folder, such as `{REPORT_FILE}`, are left alone.",
+        "",
+        f"## `{HEADER_FILE}`",
+        "",
+        "UTF-8 JSON; no name stands twice in one object.",
+        'NaN and infinities are written as `{"$float": "nan"}`, `"inf"` or `"-inf"`.',
+        "",
+        "| field | type | meaning |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{field.name}` | {field.type} | {field.meaning} |" for field in HEADER_FIELDS]
+    lines += _describe_values()
+    for table in TABLES:
+        lines += _describe_table(table)
+    return "\n".join(lines) + "\n"
+
+
+def _describe_values() -> list[str]:
+    """What is checked of every field: generated from the rules that check it."""
+    places = [one for field in HEADER_FIELDS for one in flatten_rules(field.rule, field.name)]
+    return [
+        "",
+        f"### What `{HEADER_FILE}` may hold",
+        "",
+        "Checked when a run is read. `[]` stands for every item of a list; what is not listed may be anything.",
+        "",
+        "| field | value |",
+        "|---|---|",
+        *(f"| `{place}` | {rule} |" for place, rule in places if not isinstance(rule, Anything)),
+        "",
+        "Besides: `shape.n_layers` is the number of `model.layers`, whose `index` counts from 0; no more prompts are",
+        "finished than requested; a complete run has no `error` and a failed one has one; `demonstration_sets` has one",
+        "number for every prompt; `layers_without_site` are layers of the model; `files` has the rows that follow from",
+        "`shape`; `spec.perturbation` has as many draws as `shape`, and what its kind, where known, needs; the",
+        "parameters of a known onset criterion are within its range.",
+        "",
+        "Of the tables: the `top_prob` of a layer add up to 1 at most (0.001 for rounding); `n_lead` is at most the",
+        "number of `answer_ids`; `solved` and `begins` are null where there are none.",
+    ]
+
+
+def _describe_table(table: Table) -> list[str]:
+    order = f", ordered by {', '.join(f'`{axis}`' for axis in table.axes)}" if table.axes else ""
+    head = [
+        "",
+        f"## `{table.file}`",
+        "",
+        f"One row per {table.rows}{order}.",
+        "",
+        "| column | type | meaning | range |",
+        "|---|---|---|---|",
+    ]
+    return head + [
+        f"| `{column.name}` | `{column.type}`{' or null' if column.nullable else ''} | {column.meaning}"
+        f"{'; absent in older runs' if column.optional else ''} | {column.limits or ''} |"
+        for column in table.columns
+    ]

@@ -1,0 +1,101 @@
+"""Fields of `run.json` that cannot be: of another type, out of range, or at odds with one another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from layertracer._errors import LayerTracerError
+from layertracer.measures import ONSET_NAMES, onset_from_dict
+from layertracer.runs._header_fields import FILES, HEADER
+from layertracer.runs._json_rules import Nullable, Number
+from layertracer.runs._schema import TABLES
+
+_PARAMETER = Nullable(Number(low=-math.inf, finite=False))
+_PERTURBATIONS: Mapping[str, tuple[str, ...]] = {
+    "mask": ("site", "draws", "scheme", "fill"),
+    "noise": ("site", "draws", "scale"),
+    "skip": (),
+}
+"""What the perturbations that are known here always say of themselves."""
+
+
+def find_header_faults(header: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the fields of `run.json`, each with its name, what it is, and what it must be.
+
+    Where fields are not of their types, how they go together is not looked at.
+
+    Args:
+        header: The content of `run.json`.
+    """
+    faults = list(HEADER.faults(header, ""))
+    return faults or list(_find_contradictions(header))
+
+
+def find_file_faults(header: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the list of tables alone: before it is right, no table is opened."""
+    return list(FILES.faults(header.get("files"), "files"))
+
+
+def _find_contradictions(header: Mapping[str, Any]) -> Iterator[str]:
+    shape, layers = header["shape"], header["model"]["layers"]
+    if shape["n_layers"] != len(layers):
+        yield f"shape.n_layers is {shape['n_layers']}, and model.layers are {len(layers)}"
+    odd = [index for index, layer in enumerate(layers) if layer["index"] != index]
+    if odd:
+        yield f"model.layers[{odd[0]}].index is {layers[odd[0]]['index']}, and must be {odd[0]}"
+    if shape["n_prompts"] > header["n_requested"]:
+        yield f"shape.n_prompts is {shape['n_prompts']}, and n_requested is {header['n_requested']}"
+    if (header["status"] == "complete" and header["error"] is not None) or (
+        header["status"] == "failed" and header["error"] is None
+    ):
+        is_there = "null" if header["error"] is None else "an error"
+        yield f'error is {is_there}, and status is "{header["status"]}"'
+    sets = header.get("demonstration_sets")
+    if sets is not None and len(sets) != shape["n_prompts"]:
+        yield f"demonstration_sets has {len(sets)} numbers, and shape.n_prompts is {shape['n_prompts']}"
+    beyond = [layer for layer in header.get("layers_without_site", ()) if layer >= shape["n_layers"]]
+    if beyond:
+        yield f"layers_without_site names layer {beyond[0]}, and shape.n_layers is {shape['n_layers']}"
+    yield from _find_wrong_rows(header)
+    yield from _find_wrong_onset(header["spec"]["onset"])
+    yield from _find_wrong_perturbation(header["spec"]["perturbation"], shape["n_draws"])
+
+
+def _find_wrong_rows(header: Mapping[str, Any]) -> Iterator[str]:
+    for table in TABLES:
+        n_rows = header["files"][table.file]["n_rows"]
+        expected = 1
+        for axis in table.axes:
+            expected *= header["shape"][f"n_{axis}s"]
+        if table.axes and n_rows != expected:
+            yield f"files.{table.file}.n_rows is {n_rows}, and {expected} follow from shape"
+
+
+def _find_wrong_onset(onset: Mapping[str, Any]) -> Iterator[str]:
+    """Parameters of a criterion that it cannot have; one that is unknown here may have any."""
+    if onset["kind"].lower().replace("-", "_") not in ONSET_NAMES:
+        return
+    wrong = [
+        fault for name in onset if name != "kind" for fault in _PARAMETER.faults(onset[name], f"spec.onset.{name}")
+    ]
+    yield from wrong
+    try:
+        _ = wrong or onset_from_dict(onset)
+    except (LayerTracerError, TypeError) as error:
+        yield f"spec.onset is no criterion: {' '.join(str(error).split())}"
+
+
+def _find_wrong_perturbation(perturbation: Mapping[str, Any], n_draws: int) -> Iterator[str]:
+    """Parameters that a perturbation must have and has not; one that is unknown here may have any."""
+    needed = _PERTURBATIONS.get(perturbation["kind"])
+    if needed is None:
+        return
+    if perturbation["kind"] == "mask" and perturbation.get("scheme") != "explicit":
+        needed = (*needed, "fraction")
+    for name in needed:
+        if name not in perturbation:
+            yield f"spec.perturbation.{name} is missing"
+    if perturbation.get("draws", n_draws) != n_draws:
+        yield f"spec.perturbation.draws is {perturbation['draws']}, and shape.n_draws is {n_draws}"

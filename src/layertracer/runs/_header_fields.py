@@ -1,0 +1,307 @@
+"""The fields of `run.json` as data: what each holds, and what it may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layertracer.runs._json_rules import Anything, Entries, Fields, Items, Nullable, Number, Rule, Text, Truth, Whole
+from layertracer.runs._schema import LARGEST_TABLE_BYTES, RUN_FORMAT, RUN_FORMAT_VERSION, TABLES
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeaderField:
+    """One field of `run.json`.
+
+    Attributes:
+        name: Name.
+        type: JSON type.
+        meaning: What it holds, with its unit.
+        rule: What it may be.
+        optional: Whether it is absent in runs that were stored before there was such a field.
+    """
+
+    name: str
+    type: str
+    meaning: str
+    rule: Rule
+    optional: bool = False
+
+
+_METHOD = Text(choices=("ladder", "plain"))
+_ERROR = Number(finite=False)
+"""Measured errors, and estimates."""
+_SHA256 = Text(pattern=("[0-9a-f]{64}", "64 hexadecimal digits"))
+_SEED = Whole(high=None)
+_COUNT = Whole(high=2**31 - 1)
+_BYTES = Whole(high=2**62)
+_TEXTS = Items(Text())
+
+_PLAN = Fields(
+    optional={
+        "prefixes": Items(Entries(Anything())),
+        "buckets": Items(Entries(Anything())),
+        "n_passes": Whole(),
+        "widest_rows": Whole(),
+        "flops": Entries(_ERROR),
+        "weight_bytes": _BYTES,
+        "weight_bytes_read": Whole(),
+        "peak_bytes": Whole(),
+        "budget_bytes": _BYTES,
+        "seconds": _ERROR,
+        "is_measured": Truth(),
+        "notes": _TEXTS,
+    }
+)
+
+_PERTURBATION = Fields(
+    required={"kind": Text()},
+    optional={
+        "site": Text(),
+        "draws": _COUNT,
+        "fraction": Number(low=1e-12, high=1.0),
+        "scale": Number(),
+        "seed": _SEED,
+        "scheme": Text(),
+        "fill": Text(),
+        "positions": Text(),
+        "shape": Items(Whole()),
+        "sha256": _SHA256,
+    },
+)
+
+_TASK = Fields(
+    optional={
+        "name": Text(),
+        "kind": Text(),
+        "source": Text(),
+        "n_shot": Nullable(_COUNT),
+        "limit": Nullable(Whole()),
+        "seed": Nullable(_SEED),
+        "template": Nullable(Text()),
+        "system": Nullable(Text()),
+        "template_arguments": Nullable(Entries(Anything())),
+    }
+)
+
+_SPEC = Fields(
+    required={
+        "task": _TASK,
+        "perturbation": _PERTURBATION,
+        "onset": Fields(required={"kind": Text()}),
+        "target": Text(choices=("answer", "model")),
+        "target_tokens": Text(choices=("first", "all")),
+        "seed": _SEED,
+    },
+    closed=True,
+)
+
+_LAYER = Fields(
+    required={"index": _COUNT, "path": Text(), "mixer": Text(), "mlp": Text(), "n_parameters": Whole()}, closed=True
+)
+
+_MODEL = Fields(
+    required={
+        "name": Text(),
+        "class_name": Text(),
+        "revision": Nullable(Text()),
+        "d_model": Whole(low=1, high=2**31 - 1),
+        "d_vocab": Whole(low=1, high=2**31 - 1),
+        "n_parameters": Whole(),
+        "device": Text(),
+        "dtype": Text(),
+        "fingerprint": Text(),
+        "layers": Items(_LAYER),
+    },
+    closed=True,
+)
+
+_CHECK = Fields(
+    required={
+        "name": Text(),
+        "error": _ERROR,
+        "tolerance": _ERROR,
+        "unit": Text(),
+        "passed": Truth(),
+        "meaning": Text(),
+    },
+    closed=True,
+)
+
+_SELF_CHECK = Fields(
+    required={"checks": Items(_CHECK), "method": _METHOD, "row_by_row": Truth(), "notes": _TEXTS}, closed=True
+)
+
+_AUDIT = Fields(
+    required={
+        "share": Number(high=1.0),
+        "n_cells": Whole(),
+        "n_forwards": Whole(),
+        "n_drawn": Whole(),
+        "worst_nats": Nullable(_ERROR),
+        "worst_bits": Nullable(_ERROR),
+        "notes": _TEXTS,
+    },
+    closed=True,
+)
+
+_PROVENANCE = Fields(
+    optional={
+        "layertracer": Nullable(Text()),
+        "packages": Entries(Text()),
+        "python": Text(),
+        "platform": Text(),
+        "n_cpus": Nullable(_COUNT),
+        "git_commit": Nullable(Text()),
+        "git_dirty": Nullable(Truth()),
+        "command": Nullable(_TEXTS),
+        "started_at": Text(),
+        "finished_at": Text(),
+    }
+)
+
+_SHAPE = Fields(
+    required={"n_prompts": _COUNT, "n_draws": _COUNT, "n_layers": Whole(low=1, high=2**31 - 1), "top_k": _COUNT}
+)
+
+_FILE = Fields(
+    required={"sha256": _SHA256, "n_bytes": Whole(high=LARGEST_TABLE_BYTES), "n_rows": _BYTES},
+)
+FILES = Fields(required={table.file: _FILE for table in TABLES}, closed=True)
+"""The tables, and nothing else: no other name is ever opened."""
+
+HEADER_FIELDS = (
+    HeaderField(name="format", type="string", meaning=f'always "{RUN_FORMAT}"', rule=Text(choices=(RUN_FORMAT,))),
+    HeaderField(
+        name="format_version",
+        type="integer",
+        meaning=f"version of this format, now {RUN_FORMAT_VERSION}",
+        rule=Whole(low=1, high=RUN_FORMAT_VERSION),
+    ),
+    HeaderField(
+        name="sha256",
+        type="string",
+        meaning="checksum of `run.json` itself, computed with these 64 digits written as zeros",
+        rule=_SHA256,
+    ),
+    HeaderField(
+        name="status",
+        type="string",
+        meaning='"complete", "interrupted" or "failed"',
+        rule=Text(choices=("complete", "interrupted", "failed")),
+    ),
+    HeaderField(
+        name="error",
+        type="object or null",
+        meaning="what ended a failed run: `type` and `message`; null in a complete one",
+        rule=Nullable(Fields(required={"type": Text(), "message": Text()})),
+    ),
+    HeaderField(
+        name="warnings", type="array of strings", meaning="what a user should know about the numbers", rule=_TEXTS
+    ),
+    HeaderField(
+        name="method",
+        type="string",
+        meaning='"ladder" (one pass) or "plain" (one hooked forward at a time)',
+        rule=_METHOD,
+    ),
+    HeaderField(name="elapsed_s", type="number", meaning="wall-clock time of the trace, seconds", rule=Number()),
+    HeaderField(
+        name="n_requested",
+        type="integer",
+        meaning="number of prompts that were asked for; at least as many as were finished",
+        rule=_COUNT,
+    ),
+    HeaderField(
+        name="plan",
+        type="object or null",
+        meaning="what the trace was going to do, as it was planned: `prefixes`, `buckets`, `n_passes`, `widest_rows`, "
+        "`flops` (products of matrices and attention), `weight_bytes`, `weight_bytes_read`, `peak_bytes` (estimate, "
+        "beyond the weights), `budget_bytes`, `seconds` (estimate), `is_measured`, `notes`. Null where a run failed "
+        "before; absent in runs that were written when there were no plans",
+        rule=Nullable(_PLAN),
+        optional=True,
+    ),
+    HeaderField(
+        name="shape",
+        type="object",
+        meaning="`n_prompts` (finished), `n_draws`, `n_layers`, `top_k`",
+        rule=_SHAPE,
+    ),
+    HeaderField(
+        name="layers_without_site",
+        type="array of integers",
+        meaning="layers that have nothing to perturb at the site: their `js_bits` is NaN for every prompt and draw. "
+        "For people and other programs: LayerTracer finds them anew in the table. Absent in runs that were written "
+        "when every layer had to have the site",
+        rule=Items(_COUNT),
+        optional=True,
+    ),
+    HeaderField(
+        name="demonstration_sets",
+        type="array of integers or null",
+        meaning="for every prompt the number of the set of demonstrations that it begins with, which intervals "
+        "resample. Null where all prompts share one set, or have none; absent in runs that were written when there was "
+        "only one",
+        rule=Nullable(Items(_COUNT)),
+        optional=True,
+    ),
+    HeaderField(
+        name="spec",
+        type="object",
+        meaning="what was asked: `task`, `perturbation`, `onset`, `target`, `target_tokens`, `seed` (of the bootstrap)",
+        rule=_SPEC,
+    ),
+    HeaderField(
+        name="model",
+        type="object",
+        meaning="`name`, `class_name`, `revision`, `d_model`, `d_vocab`, `n_parameters`, `device`, `dtype`, "
+        '`fingerprint` ("v2-" and a SHA-256 of the names, shapes, types and values of all weights; older runs hold one '
+        "of their shapes and of the output embedding, without that beginning) and `layers` (`index`, `path`, `mixer`, "
+        "`mlp`, `n_parameters`)",
+        rule=_MODEL,
+    ),
+    HeaderField(
+        name="self_check",
+        type="object",
+        meaning="the proof at load: `checks` (`name`, `error`, `tolerance`, `unit`, `passed`, `meaning`), `method`, "
+        "`row_by_row`, `notes`",
+        rule=_SELF_CHECK,
+    ),
+    HeaderField(
+        name="audit",
+        type="object or null",
+        meaning="what was measured again, the plain way: `share` of the trace's arithmetic that it was to take (0: "
+        "nothing), `n_cells` numbers that were compared, `n_forwards`, `n_drawn` of these by the seed alone, "
+        "`worst_nats` and `worst_bits` (largest disagreements; null where nothing was compared) and `notes`; null "
+        "where a run failed before, absent in runs that were written when there were no audits",
+        rule=Nullable(_AUDIT),
+        optional=True,
+    ),
+    HeaderField(
+        name="provenance",
+        type="object",
+        meaning="package versions, Python, platform, git commit of the working folder (`git_dirty`, whether tracked "
+        "files were altered, is null since no program is run to see it), command line, times (UTC); no host name, no "
+        "home folder",
+        rule=_PROVENANCE,
+    ),
+    HeaderField(
+        name="summary",
+        type="object",
+        meaning="task particle, vulnerable layer, robustness and results by kind of mixer, over all prompts and over "
+        "the solved ones; for people and other programs: LayerTracer computes them anew from the tables",
+        rule=Entries(Anything()),
+    ),
+    HeaderField(
+        name="files",
+        type="object",
+        meaning="for every table its `sha256`, `n_bytes` and `n_rows`",
+        rule=FILES,
+    ),
+)
+
+HEADER = Fields(
+    required={field.name: field.rule for field in HEADER_FIELDS if not field.optional},
+    optional={field.name: field.rule for field in HEADER_FIELDS if field.optional},
+)
+"""All of `run.json`. Fields that later versions of LayerTracer add are left alone."""
