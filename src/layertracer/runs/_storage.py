@@ -24,6 +24,7 @@ from layertracer.runs._header import (
     read_spec,
 )
 from layertracer.runs._record import TraceRecord
+from layertracer.runs._recovery import recover_run
 from layertracer.runs._schema import HEADER_FILE, OWN_FILES, RUN_FORMAT_VERSION, TABLES
 from layertracer.runs._specs import PromptRecord, TraceSpec
 from layertracer.runs._tables import PROMPT_FIELDS, decode_table, tabulate
@@ -188,6 +189,11 @@ def _read_stored(folder: Path) -> StoredRun:
 
 
 def _require_run(folder: Path) -> None:
+    hidden = recover_run(folder)
+    if hidden is not None:
+        raise RunError(
+            f"There is no run at {folder}: a save that was killed left it at {hidden}. Rename it to {folder}."
+        )
     if not folder.exists():
         raise RunError(f"There is no run at {folder}. Give the folder that a trace printed, which holds {HEADER_FILE}.")
     if not folder.is_dir():
