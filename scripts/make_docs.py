@@ -73,10 +73,11 @@ REMEDIES = {
     "or another device; the message has the numbers. It is also a `MemoryError`.",
     "RunError": "Check the path, and that the folder can be read or written. `layertracer trace` claims the folder "
     "before it loads the model: a name or a path that is too long, a folder that cannot be written, and one to which "
-    "another trace that is running is going to save are refused then. Where saving fails at the end all the same (a full "
-    "disk, a folder that was removed or taken), the run is saved beside its folder as `NAME-rescued`, else in the current "
-    "folder, else among temporary files; standard error says where, and the code is 1. What a save that was killed left "
-    "hidden beside its folder (`.NAME.layertracer-….whole` or `….old`) is put back by the next save or load there.",
+    "another trace that is running is going to save are refused then. Where saving fails at the end all the same (a "
+    "full disk, a folder that was removed or taken), the run is saved beside its folder as `NAME-rescued`, else in the "
+    "current folder, else among temporary files; standard error says where, and the code is 1. What a save that was "
+    "killed left hidden beside its folder (`.NAME.layertracer-….whole` or `….old`) is put back by the next save or "
+    "load there.",
     "DamagedRunError": "The run was cut short or altered after it was written; the message names the file. Trace "
     "again, or copy the folder again from where it is whole.",
     "RunFormatError": "The run was written by a newer LayerTracer: update this one. Older formats can always be read.",

@@ -20,7 +20,7 @@ class _Forgiving:
     def write(self, text: str) -> int:
         """Write what can be written."""
         with contextlib.suppress(OSError, ValueError):
-            return self._stream.write(text)
+            self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from layertracer._errors import LayerTracerError
 from layertracer._types import InterruptGate, keeping_interrupts_back
 from layertracer.cli._boundary import (
     EXIT_USER_ERROR,
@@ -146,8 +145,8 @@ def _trace_and_save(gate: InterruptGate, run: Callable[..., Trace], ending: _End
     try:
         with quiet_stdout(), showing_progress() as display:
             ending.trace = run(gate=gate, display=display)
-    except LayerTracerError as error:
-        if (kept := error.record) is not None:
+    except Exception as error:
+        if (kept := getattr(error, "record", None)) is not None:
             ending.trace = cast("Trace", kept)
             save()
             finished = f"{ending.trace.n_prompts} of {ending.trace.n_requested} prompts"

@@ -57,10 +57,11 @@ def claim_folder(path: Path, *, overwrite: bool) -> FolderClaim | None:
     Raises:
         RunError: If a run cannot be saved there: something is there, a name is too long, a folder cannot be written.
     """
-    shown, path = path, path.expanduser().resolve()
+    shown = path.expanduser()
+    path = shown.resolve()
     try:
         put_back_old(path)
-        refuse_occupied(path, overwrite=overwrite)
+        refuse_occupied(shown, overwrite=overwrite)
         if path.is_mount():
             raise RunError(f"{shown} cannot be replaced: it is a mount point. Give the path of a folder below it.")
         _refuse_long_names(path)
@@ -70,7 +71,7 @@ def claim_folder(path: Path, *, overwrite: bool) -> FolderClaim | None:
             f"{shown} cannot be made: {_why(error, path)}. Give the path of a folder that can be made."
         ) from error
     try:
-        refuse_occupied(path, overwrite=overwrite)  # whoever had the claim just before may have saved
+        refuse_occupied(shown, overwrite=overwrite)  # whoever had the claim just before may have saved
     except BaseException:
         if claim is not None:
             claim.release()

@@ -76,9 +76,11 @@ def write_file(path: Path, content: bytes) -> None:
                 os.replace(temporary, path)
         if os.name != "posix":
             os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say which file
+            error.filename = os.fspath(path)
         raise
     clean_up_files(path)
 
