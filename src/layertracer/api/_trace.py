@@ -163,7 +163,7 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         KeyboardInterrupt: On Ctrl-C. As with the errors above, what was finished is its `record`, a `Trace`. What
             `progress` or `on_plan` raises comes out as it is, with that record too.
     """
-    from layertracer.tracing import MEASURING, TraceInterrupted, TraceOptions
+    from layertracer.tracing import TraceOptions
 
     if on_plan is not None and not callable(on_plan):
         raise refused("on_plan", on_plan, "Give a function of one argument, the plan.")
@@ -181,11 +181,25 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
     )
     taken = take_model(model)
     samples = prompts_for(taken, task, needs_answers=target == "answer")
+    return _trace_to_the_end(taken, samples, options, progress=progress, on_plan=on_plan)
+
+
+def _trace_to_the_end(
+    model: TracedModel,
+    samples: Any,
+    options: TraceOptions,
+    *,
+    progress: ProgressLike,
+    on_plan: Callable[[TracePlan], None] | None,
+) -> Trace:
+    """The trace; whatever ends it carries what was finished, all of it where that was all."""
+    from layertracer.tracing import MEASURING, TraceInterrupted
+
     record: TraceRecord | None = None
     try:
-        with telling_progress(progress, f"Tracing {taken.name}") as advance, keeping_interrupts_back(MEASURING) as gate:
+        with telling_progress(progress, f"Tracing {model.name}") as advance, keeping_interrupts_back(MEASURING) as gate:
             on_progress = _opening(gate, advance)
-            record = _trace_where_it_can(taken, samples, options, on_progress=on_progress, on_plan=on_plan)
+            record = _trace_where_it_can(model, samples, options, on_progress=on_progress, on_plan=on_plan)
             return Trace.from_record(record)
     except BaseException as stop:
         found = getattr(stop, "record", record)
