@@ -33,6 +33,11 @@ EXIT_CODES = """\
 | 1 | something that you can act upon; one [message](errors.md), no traceback |
 | 2 | a command or an option that does not exist, or a value of the wrong kind |
 | 130 | interrupted with Ctrl-C; what was finished is kept |
+| 129, 143 | the same, by SIGHUP (a terminal that was closed) or SIGTERM |
+
+A trace is saved before its report is written, and that before anything is printed. Code 1 also says that a run does not
+lie where `--out` wanted it, that its report could not be written, or that standard output could not (`| head`, a full
+disk): the run is stored then, and standard error says where. Progress that cannot be shown changes nothing.
 """
 
 # What a user can do about each error, beyond what its message says.
@@ -66,7 +71,13 @@ REMEDIES = {
     "`--dtype float32`. In float32, the weights themselves are damaged.",
     "OutOfMemoryError": "The batch was already cut to one prompt. Use a shorter prompt, a smaller dtype, fewer draws "
     "or another device; the message has the numbers. It is also a `MemoryError`.",
-    "RunError": "Check the path, and that the folder can be read or written.",
+    "RunError": "Check the path, and that the folder can be read or written. `layertracer trace` claims the folder "
+    "before it loads the model: a name or a path that is too long, a folder that cannot be written, and one to which "
+    "another trace that is running is going to save are refused then. Where saving fails at the end all the same (a "
+    "full disk, a folder that was removed or taken), the run is saved beside its folder as `NAME-rescued`, else in the "
+    "current folder, else among temporary files; standard error says where, and the code is 1. What a save that was "
+    "killed left hidden beside its folder (`.NAME.layertracer-….whole` or `….old`) is put back by the next save or "
+    "load there.",
     "DamagedRunError": "The run was cut short or altered after it was written, or holds what no trace can measure; the "
     "message names the file and, of a value, its place. `layertracer verify` lists all that is wrong. Trace again, or "
     "copy the folder again from where it is whole.",

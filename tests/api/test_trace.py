@@ -9,7 +9,9 @@ import pytest
 
 import layertracer as lt
 from layertracer.runs import read_run, save_run
+from layertracer.tracing import Progress
 
+from tests.interruptions import interrupting
 from tests.planted import PlantedModel, planted_answer
 from tests.sample_records import make_record
 
@@ -78,6 +80,50 @@ def test_ctrl_c_carries_what_was_finished(planted: lt.TracedModel, tmp_path: Pat
     assert partial.status == "interrupted"
     assert 0 < partial.n_prompts < 4
     assert lt.load_run(partial.save(tmp_path / "run")) == partial
+
+
+def _trace_up_to(model: lt.TracedModel, line: int) -> tuple[int, lt.Trace]:
+    """A trace that is interrupted at a line after its last prompt, and how many lines there were."""
+
+    def arm(progress: Progress) -> None:
+        moment.armed = progress.done == progress.total
+
+    with interrupting(line, armed=False) as moment:
+        try:
+            trace = lt.trace(model, SAMPLES, perturbation=lt.Mask(fraction=0.5, draws=2), progress=arm)
+        except KeyboardInterrupt as stop:
+            return moment.n_seen, stop.record  # type: ignore[attr-defined]  # it has one
+        return moment.n_seen, trace
+
+
+def _lines_to_try(n_lines: int, n_tries: int) -> list[int]:
+    """Lines drawn evenly, and the last ones each."""
+    return sorted({*range(1, n_lines + 1, max(1, n_lines // n_tries)), *range(max(1, n_lines - 2), n_lines + 1)})
+
+
+@pytest.mark.parametrize("n_tries", [4, pytest.param(300, marks=pytest.mark.slow)])
+def test_ctrl_c_after_the_last_prompt_loses_nothing(planted: lt.TracedModel, n_tries: int) -> None:
+    """Wherever it comes after the last prompt, the interruption carries a complete trace with the same numbers.
+
+    An audit that was cut short says so, and states no bound.
+    """
+    whole = lt.trace(planted, SAMPLES, perturbation=lt.Mask(fraction=0.5, draws=2))
+    n_lines, same = _trace_up_to(planted, 0)
+    assert n_lines > 500
+    assert np.array_equal(same.js_bits, whole.js_bits)
+    cut = []
+    for line in _lines_to_try(n_lines, n_tries):
+        _, kept = _trace_up_to(planted, line)
+        assert isinstance(kept, lt.Trace), line
+        assert (kept.status, kept.n_prompts) == ("complete", 4), line
+        assert np.array_equal(kept.js_bits, whole.js_bits), line
+        assert np.array_equal(kept.target_log_prob, whole.target_log_prob), line
+        assert kept.audit is not None
+        assert whole.audit is not None
+        is_cut = any("interrupted after its last prompt" in note for note in kept.audit.notes)
+        assert (kept.audit.n_forwards, kept.audit.bound) == (whole.audit.n_forwards, whole.audit.bound) or is_cut
+        cut.append(is_cut)
+    assert not all(cut)
 
 
 def test_a_record_becomes_a_trace_and_stays_equal(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -436,6 +439,43 @@ def test_what_a_callers_function_raises_comes_out_as_it_is(
     assert isinstance(record, lt.Trace)
     assert (record.n_prompts > 0) is (where == "progress")
     assert not any("without the model's own cache" in warning for warning in record.warnings)
+
+
+class _Raising(logging.Handler):
+    """A caller's handler that raises."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Raise."""
+        raise OwnError(record.getMessage())
+
+
+@pytest.mark.parametrize("share_prefix", [True, False])
+@pytest.mark.parametrize("kind", ["warning", "log"])
+def test_warning_filters_and_log_handlers_are_the_callers(
+    monkeypatch: pytest.MonkeyPatch, kind: str, share_prefix: bool
+) -> None:
+    """A warning made an error, or a handler that raises, in the model's code: as it is, with no other way tried."""
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    mlp = model.module.model.layers[1].mlp
+    forward, log = mlp.forward, logging.getLogger("a.model")
+    monkeypatch.setattr(log, "handlers", [_Raising()])
+    calls = []
+
+    def speaking(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        if kind == "warning":
+            warnings.warn("mine", UserWarning, stacklevel=1)
+        log.warning("mine")
+        return forward(*arguments, **named)
+
+    monkeypatch.setattr(mlp, "forward", speaking)
+    samples = [sample(*range(20, 34), own, answer=7) for own in range(40, 44)]
+    with pytest.raises(UserWarning if kind == "warning" else OwnError, match="mine") as caught:
+        lt.trace(model, samples, perturbation=lt.Mask(draws=1, scheme="random"), share_prefix=share_prefix)
+    assert caught.value.__cause__ is None
+    assert len(calls) == 1
+    with pytest.raises(UserWarning if kind == "warning" else OwnError, match="mine"):
+        lt.read_layers(model, samples)
 
 
 def test_an_exception_that_takes_no_record_comes_out_without_one() -> None:

@@ -3,6 +3,7 @@
 from layertracer._types._draws import count_sure_draws, name_draws
 from layertracer._types._fingerprint import WHOLE_FINGERPRINT
 from layertracer._types._given import checked_whole, shown
+from layertracer._types._interrupts import InterruptGate, keeping_interrupts_back
 from layertracer._types._origin import Origin, find_origin
 from layertracer._types._perturbations import (
     DEFAULT_SITE,
@@ -44,6 +45,7 @@ __all__ = [
     "EncodedAnswer",
     "EncodedSample",
     "Fill",
+    "InterruptGate",
     "Interval",
     "LayerRecord",
     "Mask",
@@ -67,6 +69,7 @@ __all__ = [
     "count_sure_draws",
     "find_origin",
     "is_site_asked",
+    "keeping_interrupts_back",
     "name_draws",
     "shown",
 ]

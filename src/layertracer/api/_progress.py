@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from layertracer.api._taken import refused
@@ -40,12 +40,36 @@ def telling_progress(progress: object, what: str) -> Iterator[Advance | None]:
 
 @contextmanager
 def _showing_bar(what: str) -> Iterator[Advance]:
-    from tqdm.auto import tqdm
+    """A bar, for as long as it can be shown: a terminal that is gone must not cost the trace."""
+    bar = _Bar(what)
+    try:
+        yield bar.advance
+    finally:
+        bar.close()
 
-    with tqdm(desc=what, unit="prompt") as bar:
 
-        def advance(progress: Progress) -> None:
-            bar.total = progress.total
-            bar.update(progress.done - bar.n)
+class _Bar:
+    """A bar that disappears for good when it cannot be drawn."""
 
-        yield advance
+    def __init__(self, what: str) -> None:
+        from tqdm.auto import tqdm
+
+        self._bar: Any = None
+        with suppress(Exception):
+            self._bar = tqdm(desc=what, unit="prompt")
+
+    def advance(self, progress: Progress) -> None:
+        """Draw how far it is."""
+        if self._bar is None:
+            return
+        try:
+            self._bar.total = progress.total
+            self._bar.update(progress.done - self._bar.n)
+        except Exception:  # noqa: BLE001 - whatever a terminal, a notebook or tqdm raises
+            self._bar.disable, self._bar = True, None
+
+    def close(self) -> None:
+        """Leave the last state of it standing."""
+        if self._bar is not None:
+            with suppress(Exception):
+                self._bar.close()

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from layertracer._errors import SiteError
-from layertracer._types import FALLBACK_SITE, Skip, TargetKind, TargetTokens, checked_whole, is_site_asked
+from layertracer._types import (
+    FALLBACK_SITE,
+    InterruptGate,
+    Skip,
+    TargetKind,
+    TargetTokens,
+    checked_whole,
+    is_site_asked,
+    keeping_interrupts_back,
+)
 from layertracer.api._asked import (
     ModelLike,
     OnsetLike,
@@ -191,14 +200,45 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
     )
     taken = take_model(model)
     samples = prompts_for(taken, task, needs_answers=target == "answer")
-    with telling_progress(progress, f"Tracing {taken.name}") as advance:
-        try:
-            return Trace.from_record(_trace_where_it_can(taken, samples, options, on_progress=advance, on_plan=on_plan))
-        except BaseException as stop:
-            record = getattr(stop, "record", None)
-            if isinstance(record, TraceRecord):
-                stop.record = Trace.from_record(record)  # type: ignore[attr-defined]  # it was there
+    return _trace_to_the_end(taken, samples, options, progress=progress, on_plan=on_plan)
+
+
+def _trace_to_the_end(
+    model: TracedModel,
+    samples: Any,
+    options: TraceOptions,
+    *,
+    progress: ProgressLike,
+    on_plan: Callable[[TracePlan], None] | None,
+) -> Trace:
+    """The trace; whatever ends it carries what was finished, all of it where that was all."""
+    from layertracer.tracing import MEASURING, TraceInterrupted
+
+    record: TraceRecord | None = None
+    try:
+        with telling_progress(progress, f"Tracing {model.name}") as advance, keeping_interrupts_back(MEASURING) as gate:
+            on_progress = _opening(gate, advance)
+            record = _trace_where_it_can(model, samples, options, on_progress=on_progress, on_plan=on_plan)
+            return Trace.from_record(record)
+    except BaseException as stop:
+        found = getattr(stop, "record", record)
+        if not isinstance(found, TraceRecord):
             raise
+        if isinstance(stop, KeyboardInterrupt):
+            raise TraceInterrupted(Trace.from_record(found)) from None
+        stop.record = Trace.from_record(found)  # type: ignore[attr-defined]  # it was there
+        raise
+
+
+def _opening(gate: InterruptGate, advance: Callable[[Progress], None] | None) -> Callable[[Progress], None]:
+    """A caller's function, which tells the gate that something is finished that must not be lost."""
+
+    def say(progress: Progress) -> None:
+        gate.has_begun = True
+        if advance is not None:
+            advance(progress)
+
+    return say
 
 
 def _trace_where_it_can(

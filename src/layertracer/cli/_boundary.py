@@ -11,13 +11,17 @@ from typing import Any, TypeVar
 import click
 
 from layertracer._errors import LayerTracerError
+from layertracer.cli._signals import interrupted_exit_code, stopping_on_signals
+from layertracer.cli._streams import forgiving_stderr, give_up_stdout, tell
 
 EXIT_USER_ERROR = 1
-EXIT_INTERRUPTED = 130
 
+_OF_STREAMS = {errno.EPIPE, errno.EIO, errno.ENOSPC}
+"""What writing to a standard stream ends with that leads nowhere: no reader, no terminal, no room."""
 _ARGUMENTS = "layertracer.arguments"
 _DEBUG = "layertracer.debug"
 _INTERRUPTED = "layertracer.interrupted"
+_KEPT = "layertracer.kept"
 
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
@@ -37,25 +41,34 @@ class CommandLine(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and turn what it raises into a message and an exit code."""
+        with forgiving_stderr(), stopping_on_signals(ctx.meta):
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except LayerTracerError as error:
             _show_traceback(ctx)
-            _say(f"Error: {error}")
+            tell(f"Error: {error}")
         except KeyboardInterrupt:
             _show_traceback(ctx)
-            _say(ctx.meta.get(_INTERRUPTED, "Interrupted: nothing was finished, and nothing was saved."))
-            raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+            tell(ctx.meta.get(_INTERRUPTED, "Interrupted: nothing was finished, and nothing was saved."))
+            raise click.exceptions.Exit(interrupted_exit_code(ctx.meta)) from None
         except OSError as error:
-            if error.errno == errno.EPIPE:
-                raise  # whoever read the output has seen enough; click ends quietly
+            is_of_stdout = error.filename is None and error.errno in _OF_STREAMS
+            if is_of_stdout:
+                give_up_stdout()
+            if is_of_stdout and error.errno != errno.ENOSPC:
+                raise click.exceptions.Exit(EXIT_USER_ERROR) from None  # whoever read it has seen enough, or is gone
             _show_traceback(ctx)
-            _say(f"Error: {_describe_os_error(error)}")
+            tell(f"Error: {_describe_os_error(error)}")
+            if _KEPT in ctx.meta:
+                tell(ctx.meta[_KEPT])
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
         except Exception as error:  # noqa: BLE001 - the boundary: a user never meets a traceback unasked
             if not _show_traceback(ctx):
-                _say(_describe_unexpected(error))
+                tell(_describe_unexpected(error))
         raise click.exceptions.Exit(EXIT_USER_ERROR)
 
 
@@ -89,16 +102,17 @@ def explain_interruption(context: click.Context, message: str) -> None:
     context.meta[_INTERRUPTED] = message
 
 
+def explain_kept(context: click.Context, message: str) -> None:
+    """Say this when the command ends because its output or a file could not be written."""
+    context.meta[_KEPT] = message
+
+
 def _show_traceback(context: click.Context) -> bool:
     """Show the traceback if one was asked for."""
     is_asked = bool(context.meta.get(_DEBUG))
     if is_asked:
-        click.echo(traceback.format_exc(), err=True)
+        tell(traceback.format_exc())
     return is_asked
-
-
-def _say(message: str) -> None:
-    click.echo(message, err=True)
 
 
 def _describe_unexpected(error: Exception) -> str:

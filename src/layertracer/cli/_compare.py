@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from layertracer.cli._boundary import debug_option
+from layertracer.cli._boundary import debug_option, explain_interruption
 from layertracer.cli._choices import FAMILIES, ONSETS
 from layertracer.cli._console import describe_terminal, say, say_json
 from layertracer.cli._options import add_options, option
+from layertracer.cli._writing import Writing
+
+if TYPE_CHECKING:
+    from layertracer.api import Comparison
+else:  # under test, annotations are looked up when a function is called
+    Comparison = object
 
 _PATH: Any = click.Path(path_type=Path)
 
@@ -80,7 +86,8 @@ _output_options = add_options(
 @_question_options
 @_output_options
 @debug_option
-def compare_command(runs: tuple[Path, ...], **settings: Any) -> None:
+@click.pass_context
+def compare_command(context: click.Context, /, runs: tuple[Path, ...], **settings: Any) -> None:
     """Compare the models of two or more stored RUNs on relative depth.
 
     RUN is the folder that a trace printed, or the run.json in it. All runs must have the same task, target and
@@ -88,12 +95,22 @@ def compare_command(runs: tuple[Path, ...], **settings: Any) -> None:
     robust. No model is loaded.
     """
     from layertracer.api import compare
-    from layertracer.reports import render_comparison_text
 
     comparison = compare(runs, labels=settings["labels"] or None, **_comparison_settings(settings))
-    csv_file = None if settings["csv_file"] is None else comparison.to_csv(settings["csv_file"])
-    page = None if settings["out"] is None else comparison.report(settings["out"])
-    if settings["as_json"]:
+    writing = Writing()
+    csv_file = writing.attempt(comparison.to_csv, settings["csv_file"])
+    page = writing.attempt(comparison.report, settings["out"])
+    explain_interruption(context, f"Interrupted: {writing.describe()}")
+    _print_comparison(comparison, runs, csv_file=csv_file, page=page, as_json=settings["as_json"])
+    writing.end()
+
+
+def _print_comparison(
+    comparison: Comparison, runs: tuple[Path, ...], *, csv_file: Path | None, page: Path | None, as_json: bool
+) -> None:
+    from layertracer.reports import render_comparison_text
+
+    if as_json:
         written = {"csv": None if csv_file is None else str(csv_file), "report": None if page is None else str(page)}
         say_json({**comparison.to_dict(), "runs": [str(run) for run in runs], **written})
         return

@@ -52,15 +52,15 @@ def describe_terminal() -> Terminal:
     )
 
 
-def is_interactive(stream: TextStream) -> bool:
+def is_interactive(stream: TextStream | None) -> bool:
     """Whether a stream is a terminal that understands control sequences."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def can_show(stream: TextStream, text: str) -> bool:
+def can_show(stream: TextStream | None, text: str) -> bool:
     """Whether a stream's encoding has the characters of a text."""
     try:
-        text.encode(stream.encoding or "ascii")
+        text.encode(getattr(stream, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):
         return False
     return True

@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+from layertracer.cli._streams import tell
 
 if TYPE_CHECKING:
     from layertracer.api import Trace
+    from layertracer.runs import FolderClaim
 else:  # under test, annotations are looked up when a function is called
-    Trace = object
+    Trace = FolderClaim = object
+
+_RUNS = Path("runs")
+_MANY = "-9999"
+"""The longest number that tells traces of one second apart."""
 
 
-def default_run_folder(model: str, task: str, *, now: datetime | None = None) -> Path:
-    """A folder under `runs` named after the model, the task and the time; one that does not exist yet.
+def default_run_folders(model: str, task: str, *, now: datetime | None = None) -> Iterator[Path]:
+    """Folders under `runs` named after the model, the task and the time, numbered from the second on.
 
     Example:
-        >>> default_run_folder("Qwen/Qwen3-0.6B", "antonym", now=datetime(2026, 1, 2, 3, 4, 5)).name
+        >>> next(default_run_folders("Qwen/Qwen3-0.6B", "antonym", now=datetime(2026, 1, 2, 3, 4, 5))).name
         'Qwen3-0.6B-antonym-20260102-030405'
     """
-    moment = now or datetime.now().astimezone()
-    name = f"{_short_name(model)}-{_short_name(task)}-{moment:%Y%m%d-%H%M%S}"
-    folder, count = Path("runs") / name, 1
-    while folder.exists():
-        count += 1
-        folder = Path("runs") / f"{name}-{count}"
-    return folder
+    from layertracer.runs import name_limit, shorten_name
+
+    moment = f"-{now or datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    room = name_limit(_RUNS) - len(moment) - len(_MANY)
+    name = shorten_name(f"{_short_name(model)}-{_short_name(task)}", room).replace("~", "-") + moment
+    yield _RUNS / name
+    for number in itertools.count(2):
+        yield _RUNS / f"{name}-{number}"
 
 
 def _short_name(text: str) -> str:
@@ -43,32 +49,106 @@ def _short_name(text: str) -> str:
     return re.sub(r"[^\w.+-]+", "-", last, flags=re.ASCII).strip("-.") or "run"
 
 
-def save_trace(trace: Trace, folder: Path, *, overwrite: bool) -> Path:
-    """Save a run; where that fails, in a folder for temporary files, so that the work is not lost.
+@contextlib.contextmanager
+def reserving(out: Path | None, *, model: str, task: str, overwrite: bool) -> Iterator[Path]:
+    """The folder of a run, which nobody else is given within; nothing is left of that where nothing is saved.
+
+    Args:
+        out: The folder that was asked for; None for a new one under `runs`.
+        model: Name of the model.
+        task: Name of the task.
+        overwrite: Whether a run that lies there may be replaced.
+
+    Raises:
+        RunError: If no run can be saved there, or another trace that runs is going to.
+    """
+    folder, claim = _reserve(out, model=model, task=task, overwrite=overwrite)
+    try:
+        yield folder
+    finally:
+        claim.release()
+
+
+def _reserve(out: Path | None, *, model: str, task: str, overwrite: bool) -> tuple[Path, FolderClaim]:
+    from layertracer import RunError
+    from layertracer.runs import claim_folder
+
+    folders = default_run_folders(model, task) if out is None else iter((out,))
+    for folder in folders:
+        if out is None and folder.exists():
+            continue
+        claim = claim_folder(folder, overwrite=overwrite)
+        if claim is not None:
+            return folder, claim
+    raise RunError(
+        f"Another trace that is running is going to save its run to {out}. Wait until it is done, or give another path."
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Saved:
+    """Where a run was saved.
+
+    Attributes:
+        run: The folder.
+        is_as_asked: Whether it lies where it was asked for.
+    """
+
+    run: Path
+    is_as_asked: bool = True
+
+
+def save_trace(trace: Trace, folder: Path, *, overwrite: bool, is_asked: bool = True) -> Saved:
+    """Save a run; where that fails, beside its folder, here, or among temporary files, so that the work is not lost.
+
+    Args:
+        trace: The run.
+        folder: Where it is to lie.
+        overwrite: Whether a run that lies there is replaced.
+        is_asked: Whether this very folder was asked for; otherwise any beside it will do.
 
     Raises:
         RunError: If it can be saved nowhere.
     """
     from layertracer import RunError
 
-    with ignoring_interrupts():
-        try:
-            return trace.save(folder, overwrite=overwrite)
-        except RunError as error:
-            rescue = Path(tempfile.mkdtemp(prefix="layertracer-")) / folder.name
-            saved = trace.save(rescue)
-            click.echo(f"Warning: {error}\nThe run was saved to {saved} instead.", err=True)
-            return saved
-
-
-@contextlib.contextmanager
-def ignoring_interrupts() -> Iterator[None]:
-    """Ignore Ctrl-C within, which takes a moment: a second one must not lose what the first one wanted kept."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
+        return Saved(run=_save_once(trace, folder, overwrite=overwrite))
+    except (RunError, OSError) as error:
+        tell(f"Warning: {error}")
+        for place in _rescue_places(folder):
+            with contextlib.suppress(RunError, OSError):
+                run = trace.save(place)
+                tell(f"The run was saved to {run} instead.")
+                return Saved(run=run, is_as_asked=not is_asked and run.parent == folder.parent)
+        raise
+
+
+def _save_once(trace: Trace, folder: Path, *, overwrite: bool) -> Path:
+    """Save a run, once more where something interrupts it all the same."""
+    from layertracer import RunError
+    from layertracer.api import load_run
+
+    try:
+        return trace.save(folder, overwrite=overwrite)
+    except KeyboardInterrupt:
+        with contextlib.suppress(RunError):
+            if load_run(folder) == trace:
+                return folder
+        return trace.save(folder, overwrite=overwrite)
+
+
+def _rescue_places(folder: Path) -> Iterator[Path]:
+    """Where a run may go that cannot go where it was to go, the nearest first."""
+    from layertracer.runs import name_limit, shorten_name
+
+    def free(parent: Path) -> Path:
+        stem = shorten_name(folder.name, name_limit(parent) - len(f"-rescued{_MANY}"))
+        names = itertools.chain([f"{stem}-rescued"], (f"{stem}-rescued-{number}" for number in itertools.count(2)))
+        return next(parent / name for name in names if not (parent / name).exists())
+
+    yield free(folder.expanduser().parent)
+    with contextlib.suppress(OSError):  # the current folder may be gone
+        yield free(Path.cwd())
+    with contextlib.suppress(OSError):
+        yield Path(tempfile.mkdtemp(prefix="layertracer-")) / shorten_name(folder.name, 200)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import click
@@ -127,14 +127,45 @@ class LiveProgress:
         self._progress.stop()
 
 
+class ForgivingProgress:
+    """Another display, for as long as it can be shown; where it is lost, nothing is shown, and the work goes on."""
+
+    def __init__(self, make: Callable[[], PlainProgress | LiveProgress]) -> None:
+        self._display: PlainProgress | LiveProgress | None = None
+        self._try(lambda: setattr(self, "_display", make()))
+
+    def begin(self, stage: str, detail: str = "") -> None:
+        """Say what is being done now."""
+        if (display := self._display) is not None:
+            self._try(lambda: display.begin(stage, detail))
+
+    def note(self, text: str) -> None:
+        """Say something that stays."""
+        if (display := self._display) is not None:
+            self._try(lambda: display.note(text))
+
+    def advance(self, done: int, total: int, unit: str = "prompts") -> None:
+        """Say how much of it is finished."""
+        if (display := self._display) is not None:
+            self._try(lambda: display.advance(done, total, unit))
+
+    def close(self) -> None:
+        """Remove what should not stay."""
+        if isinstance(display := self._display, LiveProgress):
+            self._try(display.close)
+
+    def _try(self, show: Callable[[], None]) -> None:
+        try:
+            show()
+        except (Exception, SystemExit):  # noqa: BLE001 - whatever a terminal does; rich ends the program there
+            self._display = None
+
+
 @contextlib.contextmanager
 def showing_progress() -> Iterator[ProgressDisplay]:
-    """Progress on standard error within."""
-    if not is_interactive(sys.stderr):
-        yield PlainProgress()
-        return
-    live = LiveProgress()
+    """Progress on standard error within; a terminal or a pipe that is lost costs nothing but the display."""
+    display = ForgivingProgress(LiveProgress if is_interactive(sys.stderr) else PlainProgress)
     try:
-        yield live
+        yield display
     finally:
-        live.close()
+        display.close()

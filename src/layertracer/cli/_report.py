@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 import click
 
-from layertracer.cli._boundary import debug_option
+from layertracer.cli._boundary import debug_option, explain_interruption
 from layertracer.cli._choices import FIGURE_FORMATS
 from layertracer.cli._console import describe_terminal, say, say_json
 from layertracer.cli._options import option
+from layertracer.cli._writing import Writing
 
 _PATH: Any = click.Path(path_type=Path)
 
@@ -22,8 +23,16 @@ _PATH: Any = click.Path(path_type=Path)
 @option("--format", "format_", type=click.Choice(FIGURE_FORMATS), default="svg", help="Format of --figures.")
 @option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the summary.")
 @debug_option
+@click.pass_context
 def report_command(
-    run: Path, *, out: Path | None, figures: Path | None, format_: Literal["svg", "png", "pdf"], as_json: bool
+    context: click.Context,
+    /,
+    run: Path,
+    *,
+    out: Path | None,
+    figures: Path | None,
+    format_: Literal["svg", "png", "pdf"],
+    as_json: bool,
 ) -> None:
     """Write the report of a stored RUN, and print its summary.
 
@@ -36,11 +45,14 @@ def report_command(
     trace = load_run(run)
     # A shared run may be read-only: who asks for figures alone gets figures alone.
     wants_page = out is not None or figures is None
-    page = trace.report(out or run / REPORT_FILE) if wants_page else None
-    drawn = write_figures(trace, figures, format=format_) if figures is not None else []
+    writing = Writing()
+    page = writing.attempt(trace.report, (out or run / REPORT_FILE) if wants_page else None)
+    drawn = writing.attempt(lambda folder: write_figures(trace, folder, format=format_), figures) or []
+    explain_interruption(context, f"Interrupted: {writing.describe()}")
     if as_json:
         written = {"report": None if page is None else str(page), "figures": [str(path) for path in drawn]}
         say_json({**summarize(trace), "run": str(run), **written})
+        writing.end()
         return
     terminal = describe_terminal()
     say(render_text(trace, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only))
@@ -48,3 +60,4 @@ def report_command(
         say(f"Report   {page}")
     for path in drawn:
         say(f"Figure   {path}")
+    writing.end()

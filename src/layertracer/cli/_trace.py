@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from layertracer._errors import LayerTracerError
-from layertracer.cli._boundary import command_line, debug_option, explain_interruption
+from layertracer._types import InterruptGate, keeping_interrupts_back
+from layertracer.cli._boundary import (
+    EXIT_USER_ERROR,
+    command_line,
+    debug_option,
+    explain_interruption,
+    explain_kept,
+)
 from layertracer.cli._choices import DEFAULT_MODEL, ONSETS
 from layertracer.cli._console import describe_terminal, quiet_stdout, say, say_json
-from layertracer.cli._destination import default_run_folder, ignoring_interrupts, save_trace
+from layertracer.cli._destination import Saved, reserving, save_trace
 from layertracer.cli._options import add_options, model_options, option, task_options
 from layertracer.cli._progress import ProgressDisplay, showing_progress
 from layertracer.cli._questions import (
@@ -26,13 +34,16 @@ from layertracer.cli._questions import (
     say_what_was_read,
     target_options,
 )
+from layertracer.cli._streams import give_up_stdout, tell
+from layertracer.cli._writing import Writing
 
 if TYPE_CHECKING:
     from layertracer.api import Trace
     from layertracer.measures import OnsetCriterion
+    from layertracer.tasks import Task
     from layertracer.tracing import TracePlan
 else:  # under test, annotations are looked up when a function is called
-    OnsetCriterion = Trace = TracePlan = object
+    OnsetCriterion = Task = Trace = TracePlan = object
 
 _onset_options = add_options(
     option("--onset", type=click.Choice(ONSETS), default="rise", help="When the target counts as risen."),
@@ -76,40 +87,98 @@ def trace_command(context: click.Context, /, model: str, **settings: Any) -> Non
     MODEL is the embedded default (smollm2), an id on the hub, a folder with a checkpoint, or a .gguf file.
 
     Progress goes to standard error; the summary, or with --json one JSON document, to standard output. Ctrl-C keeps
-    what is finished.
+    what is finished, and so do SIGTERM and SIGHUP.
     """
     refuse_unused_options(context, settings)
     if settings["delta"] is not None and settings["onset"] != "rise":
         raise click.UsageError(f"--delta has no meaning with --onset {settings['onset']}: it is for rise.")
-    out = settings["out"] or default_run_folder(model, settings["task"])
+    from layertracer.api import trace
+
+    # What can be refused is refused before the model is loaded.
+    asked = {
+        "perturbation": make_perturbation(settings),
+        "onset": _make_onset(settings),
+        "task": load_asked_task(context, settings),
+    }
+    place = {"model": model, "task": settings["task"], "overwrite": settings["overwrite"]}
+    with reserving(settings["out"], **place) as out, keeping_interrupts_back(trace) as gate:
+        _trace_and_finish(context, gate, partial(_trace, context, model, asked, settings), out, settings)
+
+
+def _trace_and_finish(
+    context: click.Context, gate: InterruptGate, run: Callable[..., Trace], out: Path, settings: Mapping[str, Any]
+) -> None:
+    """Trace; then save what was finished, whatever ended it, then write the report, then print."""
+    ending = _Ending()
+    try:
+        _trace_and_save(gate, run, ending, partial(_save, context, ending, out, settings))
+        _show(cast("Trace", ending.trace), cast("Saved", ending.saved).run, settings)
+    except KeyboardInterrupt as stop:
+        ending.trace = ending.trace or getattr(stop, "record", None)
+        if ending.saved is None and ending.trace is not None and ending.trace.n_prompts:
+            gate.has_begun = True
+            _save(context, ending, out, settings)
+            gate.has_begun = False
+            try:
+                _show(ending.trace, cast("Saved", ending.saved).run, settings)
+            except OSError:  # the terminal is gone, which is why it ends
+                give_up_stdout()
+        raise
+    if not cast("Saved", ending.saved).is_as_asked:
+        context.exit(EXIT_USER_ERROR)
+
+
+@dataclass(slots=True)
+class _Ending:
+    """What a trace has come to.
+
+    Attributes:
+        trace: What was finished.
+        saved: Where it lies.
+    """
+
+    trace: Trace | None = None
+    saved: Saved | None = None
+
+
+def _trace_and_save(gate: InterruptGate, run: Callable[..., Trace], ending: _Ending, save: Callable[[], None]) -> None:
     try:
         with quiet_stdout(), showing_progress() as display:
-            trace = _trace(context, model, settings, out=out, display=display)
-        _finish(context, trace, out, settings=settings)
-    except KeyboardInterrupt as stop:
-        partial = getattr(stop, "record", None)
-        if partial is not None and partial.n_prompts:
-            with ignoring_interrupts():
-                _finish(context, partial, out, settings=settings)
-            finished = f"{partial.n_prompts} of {partial.n_requested} prompts"
-            explain_interruption(context, f"Interrupted: {finished} were finished, and are saved.")
+            ending.trace = run(gate=gate, display=display)
+    except Exception as error:
+        if (kept := getattr(error, "record", None)) is not None:
+            ending.trace = cast("Trace", kept)
+            save()
+            finished = f"{ending.trace.n_prompts} of {ending.trace.n_requested} prompts"
+            tell(f"The run failed after {finished}. Its record is {cast('Saved', ending.saved).run}")
         raise
-    except LayerTracerError as error:
-        _keep_failed(error, out, settings)
-        raise
+    gate.has_begun = True
+    save()
+    gate.has_begun = False  # nothing can be lost any more
+
+
+def _save(context: click.Context, ending: _Ending, out: Path, settings: Mapping[str, Any]) -> None:
+    """Save what was finished, and see to it that it is said where, however the command ends."""
+    trace = cast("Trace", ending.trace)
+    ending.saved = save_trace(trace, out, overwrite=settings["overwrite"], is_asked=settings["out"] is not None)
+    what = f"{trace.n_prompts} of {trace.n_requested} prompts were finished, and are saved."
+    if trace.status == "complete":
+        what = f"the run is whole, and is saved in {ending.saved.run}"
+    explain_interruption(context, f"Interrupted: {what}")
+    explain_kept(context, f"The run is saved in {ending.saved.run}")
 
 
 def _trace(
-    context: click.Context, model: str, settings: Mapping[str, Any], *, out: Path, display: ProgressDisplay
+    context: click.Context,
+    model: str,
+    asked: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    gate: InterruptGate,
+    display: ProgressDisplay,
 ) -> Trace:
-    """What can be refused is refused before the model is loaded."""
-    from layertracer.api import trace
-    from layertracer.runs import refuse_occupied
-
-    perturbation, onset = make_perturbation(settings), _make_onset(settings)
-    task = load_asked_task(context, settings)
-    refuse_occupied(out.expanduser(), overwrite=settings["overwrite"])
     display.begin(f"Loading {model}")
+    from layertracer.api import trace
     from layertracer.tracing import Progress, load_model
 
     loaded = load_model(
@@ -121,6 +190,7 @@ def _trace(
         revision=settings["revision"],
         trust_remote_code=settings["trust_remote_code"],
     )
+    task: Task = asked["task"]
     display.begin(f"Tracing {loaded.name} on {task.name}", f"{loaded.anatomy.n_layers} layers")
     say_what_was_read(task, display)
 
@@ -129,13 +199,12 @@ def _trace(
             display.note(f"Plan: {plan.headline()}")
 
     def advance(progress: Progress) -> None:
+        gate.has_begun = True
         display.advance(progress.done, progress.total)
 
     return trace(
         loaded,
-        task,
-        perturbation=perturbation,
-        onset=onset,
+        **asked,
         target=settings["target"],
         target_tokens=settings["target_tokens"],
         chat=settings["chat"],
@@ -158,30 +227,19 @@ def _make_onset(settings: Mapping[str, Any]) -> OnsetCriterion:
     return onset_from_name(settings["onset"], **parameters)
 
 
-def _finish(context: click.Context, trace: Trace, out: Path, *, settings: Mapping[str, Any]) -> None:
-    """Save, write the report, print the summary."""
+def _show(trace: Trace, run: Path, settings: Mapping[str, Any]) -> None:
+    """Write the report and print the summary; a report that cannot be written keeps nobody from the numbers."""
     from layertracer.reports import render_text, summarize
     from layertracer.runs import REPORT_FILE
 
-    run = save_trace(trace, out, overwrite=settings["overwrite"])
-    explain_interruption(context, f"Interrupted: the run is whole, and is saved in {run}")
-    if not settings["as_json"]:
+    writing = Writing()
+    report = writing.attempt(trace.report, None if settings["no_report"] else run / REPORT_FILE)
+    if settings["as_json"]:
+        say_json({**summarize(trace), "run": str(run), "report": None if report is None else str(report)})
+    else:
         terminal = describe_terminal()
         say(render_text(trace, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only))
         say(f"Run     {run}")
-    report = None if settings["no_report"] else trace.report(run / REPORT_FILE)
-    if settings["as_json"]:
-        say_json({**summarize(trace), "run": str(run), "report": None if report is None else str(report)})
-    elif report is not None:
-        say(f"Report  {report}")
-
-
-def _keep_failed(error: LayerTracerError, out: Path, settings: Mapping[str, Any]) -> None:
-    """Save a run that failed on its way: a failed run is a record too."""
-    partial: Any = error.record
-    if partial is None:
-        return
-    run = save_trace(partial, out, overwrite=settings["overwrite"])
-    click.echo(
-        f"The run failed after {partial.n_prompts} of {partial.n_requested} prompts. Its record is {run}", err=True
-    )
+        if report is not None:
+            say(f"Report  {report}")
+    writing.end()

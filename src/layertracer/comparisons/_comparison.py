@@ -30,7 +30,7 @@ from layertracer.comparisons._results import (
 from layertracer.comparisons._scaling import find_trends
 from layertracer.comparisons._settings import ComparisonSettings
 from layertracer.comparisons._verdicts import judge_depth, judge_robustness
-from layertracer.runs import TraceRecord, TraceSpec
+from layertracer.runs import TraceRecord, TraceSpec, write_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,8 +115,7 @@ class ModelComparison:
         target = Path(path)
         if target.is_dir():
             raise UsageError(f"Cannot write the table to {str(target)!r}: it is a folder. Give a file name.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self.to_frame().to_csv(target, index=False)
+        write_file(target, self.to_frame().to_csv(index=False).encode("utf-8"))
         return target
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from layertracer._errors import UnknownNameError, UsageError
 from layertracer.reports._overview import Overview, build_overview
-from layertracer.runs import TraceRecord
+from layertracer.runs import TraceRecord, write_file
 
 _FORMATS = ("pdf", "png", "svg")
 # No date and no version: the same record gives the same bytes.
@@ -96,5 +97,7 @@ def _write_all(record: TraceRecord, overview: Overview, *, folder: Path, suffix:
             FigureCanvasAgg(figure)
             draw(figure, record, overview)
             path = folder / f"{name}.{suffix}"
-            figure.savefig(path, format=suffix, metadata=_METADATA[suffix])
+            content = BytesIO()
+            figure.savefig(content, format=suffix, metadata=_METADATA[suffix])
+            write_file(path, content.getvalue())
             yield path

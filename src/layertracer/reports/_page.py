@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from markupsafe import Markup
@@ -16,7 +14,7 @@ from layertracer.reports._prompts import Budget
 from layertracer.reports._reproduce import command_line, python_code
 from layertracer.reports._sections import list_sections
 from layertracer.reports._tables import provenance_facts, question_facts
-from layertracer.runs import TraceRecord
+from layertracer.runs import TraceRecord, write_file
 
 _MAX_BYTES = 5_900_000
 _SCRIPTS = ("figures.js", "tables.js", "lens.js", "start.js")
@@ -59,21 +57,7 @@ def refuse_folder(target: Path) -> None:
 
 def write_page(page: str, target: Path) -> None:
     """Write a page whole; folders above it are made."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _replace_file(target, page.encode("utf-8"))
-
-
-def _replace_file(target: Path, content: bytes) -> None:
-    """Write beside the target and rename, so that nobody ever sees half a file."""
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_file(target, page.encode("utf-8"))
 
 
 def render_page(record: TraceRecord) -> str:

@@ -1,6 +1,7 @@
 """Traces as data on a disk: records, run folders, provenance. No torch."""
 
-from layertracer.runs._folder import refuse_occupied
+from layertracer.runs._claims import FolderClaim, claim_folder
+from layertracer.runs._folder import write_file
 from layertracer.runs._format_page import describe_format
 from layertracer.runs._header_fields import HEADER_FIELDS, HeaderField
 from layertracer.runs._provenance import collect_provenance, package_version, shorten_path, without_home
@@ -13,6 +14,7 @@ from layertracer.runs._schema import (
     Column,
     Table,
 )
+from layertracer.runs._siblings import name_limit, shorten_name
 from layertracer.runs._specs import ModelRecord, PromptRecord, TraceSpec, storable_text
 from layertracer.runs._storage import read_run, save_run
 from layertracer.runs._summary import summarize_mixer, summarize_record
@@ -25,6 +27,7 @@ __all__ = [
     "RUN_FORMAT_VERSION",
     "TABLES",
     "Column",
+    "FolderClaim",
     "HeaderField",
     "ModelRecord",
     "PromptRecord",
@@ -32,16 +35,19 @@ __all__ = [
     "TraceRecord",
     "TraceSpec",
     "Verification",
+    "claim_folder",
     "collect_provenance",
     "describe_format",
+    "name_limit",
     "package_version",
     "read_run",
-    "refuse_occupied",
     "save_run",
+    "shorten_name",
     "shorten_path",
     "storable_text",
     "summarize_mixer",
     "summarize_record",
     "verify_run",
     "without_home",
+    "write_file",
 ]

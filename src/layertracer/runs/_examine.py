@@ -17,6 +17,7 @@ from layertracer.runs._header_checks import find_file_faults, find_header_faults
 from layertracer.runs._json_rules import described
 from layertracer.runs._plain_files import FileTooLargeError, NotAFileError, read_plain_file
 from layertracer.runs._ranges import bounds_of, find_out_of_range
+from layertracer.runs._recovery import recover_run
 from layertracer.runs._schema import HEADER_FILE, LARGEST_HEADER_BYTES, OWN_FILES, RUN_FORMAT_VERSION, TABLES, Table
 from layertracer.runs._tables import load_table, to_columns
 from layertracer.runs._upgrades import StoredRun, upgrade_run
@@ -180,6 +181,11 @@ def _refuse_newer(header: Mapping[str, Any], *, is_intact: bool, where: str) -> 
 
 
 def _require_run(folder: Path) -> None:
+    hidden = recover_run(folder)
+    if hidden is not None:
+        raise RunError(
+            f"There is no run at {folder}: a save that was killed left it at {hidden}. Rename it to {folder}."
+        )
     if not os.path.lexists(folder):
         raise RunError(f"There is no run at {folder}. Give the folder that a trace printed, which holds {HEADER_FILE}.")
     if not folder.is_dir():

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-import secrets
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from layertracer._errors import RunError
-from layertracer.runs._schema import HEADER_FILE, OWN_FILES, REPORT_FILE
+from layertracer.runs._exchange import exchange
+from layertracer.runs._locks import hold, is_still_at, let_go, lock
+from layertracer.runs._recovery import clean_up, clean_up_files, discard, hand_over, put_back_old, remove_own
+from layertracer.runs._schema import HEADER_FILE
+from layertracer.runs._siblings import FILE, NEW, OLD, WHOLE, sibling_of, token_of, with_purpose
 
 
 def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> None:
     """Write a folder of files atomically.
+
+    A process that is killed at any moment leaves the old run or the new one at `path`; where the system cannot let two
+    folders change places, one of them beside it, and the next save or load puts it back. What killed saves left beside
+    `path` is removed.
 
     Files of an overwritten run that LayerTracer did not write are kept in the new folder.
 
@@ -25,19 +33,67 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> 
     Raises:
         RunError: If something is at `path` that may not be replaced, or the disk refuses.
     """
-    temporary = _hidden_sibling(path, "new")
     try:
+        put_back_old(path)
         refuse_occupied(path, overwrite=overwrite)
-        temporary.mkdir(parents=True)
-        for name, content in files.items():
-            _write_durably(temporary / name, content)
-        _flush_folder(temporary)
-        _move_into_place(temporary, path)
-        _flush_folder(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _unfinished(path) as temporary:
+            for name, content in files.items():
+                _write_durably(temporary / name, content)
+            flush_folder(temporary)
+            whole = with_purpose(temporary, WHOLE)
+            os.rename(temporary, whole)
+            _move_into_place(whole, path)
+        flush_folder(path.parent)
     except OSError as error:
+        if error.errno in {errno.EEXIST, errno.ENOTEMPTY}:  # somebody else was faster
+            refuse_occupied(path, overwrite=overwrite)
         raise _not_written(path, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    clean_up(path.parent, path)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file atomically: nobody ever sees half of it, and a file that is there is replaced whole.
+
+    Args:
+        path: The file; folders above it are made. What is no regular file, as a pipe, is written to as it is.
+        content: What it shall hold.
+
+    Raises:
+        OSError: If the disk refuses; nothing is left then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
+    temporary, descriptor = _make_held_file(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            if os.name == "posix":  # while it is held; elsewhere, a file that is open cannot be renamed
+                os.replace(temporary, path)
+        if os.name != "posix":
+            os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say which file
+            error.filename = os.fspath(path)
+        raise
+    clean_up_files(path)
+
+
+def _make_held_file(path: Path) -> tuple[Path, int]:
+    while True:
+        temporary = sibling_of(path, FILE)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        with contextlib.suppress(BlockingIOError):  # whoever cleans up took it for abandoned: another name
+            lock(descriptor)
+            if is_still_at(temporary, descriptor):
+                return temporary, descriptor
+        os.close(descriptor)
 
 
 def refuse_occupied(path: Path, *, overwrite: bool) -> None:
@@ -80,29 +136,81 @@ def _first_names(path: Path, limit: int = 3) -> str:
     return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
 
 
-def _hidden_sibling(path: Path, purpose: str) -> Path:
-    """A name beside `path` that nobody else uses; on the same disk, so that renaming is atomic."""
-    return path.parent / f".{path.name}.{secrets.token_hex(8)}.{purpose}"
-
-
-def _move_into_place(temporary: Path, path: Path) -> None:
-    """Rename; an old run steps aside first and comes back if the new one cannot take its place."""
-    if path.exists() and not any(path.iterdir()):
-        path.rmdir()
-    if not path.exists():
-        temporary.rename(path)
-        return
-    old = _hidden_sibling(path, "old")
-    path.rename(old)
+@contextlib.contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, held within; what is left of it after an error is removed."""
+    temporary, descriptor = _make_held(path)
     try:
-        temporary.rename(path)
+        yield temporary
     except BaseException:
-        old.rename(path)
+        for left in (temporary, with_purpose(temporary, WHOLE)):
+            with contextlib.suppress(OSError):
+                remove_own(left)
         raise
-    for entry in sorted(old.iterdir()):
-        if entry.name not in OWN_FILES and entry.name != REPORT_FILE:
-            entry.rename(path / entry.name)
-    shutil.rmtree(old)
+    finally:
+        let_go(descriptor)
+
+
+def _make_held(path: Path) -> tuple[Path, int | None]:
+    while True:
+        temporary = sibling_of(path, NEW)
+        os.mkdir(temporary)
+        try:
+            return temporary, hold(temporary)
+        except (BlockingIOError, FileNotFoundError):  # whoever cleans up took it for abandoned: another name
+            continue
+
+
+def _move_into_place(whole: Path, path: Path) -> None:
+    """Rename; an old run changes places with the new one, or steps aside where the system cannot do that at once."""
+    if not path.exists() or not any(path.iterdir()):
+        if os.name != "posix" and path.exists():
+            path.rmdir()
+        os.rename(whole, path)  # in place of an empty folder, too
+        return
+    with _held(path):  # by its other name it must not be taken for abandoned
+        if exchange(whole, path):
+            _replace_at_once(whole, path)
+        else:
+            _replace_in_two_steps(whole, path)
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    try:
+        descriptor = hold(path)
+    except BlockingIOError:  # somebody else replaces it at the same time: whoever is last is there
+        descriptor = None
+    try:
+        yield
+    finally:
+        let_go(descriptor)
+
+
+def _replace_at_once(old: Path, path: Path) -> None:
+    """After the exchange: what is the user's in the old run goes into the new one, the rest away."""
+    try:
+        hand_over(old, path)
+    except BaseException:
+        exchange(old, path)
+        raise
+    with contextlib.suppress(OSError):  # the run is saved: the next save removes what is left of the old one
+        discard(old)
+
+
+def _replace_in_two_steps(whole: Path, path: Path) -> None:
+    old = sibling_of(path, OLD, token=token_of(whole))
+    os.rename(path, old)
+    try:
+        os.rename(whole, path)
+        hand_over(old, path)
+    except BaseException:
+        if path.exists():
+            os.rename(path, whole)
+        os.rename(old, path)
+        raise
+    with contextlib.suppress(OSError):
+        discard(old)
 
 
 def _write_durably(path: Path, content: bytes) -> None:
@@ -112,7 +220,7 @@ def _write_durably(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _flush_folder(path: Path) -> None:
+def flush_folder(path: Path) -> None:
     """Flush a folder's list of names; systems that cannot open a folder flush it themselves."""
     if os.name != "posix":
         return

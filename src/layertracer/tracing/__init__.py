@@ -9,9 +9,10 @@ from layertracer.tracing._plan import BucketPlan, PlannedFlops, PrefixPlan, Trac
 from layertracer.tracing._plan_trace import plan_trace
 from layertracer.tracing._readings import Progress
 from layertracer.tracing._record import describe_model, token_texts
-from layertracer.tracing._trace import TraceInterrupted, trace_model
+from layertracer.tracing._trace import MEASURING, TraceInterrupted, trace_model
 
 __all__ = [
+    "MEASURING",
     "BucketPlan",
     "Loadable",
     "PlannedFlops",

@@ -14,7 +14,7 @@ from layertracer.models import Network, is_out_of_memory, without_gradients
 from layertracer.tracing._audit import Auditor, Disagreement
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._climber import Before, Climber
-from layertracer.tracing._failures import first_line
+from layertracer.tracing._failures import first_line, is_of_callers_making
 from layertracer.tracing._measure import Measured, measure_plain, measure_rows
 from layertracer.tracing._memory import PassPlan
 from layertracer.tracing._plain import plain_logits
@@ -92,7 +92,8 @@ class Engine:
             run()
         except Exception as error:  # whatever a model's own code raises with its cache need not happen without it
             climber = self.climber
-            if climber.cached is None or isinstance(error, NonFiniteError | Disagreement):
+            is_final = isinstance(error, NonFiniteError | Disagreement) or is_of_callers_making(error)
+            if climber.cached is None or is_final:
                 raise
             reason = _reason_of(error)
         else:
@@ -132,7 +133,7 @@ class Engine:
     def _is_of_this_way(self, batch: Sequence[Prompt], error: Exception) -> bool:
         """Whether an error comes of how a batch was run: its prompts run alone and clean without one."""
         is_answer = isinstance(error, LayerTracerError) and not isinstance(error, AnatomyError)
-        if is_answer or self._work.method == "plain" or is_out_of_memory(error):
+        if is_answer or self._work.method == "plain" or is_out_of_memory(error) or is_of_callers_making(error):
             return False
         try:
             for prompt in batch:

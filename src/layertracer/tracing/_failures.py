@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -41,6 +43,18 @@ def shielded(callback: Callable[[Said], None] | None) -> Callable[[Said], None] 
             raise CallbackRaised(error) from None
 
     return call
+
+
+def is_of_callers_making(error: BaseException) -> bool:
+    """Whether an exception is the caller's doing, though it came up while the model's code ran.
+
+    A warning that the caller's filters turn into an error, and what a caller's logging handler raises, say nothing of
+    the model: they come out as they are, and nothing is tried another way because of them.
+    """
+    if isinstance(error, Warning):
+        return True
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code is logging.Logger.callHandlers.__code__ for frame, _ in frames)
 
 
 def first_line(error: Exception) -> str:
@@ -90,4 +104,6 @@ def explaining_failures(name: str, doing: str) -> Iterator[None]:
     except LayerTracerError:
         raise
     except Exception as error:
+        if is_of_callers_making(error):
+            raise
         raise explain_failure(error, name=name, doing=doing) from error

@@ -24,7 +24,7 @@ from layertracer.tasks import Task
 from layertracer.tracing._audit import Disagreement
 from layertracer.tracing._audit_plan import check_share
 from layertracer.tracing._batches import run_batches
-from layertracer.tracing._failures import explaining_failures, first_line
+from layertracer.tracing._failures import explaining_failures, first_line, is_of_callers_making
 from layertracer.tracing._ladder import climb
 from layertracer.tracing._memory import fast_bytes, plan_pass, row_bytes
 from layertracer.tracing._model import TracedModel, encode_for
@@ -118,7 +118,8 @@ def _read_and_audit(model: TracedModel, prompts: Sequence[Prompt], *, share: flo
             continue
         except Exception as error:
             # Nor need what is raised over many rows be raised over one.
-            if isinstance(error, LayerTracerError) or is_out_of_memory(error) or method == "plain":
+            is_final = isinstance(error, LayerTracerError) or is_out_of_memory(error) or is_of_callers_making(error)
+            if is_final or method == "plain":
                 raise
             why = f"rows could not go through the layers together ({first_line(error)})"
             continue

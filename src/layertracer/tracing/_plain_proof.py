@@ -14,6 +14,7 @@ from layertracer._errors import LayerTracerError, SelfCheckError
 from layertracer._types import Check
 from layertracer.models import Network, is_out_of_memory
 from layertracer.tracing._divergence import js_divergence
+from layertracer.tracing._failures import is_of_callers_making
 from layertracer.tracing._gaps import largest_gap, worst_of
 from layertracer.tracing._hooked import hooked_perturbed, hooked_readouts
 from layertracer.tracing._plain import plain_logits, plain_perturbed, plain_readout
@@ -51,7 +52,7 @@ def prove_plain(network: Network, *, judge: Callable[..., Check]) -> tuple[Check
     try:
         by_length = [_measure(network, length=length, seed=seed) for seed, length in enumerate(_LENGTHS, start=1)]
     except Exception as error:
-        if isinstance(error, LayerTracerError) or is_out_of_memory(error):
+        if isinstance(error, LayerTracerError) or is_out_of_memory(error) or is_of_callers_making(error):
             raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise SelfCheckError(

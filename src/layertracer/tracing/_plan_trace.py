@@ -14,7 +14,7 @@ from layertracer.tracing._cached_ladder import CachedLadder
 from layertracer.tracing._cost_probe import form_of
 from layertracer.tracing._cost_sources import GuessedCosts, MeasuredCosts
 from layertracer.tracing._costs import Stretch
-from layertracer.tracing._failures import explaining_failures, first_line
+from layertracer.tracing._failures import explaining_failures, first_line, is_of_callers_making
 from layertracer.tracing._memory import default_budget_bytes, enough_bytes, parse_memory
 from layertracer.tracing._model import TracedModel
 from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, settle_site
@@ -121,7 +121,9 @@ def plan_prompts(
         return guessed
     try:
         costs = MeasuredCosts(probe=model.cost_probe, cached=cached, stretches=stretches)
-    except Exception as error:  # noqa: BLE001 - whatever a model's own code raises: the trace raises it where it matters
+    except Exception as error:  # whatever a model's own code raises: the trace raises it where it matters
+        if is_of_callers_making(error):
+            raise
         note = f"Memory and time were guessed, since what the layers take could not be measured ({first_line(error)})."
         return replace(guessed, plan=replace(guessed.plan, notes=(*guessed.plan.notes, note)))
     return plan(costs)

@@ -20,7 +20,7 @@ from layertracer.models import Network, StateMap, UnusableCacheError, is_out_of_
 from layertracer.tracing._argument_axes import ArgumentAxes
 from layertracer.tracing._cached_ladder import STRETCH_WAYS, CachedLadder, Work
 from layertracer.tracing._divergence import js_divergence
-from layertracer.tracing._failures import first_line
+from layertracer.tracing._failures import first_line, is_of_callers_making
 from layertracer.tracing._gaps import largest_gap, worst_of
 from layertracer.tracing._ladder import LadderRows, climb
 from layertracer.tracing._perturb import LastPosition, Perturber
@@ -119,7 +119,7 @@ class PrefixProof:
             try:
                 checks = _Probe(ladder=ladder, site=site).checks()
             except Exception as error:  # whatever a model's own code raises with a cache means that this is no way
-                if is_out_of_memory(error):
+                if is_out_of_memory(error) or is_of_callers_making(error):
                     raise
                 reasons.append(first_line(error))
                 continue

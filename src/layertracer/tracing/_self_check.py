@@ -30,6 +30,7 @@ from layertracer.models import (
 from layertracer.tracing._argument_axes import ArgumentAxes
 from layertracer.tracing._decisions import decides_between_layers
 from layertracer.tracing._divergence import js_divergence
+from layertracer.tracing._failures import is_of_callers_making
 from layertracer.tracing._gaps import largest_gap, worst_of
 from layertracer.tracing._hooked import hooked_readouts
 from layertracer.tracing._ladder import climb
@@ -114,7 +115,7 @@ def _check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
     try:
         checks = (batch, *_ladder_checks(probe))
     except Exception as error:  # whatever a model's code raises means that the ladder is not for it
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or is_of_callers_making(error):
             raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         note = f"The ladder pass does not run on this model ({reason}); {_INSTEAD}"
@@ -139,7 +140,7 @@ def why_not_compiled(network: Network, axes: ArgumentAxes) -> str | None:
     try:
         checks = _ladder_checks(_Probe(network=network, axes=axes, ids=ids, own=own))
     except Exception as error:  # no compiler, or code that it does not take
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or is_of_callers_making(error):
             raise
         return f"they do not compile ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
     failed = [f"{check.name}: {check.error:.2g} {check.unit}" for check in checks if not check.passed]

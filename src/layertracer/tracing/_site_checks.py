@@ -37,6 +37,7 @@ from layertracer.models import (
     take_apart,
 )
 from layertracer.tracing._branches import BRANCH_SITES, role_at, watching
+from layertracer.tracing._failures import is_of_callers_making
 from layertracer.tracing._gaps import worst_of
 from layertracer.tracing._rows import to_rows_first
 from layertracer.tracing._tail import replacing_forward
@@ -93,7 +94,7 @@ def _error_or_infinity(measure: Callable[[], float]) -> float:
     try:
         return measure()
     except Exception as problem:
-        if is_out_of_memory(problem):
+        if is_out_of_memory(problem) or is_of_callers_making(problem):
             raise
         return float("inf")
 

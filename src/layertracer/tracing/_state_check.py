@@ -26,7 +26,7 @@ from layertracer.models import (
     take_apart,
 )
 from layertracer.tracing._divergence import js_divergence
-from layertracer.tracing._failures import first_line
+from layertracer.tracing._failures import first_line, is_of_callers_making
 from layertracer.tracing._gaps import largest_gap, worst_of
 from layertracer.tracing._plain import plain_logits
 from layertracer.tracing._probing import one_of_each_kind
@@ -90,7 +90,7 @@ def _understand(network: Network) -> StateMap:
     except UnusableCacheError:
         raise
     except Exception as error:  # whatever a model's own code raises with a cache means that nothing is to be had of it
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or is_of_callers_making(error):
             raise
         raise UnusableCacheError(f"running it with its cache raised {first_line(error)}") from error
 

@@ -19,7 +19,7 @@ from layertracer.tasks import EncodedTask, Task, load_task
 from layertracer.tracing._audit import Auditor, Disagreement
 from layertracer.tracing._climber import Climber
 from layertracer.tracing._engine import Engine
-from layertracer.tracing._failures import CallbackRaised, explain_failure, shielded
+from layertracer.tracing._failures import CallbackRaised, explain_failure, is_of_callers_making, shielded
 from layertracer.tracing._measure import N_TOP
 from layertracer.tracing._model import TracedModel
 from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, settle_site
@@ -34,6 +34,8 @@ from layertracer.tracing._record import RecordParts, build_record
 from layertracer.tracing._site_values import SiteSums, collect_site_values
 from layertracer.tracing._ways import Way, ways_from
 from layertracer.tracing._whole_answers import AnswerReader
+
+_CUT_SHORT = "The trace was interrupted after its last prompt: not all that was drawn was measured again."
 
 
 class TraceInterrupted(KeyboardInterrupt):
@@ -111,18 +113,31 @@ def trace_model(
 
 
 def _run_to_its_end(run: _Run, record: Callable[..., TraceRecord], *, name: str) -> TraceRecord:
-    """What was measured, whole; or whatever ended it, with what was finished before."""
+    """What was measured, whole; or whatever ended it, with what was finished before.
+
+    Once all prompts are finished the trace is complete, whatever is interrupted after that: its audit, which says so,
+    or the making of the record, which is made once more.
+    """
+    try:
+        return _run_or_fail(run, record, name=name)
+    except KeyboardInterrupt:
+        raise TraceInterrupted(record("complete" if run.is_finished else "interrupted")) from None
+
+
+def _run_or_fail(run: _Run, record: Callable[..., TraceRecord], *, name: str) -> TraceRecord:
+    """What was measured, whole; or an error, with what was finished before."""
     raised: BaseException | None = None
     try:
         run.measure()
-    except KeyboardInterrupt:
-        raise TraceInterrupted(record("interrupted")) from None
     except CallbackRaised as stop:
         raised = stop.raised
     except LayerTracerError as error:
         error.record = record("failed", error)
         raise
     except Exception as error:  # whatever a model's own code raises: what was finished before must not be lost
+        if is_of_callers_making(error):
+            error.record = record("failed", error)  # type: ignore[attr-defined]  # as on our own errors
+            raise
         done = run.readings.finished
         doing = f"while it was traced, after {int(done.sum())} of {len(done)} prompts"
         failure = explain_failure(error, name=name, doing=doing, kept="What was finished is kept.")
@@ -155,6 +170,7 @@ class _Run:
         self._followed_up: list[str] = []
         self._way_notes: list[str] = []
         self._plan_notes: tuple[str, ...] = ()
+        self._is_done = False
         self.plan: TracePlan | None = None
         self.readings = Readings.empty(
             n_prompts=len(prompts),
@@ -176,7 +192,15 @@ class _Run:
     @property
     def audit(self) -> Audit | None:
         """What was measured again; None before anything was."""
-        return None if self._auditor is None else self._auditor.result(self._followed_up)
+        if self._auditor is None:
+            return None
+        notes = [*self._followed_up, _CUT_SHORT] if self.is_finished and not self._is_done else self._followed_up
+        return self._auditor.result(notes)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the numbers of all prompts are there."""
+        return bool(self.readings.finished.all())
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -194,6 +218,7 @@ class _Run:
         network = self._model.network
         with in_evaluation_mode(network.call.module), keeping_loaded(network.outer_modules):
             self._measure()
+        self._is_done = True
 
     def _measure(self) -> None:
         if self._options.perturbation.site != "state":
@@ -304,6 +329,10 @@ class _Run:
             device=self._model.device,
             fills=fills,
         )
+
+
+MEASURING: Callable[[_Run], None] = _Run.measure
+"""What may be interrupted at any moment without loss; what follows it makes a record of what was finished."""
 
 
 def _follow_up(why: Sequence[str], way: Way) -> list[str]:
