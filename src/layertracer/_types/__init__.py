@@ -2,6 +2,7 @@
 
 from layertracer._types._draws import count_sure_draws, name_draws
 from layertracer._types._given import checked_whole, shown
+from layertracer._types._log import make_printable
 from layertracer._types._origin import Origin, find_origin
 from layertracer._types._perturbations import (
     DEFAULT_SITE,
@@ -65,6 +66,7 @@ __all__ = [
     "count_sure_draws",
     "find_origin",
     "is_site_asked",
+    "make_printable",
     "name_draws",
     "shown",
 ]

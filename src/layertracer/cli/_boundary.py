@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from layertracer._errors import LayerTracerError
+from layertracer.cli._console import say_aside
 
 EXIT_USER_ERROR = 1
 EXIT_INTERRUPTED = 130
@@ -41,21 +42,21 @@ class CommandLine(click.Group):
             return super().invoke(ctx)
         except LayerTracerError as error:
             _show_traceback(ctx)
-            _say(f"Error: {error}")
+            say_aside(f"Error: {error}")
         except KeyboardInterrupt:
             _show_traceback(ctx)
-            _say(ctx.meta.get(_INTERRUPTED, "Interrupted: nothing was finished, and nothing was saved."))
+            say_aside(ctx.meta.get(_INTERRUPTED, "Interrupted: nothing was finished, and nothing was saved."))
             raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # whoever read the output has seen enough; click ends quietly
             _show_traceback(ctx)
-            _say(f"Error: {_describe_os_error(error)}")
+            say_aside(f"Error: {_describe_os_error(error)}")
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
         except Exception as error:  # noqa: BLE001 - the boundary: a user never meets a traceback unasked
             if not _show_traceback(ctx):
-                _say(_describe_unexpected(error))
+                say_aside(_describe_unexpected(error))
         raise click.exceptions.Exit(EXIT_USER_ERROR)
 
 
@@ -93,12 +94,8 @@ def _show_traceback(context: click.Context) -> bool:
     """Show the traceback if one was asked for."""
     is_asked = bool(context.meta.get(_DEBUG))
     if is_asked:
-        click.echo(traceback.format_exc(), err=True)
+        say_aside(traceback.format_exc())
     return is_asked
-
-
-def _say(message: str) -> None:
-    click.echo(message, err=True)
 
 
 def _describe_unexpected(error: Exception) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+from layertracer.cli._console import say_aside
 
 if TYPE_CHECKING:
     from layertracer.api import Trace
@@ -57,7 +57,7 @@ def save_trace(trace: Trace, folder: Path, *, overwrite: bool) -> Path:
         except RunError as error:
             rescue = Path(tempfile.mkdtemp(prefix="layertracer-")) / folder.name
             saved = trace.save(rescue)
-            click.echo(f"Warning: {error}\nThe run was saved to {saved} instead.", err=True)
+            say_aside(f"Warning: {error}\nThe run was saved to {saved} instead.")
             return saved
 
 

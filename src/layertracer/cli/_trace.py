@@ -11,7 +11,7 @@ import click
 from layertracer._errors import LayerTracerError
 from layertracer.cli._boundary import command_line, debug_option, explain_interruption
 from layertracer.cli._choices import DEFAULT_MODEL, ONSETS
-from layertracer.cli._console import describe_terminal, quiet_stdout, say, say_json
+from layertracer.cli._console import describe_terminal, quiet_stdout, say, say_aside, say_drawn, say_json
 from layertracer.cli._destination import default_run_folder, ignoring_interrupts, save_trace
 from layertracer.cli._options import add_options, model_options, option, task_options
 from layertracer.cli._progress import ProgressDisplay, showing_progress
@@ -167,7 +167,7 @@ def _finish(context: click.Context, trace: Trace, out: Path, *, settings: Mappin
     explain_interruption(context, f"Interrupted: the run is whole, and is saved in {run}")
     if not settings["as_json"]:
         terminal = describe_terminal()
-        say(render_text(trace, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only))
+        say_drawn(render_text(trace, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only))
         say(f"Run     {run}")
     report = None if settings["no_report"] else trace.report(run / REPORT_FILE)
     if settings["as_json"]:
@@ -182,6 +182,4 @@ def _keep_failed(error: LayerTracerError, out: Path, settings: Mapping[str, Any]
     if partial is None:
         return
     run = save_trace(partial, out, overwrite=settings["overwrite"])
-    click.echo(
-        f"The run failed after {partial.n_prompts} of {partial.n_requested} prompts. Its record is {run}", err=True
-    )
+    say_aside(f"The run failed after {partial.n_prompts} of {partial.n_requested} prompts. Its record is {run}")
