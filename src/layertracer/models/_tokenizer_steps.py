@@ -1,0 +1,106 @@
+"""Steps of a tokenizer that no time limit and no limit on memory can hold: they are refused before a text is read.
+
+Reading texts leaves Python's lock, so that it is given up after a while. Writing tokens as text does not, and whatever
+makes a text longer takes its memory at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from layertracer._errors import ModelLoadError, printable_name
+
+_GROWTH = 1_000
+"""So many times as long a text may become. Real tokenizers write a space as a mark, and a quote as two."""
+
+_PIECES = 10_000
+"""So many tokens may be put around a text."""
+
+_CHARSMAP = 16_000_000
+"""So many characters of compiled rules: SentencePiece's own have 400,000."""
+
+_REPEATING = frozenset("*+{")
+
+
+def refuse_unbounded_steps(tokenizer: Any, label: str) -> None:
+    """Refuse a tokenizer whose file names steps that could run for ever, or fill the memory, on an ordinary text.
+
+    Args:
+        tokenizer: What was loaded; one without a backend in Rust is passed by.
+        label: What the user calls the checkpoint.
+
+    Raises:
+        ModelLoadError: With the step.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return
+    for part in ("normalizer", "decoder"):
+        steps = list(_steps(getattr(backend, part, None)))
+        if part == "decoder":
+            _refuse_regexes(steps, label)
+        growth = 1.0
+        for step in steps:
+            growth *= _growth(step)
+        if growth > _GROWTH:
+            raise ModelLoadError(
+                f"The tokenizer of {label} makes texts up to {growth:.3g} times as long in its {part}, which could "
+                f"fill the memory; at most {_GROWTH:,} times is expected. Use another copy of the checkpoint."
+            )
+    around = sum(_n_pieces(step) for step in _steps(getattr(backend, "post_processor", None)))
+    if around > _PIECES:
+        raise ModelLoadError(
+            f"The tokenizer of {label} puts {around:,} tokens around every text; at most {_PIECES:,} are expected. Use "
+            "another copy of the checkpoint."
+        )
+
+
+def _steps(component: Any) -> Iterator[Mapping[str, Any]]:
+    """Every step of a component, those inside sequences too."""
+    state = None if component is None else component.__getstate__()
+    pending = [json.loads(state)] if isinstance(state, bytes | str) else []
+    while pending:
+        part = pending.pop()
+        if isinstance(part, dict) and "type" in part:
+            yield part
+        inner = part.values() if isinstance(part, dict) else part
+        pending += [value for value in inner if isinstance(value, dict | list)]
+
+
+def _refuse_regexes(steps: list[Mapping[str, Any]], label: str) -> None:
+    for step in steps:
+        pattern = _pattern(step, "Regex")
+        if pattern is not None and _REPEATING & set(pattern):
+            raise ModelLoadError(
+                f"The tokenizer of {label} holds a regular expression with repetitions in its decoder "
+                f"({printable_name(pattern, at_most=60)!r}), which could run for ever. Expected plain texts there. Use "
+                "another copy of the checkpoint, or remove that step from its tokenizer.json."
+            )
+
+
+def _growth(step: Mapping[str, Any]) -> float:
+    """How many times as long a text of ordinary length may become by a step."""
+    if step.get("type") == "Replace":
+        literal = _pattern(step, "String")
+        return max(1.0, len(step.get("content") or "") / max(1, len(literal or "")) + (literal is None))
+    if step.get("type") == "Prepend":
+        return max(1.0, len(step.get("prepend") or ""))
+    if step.get("type") == "Precompiled" and len(step.get("precompiled_charsmap") or "") > _CHARSMAP:
+        return float("inf")
+    return 1.0
+
+
+def _pattern(step: Mapping[str, Any], kind: str) -> str | None:
+    pattern = step.get("pattern")
+    found = pattern.get(kind) if isinstance(pattern, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _n_pieces(step: Mapping[str, Any]) -> int:
+    if step.get("type") != "TemplateProcessing":
+        return 0
+    tokens = step.get("special_tokens") or {}
+    longest = max((len(token["ids"]) for token in tokens.values()), default=1)
+    return len(step.get("single") or ()) * max(1, longest)
