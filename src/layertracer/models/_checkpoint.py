@@ -27,6 +27,9 @@ _TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "*.model", "*.tiktoken
 _AT_MOST = 20
 """So many architectures are named; a checkpoint has one."""
 
+_IMPLEMENTATION = "_implementation"
+"""Ending of the settings that choose code for attention and experts."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
@@ -128,6 +131,8 @@ def check_remote_code(raw_config: Mapping[str, Any], checkpoint: Checkpoint) -> 
     """
     from transformers import CONFIG_MAPPING
 
+    if not checkpoint.trust_remote_code:
+        _refuse_named_kernels(raw_config, checkpoint.label)
     auto_map = raw_config.get("auto_map")
     if not auto_map or checkpoint.trust_remote_code or raw_config.get("model_type") in CONFIG_MAPPING:
         return
@@ -138,6 +143,28 @@ def check_remote_code(raw_config: Mapping[str, Any], checkpoint: Checkpoint) -> 
         "rights; nobody has allowed that. Read the code, and if you trust it use trust_remote_code=True "
         "(--trust-remote-code on the command line)."
     )
+
+
+def _refuse_named_kernels(raw_config: Mapping[str, Any], label: str) -> None:
+    """Refuse a configuration that names kernels on the hub: they are code, which would be fetched and run.
+
+    Raises:
+        RemoteCodeError: With the name.
+    """
+    pending: list[tuple[str, Any]] = [("", raw_config)]
+    while pending:
+        name, value = pending.pop()
+        if isinstance(value, dict):
+            is_choice = name.endswith(_IMPLEMENTATION)
+            pending += [(name if is_choice else str(key), one) for key, one in value.items()]
+        elif isinstance(value, list):
+            pending += [(name, one) for one in value]
+        elif isinstance(value, str) and name.endswith(_IMPLEMENTATION) and "/" in value:
+            raise RemoteCodeError(
+                f"{label} names kernels on the hub in its config.json ({name} = {printable_name(value)!r}), which are "
+                "code that would run on this machine with your rights; nobody has allowed that. Remove that setting, "
+                "or, if you trust it, use trust_remote_code=True (--trust-remote-code on the command line)."
+            )
 
 
 def _file_of(reference: object) -> str:

@@ -18,8 +18,8 @@ from torch import nn
 from layertracer._errors import ModelLoadError, OutOfMemoryError, printable_name
 from layertracer.tasks import TookTooLong, within
 
-_LAYERS = re.compile(r"layers?$|depths?$|blocks?$")
-_EXPERTS = re.compile(r"(num|n)_\w*experts?$|codebooks?$")
+_LAYERS = re.compile(r"(layers?|depths?|blocks?|block_count)$")
+_EXPERTS = re.compile(r"((num|n)_\w*experts?|codebooks?|expert_count)$")
 _SURE_LAYERS, _SURE_EXPERTS = 1_000, 10_000
 """So many may share their weights or be stored as one tensor; no model has more."""
 
@@ -59,7 +59,7 @@ def refuse_countless_parts(settings: Mapping[str, Any], held: Held, label: str) 
         ModelLoadError: With the setting.
     """
     n_held = held.n_bytes if held.n_tensors is None else held.n_tensors
-    for name, value in _numbers(settings):
+    for name, value in numbers_in(settings):
         is_layers = _LAYERS.search(name) is not None
         sure = _SURE_LAYERS if is_layers else _SURE_EXPERTS if _EXPERTS.search(name) else None
         if sure is not None and value > max(sure, n_held):
@@ -125,7 +125,7 @@ def _refuse_larger_than_memory(needed: int, label: str) -> None:
         )
 
 
-def _numbers(settings: object) -> Iterator[tuple[str, int]]:
+def numbers_in(settings: object) -> Iterator[tuple[str, int]]:
     """Every whole number among settings and settings within them, by the name that it stands under."""
     pending = [("", settings)]
     while pending:
