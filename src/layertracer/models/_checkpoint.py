@@ -19,7 +19,7 @@ from layertracer.models._placement import Placement
 from layertracer.models._plausibility import Held, refuse_countless_parts, refuse_unfillable
 from layertracer.models._quiet import paused_collector, quiet_transformers
 from layertracer.models._small_files import check_small_files, read_json
-from layertracer.models._tokenizer_steps import refuse_unbounded_steps
+from layertracer.models._tokenizer_steps import refuse_damaged_rules, refuse_unbounded_steps
 from layertracer.models._unused_weights import describe_unused
 from layertracer.models._weight_files import check_weight_files, weigh_files, weight_files
 
@@ -268,6 +268,9 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any | None:
     if not any(next(checkpoint.folder.glob(pattern), None) for pattern in _TOKENIZER_FILES):
         return None
     library: Any = transformers
+    own = checkpoint.folder / "tokenizer.json"
+    if own.is_file():
+        refuse_damaged_rules(own, checkpoint.label)
     with explained_failures(f"The tokenizer of {checkpoint.label}", "cpu"):
         loader = library.PreTrainedTokenizerFast if checkpoint.is_converted else library.AutoTokenizer
         tokenizer = loader.from_pretrained(**checkpoint.arguments())

@@ -6,8 +6,11 @@ makes a text longer takes its memory at once.
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from layertracer._errors import ModelLoadError, printable_name
@@ -20,6 +23,9 @@ _PIECES = 10_000
 
 _CHARSMAP = 16_000_000
 """So many characters of compiled rules: SentencePiece's own have 400,000."""
+
+_NEEDLESS_ESCAPE = re.compile(rb"\\u00[4-7]")
+"""Letters that JSON could write as they are."""
 
 _REPEATING = frozenset("*+{")
 
@@ -57,10 +63,44 @@ def refuse_unbounded_steps(tokenizer: Any, label: str) -> None:
         )
 
 
+def refuse_damaged_rules(path: Path, label: str) -> None:
+    """Refuse a tokenizer.json whose compiled rules of normalisation say that they are larger than they are.
+
+    They are found before the file is loaded, which takes as much memory as they say, or ends the program.
+
+    Raises:
+        ModelLoadError: If they do.
+    """
+    content = path.read_bytes()
+    if b"recompiled" not in content and _NEEDLESS_ESCAPE.search(content) is None:
+        return
+    try:
+        parts = [json.loads(content).get("normalizer")]
+        maps = [step.get("precompiled_charsmap") for step in _steps_within(parts)]
+        are_whole = all(is_whole_charsmap(base64.b64decode(one)) for one in maps if one is not None)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return  # no such file: loading it says how
+    if not are_whole:
+        raise ModelLoadError(
+            f"The tokenizer of {label} holds compiled rules of normalisation that are damaged. Copy the checkpoint "
+            "again."
+        )
+
+
+def is_whole_charsmap(rules: bytes) -> bool:
+    """Whether compiled rules hold the table that they say they hold: its size stands in front of it."""
+    size = int.from_bytes(rules[:4], "little")
+    return len(rules) >= 4 and size % 4 == 0 and size <= len(rules) - 4
+
+
 def _steps(component: Any) -> Iterator[Mapping[str, Any]]:
     """Every step of a component, those inside sequences too."""
     state = None if component is None else component.__getstate__()
-    pending = [json.loads(state)] if isinstance(state, bytes | str) else []
+    yield from _steps_within([json.loads(state)] if isinstance(state, bytes | str) else [])
+
+
+def _steps_within(parts: list[Any]) -> Iterator[Mapping[str, Any]]:
+    pending = list(parts)
     while pending:
         part = pending.pop()
         if isinstance(part, dict) and "type" in part:
