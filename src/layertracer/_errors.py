@@ -94,7 +94,7 @@ class UnknownNameError(LayerTracerError, LookupError):
     @classmethod
     def among(cls, kind: str, name: str, known: Iterable[str], hint: str = "") -> UnknownNameError:
         """The error for `name`, with the nearest of the `known` names and a `hint` on what else would do."""
-        names = sorted(known)
+        names = sorted(map(printable_name, known))
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         did_you_mean = f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
         choices = f" Known: {', '.join(names)}." if names else ""

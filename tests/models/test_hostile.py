@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,11 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from click.testing import CliRunner
 
-from layertracer._errors import ModelLoadError
+from layertracer._errors import ModelLoadError, OutOfMemoryError, TaskFileError
+from layertracer.models import _plausibility, load_parts
 from layertracer.models._gguf_header import check_header
+from layertracer.models._plausibility import Held, refuse_countless_parts, refuse_unfillable
+from layertracer.tasks import load_task
 
-from tests.hostile_checkpoints import LOADED, REFUSED, build, write_gguf_heads
+from tests.hostile_checkpoints import ESCAPE, LOADED, REFUSED, build, edit, write_gguf_heads
 from tests.models.tiny_checkpoints import save_checkpoint, tiny_llama
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes, devices and limits of memory as Linux has them")
@@ -116,8 +122,83 @@ def test_hostile_checkpoints_do_no_harm(base: Path, tmp_path: Path) -> None:
     check_harmless(results)
     for name, (_, message) in REFUSED.items():
         assert re.search(message, results[name]["message"]), (name, results[name])
-        assert not message or results[name]["kind"] != "loaded", name
+        assert results[name]["kind"] == "refused", name
     assert results["programs"]["kind"] == "loaded"
+
+
+@pytest.mark.parametrize("kind", ["names that write", "an unknown type", "own code", "layers as a text"])
+def test_the_command_line_says_one_harmless_message(base: Path, tmp_path: Path, kind: str) -> None:
+    """A hostile checkpoint ends a command with code 1 and one message, in which nothing acts on a terminal."""
+    from layertracer.cli import main
+
+    folder = build(base, tmp_path / "evil", REFUSED[kind][0])
+    for command in (("inspect",), ("trace", "--json"), ("inspect", "--debug")):
+        result = CliRunner().invoke(main, [command[0], str(folder), *command[1:]])
+        said = result.stdout + result.stderr
+        assert result.exit_code == 1
+        assert said.count("\nError: ") == 1 or "--debug" in command
+        assert said.replace("\n", "").isprintable()
+
+
+def test_files_that_never_end_are_no_models(tmp_path: Path) -> None:
+    """A pipe or a device in place of a model's file, or of prompts, is refused at once."""
+    os.mkfifo(tmp_path / "m.gguf")
+    for path in (tmp_path / "m.gguf", Path("/dev/zero")):
+        with pytest.raises(ModelLoadError, match="no ordinary file"):
+            load_parts(path)
+        with pytest.raises(TaskFileError, match="There is no task file"):
+            load_task(str(path))
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:Could not find a config file in:UserWarning")
+def test_adapters_that_ask_for_more_than_they_hold(base: Path, tmp_path: Path) -> None:
+    """An adapter's rank far beyond its weights, and a package that peft would import, are refused before peft runs."""
+    peft = pytest.importorskip("peft")
+    settings = peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"])
+    peft.get_peft_model(load_parts(base).module, settings).save_pretrained(tmp_path)
+    edit(tmp_path / "adapter_config.json", lambda old: old | {"base_model_name_or_path": str(base)})
+    assert load_parts(tmp_path).source == "folder"
+    for number, (change, message) in enumerate(
+        [
+            ({"r": 10**9}, "asks for r = 1,000,000,000"),
+            ({"rank_pattern": {"q_proj": 10**7}}, "asks for rank_pattern = 10,000,000"),
+            ({"layer_replication": [[0, 10**9]]}, "asks for layer_replication"),
+            ({"megatron_config": {}, "megatron_core": f"evil{ESCAPE}"}, "names a package that peft would import"),
+        ]
+    ):
+        shutil.copytree(tmp_path, other := tmp_path.parent / f"{tmp_path.name}-{number}")
+        edit(other / "adapter_config.json", lambda old, change=change: old | change)
+        with pytest.raises(ModelLoadError, match=message):
+            load_parts(other)
+
+
+def test_layers_that_share_their_weights_are_no_contradiction() -> None:
+    """One stored layer for twelve that run, packed weights, fused experts and shared towers are no reason to refuse."""
+    held = Held(n_bytes=10**7, n_tensors=25)
+    refuse_countless_parts({"num_hidden_layers": 12, "n_layer": 1000, "num_experts": 16_384}, held, "real")
+    refuse_countless_parts({"num_hidden_layers": 3_000}, Held(n_bytes=10**9, n_tensors=30_000), "deep")
+    refuse_unfillable(
+        lambda: torch.nn.Linear(8_000, 10_000, bias=False), held, "in one bit", memory_bytes_per_parameter=4
+    )
+    with pytest.raises(ModelLoadError, match=r"asks for 1e.09 parameters"):
+        refuse_unfillable(lambda: torch.nn.Linear(10**5, 10**4), held, "more")
+    with pytest.raises(OutOfMemoryError, match=r"does not fit on cpu: its weights take 4,000,000\.0 GB"):
+        refuse_unfillable(
+            lambda: torch.nn.Linear(10**8, 10**7), Held(n_bytes=10**15), "zeros", memory_bytes_per_parameter=4
+        )
+
+
+def test_building_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model whose skeleton is not built in time is refused."""
+
+    def build_for_ever() -> torch.nn.Module:
+        while True:
+            torch.nn.Linear(1, 1)
+
+    monkeypatch.setattr(_plausibility, "_BUILDING_S", 0.2)
+    with pytest.raises(ModelLoadError, match="was not built within 0 s, without any weights"):
+        refuse_unfillable(build_for_ever, Held(n_bytes=1), "endless")
 
 
 @pytest.mark.parametrize("kind", write_gguf_heads())

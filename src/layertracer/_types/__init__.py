@@ -4,7 +4,7 @@ from layertracer._types._draws import count_sure_draws, name_draws
 from layertracer._types._given import checked_whole, shown
 from layertracer._types._log import make_printable
 from layertracer._types._origin import Origin, find_origin
-from layertracer._types._panic import LibraryPanicError, panics_as_errors
+from layertracer._types._panic import LibraryPanicError, is_panic, panics_as_errors
 from layertracer._types._perturbations import (
     DEFAULT_SITE,
     FALLBACK_SITE,
@@ -67,6 +67,7 @@ __all__ = [
     "checked_whole",
     "count_sure_draws",
     "find_origin",
+    "is_panic",
     "is_site_asked",
     "make_printable",
     "name_draws",

@@ -13,6 +13,11 @@ class LibraryPanicError(Exception):
     """A library written in Rust met what it did not expect, such as a damaged tokenizer."""
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether an exception is a panic of a library written in Rust."""
+    return type(error).__module__ == _MODULE
+
+
 @contextmanager
 def panics_as_errors() -> Iterator[None]:
     """Within, a panic of a library written in Rust is raised as an `Exception`; interruptions stay what they are.
@@ -23,6 +28,6 @@ def panics_as_errors() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if type(error).__module__ != _MODULE:
+        if not is_panic(error):
             raise
         raise LibraryPanicError(str(error)) from error

@@ -54,7 +54,8 @@ class CommandLine(click.Group):
             say_aside(f"Error: {_describe_os_error(error)}")
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
-        except Exception as error:  # noqa: BLE001 - the boundary: a user never meets a traceback unasked
+        except BaseException as error:  # noqa: BLE001 - the boundary: a user never meets a traceback unasked
+            _refuse_to_stop(error)
             if not _show_traceback(ctx):
                 say_aside(_describe_unexpected(error))
         raise click.exceptions.Exit(EXIT_USER_ERROR)
@@ -98,7 +99,15 @@ def _show_traceback(context: click.Context) -> bool:
     return is_asked
 
 
-def _describe_unexpected(error: Exception) -> str:
+def _refuse_to_stop(error: BaseException) -> None:
+    """Raise what ends a program by its own choice; a panic of a library is an error like any other."""
+    from layertracer._types import is_panic
+
+    if not isinstance(error, Exception) and not is_panic(error):
+        raise error
+
+
+def _describe_unexpected(error: BaseException) -> str:
     """An exception that nobody foresaw, and whose code raised it."""
     from layertracer._types import find_origin
 

@@ -11,7 +11,6 @@ import warnings
 from typing import Any
 
 from layertracer._errors import printable
-from layertracer._types import make_printable
 
 _make_record = logging.getLogRecordFactory()
 _format_warning = warnings.formatwarning
@@ -24,6 +23,8 @@ def escape_library_messages() -> None:
 
 
 def _make_printable_record(*arguments: Any, **settings: Any) -> logging.LogRecord:
+    from layertracer._types import make_printable
+
     record = _make_record(*arguments, **settings)
     # A line whose arguments do not fit is left to logging, which says so when the line is written.
     with contextlib.suppress(TypeError, ValueError):

@@ -20,8 +20,8 @@ from layertracer.tasks import TookTooLong, within
 
 _LAYERS = re.compile(r"(layers?|depths?|blocks?|block_count)$")
 _EXPERTS = re.compile(r"((num|n)_\w*experts?|codebooks?|expert_count)$")
-_SURE_LAYERS, _SURE_EXPERTS = 1_000, 10_000
-"""So many may share their weights or be stored as one tensor; no model has more."""
+_SURE_LAYERS, _SURE_EXPERTS = 1_000, 100_000
+"""So many may share their weights or be stored as one tensor; no known model has more (16,384 experts in Doge)."""
 
 _PER_BYTE = 8
 """Parameters of one bit; none are stored in less."""
@@ -30,7 +30,7 @@ _SURE_PARAMETERS = 2**26
 """So many fit anywhere; where they lack weights, the report of loading says which."""
 
 _SURE_BUFFERS_BYTES = 2**32
-_BUILDING_S = 120.0
+_BUILDING_S = 60.0
 """The skeleton of the largest models takes two seconds."""
 
 _SHARED = "Expected the config.json that belongs to these weights. Copy the checkpoint again."

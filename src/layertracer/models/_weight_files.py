@@ -75,19 +75,20 @@ def indexed_files(index: Path) -> tuple[str, ...]:
     weight_map = read_json(index, str(index.parent), what="an index of weight files", at_most=INDEX_BYTES).get(
         "weight_map"
     )
-    names = list(weight_map.values()) if isinstance(weight_map, dict) else [None]
-    if not all(isinstance(name, str) for name in names):
+    held = list(weight_map.values()) if isinstance(weight_map, dict) else [None]
+    names = {name for name in held if isinstance(name, str)}
+    if not all(isinstance(name, str) for name in held):
         raise ModelLoadError(
             f"{index} is not an index of weight files: its 'weight_map' must give the name of a file for every weight. "
             "Copy the checkpoint again."
         )
-    outside = sorted(name for name in set(names) if _is_outside(name))
+    outside = sorted(name for name in names if _is_outside(name))
     if outside:
         raise ModelLoadError(
             f"{index} names weights outside its folder ({printable_name(outside[0])}), expected files beside it. Copy "
             "the checkpoint again."
         )
-    return tuple(sorted(set(names)))
+    return tuple(sorted(names))
 
 
 def _is_outside(name: str) -> bool:
@@ -140,8 +141,10 @@ def _refuse_without_safetensors(folder: Path, pickled: tuple[str, ...], label: s
             "safetensors. Save the model with save_pretrained, which writes safetensors, or, if you trust the file, "
             "use allow_pickle=True."
         )
+    if os.path.lexists(folder / SAFETENSORS):
+        check_file(folder / SAFETENSORS, label)
     others = sorted(path.name for path in folder.glob("*") if path.suffix in {".gguf", ".safetensors", ".bin", ".pth"})
-    found = f" It holds {', '.join(others[:3])}." if others else ""
+    found = f" It holds {', '.join(map(printable_name, others[:3]))}." if others else ""
     raise ModelLoadError(
         f"{label} has a config.json but no weights: expected {SAFETENSORS} or {SAFETENSORS_INDEX} in {folder}.{found} "
         "Copy the whole checkpoint."

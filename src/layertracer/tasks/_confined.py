@@ -56,7 +56,7 @@ class ConfinedCall:
             CallFailedError: If it raises, or needs more memory than it may take.
         """
         if self._left_s <= 0:
-            raise TookTooLong
+            raise TookTooLong("all calls together did not come to an end in time")
         began_s = time.monotonic()
         try:
             return self._call(arguments)
@@ -71,7 +71,7 @@ class ConfinedCall:
         try:
             self._connection.send_bytes(json.dumps(arguments).encode())
             if not self._connection.poll(self._seconds):
-                raise TookTooLong
+                raise TookTooLong(f"it did not come to an end within {self._seconds:.3g} s")
             answer = json.loads(self._connection.recv_bytes())
         except (EOFError, OSError):
             self.close()
