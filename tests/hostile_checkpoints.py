@@ -204,6 +204,10 @@ REFUSED: dict[str, tuple[Build, str]] = {
         tokenizer(normalizer={"type": "Prepend", "prepend": "a" * 10**6}),
         r"makes texts up to 1e\+06 times as long",
     ),
+    "a piece without end": (
+        tokenizer(model={"type": "Unigram", "vocab": [["<unk>", 0.0], ["a" * 10**6, -1.0]], "unk_id": 0}),
+        "holds a piece of 1,000,000 characters",
+    ),
     "rules that are none": (
         tokenizer(normalizer={"type": "Precompiled", "precompiled_charsmap": base64.b64encode(b"\xff" * 99).decode()}),
         "rules of normalisation that are damaged",

@@ -23,7 +23,7 @@ from layertracer.models._plausibility import Held, refuse_countless_parts, refus
 from layertracer.tasks import load_task
 
 from tests.hostile_checkpoints import ESCAPE, LOADED, REFUSED, build, edit, write_gguf_heads
-from tests.models.tiny_checkpoints import save_checkpoint, tiny_llama
+from tests.models.tiny_checkpoints import save_checkpoint, tiny_llama, write_gguf
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes, devices and limits of memory as Linux has them")
 
@@ -199,6 +199,29 @@ def test_building_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(_plausibility, "_BUILDING_S", 0.2)
     with pytest.raises(ModelLoadError, match="was not built within 0 s, without any weights"):
         refuse_unfillable(build_for_ever, Held(n_bytes=1), "endless")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("block_count", 10**6, "asks for block_count = 1,000,000, and its files hold 21 tensors"),
+        ("embedding_length", 2**30, "asks for .* parameters"),
+        ("feed_forward_length", 2**31, "asks for .* parameters"),
+    ],
+)
+def test_gguf_files_whose_settings_ask_for_more_than_they_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: int, message: str
+) -> None:
+    """A .gguf file whose settings ask for far more than its tensors is refused before that is built."""
+    monkeypatch.setenv("LAYERTRACER_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "m.gguf"
+    write_gguf(path, tiny_llama())
+    content = bytearray(path.read_bytes())
+    at = content.index(f"llama.{name}".encode()) + len(f"llama.{name}") + 4
+    content[at : at + 4] = value.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(ModelLoadError, match=message):
+        load_parts(path)
 
 
 @pytest.mark.parametrize("kind", write_gguf_heads())

@@ -19,13 +19,17 @@ from layertracer.models._placement import Placement
 from layertracer.models._plausibility import Held, refuse_countless_parts, refuse_unfillable
 from layertracer.models._quiet import paused_collector, quiet_transformers
 from layertracer.models._small_files import check_small_files, read_json
-from layertracer.models._tokenizer_steps import refuse_damaged_rules, refuse_unbounded_steps
+from layertracer.models._tokenizer_steps import refuse_unbounded_steps, refuse_what_ends_the_program
 from layertracer.models._unused_weights import describe_unused
 from layertracer.models._weight_files import check_weight_files, weigh_files, weight_files
+from layertracer.tasks import within
 
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "*.model", "*.tiktoken", "*vocab*.txt", "*vocab*.json")
 _AT_MOST = 20
 """So many architectures are named; a checkpoint has one."""
+
+_TOKENIZER_S = 120.0
+"""The largest tokenizers are loaded in five seconds."""
 
 _IMPLEMENTATION = "_implementation"
 """Ending of the settings that choose code for attention and experts."""
@@ -270,9 +274,9 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any | None:
     library: Any = transformers
     own = checkpoint.folder / "tokenizer.json"
     if own.is_file():
-        refuse_damaged_rules(own, checkpoint.label)
+        refuse_what_ends_the_program(own, checkpoint.label)
     with explained_failures(f"The tokenizer of {checkpoint.label}", "cpu"):
         loader = library.PreTrainedTokenizerFast if checkpoint.is_converted else library.AutoTokenizer
-        tokenizer = loader.from_pretrained(**checkpoint.arguments())
+        tokenizer = within(_TOKENIZER_S, lambda: loader.from_pretrained(**checkpoint.arguments()))
         refuse_unbounded_steps(tokenizer, checkpoint.label)
         return tokenizer

@@ -24,6 +24,10 @@ _PIECES = 10_000
 _CHARSMAP = 16_000_000
 """So many characters of compiled rules: SentencePiece's own have 400,000."""
 
+LONGEST_PIECE = 10_000
+"""So many characters may a piece of a vocabulary have; real ones have 100."""
+
+_LOOKED_AT = (b"recompiled", b"nigram")
 _NEEDLESS_ESCAPE = re.compile(rb"\\u00[4-7]")
 """Letters that JSON could write as they are."""
 
@@ -63,23 +67,31 @@ def refuse_unbounded_steps(tokenizer: Any, label: str) -> None:
         )
 
 
-def refuse_damaged_rules(path: Path, label: str) -> None:
-    """Refuse a tokenizer.json whose compiled rules of normalisation say that they are larger than they are.
+def refuse_what_ends_the_program(path: Path, label: str) -> None:
+    """Refuse a tokenizer.json that the library in Rust would not answer with an error, but end the program at.
 
-    They are found before the file is loaded, which takes as much memory as they say, or ends the program.
+    These are compiled rules of normalisation that say that they are larger than they are, for which memory is taken
+    that is not there, and pieces so long that taking them apart again fills the stack.
 
     Raises:
-        ModelLoadError: If they do.
+        ModelLoadError: With what it holds.
     """
     content = path.read_bytes()
-    if b"recompiled" not in content and _NEEDLESS_ESCAPE.search(content) is None:
+    if not any(word in content for word in _LOOKED_AT) and _NEEDLESS_ESCAPE.search(content) is None:
         return
     try:
-        parts = [json.loads(content).get("normalizer")]
-        maps = [step.get("precompiled_charsmap") for step in _steps_within(parts)]
+        parts = json.loads(content)
+        maps = [step.get("precompiled_charsmap") for step in _steps_within([parts.get("normalizer")])]
         are_whole = all(is_whole_charsmap(base64.b64decode(one)) for one in maps if one is not None)
-    except (ValueError, TypeError, AttributeError, RecursionError):
+        vocabulary = parts["model"]["vocab"]
+        longest = max((len(piece[0]) for piece in vocabulary), default=0) if isinstance(vocabulary, list) else 0
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return  # no such file: loading it says how
+    if longest > LONGEST_PIECE:
+        raise ModelLoadError(
+            f"The tokenizer of {label} holds a piece of {longest:,} characters; at most {LONGEST_PIECE:,} are "
+            "expected. Copy the checkpoint again."
+        )
     if not are_whole:
         raise ModelLoadError(
             f"The tokenizer of {label} holds compiled rules of normalisation that are damaged. Copy the checkpoint "
@@ -100,7 +112,7 @@ def _steps(component: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _steps_within(parts: list[Any]) -> Iterator[Mapping[str, Any]]:
-    pending = list(parts)
+    pending = [part for part in parts if isinstance(part, dict | list)]
     while pending:
         part = pending.pop()
         if isinstance(part, dict) and "type" in part:
