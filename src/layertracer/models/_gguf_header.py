@@ -36,7 +36,9 @@ def check_header(path: Path, label: str) -> None:
         try:
             _Head(content).check()
         except (ValueError, struct.error) as error:
-            raise ModelLoadError(f"{label} cannot be loaded, since the file is damaged: {error}. Download it again.") from error
+            raise ModelLoadError(
+                f"{label} cannot be loaded, since the file is damaged: {error}. Download it again."
+            ) from error
 
 
 class _Head:
