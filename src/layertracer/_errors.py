@@ -28,7 +28,46 @@ A message has four parts: what failed, what was got, what was expected, what to 
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+_MARKS = 4
+"""So many accents on one letter are a language's; more of them cover the lines above and below."""
+
+
+def printable(text: str) -> str:
+    r"""A text whose control characters are written as escapes, so that a file cannot move the cursor.
+
+    Written so are, too, what turns the direction of text, what cannot be seen, separators of lines and paragraphs,
+    surrogates, and accents piled upon one letter. Line feeds stay.
+
+    Laws: what it gives holds no control or format character but line feed, and comes back unchanged from a second call.
+
+    Example:
+        >>> print(printable("a\x1b[31mb"))
+        a\x1b[31mb
+    """
+    if text.isprintable() and text.isascii():
+        return text
+    shown: list[str] = []
+    n_marks = 0
+    for char in text:
+        n_marks = n_marks + 1 if unicodedata.category(char)[0] == "M" else 0
+        is_shown = char == "\n" or (char.isprintable() and n_marks <= _MARKS)
+        shown.append(char if is_shown else char.encode("unicode_escape", "surrogatepass").decode("ascii"))
+    return "".join(shown)
+
+
+def printable_name(name: object, *, at_most: int = 200) -> str:
+    r"""A name that a file brought, on one line and not longer than a name is.
+
+    Example:
+        >>> printable_name("Llama\nError: x"), printable_name("a" * 9, at_most=4)
+        ('Llama\\nError: x', 'aaa…')
+    """
+    text = str(name)
+    text = printable(text if len(text) <= at_most else f"{text[: at_most - 1]}…")
+    return text.replace("\n", "\\n")
 
 
 class LayerTracerError(Exception):
@@ -39,6 +78,10 @@ class LayerTracerError(Exception):
     """
 
     record: object | None = None
+
+    def __str__(self) -> str:
+        """The message; it may quote files of unknown content, so that its control characters are written as escapes."""
+        return printable(super().__str__())
 
 
 class UsageError(LayerTracerError, ValueError):
@@ -51,7 +94,7 @@ class UnknownNameError(LayerTracerError, LookupError):
     @classmethod
     def among(cls, kind: str, name: str, known: Iterable[str], hint: str = "") -> UnknownNameError:
         """The error for `name`, with the nearest of the `known` names and a `hint` on what else would do."""
-        names = sorted(known)
+        names = sorted(map(printable_name, known))
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         did_you_mean = f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
         choices = f" Known: {', '.join(names)}." if names else ""

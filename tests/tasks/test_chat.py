@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
+import resource
+import sys
+import threading
 import time
 from typing import Any
 
+import psutil
 import pytest
 from transformers import PreTrainedTokenizerFast
 
 from layertracer import TracedModel
 from layertracer._errors import UsageError
 from layertracer._types import Sample
-from layertracer.tasks import EncodedTask, encode_samples
+from layertracer.tasks import EncodedTask, TookTooLong, encode_samples
+from layertracer.tasks._confined import CallFailedError, ConfinedCall
 
 from tests.odd_tokenizers import digits_apart
 
@@ -145,21 +152,89 @@ def test_a_short_prompt_that_stands_in_the_template_is_no_proof() -> None:
         encode(DROPS_SYSTEM + "<system>", system="system")
 
 
-def test_a_template_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A template in an endless loop is given up, and its thread ends."""
-    import threading
+ENDLESS = "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}"
+BOMBS = {
+    "loop": ENDLESS + TURNS,
+    "loop in a reply": "{% if messages|length > 1 %}" + ENDLESS + "{% endif %}" + TURNS,
+    "power": "{{ 10**(10**10) }}" + TURNS,
+    "text": "{{ 'a'*10**9 }}" + TURNS,
+    "list": "{{ ([0]*10**9)|length }}" + TURNS,
+    "padding": "{{ ('a'|center(10**10))|length }}" + TURNS,
+    "format": "{{ '%999999999d' % 1 }}" + TURNS,
+    "doubling": "{% set n = namespace(s='a') %}{% for i in range(40) %}{% set n.s = n.s ~ n.s %}{% endfor %}" + TURNS,
+    "long": "{{ 'a'*10**7 }}" + TURNS,
+    "macro": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}" + TURNS,
+    "depth": "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}" + TURNS,
+}
+ESCAPES = (
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+    "{{ '{0.__class__.__mro__}'.format(1) }}",
+    "{% set m = '{0.__class__.__init__.__globals__}'.format %}{{ m(raise_exception) }}",
+    "{{ raise_exception.__globals__.os }}",
+    "{{ namespace.__init__.__globals__.os }}",
+    "{{ messages.append(1) }}",
+)
 
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_template_without_an_end(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A template that takes time or memory without end is given up, also in a thread, and leaves no process behind."""
     from layertracer.tasks import _chat
 
     monkeypatch.setattr(_chat, "_RENDERING_S", 0.3)
-    endless = "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}" + TURNS
-    with pytest.raises(UsageError, match="did not come to an end within"):
-        encode(endless)
+    before, began_s = _peak_bytes(), time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        refused = threads.submit(encode, BOMBS[kind]).exception()
+    assert isinstance(refused, UsageError)
+    assert "chat template cannot be used" in str(refused)
+    assert time.monotonic() - began_s < 5
+    assert _peak_bytes() - before < 200e6
+    assert not psutil.Process().children()
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@pytest.mark.parametrize("template", ESCAPES)
+def test_a_template_reaches_no_code(template: str) -> None:
+    """What would lead a template from a text to Python's modules is refused by the sandbox that it runs in."""
+    with pytest.raises(UsageError, match="SecurityError"):
+        encode(template + TURNS)
+
+
+def test_slow_templates_have_a_limit_for_all_prompts() -> None:
+    """Calls that each come to an end are given up where all together take too long."""
+    slow = ConfinedCall(lambda: time.sleep(0.06), seconds=5, seconds_in_all=0.1)
+    with contextlib.closing(slow), pytest.raises(TookTooLong, match="all calls together"):
+        _call_often(slow)
+
+
+def _call_often(call: ConfinedCall) -> None:
+    for _ in range(10):
+        call()
+
+
+def test_without_processes_a_call_is_given_up_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a system has no safe copies of a process, a call in Python is ended in its thread, and its errors told."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    before = set(threading.enumerate())
+    with contextlib.closing(ConfinedCall(_never_returns, seconds=0.2, seconds_in_all=9)) as call:
+        with pytest.raises(TookTooLong, match=r"within 0\.2 s"):
+            call()
+        with pytest.raises(CallFailedError, match="TypeError"):
+            call(1)
     for _ in range(100):
-        if not any(thread.name == "layertracer-deadline" for thread in threading.enumerate()):
+        if set(threading.enumerate()) <= before:
             return
         time.sleep(0.1)
-    raise AssertionError("the template still runs")
+    raise AssertionError("the call still runs")
+
+
+def _never_returns() -> None:
+    while True:
+        time.sleep(0.01)
 
 
 def test_templates_by_name() -> None:

@@ -4,7 +4,9 @@ from layertracer._types._draws import count_sure_draws, name_draws
 from layertracer._types._fingerprint import WHOLE_FINGERPRINT
 from layertracer._types._given import checked_whole, shown
 from layertracer._types._interrupts import InterruptGate, keeping_interrupts_back
+from layertracer._types._log import make_printable
 from layertracer._types._origin import Origin, find_origin
+from layertracer._types._panic import LibraryPanicError, is_panic, panics_as_errors
 from layertracer._types._perturbations import (
     DEFAULT_SITE,
     FALLBACK_SITE,
@@ -48,6 +50,7 @@ __all__ = [
     "InterruptGate",
     "Interval",
     "LayerRecord",
+    "LibraryPanicError",
     "Mask",
     "Method",
     "MixerGroup",
@@ -68,8 +71,11 @@ __all__ = [
     "checked_whole",
     "count_sure_draws",
     "find_origin",
+    "is_panic",
     "is_site_asked",
     "keeping_interrupts_back",
+    "make_printable",
     "name_draws",
+    "panics_as_errors",
     "shown",
 ]

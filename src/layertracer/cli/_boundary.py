@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from layertracer._errors import LayerTracerError
+from layertracer.cli._console import say_aside
 from layertracer.cli._signals import interrupted_exit_code, stopping_on_signals
-from layertracer.cli._streams import forgiving_stderr, give_up_stdout, tell
+from layertracer.cli._streams import forgiving_stderr, give_up_stdout
 
 EXIT_USER_ERROR = 1
 
@@ -49,10 +50,10 @@ class CommandLine(click.Group):
             return super().invoke(ctx)
         except LayerTracerError as error:
             _show_traceback(ctx)
-            tell(f"Error: {error}")
+            say_aside(f"Error: {error}")
         except KeyboardInterrupt:
             _show_traceback(ctx)
-            tell(ctx.meta.get(_INTERRUPTED, "Interrupted: nothing was finished, and nothing was saved."))
+            say_aside(ctx.meta.get(_INTERRUPTED, "Interrupted: nothing was finished, and nothing was saved."))
             raise click.exceptions.Exit(interrupted_exit_code(ctx.meta)) from None
         except OSError as error:
             is_of_stdout = error.filename is None and error.errno in _OF_STREAMS
@@ -61,14 +62,15 @@ class CommandLine(click.Group):
             if is_of_stdout and error.errno != errno.ENOSPC:
                 raise click.exceptions.Exit(EXIT_USER_ERROR) from None  # whoever read it has seen enough, or is gone
             _show_traceback(ctx)
-            tell(f"Error: {_describe_os_error(error)}")
+            say_aside(f"Error: {_describe_os_error(error)}")
             if _KEPT in ctx.meta:
-                tell(ctx.meta[_KEPT])
+                say_aside(ctx.meta[_KEPT])
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
-        except Exception as error:  # noqa: BLE001 - the boundary: a user never meets a traceback unasked
+        except BaseException as error:  # noqa: BLE001 - the boundary: a user never meets a traceback unasked
+            _refuse_to_stop(error)
             if not _show_traceback(ctx):
-                tell(_describe_unexpected(error))
+                say_aside(_describe_unexpected(error))
         raise click.exceptions.Exit(EXIT_USER_ERROR)
 
 
@@ -111,11 +113,19 @@ def _show_traceback(context: click.Context) -> bool:
     """Show the traceback if one was asked for."""
     is_asked = bool(context.meta.get(_DEBUG))
     if is_asked:
-        tell(traceback.format_exc())
+        say_aside(traceback.format_exc())
     return is_asked
 
 
-def _describe_unexpected(error: Exception) -> str:
+def _refuse_to_stop(error: BaseException) -> None:
+    """Raise what ends a program by its own choice; a panic of a library is an error like any other."""
+    from layertracer._types import is_panic
+
+    if not isinstance(error, Exception) and not is_panic(error):
+        raise error
+
+
+def _describe_unexpected(error: BaseException) -> str:
     """An exception that nobody foresaw, and whose code raised it."""
     from layertracer._types import find_origin
 

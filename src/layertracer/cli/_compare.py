@@ -10,7 +10,7 @@ import click
 
 from layertracer.cli._boundary import debug_option, explain_interruption
 from layertracer.cli._choices import FAMILIES, ONSETS
-from layertracer.cli._console import describe_terminal, say, say_json
+from layertracer.cli._console import describe_terminal, say, say_drawn, say_json
 from layertracer.cli._options import add_options, option
 from layertracer.cli._writing import Writing
 
@@ -115,7 +115,7 @@ def _print_comparison(
         say_json({**comparison.to_dict(), "runs": [str(run) for run in runs], **written})
         return
     terminal = describe_terminal()
-    say(
+    say_drawn(
         render_comparison_text(
             comparison, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only
         ).rstrip("\n")

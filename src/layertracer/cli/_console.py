@@ -13,6 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import click
 
+from layertracer._errors import printable
+
 _DRAWING = "█▁·×–"
 
 
@@ -66,20 +68,21 @@ def can_show(stream: TextStream | None, text: str) -> bool:
     return True
 
 
-def printable(text: str) -> str:
-    r"""A text whose control characters are written as escapes, so that a file cannot move the cursor.
-
-    Example:
-        >>> print(printable("a\x1b[31mb"))
-        a\x1b[31mb
-    """
-    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
-
-
 def say(text: str = "") -> None:
-    """Print a line on standard output; what its encoding cannot show becomes "?"."""
+    """Print a line on standard output, its control characters as escapes."""
+    say_drawn(printable(text))
+
+
+def say_drawn(text: str) -> None:
+    """Print what was drawn for a terminal, with its colours; what the encoding cannot show becomes "?"."""
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     click.echo(text.encode(encoding, "replace").decode(encoding))
+
+
+def say_aside(text: str) -> None:
+    """Print a line on standard error, where it can be read, its control characters as escapes."""
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(printable(text), err=True)
 
 
 def say_json(value: object) -> None:

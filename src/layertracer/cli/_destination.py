@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layertracer.cli._streams import tell
+from layertracer.cli._console import say_aside
 
 if TYPE_CHECKING:
     from layertracer.api import Trace
@@ -115,11 +115,11 @@ def save_trace(trace: Trace, folder: Path, *, overwrite: bool, is_asked: bool = 
     try:
         return Saved(run=_save_once(trace, folder, overwrite=overwrite))
     except (RunError, OSError) as error:
-        tell(f"Warning: {error}")
+        say_aside(f"Warning: {error}")
         for place in _rescue_places(folder):
             with contextlib.suppress(RunError, OSError):
                 run = trace.save(place)
-                tell(f"The run was saved to {run} instead.")
+                say_aside(f"The run was saved to {run} instead.")
                 return Saved(run=run, is_as_asked=not is_asked and run.parent == folder.parent)
         raise
 

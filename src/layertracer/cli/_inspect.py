@@ -9,7 +9,7 @@ import click
 
 from layertracer.cli._boundary import debug_option
 from layertracer.cli._choices import DEFAULT_MODEL, SITES
-from layertracer.cli._console import printable, quiet_stdout, say, say_json, say_table
+from layertracer.cli._console import quiet_stdout, say, say_json, say_table
 from layertracer.cli._options import model_options, option
 from layertracer.cli._progress import showing_progress
 
@@ -53,11 +53,11 @@ def inspect_command(model: str, *, as_json: bool, **settings: Any) -> None:
 
 
 def _print_model(record: ModelRecord) -> None:
-    say(f"{printable(record.name)}: {record.class_name}, {record.n_parameters:,} parameters")
+    say(f"{record.name}: {record.class_name}, {record.n_parameters:,} parameters")
     facts = f"{record.n_layers} layers, width {record.d_model}, vocabulary {record.d_vocab}"
     say(f"{facts}, {record.dtype} on {record.device}")
     if record.revision is not None:
-        say(f"revision {printable(record.revision)}")
+        say(f"revision {record.revision}")
 
 
 def _print_self_check(check: SelfCheck) -> None:
@@ -80,7 +80,7 @@ def _print_self_check(check: SelfCheck) -> None:
         ],
     )
     for note in check.notes:
-        say(f"Note: {printable(note)}")
+        say(f"Note: {note}")
 
 
 def _sites(check: SelfCheck) -> list[str]:

@@ -10,6 +10,7 @@ from layertracer.cli._advice import hide_advice_on_kernels
 from layertracer.cli._boundary import CommandLine, debug_option
 from layertracer.cli._compare import compare_command
 from layertracer.cli._inspect import inspect_command
+from layertracer.cli._library_messages import escape_library_messages
 from layertracer.cli._models import models_command
 from layertracer.cli._plan import plan_command
 from layertracer.cli._report import report_command
@@ -55,6 +56,7 @@ def main() -> None:
     # another program runs: with one of two cores busy, a trace of SmolLM2 took 2.7 times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     hide_advice_on_kernels()
+    escape_library_messages()
 
 
 for _command in (

@@ -8,7 +8,7 @@ import click
 
 from layertracer.cli._boundary import debug_option
 from layertracer.cli._choices import DEFAULT_MODEL
-from layertracer.cli._console import printable, quiet_stdout, say, say_json, say_table
+from layertracer.cli._console import quiet_stdout, say, say_json, say_table
 from layertracer.cli._options import model_options, option, task_options
 from layertracer.cli._progress import showing_progress
 from layertracer.cli._questions import (
@@ -68,7 +68,7 @@ def plan_command(context: click.Context, /, model: str, **settings: Any) -> None
 
 
 def _print_plan(plan: TracePlan) -> None:
-    say(f"{printable(plan.model)}: {plan.headline()}")
+    say(f"{plan.model}: {plan.headline()}")
     say()
     say_table(("quantity", "value"), plan.facts())
     if plan.prefixes:
@@ -83,4 +83,4 @@ def _print_plan(plan: TracePlan) -> None:
         [bucket.cells() for bucket in plan.buckets],
     )
     for note in plan.notes:
-        say(f"Note: {printable(note)}")
+        say(f"Note: {note}")

@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
-import click
-
-from layertracer.cli._console import can_show, is_interactive, printable
+from layertracer._errors import printable
+from layertracer.cli._console import can_show, is_interactive, say_aside
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -62,11 +61,11 @@ class PlainProgress:
     def begin(self, stage: str, detail: str = "") -> None:
         """Say what is being done now."""
         self._began_s = self._said_s = time.monotonic()
-        click.echo(f"{printable(stage)}{': ' if detail else ''}{detail} ...", err=True)
+        say_aside(f"{stage}{': ' if detail else ''}{detail} ...")
 
     def note(self, text: str) -> None:
         """Say something that stays."""
-        click.echo(printable(text), err=True)
+        say_aside(text)
 
     def advance(self, done: int, total: int, unit: str = "prompts") -> None:
         """Say how much of it is finished, unless that was said just now."""
@@ -80,7 +79,7 @@ class PlainProgress:
         rest = f"{format_duration(elapsed_s)}"
         if done < total and remaining_s is not None:
             rest += f", about {format_duration(remaining_s)} left"
-        click.echo(f"{done} of {total} {unit}, {rest}", err=True)
+        say_aside(f"{done} of {total} {unit}, {rest}")
 
 
 class LiveProgress:

@@ -9,7 +9,7 @@ import click
 
 from layertracer.cli._boundary import debug_option, explain_interruption
 from layertracer.cli._choices import FIGURE_FORMATS
-from layertracer.cli._console import describe_terminal, say, say_json
+from layertracer.cli._console import describe_terminal, say, say_drawn, say_json
 from layertracer.cli._options import option
 from layertracer.cli._writing import Writing
 
@@ -55,7 +55,7 @@ def report_command(
         writing.end()
         return
     terminal = describe_terminal()
-    say(render_text(trace, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only))
+    say_drawn(render_text(trace, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only))
     if page is not None:
         say(f"Report   {page}")
     for path in drawn:

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
-import click
-
 
 class _Forgiving:
     """A stream whose loss is no error: what cannot be written is left out."""
@@ -40,12 +38,6 @@ def forgiving_stderr() -> Iterator[None]:
         return
     with contextlib.redirect_stderr(cast("TextIO", _Forgiving(sys.stderr))):
         yield
-
-
-def tell(message: str) -> None:
-    """Print a line on standard error, where it can be read."""
-    with contextlib.suppress(OSError, ValueError):
-        click.echo(message, err=True)
 
 
 def give_up_stdout() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layertracer.cli._boundary import debug_option
-from layertracer.cli._console import printable, quiet_stdout, say, say_json, say_table
+from layertracer.cli._console import quiet_stdout, say, say_aside, say_json, say_table
 from layertracer.cli._options import limit_option, option, task_options
 from layertracer.cli._progress import showing_progress
 from layertracer.cli._questions import load_task_from, refuse_chat_options
@@ -41,7 +41,7 @@ def tasks_command(*, show: str | None, model: str | None, limit: int | None, as_
         raise click.UsageError("--chat needs a tokenizer's chat template. Add --model, e.g. --model smollm2.")
     task = load_task_from(show, settings, limit=limit)
     for note in task.notes:
-        click.echo(f"Task: {printable(note)}", err=True)
+        say_aside(f"Task: {note}")
     if model is None:
         _show_texts(task, as_json=as_json)
     else:
@@ -75,7 +75,7 @@ def _show_texts(task: Task, *, as_json: bool) -> None:
         return
     for index, sample in enumerate(task):
         say(f"Prompt {index + 1} of {len(task)}, answer {sample.answer!r}:")
-        say(printable(sample.prompt or ""))
+        say(sample.prompt or "")
         say()
 
 
@@ -104,9 +104,9 @@ def _show_tokens(task: Task, model: str, *, chat: Mapping[str, Any], as_json: bo
         say("|" + "|".join(columns["prompt_tokens"]) + "|")
         say("answer |" + "|".join(columns["answer_tokens"]) + "|")
         say()
-    say(f"Start token: {printable(encoded.start_token or 'none')}")
+    say(f"Start token: {encoded.start_token or 'none'}")
     for warning in encoded.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        say_aside(f"Warning: {warning}")
 
 
 def _token_columns(encoded: EncodedTask, index: int, tokenizer: Tokenizer | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from layertracer.cli._boundary import (
     explain_kept,
 )
 from layertracer.cli._choices import DEFAULT_MODEL, ONSETS
-from layertracer.cli._console import describe_terminal, quiet_stdout, say, say_json
+from layertracer.cli._console import describe_terminal, quiet_stdout, say, say_aside, say_drawn, say_json
 from layertracer.cli._destination import Saved, reserving, save_trace
 from layertracer.cli._options import add_options, model_options, option, task_options
 from layertracer.cli._progress import ProgressDisplay, showing_progress
@@ -34,7 +34,7 @@ from layertracer.cli._questions import (
     say_what_was_read,
     target_options,
 )
-from layertracer.cli._streams import give_up_stdout, tell
+from layertracer.cli._streams import give_up_stdout
 from layertracer.cli._writing import Writing
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _trace_and_save(gate: InterruptGate, run: Callable[..., Trace], ending: _End
             ending.trace = cast("Trace", kept)
             save()
             finished = f"{ending.trace.n_prompts} of {ending.trace.n_requested} prompts"
-            tell(f"The run failed after {finished}. Its record is {cast('Saved', ending.saved).run}")
+            say_aside(f"The run failed after {finished}. Its record is {cast('Saved', ending.saved).run}")
         raise
     gate.has_begun = True
     save()
@@ -238,7 +238,7 @@ def _show(trace: Trace, run: Path, settings: Mapping[str, Any]) -> None:
         say_json({**summarize(trace), "run": str(run), "report": None if report is None else str(report)})
     else:
         terminal = describe_terminal()
-        say(render_text(trace, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only))
+        say_drawn(render_text(trace, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only))
         say(f"Run     {run}")
         if report is not None:
             say(f"Report  {report}")

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from layertracer._errors import UsageError
+from layertracer.comparisons._cells import without_formula
 from layertracer.comparisons._frame import build_frame
 from layertracer.comparisons._kinds import contrast_mixers
 from layertracer.comparisons._labels import check_labels, make_labels
@@ -109,13 +110,19 @@ class ModelComparison:
     def to_csv(self, path: str | Path) -> Path:
         """Write that table as CSV.
 
+        A text that a spreadsheet would run as a formula (one that begins with =, +, -, @, a tab or a carriage return,
+        and is no number) gets an apostrophe in front.
+
         Raises:
             UsageError: If `path` is a folder.
         """
         target = Path(path)
         if target.is_dir():
             raise UsageError(f"Cannot write the table to {str(target)!r}: it is a folder. Give a file name.")
-        write_file(target, self.to_frame().to_csv(index=False).encode("utf-8"))
+        frame = self.to_frame()
+        texts = [name for name in frame.columns if frame[name].dtype.kind not in "biuf"]
+        safe = frame.assign(**{name: frame[name].map(without_formula) for name in texts})
+        write_file(target, safe.to_csv(index=False).encode("utf-8"))
         return target
 
     def to_dict(self) -> dict[str, Any]:

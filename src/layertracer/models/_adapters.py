@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import logging
+import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from layertracer._errors import ModelLoadError
+from layertracer._errors import ModelLoadError, printable_name
 from layertracer.models._loading_report import explained_failures, some_of
+from layertracer.models._plausibility import numbers_in
 from layertracer.models._quiet import quiet_transformers
 from layertracer.models._safetensors_header import read_header
+from layertracer.models._small_files import check_file, check_small_files, read_json
 from layertracer.models._weight_files import safetensors_files
 
 logger = logging.getLogger("layertracer")
@@ -27,6 +30,9 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PICKLED_ADAPTER_WEIGHTS = "adapter_model.bin"
 
 _TASKS = ("CAUSAL_LM", "SEQ_2_SEQ_LM", None)
+_SIZES = re.compile(r"^r$|_r$|rank|tokens?$|dim$|size$|layers?$|width$|replication$|^k$|^d_")
+_RANKS, _SURE_RANK = 4, 1_024
+"""A setting may be so many times the largest side of the weights; so much fits anywhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +69,8 @@ def read_adapter(folder: Path, *, label: str, allow_pickle: bool) -> Adapter:
     config = _read_config(folder / ADAPTER_CONFIG, label)
     if config.get("task_type") not in _TASKS:
         raise ModelLoadError(
-            f"{label} is an adapter for the task {config['task_type']!r}, which does not predict a next token. "
-            "Expected one with task_type 'CAUSAL_LM'. Load the model that it was put on."
+            f"{label} is an adapter for the task {printable_name(config['task_type'])!r}, which does not predict a "
+            "next token. Expected one with task_type 'CAUSAL_LM'. Load the model that it was put on."
         )
     if safetensors_files(folder, {}):
         raise ModelLoadError(
@@ -72,16 +78,24 @@ def read_adapter(folder: Path, *, label: str, allow_pickle: bool) -> Adapter:
             "adapter is merged already. Move the files of one of them into a folder of their own."
         )
     _check_weights(folder, label, allow_pickle=allow_pickle)
+    if config.get("megatron_config") is not None:
+        raise ModelLoadError(
+            f"{label} names a package that peft would import ('megatron_core' in its {ADAPTER_CONFIG} is "
+            f"{printable_name(config.get('megatron_core'))!r}), for training on several machines. Remove "
+            "'megatron_config' and 'megatron_core' there: reading the adapter needs neither."
+        )
     if importlib.util.find_spec("peft") is None:
         raise ModelLoadError(
             f"{label} holds an adapter, and the package that reads adapters is not installed. Run `pip install peft`, "
             "or merge the adapter into its model (merge_and_unload), save that, and give its folder."
         )
+    _refuse_implausible_sizes(folder, config, label)
+    revision = config.get("revision")
     return Adapter(
         folder=folder,
         label=label,
         base=_find_base(folder, config.get("base_model_name_or_path"), label),
-        base_revision=config.get("revision"),
+        base_revision=revision if isinstance(revision, str) else None,
         allow_pickle=allow_pickle,
     )
 
@@ -134,17 +148,16 @@ def _describe_unused(adapted: Any, adapter: Adapter) -> tuple[str, ...]:
 
 
 def _read_config(path: Path, label: str) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelLoadError(f"{label}: cannot read {path} ({error}). Copy the adapter again.") from error
-    if not isinstance(config, dict) or not config.get("peft_type"):
+    config = read_json(path, label, what="the configuration of an adapter")
+    if not config.get("peft_type"):
         raise ModelLoadError(f"{label}: {path} is not the configuration of an adapter: it names no 'peft_type'.")
     return config
 
 
 def _check_weights(folder: Path, label: str, *, allow_pickle: bool) -> None:
-    if (folder / ADAPTER_WEIGHTS).is_file():
+    check_small_files(folder, label)
+    if (folder / ADAPTER_WEIGHTS).exists():
+        check_file(folder / ADAPTER_WEIGHTS, label)
         return
     if not (folder / PICKLED_ADAPTER_WEIGHTS).is_file():
         raise ModelLoadError(
@@ -157,6 +170,26 @@ def _check_weights(folder: Path, label: str, *, allow_pickle: bool) -> None:
             "carry. Expected safetensors. Save the adapter with save_pretrained, or, if you trust the file, use "
             "allow_pickle=True."
         )
+
+
+def _refuse_implausible_sizes(folder: Path, config: Mapping[str, Any], label: str) -> None:
+    """Refuse a rank, or another width, that is far from all sizes of the weights: peft would take the memory for it.
+
+    Ranks may be lowered again for each part of a model, so that some more than the weights have is no contradiction.
+    """
+    path = folder / ADAPTER_WEIGHTS
+    if not path.is_file():  # pickled, and trusted
+        return
+    shapes = [tensor.get("shape") for tensor in read_header(path).values() if isinstance(tensor, dict)]
+    sizes = [size for shape in shapes if isinstance(shape, list) for size in shape if isinstance(size, int)]
+    held = max(_SURE_RANK, _RANKS * max(sizes, default=0))
+    ranks = (("rank_pattern", value) for _, value in numbers_in(config.get("rank_pattern")))
+    for name, value in (*ranks, *numbers_in(config)):
+        if _SIZES.search(name) and value > held:
+            raise ModelLoadError(
+                f"{label}: its {ADAPTER_CONFIG} asks for {printable_name(name)} = {value:,}, and no side of its "
+                f"weights has more than {max(sizes, default=0):,}. Use the {ADAPTER_CONFIG} that belongs to them."
+            )
 
 
 def _find_base(folder: Path, named: object, label: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +11,28 @@ from typing import Any
 import torch
 from torch import nn
 
-from layertracer._errors import ModelLoadError, RemoteCodeError
+from layertracer._errors import ModelLoadError, RemoteCodeError, printable_name
 from layertracer.models._contradictions import describe_contradictions, describe_rounding
 from layertracer.models._heads import OTHER_HEADS
 from layertracer.models._loading_report import check_loading_report, explained_failures
 from layertracer.models._placement import Placement
+from layertracer.models._plausibility import Held, refuse_countless_parts, refuse_unfillable
 from layertracer.models._quiet import paused_collector, quiet_transformers
+from layertracer.models._small_files import check_small_files, read_json
+from layertracer.models._tokenizer_steps import refuse_unbounded_steps, refuse_what_ends_the_program
 from layertracer.models._unused_weights import describe_unused
-from layertracer.models._weight_files import check_weight_files, safetensors_files
+from layertracer.models._weight_files import check_weight_files, weigh_files, weight_files
+from layertracer.tasks import within
 
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "*.model", "*.tiktoken", "*vocab*.txt", "*vocab*.json")
+_AT_MOST = 20
+"""So many architectures are named; a checkpoint has one."""
+
+_TOKENIZER_S = 120.0
+"""The largest tokenizers are loaded in five seconds."""
+
+_IMPLEMENTATION = "_implementation"
+"""Ending of the settings that choose code for attention and experts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +87,7 @@ def load_checkpoint(
         RemoteCodeError: If the checkpoint needs code of its own and may not run it.
         OutOfMemoryError: If the model does not fit on the device.
     """
+    check_small_files(checkpoint.folder, checkpoint.label)
     raw_config = read_config(checkpoint)
     refuse_other_heads(raw_config, checkpoint.label)
     is_pickled = check_weight_files(
@@ -91,22 +104,10 @@ def read_config(checkpoint: Checkpoint) -> dict[str, Any]:
     """The checkpoint's config.json as it stands, before any code looks at it.
 
     Raises:
-        ModelLoadError: If it is not a JSON object.
+        ModelLoadError: If it is not a JSON object, or absurdly large.
     """
     path = checkpoint.folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelLoadError(
-            f"{checkpoint.label}: cannot read {path} ({error}). It should be the JSON file that "
-            "save_pretrained writes. Copy the checkpoint again."
-        ) from error
-    if not isinstance(config, dict):
-        raise ModelLoadError(
-            f"{checkpoint.label}: {path} holds a JSON {type(config).__name__}, expected an object with a "
-            "'model_type'. Copy the checkpoint again."
-        )
-    return config
+    return read_json(path, checkpoint.label, what="the JSON file with a 'model_type' that save_pretrained writes")
 
 
 def refuse_other_heads(raw_config: Mapping[str, Any], label: str) -> None:
@@ -134,10 +135,13 @@ def check_remote_code(raw_config: Mapping[str, Any], checkpoint: Checkpoint) -> 
     """
     from transformers import CONFIG_MAPPING
 
+    if not checkpoint.trust_remote_code:
+        _refuse_named_kernels(raw_config, checkpoint.label)
     auto_map = raw_config.get("auto_map")
     if not auto_map or checkpoint.trust_remote_code or raw_config.get("model_type") in CONFIG_MAPPING:
         return
-    files = sorted({_file_of(reference) for reference in dict(auto_map).values()})
+    references = auto_map.values() if isinstance(auto_map, dict) else [auto_map]
+    files = sorted({_file_of(reference) for reference in references})[:_AT_MOST]
     raise RemoteCodeError(
         f"{checkpoint.label} brings its own code ({', '.join(files)}), which would run on this machine with your "
         "rights; nobody has allowed that. Read the code, and if you trust it use trust_remote_code=True "
@@ -145,14 +149,37 @@ def check_remote_code(raw_config: Mapping[str, Any], checkpoint: Checkpoint) -> 
     )
 
 
+def _refuse_named_kernels(raw_config: Mapping[str, Any], label: str) -> None:
+    """Refuse a configuration that names kernels on the hub: they are code, which would be fetched and run.
+
+    Raises:
+        RemoteCodeError: With the name.
+    """
+    pending: list[tuple[str, Any]] = [("", raw_config)]
+    while pending:
+        name, value = pending.pop()
+        if isinstance(value, dict):
+            is_choice = name.endswith(_IMPLEMENTATION)
+            pending += [(name if is_choice else str(key), one) for key, one in value.items()]
+        elif isinstance(value, list):
+            pending += [(name, one) for one in value]
+        elif isinstance(value, str) and name.endswith(_IMPLEMENTATION) and "/" in value:
+            raise RemoteCodeError(
+                f"{label} names kernels on the hub in its config.json ({name} = {printable_name(value)!r}), which are "
+                "code that would run on this machine with your rights; nobody has allowed that. Remove that setting, "
+                "or, if you trust it, use trust_remote_code=True (--trust-remote-code on the command line)."
+            )
+
+
 def _file_of(reference: object) -> str:
     """The file of an entry of `auto_map` such as "modeling_x.XForCausalLM" or "owner/name--modeling_x.X"."""
     name = str(reference[0] if isinstance(reference, list | tuple) and reference else reference)
-    return f"{name.rpartition('.')[0] or name}.py"
+    return printable_name(f"{name.rpartition('.')[0] or name}.py")
 
 
 def _architectures(raw_config: Mapping[str, Any]) -> list[str]:
-    return [str(name) for name in raw_config.get("architectures") or ()]
+    named = raw_config.get("architectures")
+    return [printable_name(name) for name in named[:_AT_MOST]] if isinstance(named, list) else []
 
 
 def _load_module(
@@ -167,9 +194,13 @@ def _load_module(
 
     library: Any = transformers  # its loaders come without types
     arguments = checkpoint.arguments()
+    files = weight_files(checkpoint.folder, raw_config)
+    held = weigh_files(checkpoint.folder, files)
+    refuse_countless_parts(raw_config, held, checkpoint.label)
     with explained_failures(checkpoint.label, placement.description):
         config = library.AutoConfig.from_pretrained(**arguments)
         auto_class = _choose_auto_class(config, raw_config, checkpoint)
+        _check_size(auto_class, config, held, checkpoint, placement=placement, dtype=dtype)
         module, report = auto_class.from_pretrained(
             **arguments,
             **placement.arguments(),
@@ -182,10 +213,30 @@ def _load_module(
         )
     check_loading_report(module, report, checkpoint.label)
     notes = describe_unused(module, report.get("unexpected_keys") or (), raw_config)
-    files = () if is_pickled else safetensors_files(checkpoint.folder, raw_config)
+    files = () if is_pickled else files
     notes += describe_contradictions(module, checkpoint.folder, files, checkpoint.label)
     notes += describe_rounding(module, checkpoint.folder, files) if dtype is None else ()
     return module.eval().requires_grad_(False), notes
+
+
+def _check_size(
+    auto_class: Any, config: Any, held: Held, checkpoint: Checkpoint, *, placement: Placement, dtype: torch.dtype | None
+) -> None:
+    """Refuse a model that the files cannot fill, or that this machine cannot hold, before it is built."""
+    if checkpoint.trust_remote_code:
+        return  # its own code may build what it likes
+
+    def build() -> nn.Module:
+        skeleton: nn.Module = auto_class.from_config(copy.deepcopy(config))
+        return skeleton
+
+    in_main_memory = placement.device_map is None and placement.device.type == "cpu"
+    refuse_unfillable(
+        build,
+        held,
+        checkpoint.label,
+        memory_bytes_per_parameter=dtype.itemsize if in_main_memory and dtype is not None else None,
+    )
 
 
 def _choose_auto_class(config: Any, raw_config: Mapping[str, Any], checkpoint: Checkpoint) -> Any:
@@ -221,6 +272,11 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any | None:
     if not any(next(checkpoint.folder.glob(pattern), None) for pattern in _TOKENIZER_FILES):
         return None
     library: Any = transformers
+    own = checkpoint.folder / "tokenizer.json"
+    if own.is_file():
+        refuse_what_ends_the_program(own, checkpoint.label)
     with explained_failures(f"The tokenizer of {checkpoint.label}", "cpu"):
         loader = library.PreTrainedTokenizerFast if checkpoint.is_converted else library.AutoTokenizer
-        return loader.from_pretrained(**checkpoint.arguments())
+        tokenizer = within(_TOKENIZER_S, lambda: loader.from_pretrained(**checkpoint.arguments()))
+        refuse_unbounded_steps(tokenizer, checkpoint.label)
+        return tokenizer

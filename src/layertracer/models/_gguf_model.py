@@ -12,11 +12,13 @@ from torch import nn
 from layertracer._errors import ModelLoadError
 from layertracer.models._file_hash import forget_hash, hash_file
 from layertracer.models._gguf_damage import describe_damage
+from layertracer.models._gguf_header import check_header
 from layertracer.models._gguf_settings import correct, read_facts, read_scalars
 from layertracer.models._gguf_tensors import check_tensors, fill_absent_biases, refuse_unused
 from layertracer.models._gguf_tokenizer import build_tokenizer
 from layertracer.models._gguf_vocabulary import read_vocabulary
 from layertracer.models._loading_report import check_loading_report, explained_failures
+from layertracer.models._plausibility import refuse_countless_parts
 from layertracer.models._quiet import quiet_gguf_reader, quiet_transformers
 
 
@@ -66,6 +68,7 @@ def _read(path: Path, label: str) -> GgufModel:
     if hasattr(library, "GgufConfig"):  # from 5.20 on, which otherwise keeps some architectures in 4-bit blocks
         weights["quantization_config"] = library.GgufConfig(dequantize=True)
     folder = str(path.absolute().parent)  # not resolved: a link may have another name than its file
+    check_header(path, label)
     with explained_failures(label, "cpu"), quiet_transformers(), quiet_gguf_reader():
         try:
             reader = gguf.GGUFReader(path)
@@ -74,6 +77,7 @@ def _read(path: Path, label: str) -> GgufModel:
         scalars = read_scalars(reader)
         facts = read_facts(reader, scalars)
         tokenizer, notes = build_tokenizer(path, read_vocabulary(reader, scalars))
+        refuse_countless_parts(facts.settings, facts.held, label)
         config = library.AutoConfig.from_pretrained(folder, **source)
         unread = correct(config, facts)
         auto_class = library.AutoModelForSeq2SeqLM if config.is_encoder_decoder else library.AutoModelForCausalLM

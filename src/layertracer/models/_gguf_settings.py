@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from layertracer.models._gguf_rotation import ROPE_FACTORS, correct_rotation, head_width
+from layertracer.models._plausibility import Held
 
 _EPSILONS = ("rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps", "norm_epsilon", "norm_eps")
 _FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -64,6 +65,7 @@ class GgufFacts:
         tensors: Names of the tensors.
         neutral: Those of them that change nothing: biases of zeros and scales of ones.
         rope_factors: By how much each frequency of the rotary embeddings is divided, by the tensor's name.
+        held: Size and number of its tensors.
     """
 
     settings: Mapping[str, Any]
@@ -72,6 +74,7 @@ class GgufFacts:
     tensors: frozenset[str]
     neutral: frozenset[str]
     rope_factors: Mapping[str, tuple[float, ...]]
+    held: Held
 
 
 def read_scalars(reader: Any) -> dict[str, Any]:
@@ -106,6 +109,7 @@ def read_facts(reader: Any, scalars: Mapping[str, Any]) -> GgufFacts:
         rope_factors={
             tensor.name: tuple(map(float, tensor.data)) for tensor in reader.tensors if tensor.name in ROPE_FACTORS
         },
+        held=Held(n_bytes=sum(int(tensor.n_bytes) for tensor in reader.tensors), n_tensors=len(reader.tensors)),
     )
 
 

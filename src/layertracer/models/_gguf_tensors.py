@@ -18,6 +18,7 @@ from layertracer._errors import ModelLoadError
 from layertracer.models._gguf_rotation import ROPE_FACTORS
 from layertracer.models._gguf_settings import GgufFacts, without_flags
 from layertracer.models._loading_report import some_of
+from layertracer.models._plausibility import refuse_unfillable
 
 _HARMLESS = re.compile(r"^(v|mm|a)\.|^cls\.|\.(attn_rot_embd|rope_freqs)\.")
 """Towers for images and sound beside a language model, heads of classifiers, and tables that follow from settings."""
@@ -27,7 +28,7 @@ _LAYER_NUMBER = re.compile(r"\.\d+\.")
 
 
 def check_tensors(module: Any, facts: GgufFacts, label: str) -> None:
-    """Refuse a file of which a tensor has no place in the model, or half fills a weight, before it is read.
+    """Refuse a file of which a tensor has no place in the model, or half fills a weight, or which is far too small.
 
     Args:
         module: A model of that configuration; its weights are not looked at.
@@ -37,6 +38,7 @@ def check_tensors(module: Any, facts: GgufFacts, label: str) -> None:
     Raises:
         ModelLoadError: With the names of the tensors.
     """
+    refuse_unfillable(lambda: module, facts.held, label)
     places = _places(module, facts.architecture)
     if places is None:  # then transformers reports what it could not place, apart from layers behind the last
         refuse_unused(module, _beyond(facts.tensors, module), facts, label)

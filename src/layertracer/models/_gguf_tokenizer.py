@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from layertracer._errors import ModelLoadError
 from layertracer.models._gguf_pre_tokenizers import DEFAULT, PRE_TOKENIZERS, PreTokenizer, build
 from layertracer.models._gguf_vocabulary import GgufVocabulary
+from layertracer.models._tokenizer_steps import LONGEST_PIECE, is_whole_charsmap
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
@@ -35,7 +37,14 @@ def build_tokenizer(path: Path, vocabulary: GgufVocabulary) -> tuple[Any | None,
     Args:
         path: The file.
         vocabulary: What it says about its tokenizer.
+
+    Raises:
+        ModelLoadError: If it holds tokens or rules that the library in Rust would end the program at.
     """
+    if any(len(token) > LONGEST_PIECE for token in vocabulary.tokens):
+        raise ModelLoadError(
+            f"{path} holds a token of more than {LONGEST_PIECE:,} characters. Download the file again."
+        )
     if vocabulary.kind == "gpt2":
         pre_tokenizer, notes = _choose_pre_tokenizer(vocabulary.pre)
         backend = _byte_level(vocabulary, pre_tokenizer)
@@ -130,6 +139,8 @@ def _with_what_the_file_says(backend: Backend, vocabulary: GgufVocabulary) -> Ba
     """
     from tokenizers import Tokenizer, normalizers
 
+    if vocabulary.charsmap is not None and not is_whole_charsmap(vocabulary.charsmap):
+        raise ModelLoadError("Its compiled rules of normalisation are damaged. Download the .gguf file again.")
     if vocabulary.charsmap is not None and backend.normalizer is None:
         backend.normalizer = normalizers.Precompiled(vocabulary.charsmap)
     parts = json.loads(backend.to_str())

@@ -11,7 +11,7 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub import constants, errors  # a module of its own, which the package does not load by itself
 
-from layertracer._errors import LayerTracerError, ModelLoadError, UnknownNameError
+from layertracer._errors import LayerTracerError, ModelLoadError, UnknownNameError, printable_name
 from layertracer.models._adapters import ADAPTER_WEIGHTS, PICKLED_ADAPTER_WEIGHTS, is_adapter
 from layertracer.models._checkpoint import Checkpoint, check_remote_code, read_config, refuse_other_heads
 from layertracer.models._embedded import list_embedded
@@ -193,4 +193,4 @@ def _known_names() -> list[str]:
 
 def _among_its_files(folder: Path) -> str:
     names = sorted(path.name for path in folder.glob("*") if path.is_file())
-    return f" (only {', '.join(names[:4])})" if names else ""
+    return f" (only {', '.join(map(printable_name, names[:4]))})" if names else ""

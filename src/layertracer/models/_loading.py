@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import torch
 from torch import nn
 
-from layertracer._errors import ModelLoadError, UsageError
+from layertracer._errors import ModelLoadError, UsageError, printable_name
 from layertracer.models._embedded import embedded_name, find_embedded
 from layertracer.models._offload import is_placed
 from layertracer.models._paths import models_beside, why_no_path
 from layertracer.models._placement import DeviceMap, Placement, resolve_dtype, resolve_placement
+from layertracer.models._small_files import check_file
+from layertracer.tasks import within
 
 if TYPE_CHECKING:
     from layertracer.models._checkpoint import Checkpoint
@@ -23,6 +25,9 @@ else:  # under test, annotations are looked up when a function is called
     Checkpoint = Any
 
 logger = logging.getLogger("layertracer")
+
+_COMPARING_S = 60.0
+"""Both tokenizers read two short texts in that time."""
 
 Source = Literal["embedded", "hub", "folder", "gguf"]
 """What kind of place a model came from."""
@@ -163,6 +168,7 @@ def _load_gguf(path: Path, request: _Request, *, name: str, source: Source) -> L
 def _load_file(path: Path, request: _Request) -> LoadedParts:
     from layertracer.models._gguf import is_gguf
 
+    check_file(path, str(path))
     if path.suffix == ".gguf" or is_gguf(path):
         return _load_gguf(path, request, name=path.stem, source="gguf")
     raise ModelLoadError(
@@ -178,6 +184,8 @@ def _load_folder(path: Path, request: _Request) -> LoadedParts:
     if is_adapter(path):
         return _load_adapter(path.resolve(), request, label=str(path), name=path.resolve().name, source="folder")
     if not (path / "config.json").is_file():
+        if os.path.lexists(path / "config.json"):
+            check_file(path / "config.json", str(path))
         raise ModelLoadError(_why_no_checkpoint(path))
     checkpoint = Checkpoint(
         folder=path.resolve(),
@@ -216,9 +224,11 @@ def _load_checkpoint(checkpoint: Checkpoint, request: _Request, *, name: str, so
 
 def _check_tokenizer(tokenizer: Tokenizer | None, checkpoint: Checkpoint) -> tuple[str, ...]:
     """Notes, logged too, where the tokenizer is not what the checkpoint's file says."""
+    from layertracer.models._loading_report import explained_failures
     from layertracer.models._tokenizer_file import compare_with_file
 
-    notes = compare_with_file(tokenizer, checkpoint.folder)
+    with explained_failures(f"The tokenizer of {checkpoint.label}", "cpu"):
+        notes = within(_COMPARING_S, lambda: compare_with_file(tokenizer, checkpoint.folder))
     for note in notes:
         logger.warning("%s: %s", checkpoint.label, note)
     return notes
@@ -262,7 +272,11 @@ def _why_no_checkpoint(folder: Path) -> str:
         hint = "It is a repository in the hub's cache: give the hub id instead."
     else:
         hint = "Give the folder that save_pretrained wrote."
-    found = f"it holds {', '.join(names[:4])}{' …' if len(names) > 4 else ''}" if names else "it is empty"
+    found = (
+        f"it holds {', '.join(map(printable_name, names[:4]))}{' …' if len(names) > 4 else ''}"
+        if names
+        else "it is empty"
+    )
     return f"{folder} is not a checkpoint: there is no config.json, {found}. {hint}"
 
 

@@ -9,7 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from layertracer._errors import LayerTracerError, ModelLoadError, OutOfMemoryError
+from layertracer._errors import LayerTracerError, ModelLoadError, OutOfMemoryError, printable_name
+from layertracer._types import panics_as_errors
+
+_AT_MOST = 600
+"""So many characters of what another library says are shown: it may quote whole files."""
 
 
 def check_loading_report(module: nn.Module, report: Mapping[str, Any], label: str) -> None:
@@ -41,7 +45,7 @@ def some_of(names: Iterable[str], *, at_most: int = 4) -> str:
     """The first of the names in their order, and how many more there are."""
     listed = list(names)
     more = len(listed) - at_most
-    return ", ".join(listed[:at_most]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(printable_name, listed[:at_most])) + (f" and {more} more" if more > 0 else "")
 
 
 @contextmanager
@@ -53,7 +57,8 @@ def explained_failures(label: str, place: str) -> Iterator[None]:
         ModelLoadError: If anything else went wrong, with its reason in one line.
     """
     try:
-        yield
+        with panics_as_errors():
+            yield
     except LayerTracerError:
         raise
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -65,5 +70,5 @@ def explained_failures(label: str, place: str) -> Iterator[None]:
     # Files of unknown content go through code of others, and perhaps through code of the checkpoint: there is no list
     # of what that raises.
     except Exception as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = printable_name(" ".join(str(error).split()).rstrip("."), at_most=_AT_MOST)
         raise ModelLoadError(f"{label} cannot be loaded ({type(error).__name__}): {reason}.") from error

@@ -50,7 +50,8 @@ def compare_with_file(tokenizer: Any, folder: Path) -> tuple[str, ...]:
 
 
 def _ids(own: FileTokenizer, text: str) -> list[int]:
-    return list(own.encode(text, add_special_tokens=False).ids)
+    # Unlike a single text's, reading of several leaves Python's lock, so that it can be given up.
+    return list(own.encode_batch([text], add_special_tokens=False)[0].ids)
 
 
 def _words_of(own: FileTokenizer) -> str:

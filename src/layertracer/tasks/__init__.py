@@ -1,6 +1,7 @@
 """Prompts: built-in tasks, loaders for files, few-shot prompts, and their tokens. No torch."""
 
 from layertracer.tasks._builtin import builtin_pairs, list_tasks
+from layertracer.tasks._deadline import TookTooLong, within
 from layertracer.tasks._encode import EncodedTask, encode_samples
 from layertracer.tasks._fit import fit_task
 from layertracer.tasks._load import default_limit, load_task
@@ -14,6 +15,7 @@ __all__ = [
     "Task",
     "TaskInfo",
     "Tokenizer",
+    "TookTooLong",
     "builtin_pairs",
     "default_limit",
     "encode_samples",
@@ -22,4 +24,5 @@ __all__ = [
     "load_task",
     "show_tokens",
     "task_from_records",
+    "within",
 ]

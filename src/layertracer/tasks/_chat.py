@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from layertracer._errors import UsageError
+from layertracer._errors import UsageError, printable_name
 from layertracer._types import Sample
 from layertracer.tasks._checks import name_samples
-from layertracer.tasks._deadline import TookTooLong, within
+from layertracer.tasks._confined import CallFailedError, ConfinedCall
+from layertracer.tasks._deadline import TookTooLong
 from layertracer.tasks._tokenizer import Tokenizer
 
 _RENDERING_S = 5.0
 """A template takes milliseconds; one that takes so many seconds is in a loop without an end."""
+
+_PROMPTS = 100
+"""So many prompts are written in that time, each of them several times."""
+
+_ROOM = 1_000_000
+"""So many characters may a template write beside the texts that it is given; a long one writes 20,000."""
 
 _OURS = frozenset(
     (
@@ -80,12 +88,12 @@ class _Writer:
     """A chat template in use.
 
     Attributes:
-        tokenizer: The tokenizer whose template it is.
+        template: The template: takes turns, arguments and whether a reply is opened.
         format: What it is given.
         as_parts: Whether it takes the contents of turns as lists of parts, and the system's turn too.
     """
 
-    tokenizer: Tokenizer
+    template: ConfinedCall
     format: ChatFormat
     as_parts: tuple[bool, bool] = (False, False)
 
@@ -96,7 +104,7 @@ class _Writer:
         turns.append(_turn("user", prompt, as_parts=user))
         if reply is not None:
             turns.append(_turn("assistant", reply, as_parts=user))
-        return _render(self.tokenizer, turns, self.format.arguments, add_generation_prompt=reply is None)
+        return _render(self.template, turns, self.format.arguments, add_generation_prompt=reply is None)
 
     def shows(self, prompt: str, written: str) -> bool:
         """Whether the texts that it is given stand in what it writes."""
@@ -131,9 +139,21 @@ def render_chats(
             f"out, or set tokenizer.chat_template."
         )
     chat = replace(chat, arguments=_choose_template(tokenizer, chat.arguments))
+    in_all_s = _RENDERING_S * (2 + len(samples) / _PROMPTS)
+    template = ConfinedCall(_apply_template(tokenizer), seconds=_RENDERING_S, seconds_in_all=in_all_s)
+    try:
+        with contextlib.closing(template):
+            return _render_all(samples, _Writer(template=template, format=chat))
+    except TookTooLong:
+        raise UsageError(
+            f"The tokenizer's chat template cannot be used: it did not come to an end within {_RENDERING_S:.0f} s, or "
+            f"within {in_all_s:.0f} s for all prompts. Set another tokenizer.chat_template, or leave chat out."
+        ) from None
+
+
+def _render_all(samples: Sequence[Sample], writer: _Writer) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
     rendered: list[Sample] = []
     notes: list[str | None] = []
-    writer = _Writer(tokenizer=tokenizer, format=chat)
     for sample in samples:
         prompt = str(sample.prompt)
         before = None if not rendered else writer.write(prompt)
@@ -264,31 +284,42 @@ def _turn(role: str, text: str, *, as_parts: bool) -> dict[str, Any]:
     return {"role": role, "content": [{"type": "text", "text": text}] if as_parts else text}
 
 
+def _apply_template(tokenizer: Tokenizer) -> Callable[..., tuple[str | None, str]]:
+    """The template as a function of JSON values: what it writes, or None, and what that is."""
+
+    def apply(
+        turns: list[dict[str, Any]], arguments: Mapping[str, Any], add_generation_prompt: bool, room: int
+    ) -> tuple[str | None, str]:
+        written = tokenizer.apply_chat_template(
+            turns, add_generation_prompt=add_generation_prompt, tokenize=False, **arguments
+        )
+        if not isinstance(written, str):
+            return None, f"it gives {type(written).__name__} where text was expected"
+        if len(written) > room:
+            return None, f"it writes {len(written):,} characters, expected {room:,} at most"
+        return written, "text"
+
+    return apply
+
+
 def _render(
-    tokenizer: Tokenizer, turns: list[dict[str, Any]], arguments: Mapping[str, Any], *, add_generation_prompt: bool
+    template: ConfinedCall, turns: list[dict[str, Any]], arguments: Mapping[str, Any], *, add_generation_prompt: bool
 ) -> str:
     """The turns as the template writes them.
 
     Raises:
-        UsageError: If the template raises, or does not come to an end.
+        UsageError: If the template raises.
+        TookTooLong: If it does not come to an end.
     """
-
-    def render() -> Any:
-        return tokenizer.apply_chat_template(
-            turns, add_generation_prompt=add_generation_prompt, tokenize=False, **arguments
-        )
-
+    room = _ROOM + 10 * len(json.dumps(turns))
     roles = " and ".join(turn["role"] for turn in turns)
     try:
-        written = within(_RENDERING_S, render)
-    except TookTooLong:
-        reason = f"it did not come to an end within {_RENDERING_S:.0f} s"
-    except Exception as error:  # noqa: BLE001 - a template is a program: it may raise anything
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300] or 'no message'}"
+        written, reason = template(turns, arguments, add_generation_prompt, room)
+    except CallFailedError as error:
+        reason = printable_name(error, at_most=300)
     else:
-        if isinstance(written, str):
-            return written
-        reason = f"it gives {type(written).__name__} where text was expected"
+        if written is not None:
+            return str(written)
     hint = "Leave the system prompt out, put it into the prompts, or set" if "system" in roles else "Set"
     raise UsageError(
         f"The tokenizer's chat template cannot be used for turns of {roles}: {reason}. {hint} another "

@@ -15,6 +15,9 @@ from pathlib import Path
 
 from layertracer._errors import TaskFileError
 
+MAX_BYTES = 2**30
+"""What a file may have: it is read as a whole, and takes several times as much memory as records."""
+
 MAX_UNPACKED_BYTES = 2**28
 """What a packed file may unpack to. Gzip packs a thousand to one, so a small file can fill any memory."""
 
@@ -70,6 +73,21 @@ def expand_home(name: str | os.PathLike[str]) -> Path:
         return path
 
 
+def _read_at_most(path: Path, limit: int) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        TaskFileError: If it holds more.
+    """
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise TaskFileError(
+            f"{path} has more than {limit / 1e9:.1f} GB, and a task file is read as a whole. Give a part of it."
+        )
+    return data
+
+
 def read_content(path: Path) -> Content:
     """The content of a task file, unpacked where it is packed by gzip.
 
@@ -77,7 +95,7 @@ def read_content(path: Path) -> Content:
         TaskFileError: If there is no such file, or it cannot be read or unpacked.
     """
     try:
-        data = path.read_bytes()
+        data = _read_at_most(path, MAX_BYTES)
     except FileNotFoundError:
         raise missing_file(path) from None
     except IsADirectoryError:

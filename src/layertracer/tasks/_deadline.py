@@ -43,7 +43,7 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
     if thread.is_alive():
         # A thread cannot be killed, but an exception can be raised in it.
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Stop))
-        raise TookTooLong
+        raise TookTooLong(f"it did not come to an end within {seconds:.3g} s")
     if errors:
         raise errors[0]
     return results[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layertracer._types import EncodedSample
+from layertracer._types import EncodedSample, panics_as_errors
 from layertracer.tasks._tokenizer import Tokenizer
 
 _SENTENCE_PIECE_SPACE = "▁"
@@ -35,7 +35,11 @@ def show_tokens(encoded: EncodedSample, tokenizer: Tokenizer | None) -> list[str
 
 def _show_token(token: int, spelling: str, tokenizer: Tokenizer) -> str:
     """One token's text on one line."""
-    text = str(tokenizer.decode([token]))
+    try:
+        with panics_as_errors():
+            text = str(tokenizer.decode([token]))
+    except Exception:  # noqa: BLE001 - whatever a tokenizer raises on one token: its vocabulary still has a spelling
+        text = spelling
     if _UNDECODABLE in text or not text:
         text = spelling
     elif spelling.startswith(_SENTENCE_PIECE_SPACE) and not text.startswith(" "):

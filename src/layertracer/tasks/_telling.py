@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from layertracer._types import panics_as_errors
 from layertracer.tasks._tokenizer import Tokenizer
 
 _INCOMPLETE = "\ufffd"
@@ -79,7 +80,8 @@ def _n_before(decoded: str, text: str) -> int:
 def _decode(ids: Sequence[int], tokenizer: Tokenizer, answer: str) -> str:
     """The text of some tokens of an answer; as the vocabulary spells them where the tokenizer cannot decode them."""
     try:
-        text = str(tokenizer.decode(list(ids)))
+        with panics_as_errors():
+            text = str(tokenizer.decode(list(ids)))
     except Exception:  # noqa: BLE001 - whatever a tokenizer raises on a part of a text: its vocabulary still has a spelling
         text = "".join(map(str, tokenizer.convert_ids_to_tokens(list(ids))))
     # Without a decoder, spaces stay as they are spelled; unless the answer itself has such a mark, they are meant.

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+from layertracer._errors import TaskError, printable_name
+from layertracer._types import panics_as_errors
+from layertracer.tasks._deadline import TookTooLong, within
+
+_READING_S = 30.0
+_CHARACTERS_PER_S = 2_000
+"""A tokenizer reads a hundred times as fast; one that is slower is in a regular expression without an end."""
+
 
 @runtime_checkable
 class Tokenizer(Protocol):
@@ -41,17 +49,46 @@ class Tokenizer(Protocol):
 
 
 def tokenize_texts(tokenizer: Tokenizer, texts: list[str], *, add_special_tokens: bool) -> list[tuple[int, ...]]:
-    """Token ids of every text, in one call."""
+    """Token ids of every text, in one call.
+
+    Raises:
+        TaskError: If the tokenizer raises, or does not come to an end.
+    """
     if not texts:
         return []
-    encoding = tokenizer(
-        texts,
-        add_special_tokens=add_special_tokens,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,  # the length is checked here, with a better message
-    )
-    return [tuple(int(token) for token in ids) for ids in encoding["input_ids"]]
+
+    def read() -> list[tuple[int, ...]]:
+        with panics_as_errors():
+            encoding = tokenizer(
+                texts,
+                add_special_tokens=add_special_tokens,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,  # the length is checked here, with a better message
+            )
+        return [tuple(int(token) for token in ids) for ids in encoding["input_ids"]]
+
+    cause: Exception | None = None
+    limit_s = _READING_S + sum(map(len, texts)) / _CHARACTERS_PER_S
+    try:
+        return within(limit_s, read)
+    except TookTooLong:
+        reason = f"it did not come to an end within {limit_s:.0f} s"
+    except Exception as error:  # noqa: BLE001 - a tokenizer is made of files that somebody else wrote
+        cause = error
+        reason = f"{type(error).__name__}: {printable_name(' '.join(str(error).split()) or 'no message', at_most=300)}"
+    raise TaskError(
+        f"{describe_tokenizer(tokenizer)} cannot read {len(texts)} text(s), the first of them "
+        f"{printable_name(texts[0], at_most=60)!r}: {reason}. Expected a tokenizer that reads any text. Copy its files "
+        "again, or give another tokenizer and the model to wrap_model."
+    ) from cause
+
+
+def describe_tokenizer(tokenizer: object) -> str:
+    """What a message calls a tokenizer: its class, and where it came from."""
+    origin = getattr(tokenizer, "name_or_path", None)
+    name = f"The tokenizer {type(tokenizer).__name__}"
+    return f"{name} of {printable_name(origin)}" if isinstance(origin, str) and origin else name
 
 
 def find_added_tokens(tokenizer: Tokenizer, probe: str) -> tuple[tuple[int, ...], tuple[int, ...]]:

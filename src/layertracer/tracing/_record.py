@@ -12,13 +12,17 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layertracer._types import Audit, EncodedSample, Mask, Method, Perturbation, Status
+from layertracer._types import Audit, EncodedSample, Mask, Method, Perturbation, Status, panics_as_errors
 from layertracer.models import fingerprint, n_distinct_parameters
 from layertracer.runs import ModelRecord, PromptRecord, TraceRecord, TraceSpec, collect_provenance
+from layertracer.tasks import TookTooLong, within
 from layertracer.tracing._model import TracedModel
 from layertracer.tracing._plan import TracePlan
 from layertracer.tracing._readings import Readings
 from layertracer.tracing._whole_answers import AnswersRead
+
+_TEXTS_S = 60.0
+"""Texts of all tokens of a record take a second; what was measured does not wait for longer than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +156,10 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> Mapping[int, str]:
     """
     if tokenizer is None or not ids:
         return {token: str(token) for token in ids}
-    texts, spelled = _decoded(tokenizer, ids), _spelled(tokenizer, ids)
+    try:
+        texts, spelled = within(_TEXTS_S, lambda: (_decoded(tokenizer, ids), _spelled(tokenizer, ids)))
+    except TookTooLong:
+        return {token: str(token) for token in ids}
     return {
         # SentencePiece marks the leading space in the vocabulary and drops it when it decodes a token alone.
         token: f" {text}" if spelling.startswith("▁") and not text.startswith(" ") else text
@@ -163,7 +170,9 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> Mapping[int, str]:
 def _decoded(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """Every token decoded; its id where the tokenizer knows fewer tokens than the model, which must cost no trace."""
     try:
-        return list(tokenizer.batch_decode([[token] for token in ids], clean_up_tokenization_spaces=False))
+        with panics_as_errors():
+            said = tokenizer.batch_decode([[token] for token in ids], clean_up_tokenization_spaces=False)
+        return [str(text) for _, text in zip(ids, said, strict=True)]
     except Exception:  # noqa: BLE001 - whatever a tokenizer's own code raises, for a token or for want of this method
         return [_said_of(tokenizer.decode, [token], otherwise=str(token)) for token in ids]
 
@@ -171,13 +180,16 @@ def _decoded(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 def _spelled(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """Every token as the vocabulary spells it; nothing where it is not in it."""
     try:
-        return [str(spelling) for spelling in tokenizer.convert_ids_to_tokens(list(ids))]
+        with panics_as_errors():
+            spelled = tokenizer.convert_ids_to_tokens(list(ids))
+        return [str(spelling) for _, spelling in zip(ids, spelled, strict=True)]
     except Exception:  # noqa: BLE001 - as above
         return [_said_of(lambda one: tokenizer.convert_ids_to_tokens(one)[0], [token], otherwise="") for token in ids]
 
 
 def _said_of(say: Callable[[list[int]], Any], token: list[int], *, otherwise: str) -> str:
     try:
-        return str(say(token))
+        with panics_as_errors():
+            return str(say(token))
     except Exception:  # noqa: BLE001 - as above
         return otherwise

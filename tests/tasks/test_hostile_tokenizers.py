@@ -1,0 +1,146 @@
+"""Tokenizers of strangers: what panics or never ends is an error that names the tokenizer, and loses no trace."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from layertracer._errors import LayerTracerError, TaskError
+from layertracer._types import LibraryPanicError, Sample, panics_as_errors
+from layertracer.models._tokenizer_steps import is_whole_charsmap, refuse_unbounded_steps
+from layertracer.tasks import encode_samples, show_tokens
+from layertracer.tracing import token_texts
+
+from tests.hostile_checkpoints import ESCAPE, PANIC_REGEX, SLOW_REGEX
+from tests.odd_tokenizers import byte_fallback, digits_apart, word_pieces
+
+
+def _make(**parts: Any) -> PreTrainedTokenizerFast:
+    words = {"[UNK]": 0, "a": 1, f"b{ESCAPE}": 2, "\x00\u0301" * 50: 3}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    for name, part in parts.items():
+        setattr(tokenizer, name, part)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]", name_or_path=f"them/evil{ESCAPE}")
+
+
+def test_a_panic_while_reading_is_an_error_with_the_tokenizer() -> None:
+    """A panic of the library written in Rust, which no `except Exception` sees, is a task error with its reason."""
+    tokenizer = _make(pre_tokenizer=pre_tokenizers.Split(Regex(PANIC_REGEX), "isolated"))
+    with pytest.raises(TaskError, match=r"of them/evil\\x1b.*cannot read 1 text.*retry-limit-in-match over") as caught:
+        encode_samples([Sample(prompt="a" * 40 + "!", answer="a")], tokenizer)
+    assert str(caught.value).isprintable()
+
+
+def test_a_regex_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading that does not come to an end is given up, since it leaves Python's lock."""
+    from layertracer.tasks import _tokenizer
+
+    monkeypatch.setattr(_tokenizer, "_READING_S", 0.3)
+    monkeypatch.setattr(_tokenizer, "_CHARACTERS_PER_S", 1e9)
+    tokenizer = _make(pre_tokenizer=pre_tokenizers.Split(Regex(SLOW_REGEX), "isolated"))
+    began_s = time.monotonic()
+    with pytest.raises(TaskError, match="did not come to an end"):
+        encode_samples([Sample(prompt="a" * 1000 + "\n\x00", answer="a")], tokenizer)
+    assert time.monotonic() - began_s < 2
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"decoder": decoders.Replace(Regex(SLOW_REGEX), "")}, "regular expression with repetitions in its decoder"),
+        ({"decoder": decoders.Sequence([decoders.Replace("a", "a" * 40)] * 3)}, "64,000|6.4e.04 times as long"),
+        ({"normalizer": normalizers.Sequence([normalizers.Replace("a", "aa")] * 40)}, "1.1e.12 times as long"),
+        ({"normalizer": normalizers.Replace(Regex(""), "a" * 5000)}, "5e.03 times as long"),
+        ({"normalizer": normalizers.Prepend("a" * 5000)}, "5e.03 times as long"),
+    ],
+)
+def test_steps_without_bounds_are_refused(parts: dict[str, Any], message: str) -> None:
+    """Steps that could run for ever or fill the memory, where nothing would stop them, are refused at load."""
+    with pytest.raises(LayerTracerError, match=message):
+        refuse_unbounded_steps(_make(**parts), "them/evil")
+
+
+def test_tokenizers_of_real_models_pass() -> None:
+    """Steps that real tokenizers have are no reason to refuse them."""
+    for tokenizer in (digits_apart(), byte_fallback(), word_pieces()):
+        refuse_unbounded_steps(tokenizer, "real")
+    cleaning = normalizers.Sequence([normalizers.Replace(Regex(" {2,}"), "\u2581"), normalizers.Replace("``", '"')])
+    refuse_unbounded_steps(_make(normalizer=cleaning, decoder=decoders.Metaspace()), "real")
+    refuse_unbounded_steps(object(), "a tokenizer in Python")
+
+
+@pytest.mark.parametrize(
+    ("rules", "is_whole"),
+    [(b"", False), (b"\xff" * 99, False), ((8).to_bytes(4, "little") + bytes(8) + b"h\0", True), (bytes(4), True)],
+)
+def test_compiled_rules_hold_what_they_say(rules: bytes, is_whole: bool) -> None:
+    """Rules whose table is larger than they are would take as much memory as they say."""
+    assert is_whole_charsmap(rules) is is_whole
+
+
+class Panicking:
+    """A tokenizer whose every method panics as one in Rust does."""
+
+    def decode(self, ids: list[int], **_: Any) -> str:
+        """No text."""
+        del ids
+        _panic()
+        return ""
+
+    batch_decode = decode
+    convert_ids_to_tokens = decode
+
+
+def _panic() -> None:
+    tokenizer = _make(pre_tokenizer=pre_tokenizers.Split(Regex(PANIC_REGEX), "isolated"))
+    tokenizer.backend_tokenizer.encode("a" * 40 + "!")
+
+
+def test_a_panic_while_a_record_is_built_costs_its_texts_only() -> None:
+    """Where the tokenizer panics on tokens after all is measured, they are shown by their ids."""
+    assert token_texts(Panicking(), [5, 9]) == {5: "5", 9: "9"}
+
+
+def test_a_tokenizer_without_an_end_costs_its_texts_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where writing tokens as text does not come to an end, they are shown by their ids."""
+    from layertracer.tracing import _record
+
+    class Endless(Panicking):
+        def batch_decode(self, ids: list[list[int]], **_: Any) -> list[str]:
+            while True:
+                del ids[1:]
+
+    monkeypatch.setattr(_record, "_TEXTS_S", 0.2)
+    assert token_texts(Endless(), [5, 9]) == {5: "5", 9: "9"}
+
+
+def test_too_few_texts_cost_no_trace() -> None:
+    """A tokenizer that gives fewer texts than it was asked for is asked for one at a time."""
+
+    class Few(Panicking):
+        def batch_decode(self, ids: list[list[int]], **_: Any) -> list[str]:
+            return ["x"] * (len(ids) - 1)
+
+        def decode(self, ids: list[int], **_: Any) -> str:
+            return f"<{ids[0]}>"
+
+    assert token_texts(Few(), [5, 9]) == {5: "<5>", 9: "<9>"}
+
+
+def test_tokens_are_shown_without_control_characters() -> None:
+    """What a vocabulary spells is shown with its control characters as escapes."""
+    tokenizer = _make()
+    encoded = encode_samples([Sample(prompt_ids=(1, 2, 3), answer_id=1)], tokenizer).samples[0]
+    assert all(text.isprintable() for text in show_tokens(encoded, tokenizer))
+
+
+def test_interruptions_are_no_panics() -> None:
+    """Ctrl-C passes by what turns panics into errors."""
+    with pytest.raises(KeyboardInterrupt), panics_as_errors():
+        raise KeyboardInterrupt
+    with pytest.raises(LibraryPanicError, match="retry-limit"), panics_as_errors():
+        _panic()
