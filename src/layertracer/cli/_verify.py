@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from layertracer._errors import LayerTracerError
+from layertracer._errors import LayerTracerError, printable
 from layertracer.cli._boundary import EXIT_USER_ERROR, debug_option
-from layertracer.cli._console import describe_terminal, printable, say, say_json
+from layertracer.cli._console import describe_terminal, say, say_json
 from layertracer.cli._options import option
 
 if TYPE_CHECKING:
@@ -74,10 +74,10 @@ def _as_values(found: Verification | LayerTracerError) -> dict[str, Any]:
 
 def _print(run: Path, found: Verification | LayerTracerError) -> None:
     if isinstance(found, LayerTracerError):
-        say(f"{printable(str(run))}: not verified")
+        say(f"{run}: not verified")
         _say_wrapped(str(found), "Error   ")
         return
-    say(f"{printable(str(run))}: {'as it was written' if found.is_intact else 'NOT as it was written'}")
+    say(f"{run}: {'as it was written' if found.is_intact else 'NOT as it was written'}")
     for fault in found.faults:
         _say_wrapped(f"{fault.file}: {fault.reason}", "Fault   ")
     if found.format_version is not None:
