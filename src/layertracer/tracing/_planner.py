@@ -14,6 +14,7 @@ from layertracer.tracing._ladder import Variants
 from layertracer.tracing._memory import PassPlan
 from layertracer.tracing._plan import format_bytes
 from layertracer.tracing._prefixes import PrefixNode
+from layertracer.tracing._process_memory import ProcessGrowth
 from layertracer.tracing._prompts import Prompt, bucket_prompts
 from layertracer.tracing._reckoner import Held, Reckoner
 from layertracer.tracing._schedule import BatchCost, BucketWork, GroupWork, PrefixWork, Schedule
@@ -33,15 +34,17 @@ class Planner:
 
     Attributes:
         reckoner: What everything takes.
-        budget_bytes: Memory that the trace may take beyond the weights.
+        budget_bytes: What may be live beyond the weights.
         enough_bytes: How much the inside of a layer takes where larger passes are no faster; None without an end.
         row_by_row: Whether prompts must run one at a time.
+        growth: What a process grows by for what is live.
     """
 
     reckoner: Reckoner
     budget_bytes: int
     enough_bytes: int | None
     row_by_row: bool
+    growth: ProcessGrowth = ProcessGrowth()
 
     @property
     def work(self) -> Workload:

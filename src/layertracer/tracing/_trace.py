@@ -25,8 +25,9 @@ from layertracer.tracing._model import TracedModel
 from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, settle_site
 from layertracer.tracing._perturb import Fills, Perturber, make_perturber
 from layertracer.tracing._plan import TracePlan
-from layertracer.tracing._plan_trace import PlannedTrace, audit_plan, plan_prompts
+from layertracer.tracing._plan_trace import PlannedTrace, audit_plan, plan_prompts, refuse_too_little
 from layertracer.tracing._planner import Planner
+from layertracer.tracing._process_memory import give_back
 from layertracer.tracing._prompts import Prompt, prepare_prompts, warn_of_decoder_start
 from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._reckoner import make_reduction
@@ -200,12 +201,14 @@ class _Run:
             self._make_perturber()  # before anything runs, since it refuses a mask of the wrong shape
         planned = plan_prompts(self._model, self._prompts, self._options)
         self._say(planned)
+        refuse_too_little(planned)
+        give_back()
         first = Way(name="", planner=planned.planner, schedule=planned.schedule)
         why: list[str] = []
         for way in ways_from(first, self._prompts):
             self._followed_up = _follow_up(why, way)
             try:
-                self._measure_by(way, planned.plan.budget_bytes)
+                self._measure_by(way, planned.planner.budget_bytes)
             except Disagreement as disagreement:
                 why.append(str(disagreement))
                 self.readings.forget()

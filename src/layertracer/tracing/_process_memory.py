@@ -1,0 +1,62 @@
+"""What a process takes beyond the tensors that are live in it.
+
+An allocator keeps what was freed, in pieces that do not always fit what is asked for next; and whatever the tensors
+are, a trace loads code, measures rates, and keeps its prompts and its numbers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from layertracer.models import Network
+from layertracer.tracing._prompts import Prompt
+
+_STANDING_BYTES = 40 * 2**20
+"""Of the smallest trace of the smallest model: code that is loaded, tables of kernels, the rates that are measured."""
+_SLACK = 1.8
+"""How many times the live bytes a process grows by on a CPU, at most as good as always; see `benchmarks/memory.py`."""
+_PROMPT_BYTES, _TOKEN_BYTES = 6000, 120
+"""Of a prompt and of each of its tokens in Python's own objects, from what is encoded to what is kept."""
+_COPIES = 3
+"""How often the numbers of all prompts are there: as they are filled in, picked out and put into the record."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessGrowth:
+    """What a process grows by, for the bytes that are live at most.
+
+    Attributes:
+        standing_bytes: At any rate.
+        slack: For each byte that is live.
+    """
+
+    standing_bytes: int = 0
+    slack: float = 1.0
+
+    def of(self, live_bytes: float) -> int:
+        """What it grows by."""
+        return int(self.standing_bytes + self.slack * live_bytes)
+
+    def live_within(self, budget_bytes: int) -> int:
+        """How much may be live for it to grow by no more than that; 0 where nothing may."""
+        return max(0, int((budget_bytes - self.standing_bytes) / self.slack))
+
+
+def growth_of_trace(network: Network, prompts: Sequence[Prompt], *, n_draws: int, n_top: int) -> ProcessGrowth:
+    """How a trace of some prompts grows; on an accelerator, only tensors count, and its allocator wastes little."""
+    if network.device.type != "cpu":
+        return ProcessGrowth()
+    numbers = 4 * network.anatomy.n_layers * (3 + 2 * n_top + n_draws)
+    per_prompt = _PROMPT_BYTES + _COPIES * numbers
+    n_tokens = sum(len(prompt.ids) for prompt in prompts)
+    standing = _STANDING_BYTES + len(prompts) * per_prompt + n_tokens * _TOKEN_BYTES
+    return ProcessGrowth(standing_bytes=standing, slack=_SLACK)
+
+
+def give_back() -> None:
+    """Have the allocator return what it keeps to the system, where it is one that can be asked."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
