@@ -49,7 +49,8 @@ def run_cell(cell: Cell, numbers: Path) -> dict[str, Any]:
         return found | {"killed": True}
     if done.returncode:
         return found | {"killed": False, "error": done.stderr[-2000:]}
-    return found | {"killed": False} | json.loads(done.stdout.splitlines()[-1])
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found | {"killed": False} | told
 
 
 def differences(one: Path, other: Path) -> dict[str, float]:
@@ -103,7 +104,8 @@ def summarise(stored: dict[str, Any]) -> dict[str, Any]:
     ratios = np.array([one["planned_bytes"] / max(1, one["real_bytes"]) for one in done])
     over = [one for one in done if one["real_bytes"] > _bytes_of(one["budget"])]
     gaps = [one["differences"] for one in done if "differences" in one]
-    quantiles = dict(zip(("min", "5 %", "median", "95 %", "max"), np.quantile(ratios, [0, 0.05, 0.5, 0.95, 1]).tolist()))
+    shares = {"min": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "max": 1.0}
+    quantiles = {name: float(np.quantile(ratios, share)) for name, share in shares.items()}
     return {
         "n_cells": len(cells),
         "n_killed": sum(one["killed"] for one in cells),

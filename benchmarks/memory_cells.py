@@ -95,6 +95,4 @@ def _quick() -> Iterator[Cell]:
 
 def _of_task(model: str, n_prompts: int, lengths: str, option: str, *, draws: int = 5) -> Iterator[Cell]:
     for budget in reversed(BUDGETS):
-        yield Cell(
-            model=model, n_prompts=n_prompts, lengths=lengths, option=option, budget=budget, draws=draws
-        )
+        yield Cell(model=model, n_prompts=n_prompts, lengths=lengths, option=option, budget=budget, draws=draws)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,9 @@ def run(cell: Cell, numbers: Path, group: ControlGroup | None) -> dict[str, Any]
 
     model = lt.load_model(cell.model)
     samples = [_sample(ids, cell) for ids in cell.token_ids(model.anatomy.d_vocab)]
-    site = {"block_output": "block_output", "state": "state"}.get(cell.option)
-    mask = lt.Mask(
-        draws=cell.draws,
-        fill="mean" if cell.option == "mean" else "zero",
-        **({} if site is None else {"site": site}),
-    )
+    mask = lt.Mask(draws=cell.draws, fill="mean" if cell.option == "mean" else "zero")
+    if cell.option in ("block_output", "state"):
+        mask = replace(mask, site=cell.option)  # type: ignore[arg-type]  # one of the sites
     resident = resident_bytes()
     if group is not None:
         group.limit(lt.tracing.parse_memory(cell.budget))

@@ -112,6 +112,7 @@ def metered(
                 method=work.method,
                 row_by_row=planned.planner.row_by_row,
                 budget_bytes=planned.planner.budget_bytes,
+                row_bytes=planned.planner.clean_row_bytes,
             ),
             sums=sums,
         ).run(planned.schedule)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -138,6 +138,18 @@ def plan_pass(bytes_per_row: int, *, n_variants: int, n_prompts: int, budget_byt
     if fitting >= 1:
         return PassPlan(n_prompts=min(n_prompts, fitting), n_variants=max(1, n_variants))
     return PassPlan(n_prompts=1, n_variants=max(1, n_rows - 1))
+
+
+def largest(most: int, fits: Callable[[int], bool]) -> int:
+    """The largest number up to `most` that fits, where each one that is smaller fits too; 0 where none does."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _widest(module: nn.Module) -> int:

@@ -33,9 +33,7 @@ class _Files:
 
 
 _FILES: Mapping[str, _Files] = {
-    "cgroup": _Files(
-        limits=("memory.limit_in_bytes",), usage="memory.usage_in_bytes", inactive="total_inactive_file"
-    ),
+    "cgroup": _Files(limits=("memory.limit_in_bytes",), usage="memory.usage_in_bytes", inactive="total_inactive_file"),
     # Beyond `memory.high` nothing is killed, but everything stands still while memory is looked for.
     "cgroup2": _Files(limits=("memory.max", "memory.high"), usage="memory.current", inactive="inactive_file"),
 }
@@ -45,7 +43,8 @@ _NO_LIMIT = 2**60
 
 def free_bytes() -> int:
     """What this process may still take: the least of what is free and of what every limit leaves."""
-    return max(0, min([psutil.virtual_memory().available, *rooms_in_groups(), *_rooms_of_process()]))
+    available: int = psutil.virtual_memory().available
+    return min([available, *rooms_in_groups(), *_rooms_of_process()])
 
 
 def rooms_in_groups(process: Path = _PROCESS) -> list[int]:
@@ -56,11 +55,10 @@ def rooms_in_groups(process: Path = _PROCESS) -> list[int]:
     """
     rooms = []
     for folder, top, files in _groups(process):
-        while True:
-            rooms += _rooms(folder, files)
-            if folder in (top, folder.parent):
+        for one in (folder, *folder.parents):
+            rooms += _rooms(one, files)
+            if one == top:
                 break
-            folder = folder.parent
     return rooms
 
 

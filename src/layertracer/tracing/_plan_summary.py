@@ -17,7 +17,13 @@ from layertracer.tracing._schedule import BatchCost, BucketWork, PrefixWork, Sch
 
 
 def describe_schedule(
-    planner: Planner, schedule: Schedule, audit: AuditPlan, *, budget_bytes: int, notes: Sequence[str] = ()
+    planner: Planner,
+    schedule: Schedule,
+    audit: AuditPlan,
+    *,
+    budget_bytes: int,
+    fills: bool = False,
+    notes: Sequence[str] = (),
 ) -> TracePlan:
     """What a trace is going to do and take.
 
@@ -26,6 +32,7 @@ def describe_schedule(
         schedule: What is done.
         audit: What of it is measured again.
         budget_bytes: What the process may grow by.
+        fills: Whether the site is looked at first, for masks to be filled.
         notes: What is known already of prefixes that are not shared.
     """
     work, network = planner.work, planner.work.network
@@ -39,7 +46,7 @@ def describe_schedule(
     effort = before + own + again + Effort(flops=tail)
     layer_bytes = sum(_parameter_bytes(layer.module) for layer in network.anatomy.layers)
     costs = [*looks, *(one.cost for one in buckets), *(prefix.cost for prefix, _ in prefixes)]
-    live = max((cost.peak_bytes for cost in costs), default=0.0)
+    live = max([0.0, *(cost.peak_bytes for cost in costs), *(_look_at_site(planner, buckets) if fills else ())])
     rates = measure_rates(network.device, network.dtype)
     return TracePlan(
         model=network.name,
@@ -66,6 +73,12 @@ def describe_schedule(
         is_measured=planner.reckoner.costs.is_measured,
         notes=(*notes, *schedule.notes),
     )
+
+
+def _look_at_site(planner: Planner, buckets: Sequence[BucketWork]) -> Iterator[int]:
+    """What it takes to look at the site in each bucket's prompts, one at a time."""
+    for bucket in buckets:
+        yield planner.site_row_bytes(len(bucket.prompts[0].ids))
 
 
 def _share(bucket: BucketWork) -> float:

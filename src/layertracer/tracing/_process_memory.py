@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+import psutil
+
 from layertracer.models import Network
 from layertracer.tracing._prompts import Prompt
 
@@ -45,15 +47,47 @@ class ProcessGrowth:
         return max(0, int((budget_bytes - self.standing_bytes) / self.slack))
 
 
-def growth_of_trace(network: Network, prompts: Sequence[Prompt], *, n_draws: int, n_top: int) -> ProcessGrowth:
-    """How a trace of some prompts grows; on an accelerator, only tensors count, and its allocator wastes little."""
+def growth_of_trace(
+    network: Network, prompts: Sequence[Prompt], *, n_draws: int, n_top: int, bank_bytes: int = 0
+) -> ProcessGrowth:
+    """How a trace of some prompts grows; on an accelerator, only tensors count, and its allocator wastes little.
+
+    Args:
+        network: The model.
+        prompts: All prompts.
+        n_draws: Draws of the perturbation.
+        n_top: Most probable tokens that are kept for each prompt and layer.
+        bank_bytes: Values that masked dimensions may become.
+    """
     if network.device.type != "cpu":
         return ProcessGrowth()
     numbers = 4 * network.anatomy.n_layers * (3 + 2 * n_top + n_draws)
     per_prompt = _PROMPT_BYTES + _COPIES * numbers
     n_tokens = sum(len(prompt.ids) for prompt in prompts)
-    standing = _STANDING_BYTES + len(prompts) * per_prompt + n_tokens * _TOKEN_BYTES
+    standing = _STANDING_BYTES + bank_bytes + len(prompts) * per_prompt + n_tokens * _TOKEN_BYTES
     return ProcessGrowth(standing_bytes=standing, slack=_SLACK)
+
+
+class Keeper:
+    """Keeps what an allocator holds on to within bounds.
+
+    Args:
+        growth_bytes: What the process may grow by, from now on, before it is asked to give back what is free.
+    """
+
+    def __init__(self, growth_bytes: int) -> None:
+        give_back()
+        self._most_bytes = _resident_bytes() + growth_bytes
+
+    def keep(self) -> None:
+        """Between two passes: what was freed goes back to the system where too much is held."""
+        if _resident_bytes() > self._most_bytes:
+            give_back()
+
+
+def _resident_bytes() -> int:
+    resident: int = psutil.Process().memory_info().rss
+    return resident
 
 
 def give_back() -> None:
