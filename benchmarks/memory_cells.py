@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 MINIATURES = ("mini/attention", "mini/hybrid", "mini/gated-deltanet", "mini/mamba2")
-BUDGETS = ("200MB", "500MB", "1GB", "2GB")
+BUDGETS = ("80MB", "200MB", "500MB", "1GB", "2GB")
 LENGTHS = {"3": (3, 3), "6": (6, 6), "40": (40, 40), "3-40": (3, 40)}
 """Shortest and longest prompt of each kind of task, in tokens."""
 OPTIONS = ("usual", "block_output", "state", "mean", "shared", "all")
@@ -84,13 +84,14 @@ def _full() -> Iterator[Cell]:
 def _quick() -> Iterator[Cell]:
     for model in MINIATURES:
         for n_prompts, lengths in ((1, "3"), (8, "40"), (50, "6"), (50, "3-40")):
-            for budget in ("1GB", "200MB"):
+            for budget in ("1GB", "200MB", "80MB"):
                 yield Cell(model=model, n_prompts=n_prompts, lengths=lengths, option="usual", budget=budget)
         for option in OPTIONS[1:]:
             lengths = "40" if option == "shared" else "6"
             yield Cell(model=model, n_prompts=50, lengths=lengths, option=option, budget="200MB")
     for n_prompts, lengths in ((1, "3"), (8, "6")):
-        yield Cell(model="smollm2", n_prompts=n_prompts, lengths=lengths, option="usual", budget="200MB", draws=1)
+        for budget in ("1GB", "200MB", "80MB"):
+            yield Cell(model="smollm2", n_prompts=n_prompts, lengths=lengths, option="usual", budget=budget, draws=1)
 
 
 def _of_task(model: str, n_prompts: int, lengths: str, option: str, *, draws: int = 5) -> Iterator[Cell]:

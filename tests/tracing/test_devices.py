@@ -17,6 +17,7 @@ import layertracer as lt
 from layertracer.tracing._memory import row_bytes
 
 from tests.architectures.families import BY_NAME, build_tiny
+from tests.budgets import allowing
 from tests.hybrids import Hybrid
 from tests.models.tiny_checkpoints import save_checkpoint, tiny_llama
 from tests.offloaded import OFFLOADS, count_loads, offloaded
@@ -101,7 +102,7 @@ class TestOffload:
             away,
             SAMPLES,
             perturbation=lt.Mask(site="block_output", draws=2, fraction=0.5),
-            memory=8 * row_bytes(away.network, 6),
+            memory=allowing(away, SAMPLES, 8 * row_bytes(away.network, 6), n_draws=2),
         )
         assert by_layer(loads, name) > 2, "the budget cuts the pass into several"
         assert max(others(loads, name).values()) <= 2
