@@ -29,24 +29,12 @@ def run(cell: Cell, numbers: Path, group: ControlGroup | None) -> dict[str, Any]
     import layertracer as lt
 
     model = lt.load_model(cell.model)
-    samples = [_sample(ids, cell) for ids in cell.token_ids(model.anatomy.d_vocab)]
-    mask = lt.Mask(draws=cell.draws, fill="mean" if cell.option == "mean" else "zero")
-    if cell.option in ("block_output", "state"):
-        mask = replace(mask, site=cell.option)  # type: ignore[arg-type]  # one of the sites
+    samples = samples_of(cell, model.anatomy.d_vocab)
     resident = resident_bytes()
     if group is not None:
         group.limit(lt.tracing.parse_memory(cell.budget))
     try:
-        trace, cost = measure(
-            lambda: lt.trace(
-                model,
-                samples,
-                perturbation=mask,
-                memory=cell.budget,
-                target_tokens="all" if cell.option == "all" else "first",
-                share_prefix=True if cell.option == "shared" else None,
-            )
-        )
+        trace, cost = measure(lambda: lt.trace(model, samples, memory=cell.budget, **settings_of(cell)))
     except lt.OutOfMemoryError as error:
         return {"refused": str(error)}
     except lt.SiteError as error:
@@ -65,12 +53,26 @@ def run(cell: Cell, numbers: Path, group: ControlGroup | None) -> dict[str, Any]
     }
 
 
-def _sample(ids: tuple[int, ...], cell: Cell) -> Any:
+def samples_of(cell: Cell, d_vocab: int) -> list[Any]:
+    """Its prompts with their answers."""
     import layertracer as lt
 
-    if cell.option == "all":
-        return lt.Sample(prompt_ids=ids, answer_ids=(7, 8, 9))
-    return lt.Sample(prompt_ids=ids, answer_id=7)
+    answer = {"answer_ids": (7, 8, 9)} if cell.option == "all" else {"answer_id": 7}
+    return [lt.Sample(prompt_ids=ids, **answer) for ids in cell.token_ids(d_vocab)]  # type: ignore[arg-type]
+
+
+def settings_of(cell: Cell) -> dict[str, Any]:
+    """What `trace` is told beside the budget."""
+    import layertracer as lt
+
+    mask = lt.Mask(draws=cell.draws, fill="mean" if cell.option == "mean" else "zero")
+    if cell.option in ("block_output", "state"):
+        mask = replace(mask, site=cell.option)  # type: ignore[arg-type]  # one of the sites
+    return {
+        "perturbation": mask,
+        "target_tokens": "all" if cell.option == "all" else "first",
+        "share_prefix": True if cell.option == "shared" else None,
+    }
 
 
 def main() -> None:

@@ -138,8 +138,8 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         audit: Share of the trace's arithmetic in which some of its numbers are measured again, the plain way: one
             prompt alone, one forward, one hook or none. Where one disagrees, the trace goes on by a slower way that
             agrees, and says so. 0 measures nothing again. See `Trace.audit`.
-        memory: Memory that the trace may take beyond the weights, e.g. "4GiB", or bytes; None for most of what is
-            free.
+        memory: Memory that the trace may take beyond what is resident when it begins, e.g. "4GiB", or bytes; None for
+            four fifths of what is free and what the limits of this process leave. See docs/planning.md.
         progress: True for a bar, or a function, called with `done`, `total` and `stage` whenever prompts are finished.
         on_plan: Called once with the plan, before the first pass.
         command: The command line, for the provenance.
@@ -149,7 +149,8 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         TaskError: If the task is empty, an answer is missing, or a prompt is too long.
         SiteError: If no layer of the model has the perturbation's site. Layers that alone lack it carry NaN.
         NonFiniteError: If the model's output is not finite; the message names the first layer.
-        OutOfMemoryError: If not even one prompt fits in memory.
+        OutOfMemoryError: If not even the smallest passes are within `memory`, before anything runs; the message names a
+            size that would do. Or if not even one prompt fits in what there is.
         ModelError: If the model's own code raises anything else.
         KeyboardInterrupt: On Ctrl-C. As with the errors above, what was finished is its `record`, a `Trace`. What
             `progress` or `on_plan` raises comes out as it is, with that record too.

@@ -214,8 +214,9 @@ HEADER_FIELDS = (
         name="plan",
         type="object or null",
         meaning="what the trace was going to do, as it was planned: `prefixes`, `buckets`, `n_passes`, `widest_rows`, "
-        "`flops` (products of matrices and attention), `weight_bytes`, `weight_bytes_read`, `peak_bytes` (estimate, "
-        "beyond the weights), `budget_bytes`, `seconds` (estimate), `is_measured`, `notes`. Null where a run failed "
+        "`flops` (products of matrices and attention), `weight_bytes`, `weight_bytes_read`, `peak_bytes` (estimate of "
+        "what the process grows by), `live_bytes` (of what its tensors take of that; absent in older runs), "
+        "`budget_bytes`, `seconds` (estimate), `is_measured`, `notes`. Null where a run failed "
         "before; absent in runs that were written when there were no plans",
     ),
     HeaderField(name="shape", type="object", meaning="`n_prompts` (finished), `n_draws`, `n_layers`, `top_k`"),

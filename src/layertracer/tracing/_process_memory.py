@@ -16,10 +16,16 @@ import psutil
 from layertracer.models import Network
 from layertracer.tracing._prompts import Prompt
 
-_STANDING_BYTES = 40 * 2**20
-"""Of the smallest trace of the smallest model: code that is loaded, tables of kernels, the rates that are measured."""
-_SLACK = 1.8
+_LEAST_BYTES = 40 * 2**20
+"""Of the smallest trace of the smallest model: code that is loaded, and the tensors that rates are measured with, which
+are gone before it begins."""
+_STANDING_BYTES = 16 * 2**20
+"""What is there beside the tensors of a pass: code that is loaded, and what kernels keep for themselves."""
+_SLACK = 2.0
 """How many times the live bytes a process grows by on a CPU, at most as good as always; see `benchmarks/memory.py`."""
+_FEW = 4
+"""The least bytes hold little more: a quarter of what is live counts beside them, so that a budget close to them leaves
+little room."""
 _PROMPT_BYTES, _TOKEN_BYTES = 6000, 120
 """Of a prompt and of each of its tokens in Python's own objects, from what is encoded to what is kept."""
 _COPIES = 3
@@ -31,20 +37,23 @@ class ProcessGrowth:
     """What a process grows by, for the bytes that are live at most.
 
     Attributes:
-        standing_bytes: At any rate.
+        standing_bytes: Beside what is live.
         slack: For each byte that is live.
+        least_bytes: Where next to nothing is live.
     """
 
     standing_bytes: int = 0
     slack: float = 1.0
+    least_bytes: int = 0
 
     def of(self, live_bytes: float) -> int:
         """What it grows by."""
-        return int(self.standing_bytes + self.slack * live_bytes)
+        return int(max(self.least_bytes + live_bytes / _FEW, self.standing_bytes + self.slack * live_bytes))
 
     def live_within(self, budget_bytes: int) -> int:
         """How much may be live for it to grow by no more than that; 0 where nothing may."""
-        return max(0, int((budget_bytes - self.standing_bytes) / self.slack))
+        beside_the_least = (budget_bytes - self.least_bytes) * _FEW
+        return max(0, int(min(beside_the_least, (budget_bytes - self.standing_bytes) / self.slack)))
 
 
 def growth_of_trace(
@@ -64,8 +73,8 @@ def growth_of_trace(
     numbers = 4 * network.anatomy.n_layers * (3 + 2 * n_top + n_draws)
     per_prompt = _PROMPT_BYTES + _COPIES * numbers
     n_tokens = sum(len(prompt.ids) for prompt in prompts)
-    standing = _STANDING_BYTES + bank_bytes + len(prompts) * per_prompt + n_tokens * _TOKEN_BYTES
-    return ProcessGrowth(standing_bytes=standing, slack=_SLACK)
+    more = bank_bytes + len(prompts) * per_prompt + n_tokens * _TOKEN_BYTES
+    return ProcessGrowth(standing_bytes=_STANDING_BYTES + more, slack=_SLACK, least_bytes=_LEAST_BYTES + more)
 
 
 class Keeper:

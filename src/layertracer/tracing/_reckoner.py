@@ -12,7 +12,7 @@ from layertracer.models import Network
 from layertracer.tracing._costs import Quantity, Stretch, StretchCosts
 from layertracer.tracing._ladder import Variants
 from layertracer.tracing._memory import chunk_bytes
-from layertracer.tracing._pass_cost import Effort, PassCost, PassShape, reckon_pass
+from layertracer.tracing._pass_cost import Effort, PassCost, PassShape, clean_row_bytes, reckon_pass
 from layertracer.tracing._prefixes import PrefixNode
 from layertracer.tracing._prompts import Prompt
 from layertracer.tracing._reduce import Reduction
@@ -93,8 +93,8 @@ class Reckoner:
             return self
         longest = max(prompts, key=lambda prompt: len(prompt.ids))
         stretch = self.work.whole(longest)
-        shape = self._shape({}, n_prompts=1, tokens=(stretch.n_own, 1), n_read=len(longest.read))
-        return replace(self, clean_row=(stretch.n_own, self._pass(stretch, shape).peak_bytes))
+        taken = clean_row_bytes(self.costs.of(stretch), n_own=stretch.n_own, n_read=len(longest.read))
+        return replace(self, clean_row=(stretch.n_own, taken))
 
     def prefix(self, node: PrefixNode, passes: Sequence[Variants], held: Held) -> tuple[BatchCost, float]:
         """What reading a prefix takes, and the size of what is remembered of it."""
