@@ -58,7 +58,7 @@ def samples_of(cell: Cell, d_vocab: int) -> list[Any]:
     import layertracer as lt
 
     answer = {"answer_ids": (7, 8, 9)} if cell.option == "all" else {"answer_id": 7}
-    return [lt.Sample(prompt_ids=ids, **answer) for ids in cell.token_ids(d_vocab)]  # type: ignore[arg-type]
+    return [lt.Sample(prompt_ids=ids, **answer) for ids in cell.token_ids(d_vocab)]
 
 
 def settings_of(cell: Cell) -> dict[str, Any]:

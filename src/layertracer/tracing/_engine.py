@@ -19,7 +19,6 @@ from layertracer.tracing._measure import Measured, measure_plain, measure_rows
 from layertracer.tracing._memory import PassPlan
 from layertracer.tracing._plain import plain_logits
 from layertracer.tracing._planner import Planner
-from layertracer.tracing._process_memory import Keeper
 from layertracer.tracing._prompts import Prompt, bind_batch
 from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._reckoner import make_reduction
@@ -48,7 +47,6 @@ class Engine:
         sums: Where what stands at the site in clean rows is summed; None where nobody asks.
         on_progress: Called after every batch.
         notes: What a user should know of how it went.
-        keeper: Keeps the process within what was planned; None where nobody asks.
     """
 
     climber: Climber
@@ -59,7 +57,6 @@ class Engine:
     sums: SiteSums | None = None
     on_progress: Callable[[Progress], None] | None = None
     notes: list[str] = field(default_factory=list)
-    keeper: Keeper | None = None
 
     @property
     def network(self) -> Network:
@@ -123,8 +120,6 @@ class Engine:
                     self.on_progress(Progress(done=int(done.sum()), total=len(done)))
 
     def _run_batch(self, batch: Sequence[Prompt], plan: PassPlan, *, before: Before) -> None:
-        if self.keeper is not None:
-            self.keeper.keep()
         try:
             self._measure_batch(batch, plan, before)
         except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -205,7 +205,7 @@ class _Run:
         planned = plan_prompts(self._model, self._prompts, self._options)
         self._say(planned)
         refuse_too_little(planned)
-        self._keeper = Keeper(planned.plan.peak_bytes // 2)
+        self._keeper = Keeper(planned.plan.peak_bytes * 2 // 3)
         first = Way(name="", planner=planned.planner, schedule=planned.schedule)
         why: list[str] = []
         for way in ways_from(first, self._prompts):
@@ -257,7 +257,7 @@ class _Run:
             plan=audit_plan(way.schedule, work, self._options),
         )
         self._way_notes = []
-        Engine(
+        engine = Engine(
             climber=climber,
             planner=way.planner,
             readings=self.readings,
@@ -266,8 +266,9 @@ class _Run:
             sums=sums,
             on_progress=self._on_progress,
             notes=self._way_notes,
-            keeper=self._keeper,
-        ).run(way.schedule)
+        )
+        with nullcontext() if self._keeper is None else self._keeper.between_layers(model.network):
+            engine.run(way.schedule)
 
     def _say(self, planned: PlannedTrace) -> None:
         self.plan = planned.plan
