@@ -21,3 +21,8 @@ def allowing(model: lt.TracedModel, samples: Sequence[lt.Sample], live: str | in
     """The budget with which tensors may take that much: what any trace takes comes on top of it."""
     growth = growth_of_trace(model.network, laid_out_for(model, samples), n_draws=n_draws, n_top=5)
     return growth.of(parse_memory(live)) + 2
+
+
+def smallest(model: lt.TracedModel, samples: Sequence[lt.Sample], perturbation: lt.Mask) -> int:
+    """The budget of the smallest passes, and next to nothing more."""
+    return lt.plan(model, samples, perturbation=perturbation, memory=1).peak_bytes + 1000

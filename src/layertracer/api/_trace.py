@@ -116,7 +116,8 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
     """Where a model starts executing a task, and where it breaks most easily, out of one forward pass.
 
     Laws: the same inputs and seed give the same numbers; prompts come back in the order given; the numbers do not
-    depend on `memory` beyond rounding (in float32: 1e-6 of a log-probability's own size, 2e-6 bits), nor on `share_prefix` beyond 1e-5 bits (float32).
+    depend on `memory` beyond rounding (in float32: 1e-6 of a log-probability's own size, 2e-6 bits), nor on
+    `share_prefix` beyond 1e-5 bits (float32).
 
     Args:
         model: From `load_model` or `wrap_model`; or what those take: a module, a name, a path. It is then loaded or
