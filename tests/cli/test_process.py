@@ -15,7 +15,7 @@ import pytest
 from layertracer import load_run
 
 COMMAND = (sys.executable, "-m", "layertracer")
-LONG = ("--shots", "2", "--limit", "all", "--draws", "20", "--scheme", "random", "--memory", "100kB")
+LONG = ("--shots", "2", "--limit", "all", "--draws", "20", "--scheme", "random", "--memory", "60MB")
 
 
 def _environment() -> dict[str, str]:

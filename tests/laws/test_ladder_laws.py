@@ -16,6 +16,7 @@ import layertracer as lt
 
 from tests.architectures.families import BY_NAME, build_tiny, logits_of
 from tests.architectures.plain_modules import NanoGPT
+from tests.budgets import allowing
 from tests.oracles import plain_embedding_readout, plain_log_probs, plain_readouts
 from tests.planted import PlantedModel, planted_answer
 
@@ -151,7 +152,7 @@ def test_a_prompt_alone_equals_the_prompt_among_others(name: str, site: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "site", "memory"),
+    ("name", "site", "live"),
     [
         ("llama", "block_output", "64KB"),
         ("llama", "mlp_output", "1MB"),
@@ -160,10 +161,11 @@ def test_a_prompt_alone_equals_the_prompt_among_others(name: str, site: str) -> 
         ("jamba", "mixer_output", "256KB"),
     ],
 )
-def test_results_do_not_depend_on_the_memory_budget(name: str, site: str, memory: str) -> None:
+def test_results_do_not_depend_on_the_memory_budget(name: str, site: str, live: str) -> None:
     """However small the chunks that a budget forces, the numbers are the same within rounding."""
     mask = lt.Mask(site=site, draws=5)
     roomy = lt.trace(wrapped(name), as_samples(PROMPTS), perturbation=mask)
+    memory = allowing(wrapped(name), as_samples(PROMPTS), live)
     tight = lt.trace(wrapped(name), as_samples(PROMPTS), perturbation=mask, memory=memory)
     for array in ARRAYS:
         np.testing.assert_allclose(getattr(tight, array), getattr(roomy, array), atol=1e-6, rtol=1e-5)

@@ -13,6 +13,7 @@ import layertracer as lt
 from layertracer.reports import render_text, summarize
 
 from tests.architectures.families import build_tiny
+from tests.budgets import allowing
 from tests.planted_decoder import D_MODEL, N_LAYERS, Attention, Decoder, KeysAndValues, Layer, drawn
 from tests.planted_faults import FAULTS, FaultCase, prompt
 from tests.tracing.test_audit_faults import right_js, right_lens
@@ -157,9 +158,9 @@ def test_fills_are_those_of_prompts_alone() -> None:
     prompts = tuple(prompt(20, seed) for seed in range(24))
     samples = [lt.Sample(prompt_ids=ids, answer_id=7) for ids in prompts]
     keep = np.random.default_rng(1).random((N_LAYERS, 1, D_MODEL)) < 0.5
-    trace = lt.trace(
-        lt.wrap_model(drawn(Crowded())), samples, perturbation=lt.Mask.explicit(keep, fill="mean"), memory="1MiB"
-    )
+    model = lt.wrap_model(drawn(Crowded()))
+    memory = allowing(model, samples, "1MiB")
+    trace = lt.trace(model, samples, perturbation=lt.Mask.explicit(keep, fill="mean"), memory=memory)
     case = FaultCase(
         name="crowded", build=lambda: drawn(Crowded()), prompts=prompts, n_draws=1, needs="calls of many tokens"
     )

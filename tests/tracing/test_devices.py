@@ -14,9 +14,9 @@ from accelerate import cpu_offload
 from torch import nn
 
 import layertracer as lt
-from layertracer.tracing._memory import row_bytes
 
 from tests.architectures.families import BY_NAME, build_tiny
+from tests.budgets import smallest
 from tests.hybrids import Hybrid
 from tests.models.tiny_checkpoints import save_checkpoint, tiny_llama
 from tests.offloaded import OFFLOADS, count_loads, offloaded
@@ -98,12 +98,10 @@ class TestOffload:
         """However small the chunks of rows, what lies outside the layers is loaded once for the trace."""
         away = lt.wrap_model(offloaded(build_tiny(name), where, tmp_path))
         loads = count_loads(away.module)
-        lt.trace(
-            away,
-            SAMPLES,
-            perturbation=lt.Mask(site="block_output", draws=2, fraction=0.5),
-            memory=8 * row_bytes(away.network, 6),
-        )
+        mask = lt.Mask(site="block_output", draws=2, fraction=0.5)
+        memory = smallest(away, SAMPLES, mask)
+        loads.clear()
+        lt.trace(away, SAMPLES, perturbation=mask, memory=memory)
         assert by_layer(loads, name) > 2, "the budget cuts the pass into several"
         assert max(others(loads, name).values()) <= 2
 

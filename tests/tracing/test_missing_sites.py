@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import layertracer as lt
 from layertracer.tracing._site_layers import layers_with
 
+from tests.budgets import smallest
 from tests.hybrids import BRANCHES, D_MODEL, HAVING, KINDS, LAYERS, MIXERS, Hybrid, HybridLayer
 from tests.oracles import plain_js, plain_site_means
 
@@ -109,7 +110,7 @@ def test_every_kind_of_mask_leaves_out_the_same_layers(site: str, settings: dict
     trace = lt.trace(hybrid(), SAMPLES, perturbation=mask)
     missing = np.isin(np.arange(N_LAYERS), lacking(site))
     assert (np.isnan(trace.js_bits) == missing).all()
-    cramped = lt.trace(hybrid(), SAMPLES, perturbation=mask, memory="40kB")
+    cramped = lt.trace(hybrid(), SAMPLES, perturbation=mask, memory=smallest(hybrid(), SAMPLES, mask))
     np.testing.assert_allclose(cramped.js_bits, trace.js_bits, atol=1e-6)
 
 

@@ -27,6 +27,7 @@ from layertracer.tracing._state_perturb import StateMask, StateNoise
 from tests.architectures import registry
 from tests.architectures.families import BY_NAME, build_family, build_tiny
 from tests.architectures.plain_modules import NanoGPT
+from tests.budgets import smallest
 from tests.oracles import js_bits
 from tests.state_oracle import Masked, everything, plain_state_js
 
@@ -298,7 +299,8 @@ def test_batches_order_and_memory_do_not_matter(name: str) -> None:
     order = [2, 0, 3, 1]
     np.testing.assert_allclose(state_js(name, mask, [PROMPTS[i] for i in order]), whole[order], atol=5e-6, rtol=0)
     np.testing.assert_allclose(state_js(name, mask, PROMPTS[2:3]), whole[2:3], atol=5e-6, rtol=0)
-    np.testing.assert_allclose(state_js(name, mask, memory="60kB"), whole, atol=5e-6, rtol=0)
+    memory = smallest(wrapped(name), as_samples(PROMPTS), mask)
+    np.testing.assert_allclose(state_js(name, mask, memory=memory), whole, atol=5e-6, rtol=0)
 
 
 def test_noise_of_no_size_and_seeds() -> None:

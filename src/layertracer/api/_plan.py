@@ -34,7 +34,8 @@ def plan(  # noqa: PLR0913 - what users call takes its settings by name
     Nothing is traced. What the layers take is measured on the model: a pass over one and two rows for each length, or
     for the longest and the shortest of them.
 
-    Laws: peak memory is within 25 % of what is really live, and within the budget wherever the smallest pass is.
+    Laws: live bytes are within 25 % of what is really live; on a CPU the peak is no less than four fifths of what the
+    process grows by; it is within the budget wherever the smallest pass is.
 
     Args:
         model: As for `trace`.

@@ -144,7 +144,8 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
     """Where a model starts executing a task, and where it breaks most easily, out of one forward pass.
 
     Laws: the same inputs and seed give the same numbers; prompts come back in the order given; the numbers do not
-    depend on `memory` beyond rounding (1e-6), nor on `share_prefix` beyond 1e-5 bits (float32).
+    depend on `memory` beyond rounding (in float32: 1e-6 of a log-probability's own size, 2e-6 bits), nor on
+    `share_prefix` beyond 1e-5 bits (float32).
 
     Args:
         model: From `load_model` or `wrap_model`; or what those take: a module, a name, a path. It is then loaded or
@@ -166,8 +167,8 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         audit: Share of the trace's arithmetic in which some of its numbers are measured again, the plain way: one
             prompt alone, one forward, one hook or none. Where one disagrees, the trace goes on by a slower way that
             agrees, and says so. 0 measures nothing again. See `Trace.audit`.
-        memory: Memory that the trace may take beyond the weights, e.g. "4GiB", or bytes; None for most of what is
-            free.
+        memory: Memory that the trace may take beyond what is resident when it begins, e.g. "4GiB", or bytes; None for
+            four fifths of what is free and what the limits of this process leave. See docs/planning.md.
         progress: True for a bar, or a function, called with `done`, `total` and `stage` whenever prompts are finished.
         on_plan: Called once with the plan, before the first pass.
         command: The command line, for the provenance.
@@ -177,7 +178,8 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         TaskError: If the task is empty, an answer is missing, or a prompt is too long.
         SiteError: If no layer of the model has the perturbation's site. Layers that alone lack it carry NaN.
         NonFiniteError: If the model's output is not finite; the message names the first layer.
-        OutOfMemoryError: If not even one prompt fits in memory.
+        OutOfMemoryError: If not even the smallest passes are within `memory`, before anything runs; the message names a
+            size that would do. Or if not even one prompt fits in what there is.
         ModelError: If the model's own code raises anything else.
         KeyboardInterrupt: On Ctrl-C. As with the errors above, what was finished is its `record`, a `Trace`. What
             `progress` or `on_plan` raises comes out as it is, with that record too.

@@ -46,6 +46,7 @@ _PLAN = Fields(
         "weight_bytes": _BYTES,
         "weight_bytes_read": Whole(),
         "peak_bytes": Whole(),
+        "live_bytes": Whole(),
         "budget_bytes": _BYTES,
         "seconds": _ERROR,
         "is_measured": Truth(),
@@ -215,8 +216,9 @@ HEADER_FIELDS = (
         name="plan",
         type="object or null",
         meaning="what the trace was going to do, as it was planned: `prefixes`, `buckets`, `n_passes`, `widest_rows`, "
-        "`flops` (products of matrices and attention), `weight_bytes`, `weight_bytes_read`, `peak_bytes` (estimate, "
-        "beyond the weights), `budget_bytes`, `seconds` (estimate), `is_measured`, `notes`. Null where a run failed "
+        "`flops` (products of matrices and attention), `weight_bytes`, `weight_bytes_read`, `peak_bytes` (estimate of "
+        "what the process grows by), `live_bytes` (of what its tensors take of that; absent in older runs), "
+        "`budget_bytes`, `seconds` (estimate), `is_measured`, `notes`. Null where a run failed "
         "before; absent in runs that were written when there were no plans",
         rule=Nullable(_PLAN),
         optional=True,

@@ -40,6 +40,11 @@ class GuessedCosts:
         """Floating-point operations of the tail for one position."""
         return guess_tail_flops(self.network)
 
+    def without_cache(self, stretches: Collection[Stretch]) -> GuessedCosts:
+        """Costs where nothing goes on from what the model remembers."""
+        del stretches  # each is guessed when it is asked for
+        return GuessedCosts(network=self.network, cached=None)
+
 
 @dataclass(slots=True, kw_only=True)
 class MeasuredCosts:
@@ -78,3 +83,10 @@ class MeasuredCosts:
     def tail_flops(self) -> float:
         """Floating-point operations of the tail for one position."""
         return self.probe.tail_flops()
+
+    def without_cache(self, stretches: Collection[Stretch]) -> MeasuredCosts | GuessedCosts:
+        """Costs where nothing goes on from what the model remembers; guessed where they cannot be measured."""
+        try:
+            return MeasuredCosts(probe=self.probe, cached=None, stretches=stretches)
+        except Exception:  # noqa: BLE001 - whatever a model's own code raises: the trace raises it where it matters
+            return GuessedCosts(network=self.probe.network, cached=None)

@@ -24,14 +24,17 @@ from layertracer.tasks import Task
 from layertracer.tracing._audit import Disagreement
 from layertracer.tracing._audit_plan import check_share
 from layertracer.tracing._batches import run_batches
+from layertracer.tracing._costs import Stretch
 from layertracer.tracing._failures import explaining_failures, first_line, is_of_callers_making
 from layertracer.tracing._ladder import climb
 from layertracer.tracing._memory import fast_bytes, plan_pass, row_bytes
 from layertracer.tracing._model import TracedModel, encode_for
+from layertracer.tracing._pass_cost import clean_row_bytes
 from layertracer.tracing._plain import plain_readout
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts, prepare_prompts
 from layertracer.tracing._readout_audit import audit_readout, choose_looks
 from layertracer.tracing._reduce import log_probs_of
+from layertracer.tracing._rough_costs import is_guessable
 from layertracer.tracing._self_check import refuse_non_finite
 from layertracer.tracing._tail import Tail
 
@@ -143,7 +146,7 @@ def _read_all(model: TracedModel, prompts: Sequence[Prompt], method: Method) -> 
     result = torch.empty(len(prompts), 1 + anatomy.n_layers, anatomy.d_vocab)
     for bucket in bucket_prompts(prompts):
         plan = plan_pass(
-            row_bytes(model.network, len(bucket[0].ids)),
+            _row_bytes(model, bucket[0]),
             n_variants=0,
             n_prompts=1 if method == "plain" or model.self_check.row_by_row else len(bucket),
             budget_bytes=fast_bytes(model.network),
@@ -152,6 +155,19 @@ def _read_all(model: TracedModel, prompts: Sequence[Prompt], method: Method) -> 
         for batch, read in batches:
             result[[prompt.index for prompt in batch]] = read
     return result
+
+
+def _row_bytes(model: TracedModel, prompt: Prompt) -> int:
+    """What a row of a pass takes; measured where it does not follow from the shapes of the weights."""
+    guessed = row_bytes(model.network, len(prompt.ids))
+    if is_guessable(model.network):
+        return guessed
+    stretch = Stretch(n_before=0, n_own=len(prompt.ids), cached=False, n_source=len(prompt.source_ids or ()))
+    try:
+        costs = model.cost_probe.measure([stretch], None)[stretch]
+    except Exception:  # noqa: BLE001 - whatever a model's own code raises: reading raises it where it matters
+        return guessed
+    return int(clean_row_bytes(costs, n_own=stretch.n_own, n_read=len(prompt.read)))
 
 
 def _read_batch(model: TracedModel, batch: Sequence[Prompt], method: Method) -> Float[Tensor, "prompt rung d_vocab"]:

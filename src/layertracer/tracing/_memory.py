@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import psutil
 import torch
 from torch import nn
 
 from layertracer._errors import OutOfMemoryError, UsageError
 from layertracer.models import Network, execution_devices
+from layertracer.tracing._memory_limits import free_bytes
 
 _UNITS: Mapping[str, int] = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _SHARE_OF_FREE = 0.8
@@ -43,11 +43,14 @@ def parse_memory(text: str | int) -> int:
 
 
 def default_budget_bytes(network: Network) -> int:
-    """Most of what is free; where a model is spread over several GPUs, of what is free on the fullest one."""
+    """Most of what is free; where a model is spread over several GPUs, of what is free on the fullest one.
+
+    On a CPU, that is what the machine and every limit of this process leave: a container's, a scheduler's, a shell's.
+    """
     accelerators = [device for device in execution_devices(network.module) if device.type == "cuda"]
     if accelerators:
         return int(min(torch.cuda.mem_get_info(device)[0] for device in accelerators) * _SHARE_OF_FREE)
-    return int(psutil.virtual_memory().available * _SHARE_OF_FREE)
+    return int(free_bytes() * _SHARE_OF_FREE)
 
 
 def enough_bytes(network: Network) -> int | None:
@@ -135,6 +138,18 @@ def plan_pass(bytes_per_row: int, *, n_variants: int, n_prompts: int, budget_byt
     if fitting >= 1:
         return PassPlan(n_prompts=min(n_prompts, fitting), n_variants=max(1, n_variants))
     return PassPlan(n_prompts=1, n_variants=max(1, n_rows - 1))
+
+
+def largest(most: int, fits: Callable[[int], bool]) -> int:
+    """The largest number up to `most` that fits, where each one that is smaller fits too; 0 where none does."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _widest(module: nn.Module) -> int:

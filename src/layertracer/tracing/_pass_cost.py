@@ -134,6 +134,13 @@ def reckon_pass(costs: StretchCosts, shape: PassShape) -> PassCost:
     )
 
 
+def clean_row_bytes(costs: StretchCosts, *, n_own: int, n_read: int) -> float:
+    """The most that is live in a pass of one clean row."""
+    draws = np.zeros(len(costs.memory_bytes))
+    shape = PassShape(n_prompts=1, n_own=n_own, n_read=n_read, draws=draws, is_inside=False)
+    return reckon_pass(costs, shape).peak_bytes
+
+
 def _inside(costs: StretchCosts, shape: PassShape) -> Float[np.ndarray, " layer"]:
     """The most that is live around and in each layer, beside what is held over all of them."""
     entering, leaving, stream = shape.entering, shape.leaving, costs.stream_bytes

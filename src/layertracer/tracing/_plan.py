@@ -53,7 +53,7 @@ class BucketPlan:
         n_cuts: Passes over each prompt: into as many ranges of layers the ladder is cut.
         n_passes: Passes in all.
         widest_rows: Rows at the widest place of a pass: prompts and their perturbed copies.
-        peak_bytes: Estimate of the memory that is needed beyond the weights, shared prefixes included.
+        peak_bytes: Estimate of what the process grows by, shared prefixes included.
     """
 
     length: int
@@ -119,7 +119,9 @@ class TracePlan:
         flops: Arithmetic.
         weight_bytes: Size of the model's parameters.
         weight_bytes_read: Bytes of the layers' parameters that all passes read.
-        peak_bytes: Estimate of the memory that is needed beyond the weights.
+        peak_bytes: Estimate of what the process grows by: what is live, what its allocator keeps beside that, and what
+            any trace takes.
+        live_bytes: Estimate of the bytes of tensors that are live at most, beyond the weights.
         budget_bytes: Memory that it may take beyond the weights.
         seconds: Estimate of the time that it takes.
         is_measured: Whether memory and arithmetic were measured on the model; guessed from its shapes otherwise.
@@ -138,6 +140,7 @@ class TracePlan:
     weight_bytes: int
     weight_bytes_read: int
     peak_bytes: int
+    live_bytes: int
     budget_bytes: int
     seconds: float
     is_measured: bool

@@ -10,18 +10,29 @@ from layertracer.tracing._audit_plan import AuditPlan
 from layertracer.tracing._pass_cost import Effort
 from layertracer.tracing._plan import BucketPlan, PlannedFlops, PrefixPlan, TracePlan
 from layertracer.tracing._planner import Planner
+from layertracer.tracing._process_memory import ProcessGrowth
 from layertracer.tracing._rates import measure_rates
 from layertracer.tracing._reckoner import Held
 from layertracer.tracing._schedule import BatchCost, BucketWork, PrefixWork, Schedule
 
 
-def describe_schedule(planner: Planner, schedule: Schedule, audit: AuditPlan, notes: Sequence[str] = ()) -> TracePlan:
+def describe_schedule(
+    planner: Planner,
+    schedule: Schedule,
+    audit: AuditPlan,
+    *,
+    budget_bytes: int,
+    fills: bool = False,
+    notes: Sequence[str] = (),
+) -> TracePlan:
     """What a trace is going to do and take.
 
     Args:
         planner: What chose its sizes.
         schedule: What is done.
         audit: What of it is measured again.
+        budget_bytes: What the process may grow by.
+        fills: Whether the site is looked at first, for masks to be filled.
         notes: What is known already of prefixes that are not shared.
     """
     work, network = planner.work, planner.work.network
@@ -35,6 +46,7 @@ def describe_schedule(planner: Planner, schedule: Schedule, audit: AuditPlan, no
     effort = before + own + again + Effort(flops=tail)
     layer_bytes = sum(_parameter_bytes(layer.module) for layer in network.anatomy.layers)
     costs = [*looks, *(one.cost for one in buckets), *(prefix.cost for prefix, _ in prefixes)]
+    live = max([0.0, *(cost.peak_bytes for cost in costs), *(_look_at_site(planner, buckets) if fills else ())])
     rates = measure_rates(network.device, network.dtype)
     return TracePlan(
         model=network.name,
@@ -44,7 +56,7 @@ def describe_schedule(planner: Planner, schedule: Schedule, audit: AuditPlan, no
         n_draws=work.n_draws,
         n_variants=work.n_variants,
         prefixes=tuple(_describe_prefix(prefix) for prefix, _ in prefixes),
-        buckets=tuple(_describe_bucket(one) for one in buckets),
+        buckets=tuple(_describe_bucket(one, planner.growth) for one in buckets),
         flops=PlannedFlops(
             layers=own.flops,
             prefix=before.flops,
@@ -54,12 +66,19 @@ def describe_schedule(planner: Planner, schedule: Schedule, audit: AuditPlan, no
         ),
         weight_bytes=_parameter_bytes(network.module),
         weight_bytes_read=int(layer_bytes * effort.n_passes),
-        peak_bytes=int(max((cost.peak_bytes for cost in costs), default=0)),
-        budget_bytes=planner.budget_bytes,
+        peak_bytes=planner.growth.of(live),
+        live_bytes=int(live),
+        budget_bytes=budget_bytes,
         seconds=rates.seconds(effort, weight_bytes=layer_bytes),
         is_measured=planner.reckoner.costs.is_measured,
         notes=(*notes, *schedule.notes),
     )
+
+
+def _look_at_site(planner: Planner, buckets: Sequence[BucketWork]) -> Iterator[int]:
+    """What it takes to look at the site in each bucket's prompts, one at a time."""
+    for bucket in buckets:
+        yield planner.site_row_bytes(len(bucket.prompts[0].ids))
 
 
 def _share(bucket: BucketWork) -> float:
@@ -79,7 +98,7 @@ def _describe_prefix(prefix: PrefixWork) -> PrefixPlan:
     )
 
 
-def _describe_bucket(bucket: BucketWork) -> BucketPlan:
+def _describe_bucket(bucket: BucketWork, growth: ProcessGrowth) -> BucketPlan:
     length, cost = len(bucket.prompts[0].ids), bucket.cost
     return BucketPlan(
         length=length,
@@ -90,7 +109,7 @@ def _describe_bucket(bucket: BucketWork) -> BucketPlan:
         n_cuts=cost.n_passes,
         n_passes=cost.n_passes * bucket.n_batches,
         widest_rows=cost.widest_rows,
-        peak_bytes=int(cost.peak_bytes),
+        peak_bytes=growth.of(cost.peak_bytes),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from layertracer._errors import SiteError
+from layertracer._errors import OutOfMemoryError, SiteError
 from layertracer._types import Perturbation, Sample
 from layertracer.models import Network, in_evaluation_mode, without_gradients
 from layertracer.tasks import Task, load_task
@@ -15,19 +15,24 @@ from layertracer.tracing._cost_probe import form_of
 from layertracer.tracing._cost_sources import GuessedCosts, MeasuredCosts
 from layertracer.tracing._costs import Stretch
 from layertracer.tracing._failures import explaining_failures, first_line, is_of_callers_making
+from layertracer.tracing._measure import N_TOP
 from layertracer.tracing._memory import default_budget_bytes, enough_bytes, parse_memory
 from layertracer.tracing._model import TracedModel
 from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, settle_site
-from layertracer.tracing._plan import TracePlan
+from layertracer.tracing._plan import TracePlan, format_bytes
 from layertracer.tracing._plan_summary import describe_schedule
 from layertracer.tracing._planner import Planner
 from layertracer.tracing._prefixes import PrefixNode, plan_prefixes, tokens_saved, without_prefixes
+from layertracer.tracing._process_memory import give_back, growth_of_trace
 from layertracer.tracing._prompts import Prompt, prepare_prompts
 from layertracer.tracing._rates import measure_rates
 from layertracer.tracing._reckoner import CostSource, Reckoner, make_reduction
+from layertracer.tracing._rough_costs import is_guessable
 from layertracer.tracing._schedule import Schedule
 from layertracer.tracing._site_layers import layers_with
+from layertracer.tracing._site_values import bank_bytes
 from layertracer.tracing._state import StatePass, refuse_without_prefix
+from layertracer.tracing._state_costs import measure_state
 from layertracer.tracing._state_perturb import make_state_perturber
 from layertracer.tracing._workload import Workload
 
@@ -103,30 +108,64 @@ def plan_prompts(
     root, cached, notes = _find_prefixes(model, prompts, options)
     work = _workload(model, prompts, options.perturbation, cached)
     enough = enough_bytes(model.network)
-    reduction = make_reduction(model.network, budget_bytes)
+    fills = fills_from_runs(options.perturbation)
+    bank = bank_bytes(model.network) if fills else 0
+    growth = growth_of_trace(model.network, prompts, n_draws=work.n_draws, n_top=N_TOP, bank_bytes=bank)
+    live_bytes = growth.live_within(budget_bytes)
+    reduction = make_reduction(model.network, live_bytes)
 
-    def plan(costs: CostSource) -> PlannedTrace:
-        reckoner = Reckoner(work=work, costs=costs, reduction=reduction)
+    def plan(costs: CostSource, work: Workload) -> PlannedTrace:
+        reckoner = Reckoner(work=work, costs=costs, reduction=reduction).with_clean_row(prompts)
         row_by_row = model.self_check.row_by_row
-        planner = Planner(reckoner=reckoner, budget_bytes=budget_bytes, enough_bytes=enough, row_by_row=row_by_row)
+        planner = Planner(
+            reckoner=reckoner, budget_bytes=live_bytes, enough_bytes=enough, row_by_row=row_by_row, growth=growth
+        )
         schedule = planner.schedule(root)
         again = audit_plan(schedule, work, options)
-        return PlannedTrace(planner=planner, schedule=schedule, plan=describe_schedule(planner, schedule, again, notes))
+        plan = describe_schedule(planner, schedule, again, budget_bytes=budget_bytes, fills=fills, notes=notes)
+        return PlannedTrace(planner=planner, schedule=schedule, plan=plan)
 
-    guessed, stretches = plan(GuessedCosts(network=work.network, cached=cached)), work.all_stretches(root)
+    guessed, stretches = plan(GuessedCosts(network=work.network, cached=cached), work), work.all_stretches(root)
     if measures is None:
-        is_tight = _TIGHT * guessed.plan.peak_bytes > budget_bytes
-        measures = is_tight or _is_worth_measuring(guessed.plan, work.network, stretches)
+        is_tight = _TIGHT * guessed.plan.peak_bytes > budget_bytes or not is_guessable(work.network)
+        measures = memory is not None or is_tight or _is_worth_measuring(guessed.plan, work.network, stretches)
     if not measures:
         return guessed
+    give_back()
     try:
         costs = MeasuredCosts(probe=model.cost_probe, cached=cached, stretches=stretches)
+        measured = work if work.state is None else replace(work, state=_measured(work.state, prompts))
     except Exception as error:  # whatever a model's own code raises: the trace raises it where it matters
         if is_of_callers_making(error):
             raise
         note = f"Memory and time were guessed, since what the layers take could not be measured ({first_line(error)})."
         return replace(guessed, plan=replace(guessed.plan, notes=(*guessed.plan.notes, note)))
-    return plan(costs)
+    return plan(costs, measured)
+
+
+def _measured(state: StatePass, prompts: Sequence[Prompt]) -> StatePass:
+    """The state pass with what it takes for the longest prompts, and for those of which most is read."""
+    length, n_read = (max(map(len, them)) for them in zip(*((one.ids, one.read) for one in prompts), strict=True))
+    return replace(state, costs=measure_state(state, length=max(length, n_read + 1), n_read=n_read))
+
+
+def refuse_too_little(planned: PlannedTrace) -> None:
+    """Raise where not even the smallest passes are within the budget, before anything runs.
+
+    Raises:
+        OutOfMemoryError: Says what they take. What was only guessed refuses nothing.
+    """
+    plan = planned.plan
+    if not plan.is_measured or plan.peak_bytes <= plan.budget_bytes:
+        return
+    needed = -(-plan.peak_bytes // 10**6)
+    live, budget = format_bytes(plan.live_bytes), format_bytes(plan.budget_bytes)
+    raise OutOfMemoryError(
+        f"A trace of {plan.n_prompts} prompts with {plan.model!r} takes about {needed} MB beyond the weights even in "
+        f"the smallest passes ({live} of tensors, and what the process needs beside them), and its budget is {budget}. "
+        f'Give it {needed} MB or more (memory="{needed}MB", --memory {needed}MB; by default it is four fifths of '
+        "what is free and what the limits of this process leave), or use shorter or fewer prompts."
+    )
 
 
 def audit_plan(schedule: Schedule, work: Workload, options: TraceOptions) -> AuditPlan:

@@ -7,13 +7,14 @@ is within the budget. The engine follows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from layertracer.tracing._ladder import Variants
-from layertracer.tracing._memory import PassPlan
+from layertracer.tracing._memory import PassPlan, largest, plan_pass, row_bytes
 from layertracer.tracing._plan import format_bytes
 from layertracer.tracing._prefixes import PrefixNode
+from layertracer.tracing._process_memory import ProcessGrowth
 from layertracer.tracing._prompts import Prompt, bucket_prompts
 from layertracer.tracing._reckoner import Held, Reckoner
 from layertracer.tracing._schedule import BatchCost, BucketWork, GroupWork, PrefixWork, Schedule
@@ -33,15 +34,17 @@ class Planner:
 
     Attributes:
         reckoner: What everything takes.
-        budget_bytes: Memory that the trace may take beyond the weights.
+        budget_bytes: What may be live beyond the weights.
         enough_bytes: How much the inside of a layer takes where larger passes are no faster; None without an end.
         row_by_row: Whether prompts must run one at a time.
+        growth: What a process grows by for what is live.
     """
 
     reckoner: Reckoner
     budget_bytes: int
     enough_bytes: int | None
     row_by_row: bool
+    growth: ProcessGrowth
 
     @property
     def work(self) -> Workload:
@@ -73,6 +76,27 @@ class Planner:
         """Prompts of any lengths that share nothing."""
         return tuple(self._bucket_alone(bucket) for bucket in bucket_prompts(prompts))
 
+    def clean_row_bytes(self, length: int) -> int:
+        """What one clean row of that many tokens takes; guessed where the kinds of the layers allow it."""
+        network, measured = self.work.network, self.reckoner.clean_row
+        if measured is None:
+            return row_bytes(network, length)
+        n_tokens, n_bytes = measured
+        return int(n_bytes * max(1.0, length / n_tokens))
+
+    def site_pass(self, bucket: Sequence[Prompt], *, row_by_row: bool) -> PassPlan:
+        """How many prompts of a bucket go into a pass that looks at what stands at the site."""
+        return plan_pass(
+            self.site_row_bytes(len(bucket[0].ids)),
+            n_variants=0,
+            n_prompts=1 if row_by_row else len(bucket),
+            budget_bytes=self._enough,
+        )
+
+    def site_row_bytes(self, length: int) -> int:
+        """What one row takes in such a pass: a forward, with the logits of all positions."""
+        return self.clean_row_bytes(length) + length * self.work.network.anatomy.d_vocab * self.work.itemsize
+
     def passes(self, n_variants: int) -> tuple[Variants, ...]:
         """Passes of that many variants each, at most."""
         plan = PassPlan(n_prompts=1, n_variants=max(1, n_variants))
@@ -86,7 +110,7 @@ class Planner:
                 length=len(prompt.ids), n_read=len(prompt.read), n_prompts=most, budget_bytes=self._enough
             )
             return self._work(bucket, plan, 0, self._cost(prompt, plan.n_prompts, plan.n_variants))
-        n_prompts = _largest(most, lambda number: self._fits(self._cost(prompt, number, all_variants)))
+        n_prompts = largest(most, lambda number: self._fits(self._cost(prompt, number, all_variants)))
         n_variants = all_variants if n_prompts else self._variants_of_one(prompt)
         n_prompts = max(1, n_prompts)
         plan = PassPlan(n_prompts=_evenly(len(bucket), n_prompts), n_variants=_evenly(all_variants, n_variants))
@@ -95,9 +119,9 @@ class Planner:
     def _variants_of_one(self, prompt: Prompt) -> int:
         """How many perturbed copies of a single prompt go into a pass."""
         everything = max(1, self.work.n_variants)
-        fast = _largest(everything, lambda number: self._fits(self._cost(prompt, 1, number)))
+        fast = largest(everything, lambda number: self._fits(self._cost(prompt, 1, number)))
         wanted = min(everything, max(fast, _FEW_VARIANTS))
-        return max(1, _largest(wanted, lambda number: self._cost(prompt, 1, number).peak_bytes <= self.budget_bytes))
+        return max(1, largest(wanted, lambda number: self._cost(prompt, 1, number).peak_bytes <= self.budget_bytes))
 
     def _group(self, node: PrefixNode) -> GroupWork:
         """Prompts with a prefix in common, in as few passes as fit.
@@ -144,7 +168,7 @@ class Planner:
             taken = f"a prompt after it takes {format_bytes(smallest.peak_bytes)}"
             raise _DoesNotFit(_too_much(taken, self.budget_bytes))
         most = 1 if self.row_by_row else len(bucket)
-        n_prompts = _evenly(len(bucket), max(1, _largest(most, lambda number: self._fits(cost(number)))))
+        n_prompts = _evenly(len(bucket), max(1, largest(most, lambda number: self._fits(cost(number)))))
         # The passes are given: where memory runs out, only prompts can be fewer.
         plan = PassPlan(n_prompts=n_prompts, n_variants=1)
         return self._work(bucket, plan, held.n_tokens, cost(n_prompts))
@@ -168,18 +192,6 @@ class Planner:
 
 def _too_much(what: str, budget_bytes: int) -> str:
     return f"{what}, and the budget is {format_bytes(budget_bytes)}"
-
-
-def _largest(most: int, fits: Callable[[int], bool]) -> int:
-    """The largest number up to `most` that fits, where each one that is smaller fits too; 0 where none does."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if fits(middle):
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def _evenly(total: int, most: int) -> int:

@@ -11,10 +11,11 @@ from statistics import fmean
 import torch
 
 from layertracer.tracing._pass_cost import Effort
+from layertracer.tracing._process_memory import give_back
 
 _WIDTH, _ROWS = 576, 256
 """Sizes of the product of matrices that is timed, those of a small model's pass."""
-_N_ENTRIES = (2**20, 2**22)
+_N_ENTRIES = (2**20, 2**21)
 """Of tensors that an allocator has at hand, and of such that the system gives and takes back each time: on a CPU the
 latter are several times slower, and a pass has both."""
 _N_SMALL = 200
@@ -62,6 +63,7 @@ def _measure(device: torch.device, dtype: torch.dtype, n_threads: int) -> Rates:
 
 def _seconds_per_byte(n_entries: int, device: torch.device, dtype: torch.dtype) -> float:
     """What an elementwise operator takes for each byte that it reads or writes."""
+    give_back()  # what was measured before must not be there as well
     entries = torch.ones(n_entries, device=device, dtype=dtype)
     return _time(lambda: torch.nn.functional.silu(entries) * entries, device) / (5 * entries.nbytes)
 

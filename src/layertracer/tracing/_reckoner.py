@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -12,10 +12,11 @@ from layertracer.models import Network
 from layertracer.tracing._costs import Quantity, Stretch, StretchCosts
 from layertracer.tracing._ladder import Variants
 from layertracer.tracing._memory import chunk_bytes
-from layertracer.tracing._pass_cost import Effort, PassCost, PassShape, reckon_pass
+from layertracer.tracing._pass_cost import Effort, PassCost, PassShape, clean_row_bytes, reckon_pass
 from layertracer.tracing._prefixes import PrefixNode
 from layertracer.tracing._prompts import Prompt
 from layertracer.tracing._reduce import Reduction
+from layertracer.tracing._rough_costs import is_guessable
 from layertracer.tracing._schedule import BatchCost
 from layertracer.tracing._tail import Tail
 from layertracer.tracing._workload import Workload
@@ -52,6 +53,9 @@ class CostSource(Protocol):
     def tail_flops(self) -> float:
         """Floating-point operations of the tail for one position."""
 
+    def without_cache(self, stretches: Collection[Stretch]) -> CostSource:
+        """Costs where nothing goes on from what the model remembers."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
@@ -74,11 +78,23 @@ class Reckoner:
         work: What is done.
         costs: Costs of stretches.
         reduction: How rows become numbers.
+        clean_row: Tokens of the longest prompt, and what one clean row of it takes in a whole forward; None where that
+            is guessed.
     """
 
     work: Workload
     costs: CostSource
     reduction: Reduction
+    clean_row: tuple[int, float] | None = None
+
+    def with_clean_row(self, prompts: Sequence[Prompt]) -> Reckoner:
+        """Itself, knowing what a clean row of the longest prompt takes, where it does not follow from the weights."""
+        if not self.costs.is_measured or is_guessable(self.work.network):
+            return self
+        longest = max(prompts, key=lambda prompt: len(prompt.ids))
+        stretch = self.work.whole(longest)
+        taken = clean_row_bytes(self.costs.of(stretch), n_own=stretch.n_own, n_read=len(longest.read))
+        return replace(self, clean_row=(stretch.n_own, taken))
 
     def prefix(self, node: PrefixNode, passes: Sequence[Variants], held: Held) -> tuple[BatchCost, float]:
         """What reading a prefix takes, and the size of what is remembered of it."""
@@ -216,8 +232,10 @@ class Reckoner:
         logits = 4 * _LOGITS_ALIVE * n_read * work.network.anatomy.d_vocab
         share = n_read / len(prompt.ids)
         n_all = work.n_variants
+        guessed = n_prompts * (memory + logits) + n_rows * (2 * memory + logits)
+        steps = guessed if state.costs is None else state.costs.peak_bytes(n_prompts, max(1, n_variants))
         return BatchCost(
-            peak_bytes=max(clean.peak_bytes, n_prompts * (memory + logits) + n_rows * (2 * memory + logits)),
+            peak_bytes=max(clean.peak_bytes, steps),
             working_bytes=clean.working_bytes,
             widest_rows=n_rows,
             n_passes=2 + -(-n_all // max(1, n_variants)),

@@ -20,6 +20,18 @@ _TOUCHED = 4
 _N_OPERATORS = 40
 
 
+_GUESSED = frozenset({"attention", "sliding_attention"})
+
+
+def is_guessable(network: Network) -> bool:
+    """Whether all layers are of kinds whose memory follows from the shapes of their weights.
+
+    That of a recurrent mixer follows from how its kernel cuts a prompt and what it keeps of each piece; that of experts
+    from how their tokens are handed out.
+    """
+    return all(layer.mixer in _GUESSED and layer.mlp == "dense" for layer in network.anatomy.layers)
+
+
 def guess_costs(network: Network, stretch: Stretch, cached: CachedLadder | None) -> StretchCosts:
     """What a stretch costs, from the widths of its layers.
 

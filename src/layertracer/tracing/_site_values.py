@@ -16,7 +16,7 @@ from layertracer._types import Site
 from layertracer.models import Layer, Network, Role, take_apart
 from layertracer.tracing._batches import run_batches
 from layertracer.tracing._branches import role_at, watching
-from layertracer.tracing._memory import fast_bytes, plan_pass, row_bytes
+from layertracer.tracing._memory import PassPlan
 from layertracer.tracing._on_devices import OnDevices, to_host
 from layertracer.tracing._perturb import Fills
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts
@@ -73,25 +73,30 @@ class SiteSums:
         return result.float()
 
 
+def bank_bytes(network: Network) -> int:
+    """What is kept of a site for masks to be filled with, while it is gathered and afterwards."""
+    return 2 * 4 * _BANK_SIZE * network.anatomy.n_layers * network.anatomy.d_model
+
+
 def collect_site_values(
-    network: Network, prompts: Sequence[Prompt], site: Site, *, seed: int, budget_bytes: int, row_by_row: bool = False
+    network: Network,
+    prompts: Sequence[Prompt],
+    site: Site,
+    *,
+    seed: int,
+    plan_of: Callable[[Sequence[Prompt]], PassPlan],
 ) -> tuple[SiteSums, Fills]:
     """Sums over a site from one clean run over all prompts, and what masked dimensions may become.
 
     They do not depend on how prompts are batched, nor on their order.
     """
     chosen = _choose_entries(prompts, seed=seed)
-    logits_bytes = network.anatomy.d_vocab * torch.empty((), dtype=network.dtype).element_size()
     n_layers, width = network.anatomy.n_layers, network.anatomy.d_model
     sums, bank = SiteSums(n_layers, width), torch.zeros(n_layers, len(chosen), width)
     for bucket in bucket_prompts(prompts):
-        plan = plan_pass(
-            row_bytes(network, len(bucket[0].ids)) + len(bucket[0].ids) * logits_bytes,
-            n_variants=0,
-            n_prompts=1 if row_by_row else len(bucket),
-            budget_bytes=fast_bytes(network, budget_bytes),
-        )
-        for _, seen in run_batches(network, bucket, plan, lambda batch, _: _see_batch(network, batch, site, chosen)):
+        for _, seen in run_batches(
+            network, bucket, plan_of(bucket), lambda batch, _: _see_batch(network, batch, site, chosen)
+        ):
             sums.add(seen.sums)
             for layer, values in seen.entries.items():
                 bank[layer, seen.numbers] = values

@@ -16,9 +16,10 @@ from torch import Tensor
 from layertracer._errors import SiteError, UsageError
 from layertracer.models import Memory, Network, StateMap, UnusableCacheError
 from layertracer.tracing._divergence import js_divergence
-from layertracer.tracing._memory import PassPlan, plan_pass, row_bytes
+from layertracer.tracing._memory import PassPlan, largest, plan_pass, row_bytes
 from layertracer.tracing._prompts import Prompt
 from layertracer.tracing._reduce import LensStatistics, log_probs_of
+from layertracer.tracing._state_costs import StateCosts
 from layertracer.tracing._state_perturb import StatePerturber
 
 _LOGITS_ALIVE = 6
@@ -157,17 +158,24 @@ class StatePass:
         site: The model's memories.
         perturber: What is done to them.
         n_draws: Number of draws.
+        costs: What it takes for the longest prompts; None where that was not measured.
     """
 
     site: StateSite
     perturber: StatePerturber
     n_draws: int
+    costs: StateCosts | None = None
 
     def plan(self, *, length: int, n_read: int, n_prompts: int, budget_bytes: int) -> PassPlan:
         """How many prompts, and how many variants of each in one step, are within the budget."""
         site, n_layers = self.site, len(self.site.layers)
         if site.way.one_row:
             return PassPlan(n_prompts=1, n_variants=1)
+        if self.costs is not None:
+            costs, all_variants = self.costs, max(1, self.n_draws * n_layers)
+            most = max(1, largest(n_prompts, lambda number: costs.peak_bytes(number, 1) <= budget_bytes))
+            fitting = largest(all_variants, lambda number: costs.peak_bytes(most, number) <= budget_bytes)
+            return PassPlan(n_prompts=most, n_variants=max(1, fitting))
         prefix = plan_pass(
             row_bytes(site.network, length), n_variants=0, n_prompts=n_prompts, budget_bytes=budget_bytes
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -25,8 +26,9 @@ from layertracer.tracing._model import TracedModel
 from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, settle_site
 from layertracer.tracing._perturb import Fills, Perturber, make_perturber
 from layertracer.tracing._plan import TracePlan
-from layertracer.tracing._plan_trace import PlannedTrace, audit_plan, plan_prompts
+from layertracer.tracing._plan_trace import PlannedTrace, audit_plan, plan_prompts, refuse_too_little
 from layertracer.tracing._planner import Planner
+from layertracer.tracing._process_memory import Keeper, give_back
 from layertracer.tracing._prompts import Prompt, prepare_prompts, warn_of_decoder_start
 from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._reckoner import make_reduction
@@ -169,6 +171,7 @@ class _Run:
         self._auditor: Auditor | None = None
         self._followed_up: list[str] = []
         self._way_notes: list[str] = []
+        self._keeper: Keeper | None = None
         self._plan_notes: tuple[str, ...] = ()
         self._is_done = False
         self.plan: TracePlan | None = None
@@ -219,18 +222,21 @@ class _Run:
         with in_evaluation_mode(network.call.module), keeping_loaded(network.outer_modules):
             self._measure()
         self._is_done = True
+        give_back()
 
     def _measure(self) -> None:
         if self._options.perturbation.site != "state":
             self._make_perturber()  # before anything runs, since it refuses a mask of the wrong shape
         planned = plan_prompts(self._model, self._prompts, self._options)
         self._say(planned)
+        refuse_too_little(planned)
+        self._keeper = Keeper(planned.plan.peak_bytes * 2 // 3)
         first = Way(name="", planner=planned.planner, schedule=planned.schedule)
         why: list[str] = []
         for way in ways_from(first, self._prompts):
             self._followed_up = _follow_up(why, way)
             try:
-                self._measure_by(way, planned.plan.budget_bytes)
+                self._measure_by(way)
             except Disagreement as disagreement:
                 why.append(str(disagreement))
                 self.readings.forget()
@@ -242,7 +248,7 @@ class _Run:
             "draws at random: make the model stateless and deterministic, then trace it again."
         )
 
-    def _measure_by(self, way: Way, budget_bytes: int) -> None:
+    def _measure_by(self, way: Way) -> None:
         """Measure all prompts by one way.
 
         Raises:
@@ -255,7 +261,7 @@ class _Run:
         if fills_from_runs(perturbation) or (not is_state and work.method == "plain"):
             # One prompt at a time where masks are filled: nothing else looks at what they are filled with.
             one_by_one = way.row_by_row or fills_from_runs(perturbation)
-            self._sums, fills = self._look_at_site(budget_bytes, row_by_row=one_by_one)
+            self._sums, fills = self._look_at_site(way.planner, row_by_row=one_by_one)
             perturber = None if is_state else self._make_perturber(fills)
         elif work.sees_site:
             self._sums = sums = SiteSums(model.anatomy.n_layers, model.anatomy.d_model)
@@ -271,12 +277,12 @@ class _Run:
             network=model.network,
             work=work,
             readings=self.readings,
-            reduction=make_reduction(model.network, budget_bytes),
+            reduction=make_reduction(model.network, way.planner.budget_bytes),
             perturber_at=climber.at,
             plan=audit_plan(way.schedule, work, self._options),
         )
         self._way_notes = []
-        Engine(
+        engine = Engine(
             climber=climber,
             planner=way.planner,
             readings=self.readings,
@@ -285,7 +291,9 @@ class _Run:
             sums=sums,
             on_progress=self._on_progress,
             notes=self._way_notes,
-        ).run(way.schedule)
+        )
+        with nullcontext() if self._keeper is None else self._keeper.between_layers(model.network):
+            engine.run(way.schedule)
 
     def _say(self, planned: PlannedTrace) -> None:
         self.plan = planned.plan
@@ -293,7 +301,7 @@ class _Run:
         if self._on_plan is not None:
             self._on_plan(planned.plan)
 
-    def _look_at_site(self, budget_bytes: int, *, row_by_row: bool) -> tuple[SiteSums | None, Fills | None]:
+    def _look_at_site(self, planner: Planner, *, row_by_row: bool) -> tuple[SiteSums | None, Fills | None]:
         """What stands at the site in clean runs; nothing where memory does not allow it and nothing depends on it."""
         perturbation = self._options.perturbation
         try:
@@ -302,8 +310,7 @@ class _Run:
                 self._prompts,
                 perturbation.site,
                 seed=getattr(perturbation, "seed", 0),
-                budget_bytes=budget_bytes,
-                row_by_row=row_by_row,
+                plan_of=partial(planner.site_pass, row_by_row=row_by_row),
             )
         except OutOfMemoryError:
             if fills_from_runs(perturbation):
@@ -318,6 +325,7 @@ class _Run:
             method=planner.work.method,
             row_by_row=planner.row_by_row,
             budget_bytes=planner.budget_bytes,
+            row_bytes=planner.clean_row_bytes,
         )
 
     def _make_perturber(self, fills: Fills | None = None) -> Perturber:

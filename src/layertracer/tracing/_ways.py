@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from layertracer.tracing._cost_sources import GuessedCosts
 from layertracer.tracing._planner import Planner
 from layertracer.tracing._prefixes import without_prefixes
 from layertracer.tracing._prompts import Prompt
@@ -56,13 +55,14 @@ def ways_from(planned: Way, prompts: Sequence[Prompt]) -> Iterator[Way]:
 
 
 def _slower(way: Way, prompts: Sequence[Prompt], *, name: str, work: Workload, row_by_row: bool | None = None) -> Way:
-    costs = GuessedCosts(network=work.network, cached=None)
+    root = without_prefixes(prompts)
+    costs = way.planner.reckoner.costs.without_cache(work.all_stretches(root))
     planner = replace(
         way.planner,
         reckoner=replace(way.planner.reckoner, work=work, costs=costs),
         row_by_row=way.row_by_row if row_by_row is None else row_by_row,
     )
-    schedule = planner.schedule(without_prefixes(prompts))
+    schedule = planner.schedule(root)
     return replace(way, name=name, planner=planner, schedule=schedule)
 
 

@@ -6,7 +6,7 @@ forward of the clean prompt with the answer behind it, run only where the tokens
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from layertracer.tracing._batches import run_batches
 from layertracer.tracing._followed import Ids
 from layertracer.tracing._ladder import climb
 from layertracer.tracing._measure import measure_plain, measure_rows, own_top, top_tokens
-from layertracer.tracing._memory import PassPlan, fast_bytes, plan_pass, row_bytes
+from layertracer.tracing._memory import PassPlan, fast_bytes, plan_pass
 from layertracer.tracing._plain import plain_logits
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts, split_source
 from layertracer.tracing._reckoner import make_reduction
@@ -60,7 +60,8 @@ class AnswerReader:
         samples: All samples of the trace.
         method: How it is traced.
         row_by_row: Whether prompts must run one at a time.
-        budget_bytes: Memory that a pass may take beyond the weights.
+        budget_bytes: What may be live in a pass beyond the weights.
+        row_bytes: What one row of a number of tokens takes.
     """
 
     network: Network
@@ -69,6 +70,7 @@ class AnswerReader:
     method: Method
     row_by_row: bool
     budget_bytes: int
+    row_bytes: Callable[[int], int]
 
     def read(self, batch: Sequence[Prompt], lens: LensStatistics) -> dict[int, AnswersRead]:
         """What the model makes of the answers of a batch, by the prompts' indices.
@@ -150,7 +152,7 @@ class AnswerReader:
         anatomy, n_read = self.network.anatomy, len(bucket[0].read)
         kept = n_read * anatomy.d_model * (1 + anatomy.n_layers) * torch.finfo(self.network.dtype).bits // 8
         return plan_pass(
-            row_bytes(self.network, len(bucket[0].ids)) + kept,
+            self.row_bytes(len(bucket[0].ids)) + kept,
             n_variants=0,
             n_prompts=1 if self.row_by_row else len(bucket),
             # What is remembered of a shared prefix is there beside it.
