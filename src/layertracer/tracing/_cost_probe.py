@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -68,10 +67,10 @@ class CostProbe:
         if self._tail_flops is None:
             if not self.is_climbed:
                 return guess_tail_flops(self.network)  # it cannot be run on single positions
-            width = self.network.anatomy.d_model
-            rows = torch.zeros(1, width, device=self.network.device, dtype=self.network.dtype)
+            tail = Tail(self.network)
+            rows = tail.zero_row()
             with Meter() as meter:
-                Tail(self.network)(rows)
+                tail(rows)
             self._tail_flops = float(meter.reading().flops)
         return self._tail_flops
 

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from layertracer.models import Layer, Network, take_apart
-from layertracer.tracing._rows import as_prompts
+from layertracer.tracing._rows import as_prompts, read_rows, to_rows_first
 
 
 @contextmanager
@@ -75,3 +76,20 @@ class Tail:
         stream = as_prompts(rows, anatomy.layers[-1].wiring)
         with bypassing(anatomy.layers, replacement=stream):
             return self._call.logits(self._token.expand(len(rows), 1))[:, 0]
+
+    def zero_row(self) -> Float[Tensor, "1 *width"]:
+        """A position of the stream in the form in which it leaves the last layer, all zeros."""
+        anatomy, left = self._network.anatomy, []
+        last = anatomy.layers[-1]
+        with bypassing(anatomy.layers):
+            forward = last.module.forward
+
+            def observed(*args: Any, **kwargs: Any) -> Any:
+                output = forward(*args, **kwargs)
+                left.append(take_apart(output).values[last.wiring.stream_out])
+                return output
+
+            with replacing_forward(last.module, observed):
+                self._call.logits(self._token.expand(1, 1))
+        rows = read_rows(to_rows_first(left[-1], last.wiring), last.wiring, [0], length=1)
+        return torch.zeros_like(rows[:, 0])
