@@ -206,7 +206,7 @@ class TestRefusals:
     def test_cut_off_header(self, gguf_file: Path, kept: int) -> None:
         """A file that ends within its header is an error with its size and what to do."""
         gguf_file.write_bytes(gguf_file.read_bytes()[:kept])
-        with pytest.raises(ModelLoadError, match=rf"cut off or damaged: it has {kept:,} bytes .*Download it again"):
+        with pytest.raises(ModelLoadError, match=rf"cut off or damaged: it has {kept:,} bytes, .*Download it again"):
             load_parts(gguf_file, device="cpu")
 
     @pytest.mark.parametrize("missing", [1, 500, 9000])
@@ -235,7 +235,7 @@ class TestRefusals:
     def test_a_pipe(self, tmp_path: Path) -> None:
         """A pipe that is called like a model is refused, not waited for."""
         os.mkfifo(tmp_path / "x.gguf")
-        with pytest.raises(ModelLoadError, match=r"x\.gguf is not a regular file"):
+        with pytest.raises(ModelLoadError, match=r"x\.gguf is no ordinary file"):
             load_parts(tmp_path / "x.gguf")
 
     @pytest.mark.usefixtures("cache_folder")

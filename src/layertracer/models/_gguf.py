@@ -222,8 +222,6 @@ def _warn_of_no_copy(entry: Path, error: BaseException) -> None:
 
 
 def _refuse_what_is_no_model(path: Path, label: str) -> None:
-    if not path.is_file():
-        raise ModelLoadError(f"{label} is not a regular file, so it is not read. Give the path of a .gguf file.")
     if not is_gguf(path):
         with path.open("rb") as file:
             start = file.read(8)

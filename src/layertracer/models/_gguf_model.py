@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from layertracer._errors import ModelLoadError
+from layertracer._errors import ModelLoadError, printable_name
 from layertracer.models._file_hash import forget_hash, hash_file
-from layertracer.models._gguf_damage import describe_damage
 from layertracer.models._gguf_header import check_header
 from layertracer.models._gguf_settings import correct, read_facts, read_scalars
 from layertracer.models._gguf_tensors import check_tensors, fill_absent_biases, refuse_unused
@@ -73,7 +72,11 @@ def _read(path: Path, label: str) -> GgufModel:
         try:
             reader = gguf.GGUFReader(path)
         except Exception as error:  # views and shapes of NumPy, whatever they raise where the bytes are not there
-            raise ModelLoadError(describe_damage(path, label, error)) from error
+            raise ModelLoadError(
+                f"{label} cannot be read as a .gguf file ({type(error).__name__}: "
+                f"{printable_name(error, at_most=300)}). Download it again, and compare its size with the one that is "
+                "given there."
+            ) from error
         scalars = read_scalars(reader)
         facts = read_facts(reader, scalars)
         tokenizer, notes = build_tokenizer(path, read_vocabulary(reader, scalars))
