@@ -140,14 +140,19 @@ def test_a_terminal_that_is_closed_is_an_interruption(tiny: Path, tmp_path: Path
         "".join(json.dumps({"prompt": f"hot {'big ' * (i % 40)}", "answer": " small"}) + "\n" for i in range(900))
     )
     master, slave = pty.openpty()
-    options = ("--limit", "all", "--draws", "20", "--scheme", "random", "--memory", "100kB")
+    options = ("--limit", "all", "--draws", "20", "--scheme", "random", "--memory", "70MB")
     process = _start(tiny, task, tmp_path, *options, stdin=slave, stdout=slave, stderr=slave, preexec_fn=_take_terminal)
     os.close(slave)
     shown = b""
-    while not re.search(rb"[1-9]\d*/900", shown):
-        shown += os.read(master, 65536)
-    os.close(master)
-    assert process.wait(timeout=120) == 129
+    try:
+        while not re.search(rb"[1-9]\d*/900", shown):
+            assert process.poll() is None, shown.decode(errors="replace")
+            shown += os.read(master, 65536)
+        os.close(master)
+        assert process.wait(timeout=120) == 129
+    finally:
+        process.kill()
+        process.wait()
     run = load_run(tmp_path / "run")
     assert run.status == "interrupted"
     assert 0 < run.n_prompts < 900
