@@ -71,6 +71,11 @@ def test_what_is_said() -> None:
     assert describe_same_models([run(OLD), run(OTHER_OLD)], ["x", "y"]) == []
     assert describe_same_models([run(OLD, revision="r"), run(new("1"), revision="s")], ["x", "y"]) == []
     (said,) = describe_same_models([run(new("1")), run(new("1"))], ["x", "y"])
+    assert (
+        said
+        == "y is the same model as x (equal fingerprint: the same weights and settings): together they count as one."
+    )
+    (said,) = describe_same_models([run(OLD), run(OLD)], ["x", "y"])
     assert said == "y is the same model as x (equal fingerprint): together they count as one."
 
 

@@ -93,7 +93,7 @@ class TestEntries:
         entry.mkdir()
         with pytest.raises(DamagedEntryError, match=r"cannot be read \(.*entry\.json"):
             open_entry(entry)
-        (entry / "entry.json").write_text('{"files": {}, "weights": {}}')
+        (entry / "entry.json").write_text('{"name": "e", "files": {}, "weights": {}}')
         with pytest.raises(DamagedEntryError, match=r"entry\.json was altered"):
             open_entry(entry)
 

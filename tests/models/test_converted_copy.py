@@ -12,6 +12,7 @@ import shutil
 import struct
 import threading
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from safetensors.torch import load_model, save_file
 
 from layertracer import ModelLoadError
+from layertracer.models import _gguf, fingerprint
 from layertracer.models._cache import DamagedEntryError, Entry, open_entry
 from layertracer.models._converted_copy import check_loaded, check_written, describe_weights
 from layertracer.models._gguf import _Copy, _load_fresh
@@ -27,6 +29,7 @@ from layertracer.models._loading import load_parts
 from layertracer.models._placement import resolve_placement
 
 from tests.models.alterations import alter
+from tests.models.gguf_files import BY_NAME, build, write
 from tests.models.tiny_checkpoints import tiny_gpt2, tiny_llama, write_gguf
 
 IDS = torch.tensor([[1, 3, 4, 5]])
@@ -219,6 +222,98 @@ class TestRepair:
         torch.testing.assert_close(logits, tiny_llama()(IDS).logits, atol=1e-6, rtol=1e-6)
         assert MADE_AGAIN in caplog.text
         assert "No converted copy can be kept" in caplog.text
+
+
+class TestWithoutACopy:
+    """Where no copy can be kept, the model is what it would be from one."""
+
+    @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+    @pytest.mark.parametrize("name", ["llama", "t5", "t5_gated", "gemma3", "qwen3_5"])
+    def test_in_another_type(
+        self, name: str, dtype: str, tmp_path: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Weights, buffers and their types are the same to the last bit, also those that are kept in float32."""
+        path = write(tmp_path / f"{name}.gguf", BY_NAME[name], build(BY_NAME[name]))
+        kept = load_parts(path, device="cpu", dtype=dtype).module
+        (tmp_path / "a file").touch()
+        monkeypatch.setenv("LAYERTRACER_CACHE", str(tmp_path / "a file"))
+        direct = load_parts(path, device="cpu", dtype=dtype).module
+        assert not direct.training
+        assert not any(parameter.requires_grad for parameter in direct.parameters())
+        one, other = (dict(chain(m.named_parameters(), m.named_buffers())) for m in (kept, direct))
+        assert one.keys() == other.keys()
+        assert {key: value.dtype for key, value in one.items()} == {key: value.dtype for key, value in other.items()}
+        assert all(torch.equal(value, other[key]) for key, value in one.items())
+        kept_types = {value.dtype for value in direct.parameters()}
+        assert (torch.float32 in kept_types) == (name.startswith("t5") and dtype == "float16")
+        if not name.startswith("t5"):
+            assert torch.equal(kept(IDS).logits, direct(IDS).logits)
+        assert fingerprint(kept) == fingerprint(direct)
+
+
+class TestOthers:
+    """What other programs do to the cache meanwhile."""
+
+    @pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "desktop.ini", "._model.safetensors", ".nfs0001"])
+    def test_stray_files(self, copy: Path, gguf_file: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+        """Files that file managers put anywhere cost no conversion."""
+        (copy / name).write_text("x")
+        load_parts(gguf_file, device="cpu")
+        assert MADE_AGAIN not in caplog.text
+        assert (copy / name).exists()
+
+    def test_a_hash_that_was_wrong(self, gguf_file: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where another hash was remembered of a sound file, it is taken anew, and the model is the file's."""
+        real, said = _gguf.remembered_hash, ["0" * 64]
+        monkeypatch.setattr(_gguf, "remembered_hash", lambda path: said.pop() if said else real(path))
+        logits = load_parts(gguf_file, device="cpu").module(IDS).logits
+        torch.testing.assert_close(logits, tiny_llama()(IDS).logits, atol=1e-6, rtol=1e-6)
+        (folder,) = (path for path in (cache_folder / "gguf").iterdir() if path.is_dir())
+        assert folder.name.startswith(hashlib.sha256(gguf_file.read_bytes()).hexdigest())
+
+    @pytest.mark.usefixtures("cache_folder")
+    def test_a_file_that_keeps_changing(self, gguf_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is another file each time is refused, after two attempts."""
+        asked: list[Path] = []
+        monkeypatch.setattr(_gguf, "remembered_hash", lambda path: (asked.append(path), f"{len(asked):064x}")[1])
+        with pytest.raises(ModelLoadError, match="changed while it was read"):
+            load_parts(gguf_file, device="cpu")
+        assert len(asked) == 2
+
+    def test_the_copy_of_another_file(
+        self, copy: Path, gguf_file: Path, tmp_path: Path, cache_folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The whole copy of one file under the name of another's is not read."""
+        other = write_gguf(tmp_path / "other.gguf", tiny_llama(seed=5))
+        load_parts(other, device="cpu")
+        (second,) = (path for path in (cache_folder / "gguf").iterdir() if path.is_dir() and path != copy)
+        shutil.rmtree(copy)
+        shutil.copytree(second, copy)
+        logits = load_parts(gguf_file, device="cpu").module(IDS).logits
+        torch.testing.assert_close(logits, tiny_llama()(IDS).logits, atol=1e-6, rtol=1e-6)
+        assert "it was made of another file" in caplog.text
+
+    @pytest.mark.parametrize("harm", [shutil.rmtree, lambda folder: (folder / "config.json").unlink()])
+    @pytest.mark.parametrize("n_times", [1, 2, 99])
+    def test_a_copy_that_goes_while_it_is_read(
+        self,
+        copy: Path,
+        gguf_file: Path,
+        harm: Callable[[Path], object],
+        n_times: int,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Once, twice or for ever: the model is there, from the copy or from its file, without an error."""
+        real, done = _gguf.load_checkpoint, []
+
+        def load(*args: Any, **kwargs: Any) -> Any:
+            if len(done) < n_times:
+                done.append(harm(copy))
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(_gguf, "load_checkpoint", load)
+        logits = load_parts(gguf_file, device="cpu").module(IDS).logits
+        torch.testing.assert_close(logits, tiny_llama()(IDS).logits, atol=1e-6, rtol=1e-6)
 
 
 def replace_by_link(path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from layertracer.models import _file_hash
-from layertracer.models._file_hash import forget_hash, hash_file, remembered_hash
+from layertracer.models._file_hash import _sealed, forget_hash, hash_file, remembered_hash
 
 OLD_FILE = Path(json.__file__)
 """A file that changed long ago."""
@@ -31,6 +31,25 @@ def memos(cache: Path) -> list[Path]:
     return list((cache / "hashes").iterdir()) if (cache / "hashes").exists() else []
 
 
+def say(memo: Path, digest: object) -> None:
+    """Another hash in a memo, by somebody who knows its seal."""
+    remembered = json.loads(memo.read_text()) | {"sha256": digest}
+    del remembered["seal"]
+    memo.write_text(_sealed(remembered))
+
+
+def test_an_altered_memo(cache_folder: Path) -> None:
+    """A memo in which one digit was altered, or that holds another file's hash, is not believed."""
+    remembered_hash(OLD_FILE)
+    (memo,) = memos(cache_folder)
+    known = json.loads(memo.read_text())
+    digest = known["sha256"]
+    for other in (digest[:-1] + "0123456789abcdef"[int(digest[-1], 16) - 1], "0" * 64):
+        memo.write_text(json.dumps(known | {"sha256": other}, sort_keys=True))
+        assert remembered_hash(OLD_FILE) == hash_file(OLD_FILE)
+        assert json.loads(memo.read_text()) == known
+
+
 def test_is_sha256(tmp_path: Path, cache_folder: Path) -> None:
     """The hash is SHA-256 of the content, remembered or not."""
     path = tmp_path / "f"
@@ -45,7 +64,7 @@ def test_is_remembered(cache_folder: Path) -> None:
     """A file that is known is not read again until it is forgotten."""
     remembered_hash(OLD_FILE)
     (memo,) = memos(cache_folder)
-    memo.write_text(json.dumps(json.loads(memo.read_text()) | {"sha256": "0" * 64}))
+    say(memo, "0" * 64)
     assert remembered_hash(OLD_FILE) == "0" * 64
     forget_hash(OLD_FILE)
     assert remembered_hash(OLD_FILE) == hash_file(OLD_FILE)
@@ -132,7 +151,7 @@ def test_a_hash_that_is_none(cache_folder: Path, digest: object) -> None:
     """What is remembered becomes part of a path, so only 64 hexadecimal digits are a hash."""
     remembered_hash(OLD_FILE)
     (memo,) = memos(cache_folder)
-    memo.write_text(json.dumps(json.loads(memo.read_text()) | {"sha256": digest}))
+    say(memo, digest)
     assert remembered_hash(OLD_FILE) == hash_file(OLD_FILE)
 
 

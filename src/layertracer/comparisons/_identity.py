@@ -1,4 +1,4 @@
-"""Which runs are of the same model: by the fingerprint of its weights, or by what else is known of it."""
+"""Which runs are of the same model: by the fingerprint of its weights and settings, or by what else is known of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SIZES = ("class_name", "n_parameters", "n_layers", "d_model", "d_vocab", "dtype
 
 
 Identity: TypeAlias = tuple[str, int, int]
-"""Fingerprint, number of parameters and of layers: what tells different weights apart."""
+"""Fingerprint, number of parameters and of layers: what tells different models apart."""
 
 
 def identify_models(records: Sequence[TraceRecord]) -> tuple[Identity, ...]:
@@ -66,7 +66,8 @@ _FORMS = "one was stored by an older LayerTracer, whose fingerprint covers only 
 
 def _describe_twin(one: ModelRecord, other: ModelRecord, label: str, twin: str) -> str:
     if one.fingerprint == other.fingerprint:
-        return f"{label} is the same model as {twin} (equal fingerprint): together they count as one."
+        covered = ": the same weights and settings" if one.has_whole_fingerprint else ""
+        return f"{label} is the same model as {twin} (equal fingerprint{covered}): together they count as one."
     return (
         f"{label} is taken for the same model as {twin}, by its name or revision and its sizes: {_FORMS}. Together "
         "they count as one."

@@ -1,8 +1,8 @@
 """The user's cache: converted copies of models, kept under what they were made of.
 
 An entry is a folder with a list of its files. It is written beside its place and renamed into it, so that it is there
-whole or not at all. The list holds the SHA-256 of every file, that of the header of every weight file, whatever the
-writer says of the weights, and its own; a folder that does not match it to the last byte is damaged.
+whole or not at all. The list holds the entry's name, the SHA-256 of every file, that of the header of every weight
+file, whatever the writer says of the weights, and its own; a folder that does not match it to the last byte is damaged.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ _LIST_BYTES = 256 * 2**20
 """Room for a million weights: more is no list of ours."""
 
 _WEIGHTS = ".safetensors"
+
+_STRAY = ("thumbs.db", "desktop.ini")
+"""Files that file managers put anywhere, beside those that begin with a dot."""
 
 
 class DamagedEntryError(Exception):
@@ -104,7 +107,7 @@ def write_entry(entry: Path, write: Callable[[Path], Mapping[str, str]]) -> None
     try:
         weights = write(unfinished)
         files = {name: _describe(unfinished / name) for name in sorted(_names_in(unfinished))}
-        (unfinished / _LIST).write_bytes(_sealed({"files": files, "weights": dict(weights)}))
+        (unfinished / _LIST).write_bytes(_sealed({"name": entry.name, "files": files, "weights": dict(weights)}))
         _move_into_place(unfinished, entry)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -171,12 +174,14 @@ def _read_list(folder: Path) -> Entry:
     content = read_small_file(folder / _LIST, at_most=_LIST_BYTES)
     try:
         listed = json.loads(content)
-        is_ours = content == _sealed({"files": listed["files"], "weights": listed["weights"]})
+        is_ours = content == _sealed({key: listed[key] for key in ("name", "files", "weights")})
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedEntryError(f"{_LIST} is not a list of files ({type(error).__name__})") from error
     weights = listed["weights"]
     if not is_ours or not listed["files"] or not all(isinstance(said, str) for said in weights.values()):
         raise DamagedEntryError(f"{_LIST} was altered")
+    if listed["name"] != folder.name:
+        raise DamagedEntryError("it was made of another file")
     return Entry(folder=folder, files=listed["files"], weights=weights)
 
 
@@ -187,12 +192,21 @@ def _sealed(listed: dict[str, Any]) -> bytes:
 
 
 def _names_in(folder: Path) -> set[str]:
-    """Everything within a folder that is no folder itself, by its path from there; links are not followed."""
-    return {
+    """Everything within a folder that is no folder itself, by its path from there; links are not followed.
+
+    Regular files that file managers and file systems put anywhere, and that no library reads, are passed over.
+    """
+    found = {
         (Path(parent) / name).relative_to(folder).as_posix()
         for parent, folders, files in os.walk(folder)
         for name in (*files, *(one for one in folders if (Path(parent) / one).is_symlink()))
     }
+    return {name for name in found if not _is_stray(folder / name)}
+
+
+def _is_stray(path: Path) -> bool:
+    has_name = path.name.startswith(".") or path.name.lower() in _STRAY
+    return has_name and stat.S_ISREG(path.lstat().st_mode)
 
 
 def _compare(folder: Path, name: str, described: Mapping[str, Any], *, whole: bool) -> None:

@@ -50,7 +50,7 @@ def remembered_hash(path: Path) -> str:
         is_same = before == _identity(path, file)
     if is_same and began_ns - max(before["mtime_ns"], before["ctime_ns"]) > _SETTLED_NS:
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-            write_whole(memo, json.dumps(before | {"sha256": digest}))
+            write_whole(memo, _sealed(before | {"sha256": digest}))
     return digest
 
 
@@ -85,8 +85,18 @@ def _identity(path: Path, file: BinaryIO) -> dict[str, Any]:
 def _recall(memo: Path, known: dict[str, Any]) -> str | None:
     """The hash out of a memo that is about this very file; None for any other, whatever it holds."""
     with contextlib.suppress(OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
-        remembered = json.loads(read_small_file(memo, at_most=_MEMO_BYTES))
+        text = read_small_file(memo, at_most=_MEMO_BYTES).decode()
+        remembered = json.loads(text)
+        remembered.pop("seal")
+        if text != _sealed(remembered):
+            return None
         digest = remembered.pop("sha256")
         if remembered == known and isinstance(digest, str) and _SHA256.fullmatch(digest):
             return digest
     return None
+
+
+def _sealed(remembered: dict[str, Any]) -> str:
+    """A memo with the SHA-256 of what it says, so that damage to it is not taken for a change of the file."""
+    seal = hashlib.sha256(json.dumps(remembered, sort_keys=True).encode()).hexdigest()
+    return json.dumps(remembered | {"seal": seal}, sort_keys=True)

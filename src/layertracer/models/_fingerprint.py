@@ -1,4 +1,4 @@
-"""A short name for a network's weights: equal for equal weights, whatever they were loaded from or onto."""
+"""A short name for a network's weights and settings: equal for equal ones, whatever they were loaded from or onto."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from layertracer._types import WHOLE_FINGERPRINT
 from layertracer.models._offload import fetch_weight
+from layertracer.models._settings import describe_settings
 from layertracer.models._tensor_digests import digest_all, digest_values
 from layertracer.models._weights import named_weights
 
@@ -15,10 +16,12 @@ _UNREAD = "unread"
 
 
 def fingerprint(module: nn.Module) -> str:
-    """SHA-256 over the names, shapes, types and values of all of a network's weights.
+    """SHA-256 over the names, shapes, types and values of all of a network's weights, and over its settings.
 
-    Laws: equal weights give equal fingerprints, on every device, tied or not, offloaded or not, however they lie in
-    memory; another name, shape or type, one other bit in any weight, or two weights exchanged give another one.
+    Laws: equal weights and settings give equal fingerprints, on every device, tied or not, offloaded or not, however
+    they lie in memory, before a run and after it; another name, shape or type, one other bit in any weight, or two
+    weights exchanged give another one, and so does another setting that a forward reads: a value of the configuration,
+    a scale, a rotary table, an adapter that is switched off.
 
     Weights are the parameters and the buffers that checkpoints keep. Packed (quantised) ones enter by their raw bytes;
     what a package keeps beside them, in neither, does not enter. Offloaded ones are fetched, one at a time. Those whose
@@ -42,6 +45,8 @@ def fingerprint(module: nn.Module) -> str:
     for name, tensor in weights.items():
         values = digests[name] if name in digests else _digest_offloaded(module, name, tensor)
         whole.update(f"{name!r}\t{tuple(tensor.shape)}\t{tensor.dtype}\t{values or _UNREAD}\n".encode())
+    for line in describe_settings(module):
+        whole.update(f"{line}\n".encode("utf-8", "backslashreplace"))
     return WHOLE_FINGERPRINT + whole.hexdigest()
 
 

@@ -7,8 +7,10 @@ copy holds its weights against what they were when it was made; a copy that is n
 
 from __future__ import annotations
 
+import copy as copying
 import json
 import logging
+import os
 import re
 import shutil
 from dataclasses import dataclass, replace
@@ -22,17 +24,21 @@ from torch import nn
 from layertracer._errors import ModelLoadError
 from layertracer.models._cache import DamagedEntryError, locked, open_entry, remove_entry, write_entry
 from layertracer.models._cache_folder import cache_folder
+from layertracer.models._cache_sweep import sweep_copies
 from layertracer.models._checkpoint import Checkpoint, load_checkpoint
 from layertracer.models._converted_copy import check_loaded, check_written, describe_weights
 from layertracer.models._file_hash import remembered_hash
-from layertracer.models._gguf_model import GgufModel, read_gguf
+from layertracer.models._gguf_model import ChangedFileError, GgufModel, read_gguf
 from layertracer.models._placement import Placement
 from layertracer.models._quiet import quiet_transformers
 
 logger = logging.getLogger("layertracer")
 
-_CONVERTER_VERSION = 5
+_CONVERTER_VERSION = 6
 """Raise it when conversion changes: copies of an older converter are then not used any more."""
+
+_ATTEMPTS = 3
+"""A copy that others replace while it is read is tried so often, before the model comes out of its file."""
 
 _NOTES = "layertracer_notes.json"
 _MAGIC = b"GGUF"
@@ -67,16 +73,34 @@ def load_gguf(path: Path, *, label: str, placement: Placement, dtype: torch.dtyp
         OutOfMemoryError: If the model does not fit.
     """
     _refuse_what_is_no_model(path, label)
-    digest = remembered_hash(path)
-    copy = _Copy(folder=_folder_for(digest), label=label, placement=placement, dtype=dtype)
+
+    def load() -> tuple[GgufModel, str]:
+        digest = remembered_hash(path)
+        copy = _Copy(folder=_folder_for(digest), label=label, placement=placement, dtype=dtype)
+        return _load_or_convert(path, digest, copy), digest
+
+    try:
+        model, digest = load()
+    except ChangedFileError:
+        # What was remembered of the file may have been wrong, or whatever wrote it may be done now.
+        model, digest = load()
+    for note in model.notes:
+        logger.warning("%s: %s", label, note)
+    return model, digest
+
+
+def _load_or_convert(path: Path, digest: str, copy: _Copy) -> GgufModel:
     stamp = _stamp(copy.folder)
     model = _load_usable(copy)
     if model is None:
         read = _convert_or_wait(path, digest, copy, unusable=stamp)
         model = _load_fresh(copy) if read is None else _place(read, copy)
-    for note in model.notes:
-        logger.warning("%s: %s", label, note)
-    return model, digest
+    if model is None:
+        logger.warning(
+            "Something else keeps replacing the converted copy of %s; it is read out of its file.", copy.label
+        )
+        model = _place(read_gguf(path, copy.label, digest=digest), copy)
+    return model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,19 +125,38 @@ class _Copy:
         checkpoint = Checkpoint(folder=self.folder, label=self.label, is_converted=True)
         module, tokenizer, _ = load_checkpoint(checkpoint, placement=self.placement, dtype=self.dtype)
         check_loaded(module, entry)
-        notes = json.loads((self.folder / _NOTES).read_text(encoding="utf-8"))
+        try:
+            notes = json.loads((self.folder / _NOTES).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DamagedEntryError(f"{_NOTES} cannot be read ({error})") from error
         return GgufModel(module=module, tokenizer=tokenizer, notes=tuple(notes))
 
 
 def _load_usable(copy: _Copy) -> GgufModel | None:
     """The model out of its copy; None where there is none that is as it was written."""
-    try:
-        return copy.load()
-    except (DamagedEntryError, ModelLoadError) as error:
+    model, reason = _try_to_load(copy)
+    if model is None and reason is not None:
         logger.warning(
-            "The converted copy of %s in %s cannot be used and is made again: %s", copy.label, copy.folder, error
+            "The converted copy of %s in %s cannot be used and is made again: %s", copy.label, copy.folder, reason
         )
-        return None
+    return model
+
+
+def _try_to_load(copy: _Copy) -> tuple[GgufModel | None, str | None]:
+    """The model out of its copy, or what is wrong with it; neither where there is none.
+
+    What was wrong with a copy that was replaced meanwhile is nothing to go by: it is tried again.
+    """
+    reason = None
+    for _ in range(_ATTEMPTS):
+        before = _state(copy.folder)
+        try:
+            return copy.load(), None
+        except (DamagedEntryError, ModelLoadError, OSError) as error:
+            reason = str(error)
+        if before is not None and before == _state(copy.folder):
+            break
+    return None, reason
 
 
 def _convert_or_wait(path: Path, digest: str, copy: _Copy, *, unusable: tuple[int, ...] | None) -> GgufModel | None:
@@ -145,17 +188,16 @@ def _convert(path: Path, digest: str, copy: _Copy) -> GgufModel | None:
     except (OSError, SafetensorError) as error:
         _warn_of_no_copy(copy.folder, error)
         return model
+    sweep_copies(copy.folder)
     logger.info("Kept the converted copy of %s in %s.", copy.label, copy.folder)
     return None
 
 
-def _load_fresh(copy: _Copy) -> GgufModel:
-    """The model out of a copy that was made a moment ago."""
-    try:
-        model, reason = copy.load(), "it is gone"
-    except DamagedEntryError as error:
-        model, reason = None, str(error)
-    if model is None:
+def _load_fresh(copy: _Copy) -> GgufModel | None:
+    """The model out of a copy that was made a moment ago; None where somebody else keeps replacing it."""
+    before = _state(copy.folder)
+    model, reason = _try_to_load(copy)
+    if model is None and before is not None and before == _state(copy.folder):
         raise ModelLoadError(
             f"The converted copy of {copy.label} that was just written to {copy.folder} is not what was written: "
             f"{reason}. The disk or the memory may be failing, or something else writes there. Choose another folder "
@@ -171,7 +213,21 @@ def _place(model: GgufModel, copy: _Copy) -> GgufModel:
             f"{copy.label} cannot be spread over several devices, since no converted copy of it could be kept. Choose "
             "a folder for it with the environment variable LAYERTRACER_CACHE, or load it without a device_map."
         )
-    return replace(model, module=model.module.to(device=copy.placement.device, dtype=copy.dtype or torch.float32))
+    return replace(model, module=_cast(model.module, copy.dtype).to(device=copy.placement.device))
+
+
+def _cast(module: Any, dtype: torch.dtype | None) -> Any:
+    """A model in another type, as if it were loaded in it.
+
+    Whatever transformers keeps in float32 (rotary tables, some weights of some models) stays so, as in a copy.
+    """
+    if dtype is None or dtype == torch.float32:
+        return module
+    with quiet_transformers():
+        cast = type(module).from_pretrained(
+            None, config=copying.deepcopy(module.config), state_dict=module.state_dict(), dtype=dtype
+        )
+    return cast.eval().requires_grad_(False)
 
 
 def _folder_for(digest: str) -> Path:
@@ -189,6 +245,15 @@ def _stamp(folder: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino, found.st_ctime_ns
+
+
+def _state(folder: Path) -> tuple[object, ...] | None:
+    """What tells a folder and its files from themselves after any change; None where there is none."""
+    try:
+        files = [entry.stat(follow_symlinks=False) for entry in sorted(os.scandir(folder), key=lambda one: one.name)]
+    except OSError:
+        return None
+    return _stamp(folder), *((file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns) for file in files)
 
 
 def _save(model: GgufModel, folder: Path) -> dict[str, str]:

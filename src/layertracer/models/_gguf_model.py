@@ -21,6 +21,10 @@ from layertracer.models._plausibility import refuse_countless_parts
 from layertracer.models._quiet import quiet_gguf_reader, quiet_transformers
 
 
+class ChangedFileError(ModelLoadError):
+    """A file is not, or no longer, the one of the hash that it was read under."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufModel:
     """What a .gguf file yields.
@@ -45,12 +49,13 @@ def read_gguf(path: Path, label: str, *, digest: str) -> GgufModel:
         digest: Its SHA-256, under which a copy of what is read will be kept.
 
     Raises:
-        ModelLoadError: If it cannot be read, holds weights that would be left out, or changed while it was read.
+        ModelLoadError: If it cannot be read, or holds weights that would be left out.
+        ChangedFileError: If it changed while it was read, or never was of that hash.
     """
     model = _read(path, label)
     if hash_file(path) != digest:
         forget_hash(path)
-        raise ModelLoadError(
+        raise ChangedFileError(
             f"{label} changed while it was read: its content is no longer that of SHA-256 {digest[:12]}…. Wait until "
             "whatever writes it is done, and load it again."
         )

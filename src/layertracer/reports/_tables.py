@@ -131,7 +131,7 @@ def provenance_facts(record: TraceRecord) -> tuple[Fact, ...]:
         Fact("Revision", visible_line(model.revision or "–")),
         Fact("Anatomy", ", ".join(anatomy_facts(model))),
         Fact("Parameters", f"{model.n_parameters:,} ({show_parameters(model.n_parameters)})"),
-        Fact("Fingerprint of the weights", visible_line(model.fingerprint)),
+        Fact("Fingerprint of weights and settings", visible_line(model.fingerprint)),
         Fact("Method", "ladder (one pass)" if record.method == "ladder" else "plain (one hooked forward at a time)"),
         Fact("Prompts", f"{record.n_prompts:,} of {record.n_requested:,}, {record.n_draws} draws"),
         Fact("Time", show_duration(record.elapsed_s)),

@@ -106,8 +106,9 @@ class ModelRecord:
         n_parameters: Number of parameters.
         device: Device it ran on.
         dtype: Type of its weights.
-        fingerprint: "v2-" and a hash of the names, shapes, types and values of all weights; runs of older versions
-            hold a hash of their shapes and of the output embedding, without that beginning.
+        fingerprint: "v2-" and a hash of the names, shapes, types and values of all weights, and of the settings that a
+            forward reads; runs of older versions hold a hash of their shapes and of the output embedding, without that
+            beginning.
     """
 
     name: str
