@@ -90,15 +90,17 @@ def load_gguf(path: Path, *, label: str, placement: Placement, dtype: torch.dtyp
 
 
 def _load_or_convert(path: Path, digest: str, copy: _Copy) -> GgufModel:
-    stamp = _stamp(copy.folder)
-    model = _load_usable(copy)
-    if model is None:
-        read = _convert_or_wait(path, digest, copy, unusable=stamp)
-        model = _load_fresh(copy) if read is None else _place(read, copy)
-    if model is None:
+    found = _try_to_load(copy)
+    if found.model is not None:
+        return found.model
+    if found.reason is not None:
         logger.warning(
-            "Something else keeps replacing the converted copy of %s; it is read out of its file.", copy.label
+            "The converted copy of %s in %s cannot be used and is made again: %s", copy.label, copy.folder, found.reason
         )
+    read = _convert_or_wait(path, digest, copy, unusable=found.stamp)
+    model = _load_fresh(copy) if read is None else _place(read, copy)
+    if model is None:
+        logger.warning("Something keeps replacing the converted copy of %s: it is read out of its file.", copy.label)
         model = _place(read_gguf(path, copy.label, digest=digest), copy)
     return model
 
@@ -132,31 +134,28 @@ class _Copy:
         return GgufModel(module=module, tokenizer=tokenizer, notes=tuple(notes))
 
 
-def _load_usable(copy: _Copy) -> GgufModel | None:
-    """The model out of its copy; None where there is none that is as it was written."""
-    model, reason = _try_to_load(copy)
-    if model is None and reason is not None:
-        logger.warning(
-            "The converted copy of %s in %s cannot be used and is made again: %s", copy.label, copy.folder, reason
-        )
-    return model
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What came of loading a copy: the model, or what is wrong with the folder of this stamp; neither without one."""
+
+    model: GgufModel | None = None
+    reason: str | None = None
+    stamp: tuple[int, ...] | None = None
 
 
-def _try_to_load(copy: _Copy) -> tuple[GgufModel | None, str | None]:
-    """The model out of its copy, or what is wrong with it; neither where there is none.
-
-    What was wrong with a copy that was replaced meanwhile is nothing to go by: it is tried again.
-    """
-    reason = None
+def _try_to_load(copy: _Copy) -> _Found:
+    """Load a copy, and again where it was replaced meanwhile: what was wrong with it then is nothing to go by."""
+    found = _Found()
     for _ in range(_ATTEMPTS):
         before = _state(copy.folder)
+        stamp = _stamp(copy.folder)
         try:
-            return copy.load(), None
+            return _Found(model=copy.load())
         except (DamagedEntryError, ModelLoadError, OSError) as error:
-            reason = str(error)
+            found = _Found(reason=str(error), stamp=stamp)
         if before is not None and before == _state(copy.folder):
             break
-    return None, reason
+    return found
 
 
 def _convert_or_wait(path: Path, digest: str, copy: _Copy, *, unusable: tuple[int, ...] | None) -> GgufModel | None:
@@ -196,14 +195,14 @@ def _convert(path: Path, digest: str, copy: _Copy) -> GgufModel | None:
 def _load_fresh(copy: _Copy) -> GgufModel | None:
     """The model out of a copy that was made a moment ago; None where somebody else keeps replacing it."""
     before = _state(copy.folder)
-    model, reason = _try_to_load(copy)
-    if model is None and before is not None and before == _state(copy.folder):
+    found = _try_to_load(copy)
+    if found.model is None and before is not None and before == _state(copy.folder):
         raise ModelLoadError(
             f"The converted copy of {copy.label} that was just written to {copy.folder} is not what was written: "
-            f"{reason}. The disk or the memory may be failing, or something else writes there. Choose another folder "
-            "with the environment variable LAYERTRACER_CACHE."
+            f"{found.reason}. The disk or the memory may be failing, or something else writes there. Choose another "
+            "folder with the environment variable LAYERTRACER_CACHE."
         )
-    return model
+    return found.model
 
 
 def _place(model: GgufModel, copy: _Copy) -> GgufModel:

@@ -258,8 +258,8 @@ HEADER_FIELDS = (
         type="object",
         meaning="`name`, `class_name`, `revision`, `d_model`, `d_vocab`, `n_parameters`, `device`, `dtype`, "
         '`fingerprint` ("v2-" and a SHA-256 of the names, shapes, types and values of all weights, and of the settings '
-        "that a forward reads; older runs hold one of their shapes and of the output embedding, without that beginning) "
-        "and `layers` (`index`, `path`, `mixer`, `mlp`, `n_parameters`)",
+        "that a forward reads; older runs hold one of shapes and of the output embedding, without that beginning) and "
+        "`layers` (`index`, `path`, `mixer`, `mlp`, `n_parameters`)",
         rule=_MODEL,
     ),
     HeaderField(
