@@ -24,7 +24,7 @@ from layertracer import ModelLoadError
 from layertracer.models import _gguf, fingerprint
 from layertracer.models._cache import DamagedEntryError, Entry, open_entry
 from layertracer.models._converted_copy import check_loaded, check_written, describe_weights
-from layertracer.models._gguf import _Copy, _load_fresh
+from layertracer.models._gguf import _Copy, _load_fresh, _state
 from layertracer.models._loading import load_parts
 from layertracer.models._placement import resolve_placement
 
@@ -208,7 +208,8 @@ class TestRepair:
         flip(copy / WEIGHTS, -5)
         fresh = _Copy(folder=copy, label="tiny", placement=resolve_placement("cpu"), dtype=None)
         with pytest.raises(ModelLoadError, match=r"just written .* 1 of 21 weights .*LAYERTRACER_CACHE"):
-            _load_fresh(fresh)
+            _load_fresh(fresh, written=_state(copy))
+        assert _load_fresh(fresh, written=None) is None
 
     def test_a_cache_that_cannot_be_repaired(
         self, copy: Path, gguf_file: Path, caplog: pytest.LogCaptureFixture

@@ -97,10 +97,13 @@ def _load_or_convert(path: Path, digest: str, copy: _Copy) -> GgufModel:
         logger.warning(
             "The converted copy of %s in %s cannot be used and is made again: %s", copy.label, copy.folder, found.reason
         )
-    read = _convert_or_wait(path, digest, copy, unusable=found.stamp)
-    model = _load_fresh(copy) if read is None else _place(read, copy)
+    made = _convert_or_wait(path, digest, copy, unusable=found.stamp)
+    model = _load_fresh(copy, written=made.stamp) if made.model is None else _place(made.model, copy)
     if model is None:
-        logger.warning("Something keeps replacing the converted copy of %s: it is read out of its file.", copy.label)
+        logger.warning(
+            "Something else altered the converted copy of %s that was just made: it is read out of its file.",
+            copy.label,
+        )
         model = _place(read_gguf(path, copy.label, digest=digest), copy)
     return model
 
@@ -136,11 +139,17 @@ class _Copy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """What came of loading a copy: the model, or what is wrong with the folder of this stamp; neither without one."""
+    """What came of loading or making a copy.
+
+    Attributes:
+        model: The model; None where there is none yet.
+        reason: What is wrong with the copy.
+        stamp: Of the folder that was looked at or made.
+    """
 
     model: GgufModel | None = None
     reason: str | None = None
-    stamp: tuple[int, ...] | None = None
+    stamp: tuple[object, ...] | None = None
 
 
 def _try_to_load(copy: _Copy) -> _Found:
@@ -158,7 +167,7 @@ def _try_to_load(copy: _Copy) -> _Found:
     return found
 
 
-def _convert_or_wait(path: Path, digest: str, copy: _Copy, *, unusable: tuple[int, ...] | None) -> GgufModel | None:
+def _convert_or_wait(path: Path, digest: str, copy: _Copy, *, unusable: tuple[object, ...] | None) -> _Found:
     """Make the copy, or wait for the process that is making it; where no copy can be kept, the model itself.
 
     Args:
@@ -172,31 +181,36 @@ def _convert_or_wait(path: Path, digest: str, copy: _Copy, *, unusable: tuple[in
         with locked(copy.folder):
             if unusable is not None and unusable == _stamp(copy.folder):
                 remove_entry(copy.folder)
-            return _convert(path, digest, copy) if _stamp(copy.folder) is None else None
+            return _convert(path, digest, copy) if _stamp(copy.folder) is None else _Found()
     except OSError as error:
         _warn_of_no_copy(copy.folder, error)
-        return read_gguf(path, copy.label, digest=digest)
+        return _Found(model=read_gguf(path, copy.label, digest=digest))
 
 
-def _convert(path: Path, digest: str, copy: _Copy) -> GgufModel | None:
+def _convert(path: Path, digest: str, copy: _Copy) -> _Found:
     logger.info("Converting %s once; for a model of 135 million parameters that takes about 20 s.", copy.label)
     model = read_gguf(path, copy.label, digest=digest)
     try:
         _check_space(copy.folder.parent, model.module)
         write_entry(copy.folder, lambda folder: _save(model, folder))
+        written = _state(copy.folder)
     except (OSError, SafetensorError) as error:
         _warn_of_no_copy(copy.folder, error)
-        return model
+        return _Found(model=model)
     sweep_copies(copy.folder)
     logger.info("Kept the converted copy of %s in %s.", copy.label, copy.folder)
-    return None
+    return _Found(stamp=written)
 
 
-def _load_fresh(copy: _Copy) -> GgufModel | None:
-    """The model out of a copy that was made a moment ago; None where somebody else keeps replacing it."""
-    before = _state(copy.folder)
+def _load_fresh(copy: _Copy, *, written: tuple[object, ...] | None) -> GgufModel | None:
+    """The model out of a copy that was made a moment ago; None where somebody else altered it since.
+
+    Args:
+        copy: The copy.
+        written: Its state when it was written; None where another process wrote it.
+    """
     found = _try_to_load(copy)
-    if found.model is None and before is not None and before == _state(copy.folder):
+    if found.model is None and written is not None and written == _state(copy.folder):
         raise ModelLoadError(
             f"The converted copy of {copy.label} that was just written to {copy.folder} is not what was written: "
             f"{found.reason}. The disk or the memory may be failing, or something else writes there. Choose another "
