@@ -52,11 +52,12 @@ def compare_answers(record: TraceRecord, header: Mapping[str, Any]) -> KeptAnswe
         header: The content of `run.json`.
     """
     # As it comes back from JSON, where non-finite numbers are objects and tuples are lists.
-    stored = to_json_value(header["summary"])
+    stored: Any = to_json_value(header["summary"])
     computed = json.loads(json.dumps(to_json_value(summarize_record(record))))
-    differences, missing, unknown = [], [], []
-    for kind, words in _compare(stored, computed, "summary"):
-        {"value": differences, "missing": missing, "unknown": unknown}[kind].append(words)
+    found = list(_compare(stored, computed, "summary"))
+    differences, missing, unknown = (
+        [words for kind, words in found if kind == wanted] for wanted in ("value", "missing", "unknown")
+    )
     faults = [f"summary.{name} is missing, which every version writes" for name in _ALWAYS_KEPT if name not in stored]
     if _is_written_by_these_versions(header["provenance"]):
         faults += [f"{place} is nothing that this version writes" for place in unknown]
