@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from layertracer import RunError, RunFormatError, UsageError, verify_run
+from layertracer.cli import main
 from layertracer.runs import HEADER_FILE, RUN_FORMAT_VERSION, package_version, read_run, save_run
 
 from tests.runs.alterations import contents, with_column, with_header, write_files
@@ -29,9 +33,9 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_a_run_as_it_was_written(run: Path) -> None:
-    """An untouched run has no faults and no notes, and its digest is the checksum that `run.json` states."""
+    """An untouched run has no faults, and its digest is the checksum that `run.json` states."""
     found = verify_run(run)
-    assert (found.is_intact, found.faults, found.notes, found.summary_agrees) == (True, (), (), True)
+    assert (found.is_intact, found.faults, found.differences, found.summary_agrees) == (True, (), (), True)
     assert found.digest == json.loads((run / HEADER_FILE).read_text())["sha256"]
     assert (found.format_version, found.status, found.n_prompts, found.n_requested) == (1, "complete", 8, 8)
     assert found.written_by == package_version("layertracer")
@@ -67,7 +71,7 @@ def test_new_checksums_over_other_numbers_are_seen_in_the_answers(run: Path) -> 
     before = verify_run(run).digest
     files = with_column(contents(run), "perturbations.parquet", "js_bits", lambda values: values.__setitem__(3, 0.99))
     found = verify_run(write_files(files, run))
-    assert [fault.file for fault in found.faults] == [HEADER_FILE]
+    assert {fault.file for fault in found.faults} == {HEADER_FILE}
     assert "summary.all." in found.faults[0].reason
     assert read_run(run).js_bits[0, 0, 3] > 0.9  # it can be read: only its kept answers and its digest give it away
     expected = verify_run(run, expect=before)
@@ -83,15 +87,62 @@ def test_the_expected_digest_is_compared(run: Path) -> None:
         verify_run(run, expect="abc")
 
 
-def test_answers_of_other_versions_are_a_note(run: Path) -> None:
-    """Kept answers that differ are a fault only where the same versions computed them; else a note says so."""
-    files = with_header(contents(run), lambda header: header["summary"]["all"]["robustness"].update(max_bits=0.1))
-    write_files(files, run)
-    assert "summary.all.robustness.max_bits is 0.1 and not" in verify_run(run).faults[0].reason
-    files = with_header(files, lambda header: header["provenance"].update(layertracer="0.0.1"))
+def _with_layer(header: dict[str, Any]) -> None:
+    header["summary"]["all"]["task_particle"]["layer"] = 0
+    header["summary"]["solved_share"] = 0.99
+
+
+FORGED: list[tuple[Callable[[dict[str, Any]], object], str]] = [
+    (dict, "summary.all.task_particle.layer is 0 and not"),
+    (lambda header: header["summary"].update(x=0), "summary.solved_share is 0.99 and not"),
+    (lambda header: header["summary"].update(x=0), "summary.x is nothing that this version writes"),
+    (lambda header: header["summary"]["all"].update(by_mixer=[]), "summary.all.by_mixer is a list of 0 and not"),
+    (lambda header: header["summary"].update(all=None), "summary.all is null and not an object"),
+    (lambda header: header["summary"].clear(), "summary.n_prompts is missing, which every version writes"),
+    (lambda header: header["summary"].pop("solved"), "summary.solved is missing, which every version writes"),
+    (lambda header: [header["summary"].update(n_prompts=9), _age(header)], "summary.n_prompts is 9 and not 8"),
+]
+
+
+def _age(header: dict[str, Any]) -> None:
+    header["provenance"]["layertracer"] = "0.0.1"
+
+
+@pytest.mark.parametrize(("change", "words"), FORGED, ids=range(len(FORGED)))
+def test_forged_answers_are_faults(change: Callable[[dict[str, Any]], object], words: str, run: Path) -> None:
+    """Other answers are a fault where the same version computed them, whatever else was done to their form."""
+    files = with_header(contents(run), lambda header: [_with_layer(header), change(header)])
     found = verify_run(write_files(files, run))
-    assert (found.is_intact, found.summary_agrees) == (True, False)
-    assert "summary.all.robustness.max_bits is 0.1" in found.notes[0]
+    assert any(words in fault.reason for fault in found.faults)
+    assert (found.is_intact, found.summary_agrees) == (False, False)
+
+
+OPEN: list[Callable[[dict[str, Any]], object]] = [
+    _age,
+    lambda header: header.update(provenance={}),
+    lambda header: header["provenance"]["packages"].update(numpy="1.0"),
+    lambda header: header["summary"].pop("begins_share"),
+]
+
+
+@pytest.mark.parametrize("change", OPEN, ids=["other version", "no version", "other NumPy", "older form"])
+def test_answers_of_other_versions_and_forms_are_not_verified(
+    change: Callable[[dict[str, Any]], object], run: Path
+) -> None:
+    """Where another version or an older form keeps other answers, no one can say whether they were altered: it says so.
+
+    The places where both have a value and differ are listed; nothing calls such a run as it was written.
+    """
+    files = with_header(contents(run), lambda header: [_with_layer(header), change(header)])
+    found = verify_run(write_files(files, run))
+    assert (found.is_intact, found.summary_agrees) == (True, None)
+    assert any(one.startswith("summary.all.task_particle.layer is 0 and not") for one in found.differences)
+    assert "nothing says whether they were altered" in found.notes[-1]
+    assert found.to_dict()["differences"] == list(found.differences)
+    said = CliRunner().invoke(main, ["verify", str(run)])
+    assert said.exit_code == 0
+    assert "its files are whole; its ANSWERS are NOT VERIFIED" in said.output
+    assert "as it was written" not in said.output
 
 
 def test_layers_said_to_lack_the_site_are_compared(run: Path) -> None:
@@ -106,7 +157,7 @@ def test_files_beside_the_run_are_named(run: Path) -> None:
     (run / "\x1b[31m.txt").write_text("x")
     found = verify_run(run)
     assert found.is_intact
-    assert found.notes == (
+    assert found.notes[:2] == (
         "report.html is drawn from the run and no part of it: no checksum covers it.",
         r"The folder holds other things, which no checksum covers: '\x1b[31m.txt'.",
     )

@@ -22,6 +22,7 @@ from layertracer._types._perturbations import (
     Skip,
     is_site_asked,
 )
+from layertracer._types._plain_files import FileTooLargeError, NotAFileError, read_plain_file
 from layertracer._types._results import (
     Audit,
     Check,
@@ -46,6 +47,7 @@ __all__ = [
     "Draws",
     "EncodedAnswer",
     "EncodedSample",
+    "FileTooLargeError",
     "Fill",
     "InterruptGate",
     "Interval",
@@ -55,6 +57,7 @@ __all__ = [
     "Method",
     "MixerGroup",
     "Noise",
+    "NotAFileError",
     "Origin",
     "Perturbation",
     "Positions",
@@ -77,5 +80,6 @@ __all__ = [
     "make_printable",
     "name_draws",
     "panics_as_errors",
+    "read_plain_file",
     "shown",
 ]

@@ -41,8 +41,9 @@ def verify_command(runs: tuple[Path, ...], *, expected: tuple[str, ...], as_json
     """Say whether each stored RUN is as it was written, and all that is wrong with it.
 
     RUN is the folder that a trace printed, or the run.json in it. Checksums, types, sizes and ranges of all its files
-    are looked at, and the answers that it keeps are computed anew from its tables. Ends with 1 where anything is wrong
-    with one of them. No model is loaded, and nothing is written.
+    are looked at, and the answers that it keeps are computed anew from its tables. Where another version or form keeps
+    them, the first line says that they are not verified. Ends with 1 where anything is wrong with one of them. No model
+    is loaded, and nothing is written.
     """
     if expected and len(expected) != len(runs):
         raise click.UsageError(f"--expect is given {len(expected)} times for {len(runs)} runs. Give it once for each.")
@@ -77,7 +78,7 @@ def _print(run: Path, found: Verification | LayerTracerError) -> None:
         say(f"{run}: not verified")
         _say_wrapped(str(found), "Error   ")
         return
-    say(f"{run}: {'as it was written' if found.is_intact else 'NOT as it was written'}")
+    say(f"{run}: {_headline(found)}")
     for fault in found.faults:
         _say_wrapped(f"{fault.file}: {fault.reason}", "Fault   ")
     if found.format_version is not None:
@@ -90,6 +91,13 @@ def _print(run: Path, found: Verification | LayerTracerError) -> None:
         say("  Answers follow from the tables")
     for note in found.notes:
         _say_wrapped(note, "Note    ")
+
+
+def _headline(found: Verification) -> str:
+    if not found.is_intact:
+        return "NOT as it was written"
+    # None beside no fault: the answers are of another version or form.
+    return "as it was written" if found.summary_agrees else "its files are whole; its ANSWERS are NOT VERIFIED"
 
 
 def _say_wrapped(text: str, name: str) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 from pyarrow.lib import ArrowException
 
 from layertracer._errors import DamagedRunError, RunError, RunFormatError
+from layertracer._types import FileTooLargeError, NotAFileError, read_plain_file
 from layertracer.runs._header import decode_header, has_valid_checksum, stored_checksum
 from layertracer.runs._header_checks import find_file_faults, find_header_faults
 from layertracer.runs._json_rules import described
-from layertracer.runs._plain_files import FileTooLargeError, NotAFileError, read_plain_file
+from layertracer.runs._laws import find_contradictions, is_lawful
 from layertracer.runs._ranges import bounds_of, find_out_of_range
 from layertracer.runs._recovery import recover_run
 from layertracer.runs._schema import HEADER_FILE, LARGEST_HEADER_BYTES, OWN_FILES, RUN_FORMAT_VERSION, TABLES, Table
@@ -129,6 +130,11 @@ def _examine_content(stored: StoredRun, faults: list[Fault], digest: str | None)
             except UNUSABLE as error:
                 reasons = [f"it does not hold what it should ({reason_of(error)})"]
             faults += [Fault(file=table.file, reason=reason) for reason in reasons]
+    if not faults and len(columns) == len(TABLES) and is_lawful(stored.header):
+        try:
+            faults += [Fault(file=file, reason=reason) for file, reason in find_contradictions(stored.header, columns)]
+        except UNUSABLE as error:
+            faults.append(Fault(file=HEADER_FILE, reason=f"its fields do not fit the tables ({reason_of(error)})"))
     unique = tuple(dict.fromkeys(faults))
     return Examined(header=stored.header, columns=columns, faults=unique, digest=digest)
 

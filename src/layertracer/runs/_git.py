@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 
-from layertracer.runs._plain_files import read_plain_file
+from layertracer._types import read_plain_file
 
 _ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _MOST_REFERENCES = 5

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from layertracer._errors import LayerTracerError
 from layertracer.measures import ONSET_NAMES, onset_from_dict
 from layertracer.runs._header_fields import FILES, HEADER
-from layertracer.runs._json_rules import Nullable, Number
+from layertracer.runs._json_rules import Nullable, Number, described
 from layertracer.runs._schema import TABLES
 
 _PARAMETER = Nullable(Number(low=-math.inf, finite=False))
@@ -58,9 +58,41 @@ def _find_contradictions(header: Mapping[str, Any]) -> Iterator[str]:
     beyond = [layer for layer in header.get("layers_without_site", ()) if layer >= shape["n_layers"]]
     if beyond:
         yield f"layers_without_site names layer {beyond[0]}, and shape.n_layers is {shape['n_layers']}"
+    yield from _find_wrong_checks(header["self_check"]["checks"])
+    yield from _find_wrong_audit(header)
     yield from _find_wrong_rows(header)
     yield from _find_wrong_onset(header["spec"]["onset"])
     yield from _find_wrong_perturbation(header["spec"]["perturbation"], shape["n_draws"])
+
+
+def _find_wrong_checks(checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for index, check in enumerate(checks):
+        if check["passed"] != (check["error"] <= check["tolerance"]):  # NaN is within nothing
+            yield (
+                f"self_check.checks[{index}].passed is {str(check['passed']).lower()}, its error {check['error']:g} "
+                f"and its tolerance {check['tolerance']:g}"
+            )
+
+
+def _find_wrong_audit(header: Mapping[str, Any]) -> Iterator[str]:
+    """Counts of what was measured again that cannot stand beside one another, and a method that came of nothing."""
+    audit, method, proved = header.get("audit"), header["method"], header["self_check"]["method"]
+    if audit is None:
+        return
+    n_cells, n_forwards = audit["n_cells"], audit["n_forwards"]
+    if not n_cells >= n_forwards >= audit["n_drawn"]:
+        yield (
+            f"audit.n_cells is {n_cells}, n_forwards {n_forwards} and n_drawn {audit['n_drawn']}; every forward is "
+            "compared, and those drawn are among them"
+        )
+    if (n_cells > 0) != (n_forwards > 0) or (n_cells > 0) != (audit["worst_nats"] is not None):
+        yield f"audit.n_cells is {n_cells}, n_forwards {n_forwards} and worst_nats {described(audit['worst_nats'])}"
+    if audit["worst_bits"] is not None and not n_cells:
+        yield f"audit.worst_bits is {audit['worst_bits']:g}, and n_cells 0"
+    if n_cells and not audit["share"]:
+        yield f"audit.n_cells is {n_cells}, and its share of the trace 0"
+    if method != proved and (proved == "plain" or not audit["notes"]):
+        yield f'method is "{method}", self_check.method "{proved}", and no note of the audit says why'
 
 
 def _find_wrong_rows(header: Mapping[str, Any]) -> Iterator[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -14,15 +12,13 @@ from typing import Any
 
 from layertracer._errors import UsageError
 from layertracer.runs._examine import UNUSABLE, Examined, Fault, examine_folder, reason_of
-from layertracer.runs._header import to_json_value
 from layertracer.runs._json_rules import described
-from layertracer.runs._provenance import package_version
+from layertracer.runs._kept_answers import KeptAnswers, compare_answers
+from layertracer.runs._laws import find_contradictions, find_oddities, is_lawful
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import HEADER_FILE, OWN_FILES, REPORT_FILE
 from layertracer.runs._storage import assemble
-from layertracer.runs._summary import summarize_record
 
-_ROUNDING = 1e-6
 _NAMED = 5
 
 
@@ -41,8 +37,10 @@ class Verification:
         status: How the run ended; None where it cannot be read.
         n_prompts: How many prompts were finished; None where it cannot be read.
         n_requested: How many were asked for; None where it cannot be read.
-        summary_agrees: Whether the answers that `run.json` keeps are those that follow from the tables; None where that
-            cannot be told.
+        summary_agrees: Whether the answers that `run.json` keeps are those that follow from the tables; False only
+            beside a fault; None where they were not verified: another version wrote them, or they have an older form,
+            and nothing tells their differences from alterations.
+        differences: The places where both have a value, and not the same one.
     """
 
     path: str
@@ -55,15 +53,17 @@ class Verification:
     n_prompts: int | None
     n_requested: int | None
     summary_agrees: bool | None
+    differences: tuple[str, ...] = ()
 
     @property
     def is_intact(self) -> bool:
-        """Whether nothing is wrong with it."""
+        """Whether nothing is wrong with it. Its kept answers are verified only where `summary_agrees`, too."""
         return not self.faults
 
     def to_dict(self) -> dict[str, Any]:
         """The findings as JSON values."""
-        return dataclasses.asdict(self) | {"is_intact": self.is_intact, "notes": list(self.notes)}
+        lists = {"notes": list(self.notes), "differences": list(self.differences)}
+        return dataclasses.asdict(self) | {"is_intact": self.is_intact, **lists}
 
 
 def verify_run(path: str | Path, *, expect: str | None = None) -> Verification:
@@ -88,7 +88,7 @@ def verify_run(path: str | Path, *, expect: str | None = None) -> Verification:
     faults, notes = list(examined.faults), _find_extra_files(folder)
     if expected is not None and examined.digest != expected:
         faults.append(Fault(file=HEADER_FILE, reason=f"its digest is {examined.digest}, and {expected} was expected"))
-    agrees = _verify_answers(examined, faults, notes) if not examined.faults else None
+    kept = _verify_answers(examined, faults, notes) if not examined.faults else None
     header: Mapping[str, Any] = {} if any(fault.file == HEADER_FILE for fault in examined.faults) else examined.header
     shape = header.get("shape", {})
     return Verification(
@@ -101,7 +101,8 @@ def verify_run(path: str | Path, *, expect: str | None = None) -> Verification:
         status=header.get("status"),
         n_prompts=shape.get("n_prompts"),
         n_requested=header.get("n_requested"),
-        summary_agrees=agrees,
+        summary_agrees=None if kept is None else kept.agree,
+        differences=() if kept is None else kept.differences,
     )
 
 
@@ -128,36 +129,47 @@ def _find_extra_files(folder: Path) -> list[str]:
     return notes
 
 
-def _verify_answers(examined: Examined, faults: list[Fault], notes: list[str]) -> bool | None:
-    """Whether the answers that are kept follow from the tables; what speaks against it is added to faults or notes."""
+def _verify_answers(examined: Examined, faults: list[Fault], notes: list[str]) -> KeptAnswers | None:
+    """What comes of the answers that are kept; what speaks against the run is added to faults or notes."""
     try:
         record = assemble(examined)
     except UNUSABLE as error:
         faults.append(Fault(file=HEADER_FILE, reason=f"its fields do not fit the tables ({reason_of(error)})"))
         return None
     _verify_sites(record, examined.header, faults)
-    stored = examined.header["summary"]
-    # As it comes back from JSON, where non-finite numbers are objects and tuples are lists.
-    computed = json.loads(json.dumps(to_json_value(summarize_record(record))))
-    difference = _first_difference(to_json_value(stored), computed, "summary")
-    if difference is None:
-        return True
-    provenance = examined.header["provenance"]
-    if _is_written_by_these_versions(provenance) and not difference.is_other_form:
-        faults.append(Fault(file=HEADER_FILE, reason=f"{difference.words}, as follows from the tables"))
-    else:
-        notes.append(
-            f"The answers in {HEADER_FILE} are not in every place those that this version computes from the tables "
-            f"({difference.words}); LayerTracer {described(provenance.get('layertracer'))} wrote them. Reports and "
-            "comparisons always compute them anew."
-        )
-    return False
+    notes += find_oddities(record)
+    if not is_lawful(examined.header) and record.n_prompts:
+        notes.append(_why_lawless(examined))
+    kept = compare_answers(record, examined.header)
+    told = kept.faults[:_NAMED]
+    faults += [Fault(file=HEADER_FILE, reason=f"{reason}, as follows from the tables") for reason in told]
+    if kept.agree is None:
+        notes.append(_why_open(kept, examined.header["provenance"]))
+    return kept
 
 
-def _is_written_by_these_versions(provenance: Mapping[str, Any]) -> bool:
-    """Whether the code that computes answers was the same, and NumPy's random numbers."""
-    was = {"layertracer": provenance.get("layertracer"), "numpy": provenance.get("packages", {}).get("numpy")}
-    return all(version == package_version(name) for name, version in was.items())
+def _why_lawless(examined: Examined) -> str:
+    """What is said of tables that nobody asked to go together when they were written."""
+    try:
+        found = [f"{file}: {words}" for file, words in find_contradictions(examined.header, examined.columns)]
+    except UNUSABLE as error:
+        found = [reason_of(error)]
+    how = f"do not go together ({'; '.join(found[:_NAMED])})" if found else "go together"
+    return (
+        f"It measured nothing again, as runs of older versions; its tables are read without being compared. They {how}."
+    )
+
+
+def _why_open(kept: KeptAnswers, provenance: Mapping[str, Any]) -> str:
+    """Why it cannot be told whether kept answers are those that were written."""
+    shown = "; ".join(kept.differences[:_NAMED]) + ("; …" if len(kept.differences) > _NAMED else "")
+    form = "have another form than" if kept.is_other_form else "are not in every place"
+    differ = f"Where both have a value, these differ: {shown}." if shown else "Where both have a value, they agree."
+    return (
+        f"The answers in {HEADER_FILE} {form} those that this version computes from the tables, so that nothing says "
+        f"whether they were altered; LayerTracer {described(provenance.get('layertracer'))} wrote them, it says. "
+        f"{differ} Reports and comparisons always compute them anew."
+    )
 
 
 def _verify_sites(record: TraceRecord, header: Mapping[str, Any], faults: list[Fault]) -> None:
@@ -165,39 +177,3 @@ def _verify_sites(record: TraceRecord, header: Mapping[str, Any], faults: list[F
     if stored is not None and stored != found:
         reason = f"layers_without_site is {described(stored)} that are not the layers of NaN in the table, {found[:9]}"
         faults.append(Fault(file=HEADER_FILE, reason=reason))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Difference:
-    """Where two JSON values differ first.
-
-    Attributes:
-        words: The place and what both are.
-        is_other_form: Whether they have other fields or lengths, as those of different versions may.
-    """
-
-    words: str
-    is_other_form: bool = False
-
-
-def _first_difference(stored: object, computed: object, place: str) -> _Difference | None:
-    if isinstance(stored, dict) and isinstance(computed, dict):
-        if stored.keys() != computed.keys():
-            return _Difference(words=f"{place} has other fields", is_other_form=True)
-        pairs = [(stored[name], computed[name], f"{place}.{name}") for name in computed]
-    elif isinstance(stored, list) and isinstance(computed, list) and len(stored) == len(computed):
-        pairs = [
-            (one, other, f"{place}[{index}]") for index, (one, other) in enumerate(zip(stored, computed, strict=True))
-        ]
-    else:
-        if _is_same(stored, computed):
-            return None
-        return _Difference(words=f"{place} is {described(stored)} and not {described(computed)}")
-    return next((found for pair in pairs if (found := _first_difference(*pair)) is not None), None)
-
-
-def _is_same(stored: object, computed: object) -> bool:
-    is_number = [isinstance(one, int | float) and not isinstance(one, bool) for one in (stored, computed)]
-    if all(is_number):
-        return math.isclose(stored, computed, rel_tol=_ROUNDING, abs_tol=_ROUNDING)  # type: ignore[arg-type]
-    return type(stored) is type(computed) and stored == computed

@@ -11,29 +11,27 @@ from layertracer._errors import TaskFileError
 from layertracer.tasks._content import Content, hash_content, is_file, read_content
 from layertracer.tasks._material import FieldNames, Records, Row
 from layertracer.tasks._recognize import recognize_fields
+from layertracer.tasks._unpacking import (
+    UnpacksTooLargeError,
+    count_texts,
+    is_readable,
+    read_arrow_table,
+    read_parquet_table,
+)
 from layertracer.tasks._values import listed
 
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
 """By these files a folder of save_to_disk is known: one split, or several in folders of their own."""
 
-_WHOLE_FILE_MAGIC = b"ARROW1"
-"""Arrow's file format begins with this; its stream format, which `datasets` writes, does not."""
-
 
 def read_parquet(content: Content, names: FieldNames) -> Records:
     """A .parquet file."""
-
-    def read(stream: Any) -> Any:
-        from pyarrow import parquet
-
-        return parquet.read_table(stream)
-
-    return _make_records(_read(content, read), names, source=str(content.path), sha256=content.sha256)
+    return _make_records(_read(content, read_parquet_table), names, source=str(content.path), sha256=content.sha256)
 
 
 def read_arrow(content: Content, names: FieldNames) -> Records:
     """An .arrow or .feather file."""
-    return _make_records(_read(content, _read_arrow), names, source=str(content.path), sha256=content.sha256)
+    return _make_records(_read(content, read_arrow_table), names, source=str(content.path), sha256=content.sha256)
 
 
 def is_saved_dataset(folder: Path) -> bool:
@@ -60,7 +58,8 @@ def read_saved_dataset(folder: Path, names: FieldNames) -> Records:
     contents = [read_content(folder / name) for name in files]
     if not files:
         raise TaskFileError(f"{state} names no data. Save a dataset with rows.")
-    table = pa.concat_tables([_read(content, _read_arrow) for content in contents])
+    table = pa.concat_tables([_read(content, read_arrow_table) for content in contents])
+    _refuse_large(table, state)
     sha256 = hash_content(b"".join(content.data for content in contents))
     return _make_records(table, names, source=str(folder), sha256=sha256)
 
@@ -104,19 +103,11 @@ def _read(content: Content, read: Callable[[Any], Any]) -> Any:
 
     try:
         return read(pa.BufferReader(content.data))
+    except UnpacksTooLargeError as error:
+        raise TaskFileError(f"{content.path} {error}. A task is read as a whole: give a part of it.") from None
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = (str(error).splitlines() or [repr(error)])[0]
         raise TaskFileError(f"{content.path} is damaged or of another format ({reason}). Write it again.") from None
-
-
-def _read_arrow(stream: Any) -> Any:
-    """The table of an Arrow stream or file."""
-    import pyarrow as pa
-
-    if stream.read(len(_WHOLE_FILE_MAGIC)) == _WHOLE_FILE_MAGIC:
-        return pa.ipc.open_file(stream).read_all()
-    stream.seek(0)
-    return pa.ipc.open_stream(stream).read_all()
 
 
 def _make_records(table: Any, names: FieldNames, *, source: str, sha256: str) -> Records:
@@ -125,9 +116,10 @@ def _make_records(table: Any, names: FieldNames, *, source: str, sha256: str) ->
     twins = sorted({name for name in present if present.count(name) > 1})
     if twins:
         raise TaskFileError(f"{source}: {present.count(twins[0])} columns are called {twins[0]!r}. Rename all but one.")
-    read = [name for name in present if _is_readable(table.schema.field(name).type)]
+    read = [name for name in present if is_readable(table.schema.field(name).type)]
     if not read:
         raise TaskFileError(f"{source}: the columns {listed(dict.fromkeys(present))} hold no text. Expected text.")
+    _refuse_large(table.select(read), Path(source))
     labels = class_names(table.schema.metadata or {})
     columns = [_read_column(table.column(name), labels.get(name)) for name in read]
     rows = tuple(
@@ -140,11 +132,16 @@ def _make_records(table: Any, names: FieldNames, *, source: str, sha256: str) ->
     return Records(source=source, sha256=sha256, rows=rows, part="column", notes=notes)
 
 
-def _is_readable(kind: Any) -> bool:
-    """Whether a column may hold text: anything but bytes and records."""
-    import pyarrow as pa
+def _refuse_large(table: Any, path: Path) -> None:
+    """Refuse rows that take far more memory as records than in their columns.
 
-    return not (pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    Raises:
+        TaskFileError: If they do.
+    """
+    try:
+        count_texts(table)
+    except UnpacksTooLargeError as error:
+        raise TaskFileError(f"{path} {error}. A task is read as a whole: give a part of it.") from None
 
 
 def _read_column(column: Any, classes: Sequence[str] | None) -> list[object]:

@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from layertracer._errors import TaskFileError
+from layertracer._types import FileTooLargeError, NotAFileError, read_plain_file
 
 MAX_BYTES = 2**30
 """What a file may have: it is read as a whole, and takes several times as much memory as records."""
 
 MAX_UNPACKED_BYTES = 2**28
 """What a packed file may unpack to. Gzip packs a thousand to one, so a small file can fill any memory."""
+
+_PIPED = re.compile(r"/dev/stdin|/dev/fd/[0-9]+|/proc/self/fd/[0-9]+")
+"""Where a pipe is meant: what is typed behind `|` or `<(…)`."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_LISTED = 1000
@@ -74,17 +78,23 @@ def expand_home(name: str | os.PathLike[str]) -> Path:
 
 
 def _read_at_most(path: Path, limit: int) -> bytes:
-    """A file's bytes.
+    """A file's bytes; of a pipe only where the shell or the user put it there to be read (`<(…)`, `/dev/stdin`).
 
     Raises:
         TaskFileError: If it holds more.
+        OSError: If it cannot be read, or is a pipe or device of any other name: those may never end.
     """
-    with path.open("rb") as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
+    try:
+        if not _PIPED.fullmatch(os.fspath(path)):
+            return read_plain_file(path, limit=limit)
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise FileTooLargeError(len(data), limit)
+    except FileTooLargeError:
         raise TaskFileError(
             f"{path} has more than {limit / 1e9:.1f} GB, and a task file is read as a whole. Give a part of it."
-        )
+        ) from None
     return data
 
 
@@ -98,8 +108,13 @@ def read_content(path: Path) -> Content:
         data = _read_at_most(path, MAX_BYTES)
     except FileNotFoundError:
         raise missing_file(path) from None
-    except IsADirectoryError:
-        raise TaskFileError(f"{path} is a folder, and a task is read from one file{list_files(path)}.") from None
+    except (IsADirectoryError, NotAFileError):
+        if is_folder(path):
+            raise TaskFileError(f"{path} is a folder, and a task is read from one file{list_files(path)}.") from None
+        raise TaskFileError(
+            f"{path} is no ordinary file, but a pipe, a socket or a device, which may never end. Write its rows into a "
+            "file, or give plain text as text:/dev/stdin."
+        ) from None
     except (OSError, ValueError) as error:
         raise TaskFileError(f"The task file {path} cannot be read ({error}). Check the path and its rights.") from None
     if data.startswith(_GZIP_MAGIC) or path.suffix.lower() == ".gz":

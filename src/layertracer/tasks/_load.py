@@ -31,6 +31,7 @@ from layertracer.tasks._recipe import Recipe, TaskOptions
 from layertracer.tasks._tables import read_csv, read_spaced, read_tsv
 from layertracer.tasks._task import Task
 from layertracer.tasks._text import read_text
+from layertracer.tasks._unpacking import check_marks
 
 _READERS: dict[str, Callable[[Content, FieldNames], Records]] = {
     ".json": read_json,
@@ -49,6 +50,7 @@ _READERS: dict[str, Callable[[Content, FieldNames], Records]] = {
 }
 
 _TABLES = (read_csv, read_tsv)
+_PACKED = (read_parquet, read_arrow)
 
 if TYPE_CHECKING:
     Loadable: TypeAlias = str | os.PathLike[str]
@@ -180,9 +182,14 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
         demonstration_sets=demonstration_sets,
     )
     source = os.fspath(name_or_path)
-    material = _read_material(source, options)
-    _refuse_unused(material, options, source)
-    return make_task(Recipe(source=source, material=material, options=options))
+    try:
+        material = _read_material(source, options)
+        _refuse_unused(material, options, source)
+        return make_task(Recipe(source=source, material=material, options=options))
+    except MemoryError:
+        raise TaskFileError(
+            f"{source} takes more memory than there is: a task is read as a whole. Give a part of it."
+        ) from None
 
 
 def _refuse_unused(material: Material, options: TaskOptions, source: str) -> None:
@@ -229,12 +236,20 @@ def _read_material(source: str, options: TaskOptions) -> Material:
     if is_folder(path) and is_saved_dataset(path):
         return make_material(read_saved_dataset(path, options.names), options.names)
     if suffix.lower() == ".txt":
-        return _read_txt(read_content(path), options.names)
+        return _read_txt(_read_rows(path), options.names)
     reader = _READERS.get(suffix.lower())
     if reader is not None:
-        material = make_material(reader(read_content(path), options.names), options.names)
+        content = read_content(path) if reader in _PACKED else _read_rows(path)
+        material = make_material(reader(content, options.names), options.names)
         return replace(material, is_table=reader in _TABLES)
     raise _explain_unknown(source, path)
+
+
+def _read_rows(path: Path) -> Content:
+    """The content of a text that becomes rows."""
+    content = read_content(path)
+    check_marks(content)
+    return content
 
 
 def _read_txt(content: Content, names: FieldNames) -> Material:
