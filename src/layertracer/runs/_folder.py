@@ -8,11 +8,12 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from layertracer._errors import RunError
+from layertracer._errors import RunError, UsageError
 from layertracer.runs._exchange import exchange
+from layertracer.runs._full_paths import refuse_lost_start
 from layertracer.runs._locks import hold, is_still_at, let_go, lock
 from layertracer.runs._recovery import clean_up, clean_up_files, discard, hand_over, put_back_old, remove_own
-from layertracer.runs._schema import HEADER_FILE
+from layertracer.runs._schema import HEADER_FILE, OWN_FILES
 from layertracer.runs._siblings import FILE, NEW, OLD, WHOLE, sibling_of, token_of, with_purpose
 
 
@@ -61,7 +62,11 @@ def write_file(path: Path, content: bytes) -> None:
 
     Raises:
         OSError: If the disk refuses; nothing is left then.
+        RunError: If the current folder is gone, to which the path is relative.
+        UsageError: If it is one of a run's own files.
     """
+    refuse_lost_start(path)
+    refuse_run_files(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_file():
         path.write_bytes(content)
@@ -85,6 +90,21 @@ def write_file(path: Path, content: bytes) -> None:
     clean_up_files(path)
 
 
+def refuse_run_files(path: Path) -> None:
+    """Refuse to write over what a run consists of, by whatever links and letters it is named.
+
+    Raises:
+        UsageError: If the path is that of a file of a run, in a folder that holds one.
+    """
+    own = {name.casefold() for name in OWN_FILES}
+    for real in (Path(os.path.realpath(path.parent), path.name), Path(os.path.realpath(path))):
+        if real.name.casefold() in own and any(os.path.lexists(real.parent / name) for name in OWN_FILES):
+            raise UsageError(
+                f"{path} is a file of the run in {real.parent}, which would be lost. Give another name, "
+                f"e.g. {path.with_name('report.html')}."
+            )
+
+
 def _make_held_file(path: Path) -> tuple[Path, int]:
     while True:
         temporary = sibling_of(path, FILE)
@@ -101,15 +121,19 @@ def refuse_occupied(path: Path, *, overwrite: bool) -> None:
 
     Raises:
         RunError: If something is there, except an empty folder, or a run and `overwrite` is set; or if no folder can
-            be made there.
+            be made there; or if it is the current folder or one above it.
     """
     if not path.exists():
         _refuse_unwritable(path)
         return
     if not path.is_dir():
         raise RunError(f"{path} is a file, and a run is a folder. Give the path of a folder that does not exist yet.")
-    if not any(path.iterdir()):
-        return
+    if any(path.iterdir()):
+        _refuse_content(path, overwrite=overwrite)
+    _refuse_surroundings(path)
+
+
+def _refuse_content(path: Path, *, overwrite: bool) -> None:
     if not (path / HEADER_FILE).exists():
         raise RunError(
             f"{path} is a folder that holds other things ({_first_names(path)}) and no run, so it is not replaced. "
@@ -119,6 +143,19 @@ def refuse_occupied(path: Path, *, overwrite: bool) -> None:
         raise RunError(
             f"There is a run at {path} already. Give another path, or overwrite=True (command line: --overwrite) "
             "to replace it."
+        )
+
+
+def _refuse_surroundings(path: Path) -> None:
+    """Refuse the current folder and those above it: whoever is in a folder that is replaced stays in one that is gone."""
+    try:
+        here = Path.cwd()
+    except OSError:
+        return
+    if path.resolve() in (here, *here.parents):
+        raise RunError(
+            f"{path} is the folder that you are in, or one above it, and a run takes the place of a whole folder. Give "
+            "the path of a folder below this one, or go to another folder first."
         )
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+from layertracer.runs._full_paths import full_path
 from layertracer.runs._locks import hold, let_go
 from layertracer.runs._schema import OWN_FILES, REPORT_FILE
 from layertracer.runs._siblings import (
@@ -36,7 +37,7 @@ def recover_run(path: Path) -> Path | None:
     Returns:
         Where the run lies if it could not be put back; None if it could, or if there is none.
     """
-    path = path.resolve()
+    path = full_path(path)
     if os.path.lexists(path) or not path.parent.is_dir():
         return None
     with abandoned(path.parent, stem_of(path)) as groups:

@@ -31,10 +31,10 @@ _FORGOTTEN_S = 86_400.0
 
 def name_limit(folder: Path) -> int:
     """Bytes that a name may have in a folder, which need not exist yet."""
-    nearest = next(parent for parent in (folder, *folder.absolute().parents) if os.path.exists(parent))
     try:
+        nearest = next(parent for parent in (folder, *folder.absolute().parents) if os.path.exists(parent))
         return os.pathconf(nearest, "PC_NAME_MAX")
-    except (AttributeError, OSError, ValueError):  # Windows; a file system that does not say
+    except (AttributeError, OSError, ValueError):  # Windows; a file system that does not say; no current folder
         return 255
 
 
