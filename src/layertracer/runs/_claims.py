@@ -13,9 +13,10 @@ from layertracer._errors import RunError
 from layertracer.runs._folder import refuse_occupied
 from layertracer.runs._full_paths import expand_home, full_path
 from layertracer.runs._locks import HAS_LOCKS, is_still_at, let_go, lock
-from layertracer.runs._recovery import put_back_old
+from layertracer.runs._own_files import marker_of
+from layertracer.runs._recovery import put_back
 from layertracer.runs._schema import TABLES
-from layertracer.runs._siblings import WHOLE, claim_of, name_limit, sibling_of
+from layertracer.runs._siblings import WHOLE, claim_of, name_limit, sibling_of, token_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +79,7 @@ def claim_folder(path: Path, *, overwrite: bool) -> FolderClaim | None:
     shown = expand_home(path)
     path = full_path(path)
     try:
-        put_back_old(path)
+        put_back(path)
         refuse_occupied(shown, overwrite=overwrite)
         if path.is_mount():
             raise RunError(f"{shown} cannot be replaced: it is a mount point. Give the path of a folder below it.")
@@ -163,7 +164,8 @@ def _remove(mark: Path) -> None:
 def _refuse_long_names(path: Path) -> None:
     """Raise what the system says of the longest names that a save needs."""
     longest = max((table.file for table in TABLES), key=len)
-    for needed in (path / longest, sibling_of(path, WHOLE) / longest):
+    whole = sibling_of(path, WHOLE)
+    for needed in (path / longest, path / marker_of(token_of(whole)), whole / marker_of(token_of(whole))):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.lstat(needed)
 

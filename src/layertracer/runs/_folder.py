@@ -9,20 +9,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from layertracer._errors import RunError, UsageError
-from layertracer.runs._exchange import exchange
 from layertracer.runs._full_paths import refuse_lost_start
 from layertracer.runs._locks import hold, is_still_at, let_go, lock
-from layertracer.runs._recovery import clean_up, clean_up_files, discard, hand_over, put_back_old, remove_own
+from layertracer.runs._own_files import marker_of, remove_own
+from layertracer.runs._recovery import clean_up, clean_up_files, put_back
+from layertracer.runs._replacement import identify, put_in_place
 from layertracer.runs._schema import HEADER_FILE, OWN_FILES
-from layertracer.runs._siblings import FILE, NEW, OLD, WHOLE, sibling_of, token_of, with_purpose
+from layertracer.runs._siblings import FILE, NEW, WHOLE, sibling_of, token_of, with_purpose
 
 
 def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> None:
     """Write a folder of files atomically.
 
     A process that is killed at any moment leaves the old run or the new one at `path`; where the system cannot let two
-    folders change places, one of them beside it, and the next save or load puts it back. What killed saves left beside
-    `path` is removed.
+    folders change places, or the new one is whole and not yet there, the next save or load puts it there. What killed
+    saves left beside `path` is removed.
 
     Files of an overwritten run that LayerTracer did not write are kept in the new folder.
 
@@ -35,16 +36,17 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> 
         RunError: If something is at `path` that may not be replaced, or the disk refuses.
     """
     try:
-        put_back_old(path)
+        put_back(path)
         refuse_occupied(path, overwrite=overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _unfinished(path) as temporary:
+            _write_durably(temporary / marker_of(token_of(temporary)), identify(path).encode("ascii"))
             for name, content in files.items():
                 _write_durably(temporary / name, content)
             flush_folder(temporary)
             whole = with_purpose(temporary, WHOLE)
             os.rename(temporary, whole)
-            _move_into_place(whole, path)
+            put_in_place(whole, path)
         flush_folder(path.parent)
     except OSError as error:
         if error.errno in {errno.EEXIST, errno.ENOTEMPTY}:  # somebody else was faster
@@ -147,7 +149,7 @@ def _refuse_content(path: Path, *, overwrite: bool) -> None:
 
 
 def _refuse_surroundings(path: Path) -> None:
-    """Refuse the current folder and those above it: whoever is in a folder that is replaced stays in one that is gone."""
+    """Refuse the current folder and those above it: who is in a folder that is replaced, stays in one that is gone."""
     try:
         here = Path.cwd()
     except OSError:
@@ -196,58 +198,6 @@ def _make_held(path: Path) -> tuple[Path, int | None]:
             return temporary, hold(temporary)
         except (BlockingIOError, FileNotFoundError):  # whoever cleans up took it for abandoned: another name
             continue
-
-
-def _move_into_place(whole: Path, path: Path) -> None:
-    """Rename; an old run changes places with the new one, or steps aside where the system cannot do that at once."""
-    if not path.exists() or not any(path.iterdir()):
-        if os.name != "posix" and path.exists():
-            path.rmdir()
-        os.rename(whole, path)  # in place of an empty folder, too
-        return
-    with _held(path):  # by its other name it must not be taken for abandoned
-        if exchange(whole, path):
-            _replace_at_once(whole, path)
-        else:
-            _replace_in_two_steps(whole, path)
-
-
-@contextlib.contextmanager
-def _held(path: Path) -> Iterator[None]:
-    try:
-        descriptor = hold(path)
-    except BlockingIOError:  # somebody else replaces it at the same time: whoever is last is there
-        descriptor = None
-    try:
-        yield
-    finally:
-        let_go(descriptor)
-
-
-def _replace_at_once(old: Path, path: Path) -> None:
-    """After the exchange: what is the user's in the old run goes into the new one, the rest away."""
-    try:
-        hand_over(old, path)
-    except BaseException:
-        exchange(old, path)
-        raise
-    with contextlib.suppress(OSError):  # the run is saved: the next save removes what is left of the old one
-        discard(old)
-
-
-def _replace_in_two_steps(whole: Path, path: Path) -> None:
-    old = sibling_of(path, OLD, token=token_of(whole))
-    os.rename(path, old)
-    try:
-        os.rename(whole, path)
-        hand_over(old, path)
-    except BaseException:
-        if path.exists():
-            os.rename(path, whole)
-        os.rename(old, path)
-        raise
-    with contextlib.suppress(OSError):
-        discard(old)
 
 
 def _write_durably(path: Path, content: bytes) -> None:

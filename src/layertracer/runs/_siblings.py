@@ -100,6 +100,12 @@ def abandoned(folder: Path, stem: str | None = None) -> Iterator[list[tuple[str,
         yield groups
 
 
+def has_siblings(folder: Path, token: str) -> bool:
+    """Whether anything of a save lies hidden in a folder, of a living process or not."""
+    forms = (_FORM.fullmatch(entry.name) for entry in _entries(folder))
+    return any(form is not None and form["token"] == token for form in forms)
+
+
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
