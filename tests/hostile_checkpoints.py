@@ -175,7 +175,10 @@ REFUSED: dict[str, tuple[Build, str]] = {
     ),
     "a header without end": (header({}, length=10**12), "is cut off or damaged"),
     "a header behind the file": (header({}, length=10**4), "is cut off or damaged"),
-    "a nested header": (text("model.safetensors", (10**5).to_bytes(8, "little") + b"[" * 10**5), "is cut off or damaged"),
+    "a nested header": (
+        text("model.safetensors", (10**5).to_bytes(8, "little") + b"[" * 10**5),
+        "is cut off or damaged",
+    ),
     "weights that overlap": (
         header({n: {"dtype": "F32", "shape": [8], "data_offsets": [0, 32]} for n in "ab"}),
         "cannot be loaded|lacks|holds more than its weights",

@@ -48,7 +48,8 @@ def test_ctrl_c_keeps_what_is_finished(tiny: Path, tmp_path: Path) -> None:
     run = load_run(tmp_path / "run")
     assert run.status == "interrupted"
     assert 0 < run.n_prompts < run.n_requested == 900
-    assert stderr.rstrip().endswith(f"Interrupted: {run.n_prompts} of 900 prompts were finished, and are saved.")
+    ending = f"Interrupted: {run.n_prompts} of 900 prompts were finished, and are saved in {tmp_path / 'run'}"
+    assert stderr.rstrip().endswith(ending)
     assert json.loads(stdout)["status"] == "interrupted"
     assert (tmp_path / "run" / "report.html").exists()
 

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from layertracer.runs import _folder, _recovery
+from layertracer.runs import _recovery, _replacement
 from layertracer.runs._folder import write_folder
 
-OLD, NEW = ({"layers.parquet": text, "run.json": text} for text in (b"old", b"new"))
+OLD, NEW, NEXT = ({"layers.parquet": text, "run.json": text} for text in (b"old", b"new", b"next"))
 FOREIGN = {"notes.txt": "mine", "figures/curve.svg": "<svg/>"}
+THEN = ("load", "save", "elsewhere", "moved")
 OPERATIONS = ("mkdir", "rename", "replace", "unlink", "rmdir", "open", "fsync")
 KILLED = 9
 
@@ -38,7 +39,7 @@ def kill_at(count: int, *, is_exchanged: bool) -> None:
 
     for name in OPERATIONS:
         setattr(os, name, counted(getattr(os, name)))
-    _folder.exchange = counted(_folder.exchange if is_exchanged else lambda one, other: False)  # noqa: ARG005
+    _replacement.exchange = counted(_replacement.exchange if is_exchanged else lambda one, other: False)  # noqa: ARG005
 
 
 def save_and_be_killed(path: Path, count: int, *, overwrite: bool, is_exchanged: bool) -> bool:
@@ -67,38 +68,57 @@ def prepare(path: Path) -> None:
         (path / name).write_text(text)
 
 
-def observe(count: int, *, overwrite: bool, is_exchanged: bool, saves_elsewhere: bool) -> dict[str, Any]:
-    """What lies at the path after a kill, what after it is looked for, and what after the next save."""
+def is_whole(folder: Path) -> bool:
+    """Whether the new run was whole when its save was killed: at its place, or hidden by the name that says so."""
+    hidden = [entry for entry in folder.iterdir() if entry.name.endswith(".whole")]
+    return any(content_of(one) == "new" for one in (folder / "run", *hidden))
+
+
+def has_foreign(path: Path) -> bool:
+    """Whether all of the user's own files are in a folder."""
+    return all((path / name).is_file() and (path / name).read_text() == FOREIGN[name] for name in FOREIGN)
+
+
+def observe(count: int, then: str, *, overwrite: bool, is_exchanged: bool) -> dict[str, Any]:
+    """What lies where after a kill, and after what is done then.
+
+    Args:
+        count: The operation that the process does not live to do.
+        then: "load" the run, "save" another one there, save one "elsewhere" in the folder, or have the run "moved" away
+            and load the name that it had.
+        overwrite: Whether a run lies there.
+        is_exchanged: Whether the system can exchange folders.
+    """
     folder = Path(tempfile.mkdtemp())
-    path = folder / "run"
+    path, moved = folder / "run", folder / "moved"
     if overwrite:
         prepare(path)
-    killed = save_and_be_killed(path, count, overwrite=overwrite, is_exchanged=is_exchanged)
-    at_once = content_of(path)
-    hidden = _recovery.recover_run(path)
-    after_look = content_of(path)
-    write_folder(folder / "other" if saves_elsewhere else path, OLD, overwrite=True)
-    return {
-        "killed": killed,
-        "at_once": at_once,
-        "hidden": hidden,
-        "after_look": after_look,
-        "at_last": content_of(path),
-        "left": sorted(entry.name for entry in folder.iterdir() if entry.name.startswith(".")),
-        "foreign": all((path / name).is_file() and (path / name).read_text() == FOREIGN[name] for name in FOREIGN),
-    }
+    seen: dict[str, Any] = {"killed": save_and_be_killed(path, count, overwrite=overwrite, is_exchanged=is_exchanged)}
+    seen |= {"then": then, "at_once": content_of(path), "was_whole": is_whole(folder)}
+    if then == "moved" and path.exists():
+        path.rename(moved)
+    seen["hidden"] = _recovery.recover_run(path) if then in {"load", "moved"} else None
+    if then in {"save", "elsewhere"}:
+        write_folder(path if then == "save" else folder / "other", NEXT, overwrite=True)
+    seen |= {"after": content_of(path), "moved": content_of(moved)}
+    seen["foreign"] = has_foreign(moved if moved.exists() else path)
+    write_folder(folder / "last", NEXT, overwrite=True)
+    seen["left"] = sorted(entry.name for entry in folder.iterdir() if entry.name.startswith("."))
+    seen["names"] = sorted(entry.name for entry in folder.iterdir())
+    return seen
 
 
 def sweep(*, overwrite: bool, is_exchanged: bool) -> list[dict[str, Any]]:
     """What is observed for the first operation, the second one, ... until a save is through."""
     seen: list[dict[str, Any]] = []
+    count = 0
     while not seen or seen[-1]["killed"]:
-        count = len(seen) // 2 + 1
-        elsewhere = len(seen) % 2 == 0
-        seen.append(observe(count, overwrite=overwrite, is_exchanged=is_exchanged, saves_elsewhere=elsewhere))
+        count += 1
+        seen += [observe(count, then, overwrite=overwrite, is_exchanged=is_exchanged) for then in THEN]
     return seen
 
 
 if __name__ == "__main__":
+    os.fsync = lambda descriptor: None  # noqa: ARG005 - what is written outlives a process
     _overwrite, _is_exchanged = (argument == "yes" for argument in sys.argv[1:])
     sys.stdout.write(json.dumps(sweep(overwrite=_overwrite, is_exchanged=_is_exchanged)))

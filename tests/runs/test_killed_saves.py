@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -10,6 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from layertracer import RunError
+from layertracer.runs import read_run
+from layertracer.runs._folder import write_folder
+from layertracer.runs._own_files import marker_of
+from layertracer.runs._recovery import recover_run
+from layertracer.runs._siblings import WHOLE, sibling_of
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -32,25 +40,65 @@ def _sweep(tmp_path: Path, *, overwrite: bool, is_exchanged: bool) -> list[dict[
 
 @pytest.mark.parametrize("is_exchanged", [True, False], ids=["exchange", "two renames"])
 def test_an_overwritten_run_is_the_old_one_or_the_new_one(tmp_path: Path, is_exchanged: bool) -> None:
-    """Killed before each operation of an overwrite: a whole run, every file of the user's, no remains at the next save.
+    """Killed before each operation of an overwrite: a whole new run is never lost, a replaced one never comes back.
 
-    Where the system lets folders change places, the path itself is never empty.
+    Every file of the user's goes where the run is, also where that was moved away, and nothing is left after the next
+    save. Where the system lets folders change places, the path itself is never empty.
     """
     seen = _sweep(tmp_path, overwrite=True, is_exchanged=is_exchanged)
     for one in seen:
-        assert one["after_look"] in {"old", "new"}, one
         assert one["at_once"] in ({"old", "new"} if is_exchanged else {"old", "new", None}), one
-        assert one["at_last"] in {"old", "new"}
+        newest = "new" if one["was_whole"] else "old"
+        if one["moved"] is None:
+            assert one["after"] == ("next" if one["then"] == "save" else newest), one
+        else:  # a new run that had not come to its place takes it now; one that was replaced does not
+            assert one["moved"] == one["at_once"], one
+            assert one["after"] == ("new" if one["was_whole"] and one["moved"] == "old" else None), one
         assert one["foreign"], one
         assert (one["hidden"], one["left"]) == (None, []), one
-    assert {one["after_look"] for one in seen} == {"old", "new"}
+    assert {one["was_whole"] for one in seen} == {True, False}
+    assert {one["moved"] for one in seen} == {"old", "new", None}
     assert any(one["at_once"] is None for one in seen) is not is_exchanged
 
 
 def test_a_new_run_is_whole_or_not_there(tmp_path: Path) -> None:
-    """Killed before each operation of a first save: the whole run or none, and the same save goes through again."""
+    """Killed before each operation of a first save: the whole run or none, and another save goes through."""
     seen = _sweep(tmp_path, overwrite=False, is_exchanged=True)
     for one in seen:
         assert one["at_once"] in {"new", None}, one
+        if one["moved"] is None:
+            expected = "next" if one["then"] == "save" else "new" if one["was_whole"] else None
+            assert one["after"] == expected, one
         assert (one["hidden"], one["left"]) == (None, []), one
-    assert {one["after_look"] for one in seen} == {"new", None}
+    assert {one["was_whole"] for one in seen} == {True, False}
+
+
+def test_a_whole_run_whose_place_was_taken_is_kept_and_said(tmp_path: Path) -> None:
+    """Where another run lies than the one it was to replace, a new one is kept beside it; a load touches neither."""
+    path, token = tmp_path / "run", "0123456789abcdef"
+    write_folder(path, {"run.json": b"another"}, overwrite=False)
+    whole = sibling_of(path, WHOLE, token=token)
+    whole.mkdir()
+    (whole / "run.json").write_bytes(b"new")
+    (whole / marker_of(token)).write_text(hashlib.sha256(b"old").hexdigest())
+    assert recover_run(path) is None
+    assert ((path / "run.json").read_bytes(), whole.exists()) == (b"another", True)
+    with pytest.warns(UserWarning, match=r"killed when its run was whole.*kept as .*run-rescued"):
+        write_folder(tmp_path / "other", {"run.json": b"other"}, overwrite=False)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["other", "run", "run-rescued"]
+    assert [entry.name for entry in (tmp_path / "run-rescued").iterdir()] == ["run.json"]
+
+
+def test_a_replaced_run_is_never_read_in_place_of_the_new_one(tmp_path: Path) -> None:
+    """Where the new run was moved out of reach, what it replaced is named, with the user's files, and not returned."""
+    path = tmp_path / "run"
+    old = sibling_of(path, WHOLE)
+    old.mkdir()
+    for name in ("run.json", "notes.txt"):
+        (old / name).write_text("{}")
+    with pytest.raises(RunError, match=r"There is no run at .*run: a save replaced it.*lies at .*\.whole, with what"):
+        read_run(path)
+    write_folder(tmp_path / "other", {"run.json": b"other"}, overwrite=False)
+    assert (old / "notes.txt").exists()
+    write_folder(path, {"run.json": b"newer"}, overwrite=False)
+    assert ((path / "notes.txt").read_text(), old.exists()) == ("{}", False)

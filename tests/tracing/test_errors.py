@@ -441,6 +441,49 @@ def test_what_a_callers_function_raises_comes_out_as_it_is(
     assert not any("without the model's own cache" in warning for warning in record.warnings)
 
 
+@pytest.mark.parametrize("error", [OwnError("mine"), BrokenPipeError(32, "mine"), lt.SiteError("mine")], ids=repr)
+def test_a_trace_that_was_finished_when_a_callback_raised_is_complete(error: Exception) -> None:
+    """At the last prompt the record is that of the whole trace, complete; before that, failed, with who did it."""
+    model, samples = lt.wrap_model(build_tiny("llama"), name="llama"), [sample(*SHORT), sample(*LONG)]
+    settings: dict[str, Any] = {"perturbation": lt.Mask(draws=1), "share_prefix": False}
+    whole = lt.trace(model, samples, **settings)
+
+    def fail_at_last(progress: Any) -> None:
+        if progress.done == progress.total:
+            raise error
+
+    def fail(_plan: object) -> None:
+        raise error
+
+    with pytest.raises(type(error), match="mine") as caught:
+        lt.trace(model, samples, progress=fail_at_last, **settings)
+    assert caught.value is error
+    assert (error.record.status, error.record.error, error.record.n_prompts) == ("complete", None, 2)
+    assert np.array_equal(error.record.js_bits, whole.js_bits)
+    with pytest.raises(type(error), match="mine"):
+        lt.trace(model, samples, on_plan=fail, **settings)
+    assert (error.record.status, error.record.n_prompts) == ("failed", 0)
+    assert error.record.error == {
+        "type": type(error).__name__,
+        "message": f"raised by the caller's own function (progress or on_plan): {error}",
+    }
+
+
+@pytest.mark.parametrize("where", ["progress", "on_plan"])
+def test_a_site_error_of_a_callback_is_not_the_models(where: str) -> None:
+    """Nothing is traced again at another site because of it, though nobody asked for one: it comes out as it is."""
+    model, calls = lt.load_model("mini/attention"), []
+
+    def fail_once(_said: object) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise lt.SiteError("of the caller's own")
+
+    with pytest.raises(lt.SiteError, match="of the caller's own"):
+        lt.trace(model, lt.load_task("antonym", n_shot=1, limit=2), **{where: fail_once})
+    assert len(calls) == 1
+
+
 class _Raising(logging.Handler):
     """A caller's handler that raises."""
 

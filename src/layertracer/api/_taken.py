@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 from layertracer._errors import UnknownNameError, UsageError
 from layertracer._types import SITES, Mask, Noise, Perturbation, Skip
 from layertracer.measures import ONSET_NAMES, OnsetCriterion, Rise, onset_from_dict, onset_from_name
-from layertracer.runs import HEADER_FILE
+from layertracer.runs import HEADER_FILE, expand_home
 
 if TYPE_CHECKING:
     from layertracer.tracing import TracedModel
@@ -192,5 +192,5 @@ def run_folder(path: object) -> Path:
     """
     if not isinstance(path, str | os.PathLike):
         raise refused("The path of a run", path, "Give its folder, or a Trace where one is taken.")
-    folder = Path(path).expanduser()
+    folder = expand_home(Path(path))
     return folder.parent if folder.name == HEADER_FILE else folder

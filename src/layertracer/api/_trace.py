@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 from layertracer._errors import SiteError
 from layertracer._types import (
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from layertracer.tracing import Progress, TracedModel, TraceOptions, TracePlan
 else:  # under test, annotations are looked up when a function is called, and torch is not imported before
     Progress = TracedModel = TraceOptions = TracePlan = Any
+
+
+Said = TypeVar("Said")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -243,6 +246,21 @@ def _opening(gate: InterruptGate, advance: Callable[[Progress], None] | None) ->
     return say
 
 
+def _remembering(callback: Callable[[Said], None] | None, raised: list[BaseException]) -> Callable[[Said], None] | None:
+    """A caller's function, and what it raises: that is the caller's, whatever its kind, and never the model's."""
+    if callback is None:
+        return None
+
+    def call(said: Said) -> None:
+        try:
+            callback(said)
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    return call
+
+
 def _trace_where_it_can(
     model: TracedModel,
     samples: Any,
@@ -254,11 +272,13 @@ def _trace_where_it_can(
     """The trace at the site asked for; where nobody asked and it fails there on these prompts, at one that all have."""
     from layertracer.tracing import trace_model
 
+    raised: list[BaseException] = []
+    on_progress, on_plan = _remembering(on_progress, raised), _remembering(on_plan, raised)
     try:
         return trace_model(model, samples, options, on_progress=on_progress, on_plan=on_plan)
     except SiteError as error:
         asked = options.perturbation
-        if isinstance(asked, Skip) or is_site_asked(asked):
+        if isinstance(asked, Skip) or is_site_asked(asked) or any(error is one for one in raised):
             raise
         note = f"The site is {FALLBACK_SITE!r}: nobody asked for one, and at the usual one, {asked.site!r}, {error}"
     instead = dataclasses.replace(asked, site=FALLBACK_SITE)  # type: ignore[type-var]  # a Mask or a Noise

@@ -60,11 +60,11 @@ class CommandLine(click.Group):
             if is_of_stdout:
                 give_up_stdout()
             if is_of_stdout and error.errno != errno.ENOSPC:
+                _say_kept(ctx)
                 raise click.exceptions.Exit(EXIT_USER_ERROR) from None  # whoever read it has seen enough, or is gone
             _show_traceback(ctx)
-            say_aside(f"Error: {_describe_os_error(error)}")
-            if _KEPT in ctx.meta:
-                say_aside(ctx.meta[_KEPT])
+            say_aside(f"Error: {_describe_os_error(error, is_of_stdout=is_of_stdout)}")
+            _say_kept(ctx)
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
         except BaseException as error:  # noqa: BLE001 - the boundary: a user never meets a traceback unasked
@@ -109,6 +109,11 @@ def explain_kept(context: click.Context, message: str) -> None:
     context.meta[_KEPT] = message
 
 
+def _say_kept(context: click.Context) -> None:
+    if _KEPT in context.meta:
+        say_aside(context.meta[_KEPT])
+
+
 def _show_traceback(context: click.Context) -> bool:
     """Show the traceback if one was asked for."""
     is_asked = bool(context.meta.get(_DEBUG))
@@ -146,6 +151,8 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [""])[0]
 
 
-def _describe_os_error(error: OSError) -> str:
+def _describe_os_error(error: OSError, *, is_of_stdout: bool) -> str:
+    if is_of_stdout:
+        return f"Standard output: {error.strerror or error}. Check where it leads to, and the room there."
     where = f"{os.fspath(error.filename)}: " if isinstance(error.filename, str | os.PathLike) else ""
     return f"{where}{error.strerror or error}. Check the path, its permissions, and the room on the disk."

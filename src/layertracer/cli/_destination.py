@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -63,6 +64,8 @@ def reserving(out: Path | None, *, model: str, task: str, overwrite: bool) -> It
         RunError: If no run can be saved there, or another trace that runs is going to.
     """
     folder, claim = _reserve(out, model=model, task=task, overwrite=overwrite)
+    if claim.note is not None:
+        say_aside(f"Note: {claim.note}")
     try:
         yield folder
     finally:
@@ -99,7 +102,7 @@ class Saved:
 
 
 def save_trace(trace: Trace, folder: Path, *, overwrite: bool, is_asked: bool = True) -> Saved:
-    """Save a run; where that fails, beside its folder, here, or among temporary files, so that the work is not lost.
+    """Save a run; where that fails, beside its folder, here, among temporary files or at home: no work is lost.
 
     Args:
         trace: The run.
@@ -110,45 +113,55 @@ def save_trace(trace: Trace, folder: Path, *, overwrite: bool, is_asked: bool = 
     Raises:
         RunError: If it can be saved nowhere.
     """
-    from layertracer import RunError
-
     try:
         return Saved(run=_save_once(trace, folder, overwrite=overwrite))
-    except (RunError, OSError) as error:
+    except Exception as error:  # whatever keeps it from its place: the next one is tried
         say_aside(f"Warning: {error}")
-        for place in _rescue_places(folder):
-            with contextlib.suppress(RunError, OSError):
-                run = trace.save(place)
-                say_aside(f"The run was saved to {run} instead.")
-                return Saved(run=run, is_as_asked=not is_asked and run.parent == folder.parent)
-        raise
+        run = _rescue(trace, folder)
+        if run is None:
+            raise
+        say_aside(f"The run was saved to {run} instead.")
+        return Saved(run=run, is_as_asked=not is_asked and run.parent == folder.parent)
 
 
 def _save_once(trace: Trace, folder: Path, *, overwrite: bool) -> Path:
     """Save a run, once more where something interrupts it all the same."""
-    from layertracer import RunError
     from layertracer.api import load_run
 
     try:
         return trace.save(folder, overwrite=overwrite)
     except KeyboardInterrupt:
-        with contextlib.suppress(RunError):
+        with contextlib.suppress(Exception):  # whatever keeps it from being read: it is saved once more
             if load_run(folder) == trace:
                 return folder
         return trace.save(folder, overwrite=overwrite)
 
 
-def _rescue_places(folder: Path) -> Iterator[Path]:
-    """Where a run may go that cannot go where it was to go, the nearest first."""
+def _rescue(trace: Trace, folder: Path) -> Path | None:
+    """Where a run was saved that could not go where it was to go; None if that is nowhere."""
+    for find in _rescue_places(folder):
+        # A folder that is gone, a circle of links, a home that nobody knows: each place is tried on its own.
+        with contextlib.suppress(Exception):
+            return trace.save(find())
+    return None
+
+
+def _rescue_places(folder: Path) -> Iterator[Callable[[], Path]]:
+    """What finds the places where a run may go that cannot go where it was to go, the nearest first."""
+    yield lambda: _free_place(folder.expanduser().parent, folder.name)
+    yield lambda: _free_place(Path.cwd(), folder.name)
+    yield lambda: _free_place(_new_temporary_folder(), folder.name)
+    yield lambda: _free_place(Path.home(), folder.name)
+
+
+def _free_place(parent: Path, name: str) -> Path:
     from layertracer.runs import name_limit, shorten_name
 
-    def free(parent: Path) -> Path:
-        stem = shorten_name(folder.name, name_limit(parent) - len(f"-rescued{_MANY}"))
-        names = itertools.chain([f"{stem}-rescued"], (f"{stem}-rescued-{number}" for number in itertools.count(2)))
-        return next(parent / name for name in names if not (parent / name).exists())
+    stem = shorten_name(name or "run", name_limit(parent) - len(f"-rescued{_MANY}"))
+    names = itertools.chain([f"{stem}-rescued"], (f"{stem}-rescued-{number}" for number in itertools.count(2)))
+    return next(parent / one for one in names if not os.path.lexists(parent / one))
 
-    yield free(folder.expanduser().parent)
-    with contextlib.suppress(OSError):  # the current folder may be gone
-        yield free(Path.cwd())
-    with contextlib.suppress(OSError):
-        yield Path(tempfile.mkdtemp(prefix="layertracer-")) / shorten_name(folder.name, 200)
+
+def _new_temporary_folder() -> Path:
+    """A folder among temporary files, with a name of its own so that it is found."""
+    return Path(tempfile.mkdtemp(prefix="layertracer-"))

@@ -19,7 +19,13 @@ _PATH: Any = click.Path(path_type=Path)
 @click.command("report", short_help="Write the report of a stored run.")
 @click.argument("run", type=_PATH)
 @option("--out", type=_PATH, metavar="FILE", default=None, help="HTML file to write.  [default: RUN/report.html]")
-@option("--figures", type=_PATH, metavar="FOLDER", default=None, help="Write the figures as files for a paper, too.")
+@option(
+    "--figures",
+    type=_PATH,
+    metavar="FOLDER",
+    default=None,
+    help="Write the figures as files for a paper, too; not into RUN, where they stay when it is replaced.",
+)
 @option("--format", "format_", type=click.Choice(FIGURE_FORMATS), default="svg", help="Format of --figures.")
 @option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the summary.")
 @debug_option

@@ -161,7 +161,7 @@ def _save(context: click.Context, ending: _Ending, out: Path, settings: Mapping[
     """Save what was finished, and see to it that it is said where, however the command ends."""
     trace = cast("Trace", ending.trace)
     ending.saved = save_trace(trace, out, overwrite=settings["overwrite"], is_asked=settings["out"] is not None)
-    what = f"{trace.n_prompts} of {trace.n_requested} prompts were finished, and are saved."
+    what = f"{trace.n_prompts} of {trace.n_requested} prompts were finished, and are saved in {ending.saved.run}"
     if trace.status == "complete":
         what = f"the run is whole, and is saved in {ending.saved.run}"
     explain_interruption(context, f"Interrupted: {what}")

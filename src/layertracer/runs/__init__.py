@@ -3,6 +3,7 @@
 from layertracer.runs._claims import FolderClaim, claim_folder
 from layertracer.runs._folder import write_file
 from layertracer.runs._format_page import describe_format
+from layertracer.runs._full_paths import expand_home
 from layertracer.runs._header_fields import HEADER_FIELDS, HeaderField
 from layertracer.runs._provenance import collect_provenance, package_version, shorten_path, without_home
 from layertracer.runs._record import TraceRecord
@@ -38,6 +39,7 @@ __all__ = [
     "claim_folder",
     "collect_provenance",
     "describe_format",
+    "expand_home",
     "name_limit",
     "package_version",
     "read_run",

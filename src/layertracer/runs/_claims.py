@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from layertracer._errors import RunError
 from layertracer.runs._folder import refuse_occupied
+from layertracer.runs._full_paths import expand_home, full_path
 from layertracer.runs._locks import HAS_LOCKS, is_still_at, let_go, lock
-from layertracer.runs._recovery import put_back_old
+from layertracer.runs._own_files import marker_of
+from layertracer.runs._recovery import put_back
 from layertracer.runs._schema import TABLES
-from layertracer.runs._siblings import WHOLE, claim_of, name_limit, sibling_of
+from layertracer.runs._siblings import WHOLE, claim_of, name_limit, sibling_of, token_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,21 +25,35 @@ class FolderClaim:
 
     Attributes:
         mark: The hidden file beside the path that is locked.
-        descriptor: The open file.
+        descriptor: The open file; None where something of that name lies there that cannot be locked.
         made: Folders above it that were made for it, the innermost first.
     """
 
     mark: Path
-    descriptor: int
+    descriptor: int | None
     made: tuple[Path, ...]
 
+    @property
+    def note(self) -> str | None:
+        """What a user should know of it."""
+        if self.descriptor is not None:
+            return None
+        return (
+            f"{self.mark} cannot be locked: it is no file, or somebody else's. Another trace to the same folder would "
+            "not be noticed before one of the two is saved. Remove it if nobody is tracing."
+        )
+
     def release(self) -> None:
-        """Give the path free; folders that were made for it and are empty are removed."""
-        if HAS_LOCKS:  # while it is held, so that nobody loses a claim made in between
-            _unlink(self.mark)
-        let_go(self.descriptor)
-        if not HAS_LOCKS:
-            _unlink(self.mark)
+        """Give the path free; folders that were made for it and are empty are removed.
+
+        What the system refuses stays: how a trace ends does not depend on it, and nobody is kept out by what is left.
+        """
+        if self.descriptor is not None:
+            if HAS_LOCKS:  # while it is held, so that nobody loses a claim made in between
+                _remove(self.mark)
+            let_go(self.descriptor)
+            if not HAS_LOCKS:
+                _remove(self.mark)
         for folder in self.made:
             try:
                 os.rmdir(folder)
@@ -55,12 +72,14 @@ def claim_folder(path: Path, *, overwrite: bool) -> FolderClaim | None:
         The claim; None where another living process has it.
 
     Raises:
-        RunError: If a run cannot be saved there: something is there, a name is too long, a folder cannot be written.
+        RunError: If a run cannot be saved there: something is there, a name is too long, a folder cannot be written, or
+            it is the current folder or one above it.
+        UsageError: If it begins with a home folder that the system does not know.
     """
-    shown = path.expanduser()
-    path = shown.resolve()
+    shown = expand_home(path)
+    path = full_path(path)
     try:
-        put_back_old(path)
+        put_back(path)
         refuse_occupied(shown, overwrite=overwrite)
         if path.is_mount():
             raise RunError(f"{shown} cannot be replaced: it is a mount point. Give the path of a folder below it.")
@@ -87,7 +106,9 @@ def _claim(path: Path) -> FolderClaim | None:
         while True:
             if not HAS_LOCKS:  # what can be removed is held by nobody
                 _unlink(mark)
-            descriptor = os.open(mark, os.O_RDONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+            descriptor = _open_mark(mark)
+            if descriptor is None:
+                return FolderClaim(mark=mark, descriptor=None, made=made)
             try:
                 lock(descriptor)
             except BlockingIOError:
@@ -102,15 +123,49 @@ def _claim(path: Path) -> FolderClaim | None:
         return None
 
 
+def _open_mark(mark: Path) -> int | None:
+    """The mark, open; None where something lies there that is no file, or may not be opened.
+
+    Raises:
+        OSError: If nothing lies there, and it cannot be made.
+    """
+    flags = os.O_RDONLY
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC"):  # a pipe waits for somebody who writes
+        flags |= getattr(os, name, 0)
+    while True:
+        # What is there is opened without O_CREAT, which systems refuse for another user's file in a shared folder.
+        try:
+            return os.open(mark, flags | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            pass
+        try:
+            if not stat.S_ISREG(os.lstat(mark).st_mode):
+                return None
+            descriptor = os.open(mark, flags)
+        except FileNotFoundError:  # its holder removed it just now
+            continue
+        except OSError:
+            return None
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+
+
 def _unlink(mark: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
+        os.unlink(mark)
+
+
+def _remove(mark: Path) -> None:
+    with contextlib.suppress(OSError):
         os.unlink(mark)
 
 
 def _refuse_long_names(path: Path) -> None:
     """Raise what the system says of the longest names that a save needs."""
     longest = max((table.file for table in TABLES), key=len)
-    for needed in (path / longest, sibling_of(path, WHOLE) / longest):
+    whole = sibling_of(path, WHOLE)
+    for needed in (path / longest, path / marker_of(token_of(whole)), whole / marker_of(token_of(whole))):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.lstat(needed)
 

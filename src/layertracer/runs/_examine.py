@@ -187,11 +187,9 @@ def _refuse_newer(header: Mapping[str, Any], *, is_intact: bool, where: str) -> 
 
 
 def _require_run(folder: Path) -> None:
-    hidden = recover_run(folder)
-    if hidden is not None:
-        raise RunError(
-            f"There is no run at {folder}: a save that was killed left it at {hidden}. Rename it to {folder}."
-        )
+    left = recover_run(folder)
+    if left is not None:
+        raise RunError(f"There is no run at {folder}: {left}")
     if not os.path.lexists(folder):
         raise RunError(f"There is no run at {folder}. Give the folder that a trace printed, which holds {HEADER_FILE}.")
     if not folder.is_dir():

@@ -8,20 +8,22 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from layertracer._errors import RunError
-from layertracer.runs._exchange import exchange
+from layertracer._errors import RunError, UsageError
+from layertracer.runs._full_paths import refuse_lost_start
 from layertracer.runs._locks import hold, is_still_at, let_go, lock
-from layertracer.runs._recovery import clean_up, clean_up_files, discard, hand_over, put_back_old, remove_own
-from layertracer.runs._schema import HEADER_FILE
-from layertracer.runs._siblings import FILE, NEW, OLD, WHOLE, sibling_of, token_of, with_purpose
+from layertracer.runs._own_files import marker_of, remove_own
+from layertracer.runs._recovery import clean_up, clean_up_files, put_back
+from layertracer.runs._replacement import identify, put_in_place
+from layertracer.runs._schema import HEADER_FILE, OWN_FILES
+from layertracer.runs._siblings import FILE, NEW, WHOLE, sibling_of, token_of, with_purpose
 
 
 def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> None:
     """Write a folder of files atomically.
 
     A process that is killed at any moment leaves the old run or the new one at `path`; where the system cannot let two
-    folders change places, one of them beside it, and the next save or load puts it back. What killed saves left beside
-    `path` is removed.
+    folders change places, or the new one is whole and not yet there, the next save or load puts it there. What killed
+    saves left beside `path` is removed.
 
     Files of an overwritten run that LayerTracer did not write are kept in the new folder.
 
@@ -34,16 +36,17 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> 
         RunError: If something is at `path` that may not be replaced, or the disk refuses.
     """
     try:
-        put_back_old(path)
+        put_back(path)
         refuse_occupied(path, overwrite=overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _unfinished(path) as temporary:
+            _write_durably(temporary / marker_of(token_of(temporary)), identify(path).encode("ascii"))
             for name, content in files.items():
                 _write_durably(temporary / name, content)
             flush_folder(temporary)
             whole = with_purpose(temporary, WHOLE)
             os.rename(temporary, whole)
-            _move_into_place(whole, path)
+            put_in_place(whole, path)
         flush_folder(path.parent)
     except OSError as error:
         if error.errno in {errno.EEXIST, errno.ENOTEMPTY}:  # somebody else was faster
@@ -61,7 +64,11 @@ def write_file(path: Path, content: bytes) -> None:
 
     Raises:
         OSError: If the disk refuses; nothing is left then.
+        RunError: If the current folder is gone, to which the path is relative.
+        UsageError: If it is one of a run's own files.
     """
+    refuse_lost_start(path)
+    refuse_run_files(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_file():
         path.write_bytes(content)
@@ -85,6 +92,21 @@ def write_file(path: Path, content: bytes) -> None:
     clean_up_files(path)
 
 
+def refuse_run_files(path: Path) -> None:
+    """Refuse to write over what a run consists of, by whatever links and letters it is named.
+
+    Raises:
+        UsageError: If the path is that of a file of a run, in a folder that holds one.
+    """
+    own = {name.casefold() for name in OWN_FILES}
+    for real in (Path(os.path.realpath(path.parent), path.name), Path(os.path.realpath(path))):
+        if real.name.casefold() in own and any(os.path.lexists(real.parent / name) for name in OWN_FILES):
+            raise UsageError(
+                f"{path} is a file of the run in {real.parent}, which would be lost. Give another name, "
+                f"e.g. {path.with_name('report.html')}."
+            )
+
+
 def _make_held_file(path: Path) -> tuple[Path, int]:
     while True:
         temporary = sibling_of(path, FILE)
@@ -101,15 +123,19 @@ def refuse_occupied(path: Path, *, overwrite: bool) -> None:
 
     Raises:
         RunError: If something is there, except an empty folder, or a run and `overwrite` is set; or if no folder can
-            be made there.
+            be made there; or if it is the current folder or one above it.
     """
     if not path.exists():
         _refuse_unwritable(path)
         return
     if not path.is_dir():
         raise RunError(f"{path} is a file, and a run is a folder. Give the path of a folder that does not exist yet.")
-    if not any(path.iterdir()):
-        return
+    if any(path.iterdir()):
+        _refuse_content(path, overwrite=overwrite)
+    _refuse_surroundings(path)
+
+
+def _refuse_content(path: Path, *, overwrite: bool) -> None:
     if not (path / HEADER_FILE).exists():
         raise RunError(
             f"{path} is a folder that holds other things ({_first_names(path)}) and no run, so it is not replaced. "
@@ -119,6 +145,19 @@ def refuse_occupied(path: Path, *, overwrite: bool) -> None:
         raise RunError(
             f"There is a run at {path} already. Give another path, or overwrite=True (command line: --overwrite) "
             "to replace it."
+        )
+
+
+def _refuse_surroundings(path: Path) -> None:
+    """Refuse the current folder and those above it: who is in a folder that is replaced, stays in one that is gone."""
+    try:
+        here = Path.cwd()
+    except OSError:
+        return
+    if path.resolve() in (here, *here.parents):
+        raise RunError(
+            f"{path} is the folder that you are in, or one above it, and a run takes the place of a whole folder. Give "
+            "the path of a folder below this one, or go to another folder first."
         )
 
 
@@ -159,58 +198,6 @@ def _make_held(path: Path) -> tuple[Path, int | None]:
             return temporary, hold(temporary)
         except (BlockingIOError, FileNotFoundError):  # whoever cleans up took it for abandoned: another name
             continue
-
-
-def _move_into_place(whole: Path, path: Path) -> None:
-    """Rename; an old run changes places with the new one, or steps aside where the system cannot do that at once."""
-    if not path.exists() or not any(path.iterdir()):
-        if os.name != "posix" and path.exists():
-            path.rmdir()
-        os.rename(whole, path)  # in place of an empty folder, too
-        return
-    with _held(path):  # by its other name it must not be taken for abandoned
-        if exchange(whole, path):
-            _replace_at_once(whole, path)
-        else:
-            _replace_in_two_steps(whole, path)
-
-
-@contextlib.contextmanager
-def _held(path: Path) -> Iterator[None]:
-    try:
-        descriptor = hold(path)
-    except BlockingIOError:  # somebody else replaces it at the same time: whoever is last is there
-        descriptor = None
-    try:
-        yield
-    finally:
-        let_go(descriptor)
-
-
-def _replace_at_once(old: Path, path: Path) -> None:
-    """After the exchange: what is the user's in the old run goes into the new one, the rest away."""
-    try:
-        hand_over(old, path)
-    except BaseException:
-        exchange(old, path)
-        raise
-    with contextlib.suppress(OSError):  # the run is saved: the next save removes what is left of the old one
-        discard(old)
-
-
-def _replace_in_two_steps(whole: Path, path: Path) -> None:
-    old = sibling_of(path, OLD, token=token_of(whole))
-    os.rename(path, old)
-    try:
-        os.rename(whole, path)
-        hand_over(old, path)
-    except BaseException:
-        if path.exists():
-            os.rename(path, whole)
-        os.rename(old, path)
-        raise
-    with contextlib.suppress(OSError):
-        discard(old)
 
 
 def _write_durably(path: Path, content: bytes) -> None:

@@ -68,7 +68,7 @@ def is_still_at(path: Path, descriptor: int) -> bool:
     """Whether what is open is what lies at the path."""
     try:
         found, held = os.lstat(path), os.fstat(descriptor)
-    except FileNotFoundError:
+    except OSError:  # gone, or its folder is, or may not be looked into any more
         return False
     return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-import re
+import warnings
 from pathlib import Path
 
+from layertracer.runs._full_paths import full_path
 from layertracer.runs._locks import hold, let_go
-from layertracer.runs._schema import OWN_FILES, REPORT_FILE
+from layertracer.runs._own_files import is_marked, marked_tokens, remove_own, unmark
+from layertracer.runs._replacement import finish, is_meant_for, is_occupied, put_in_place
+from layertracer.runs._schema import HEADER_FILE
 from layertracer.runs._siblings import (
     CLAIM,
     FILE,
@@ -17,58 +21,63 @@ from layertracer.runs._siblings import (
     OLD,
     WHOLE,
     abandoned,
+    has_siblings,
     name_limit,
     shorten_name,
     stem_of,
     token_of,
-    with_purpose,
 )
 
-_UNFINISHED_REPORT = re.compile(rf"\.{re.escape(REPORT_FILE)}\.layertracer-[0-9a-f]{{16}}\.{FILE}")
 
+def recover_run(path: Path) -> str | None:
+    """End the saves to a path that were killed, before a run is read there.
 
-def recover_run(path: Path) -> Path | None:
-    """Put back a run that a killed save left beside its place, where nothing is there.
+    A new run takes its place where nothing else has; the user's files come out of the run that it replaced. A run that
+    was replaced is never put back.
 
     Args:
         path: The run folder.
 
     Returns:
-        Where the run lies if it could not be put back; None if it could, or if there is none.
+        Where nothing is at the path all the same, what a killed save left of it, in words; None where it left nothing.
     """
-    path = path.resolve()
-    if os.path.lexists(path) or not path.parent.is_dir():
-        return None
-    with abandoned(path.parent, stem_of(path)) as groups:
-        for _, group in groups:
-            whole = group.get(WHOLE) or group.get(OLD)
-            if whole is None:
+    path = full_path(path)
+    left = None
+    tokens = marked_tokens(path)
+    with abandoned(path.parent, None if tokens else stem_of(path)) as groups:
+        for stem, group in groups:
+            token = _token(group)
+            if stem != stem_of(path) and token not in tokens:
                 continue
             try:
-                _put_back(group, path)
+                is_ended = _complete(group, path)
             except OSError:
-                return whole
-            return None
-    return None
+                is_ended = False
+            if not is_ended and left is None:
+                left = _describe(group, path)
+    for token in tokens:
+        if not has_siblings(path.parent, token):
+            unmark(path, token)
+    return None if os.path.lexists(path) else left
 
 
-def put_back_old(path: Path) -> None:
-    """Put back a run that had stepped aside for another one when the process was killed.
+def put_back(path: Path) -> None:
+    """End the saves to a path that were killed, before another one begins.
 
     Raises:
-        OSError: If the system refuses.
+        OSError: If nothing is there and the system refuses to put a new run there that is whole.
     """
-    if os.path.lexists(path):
-        return
     with abandoned(path.parent, stem_of(path)) as groups:
         for _, group in groups:
-            if OLD in group:
-                _put_back(group, path)
-                return
+            try:
+                _complete(group, path)
+            except OSError:
+                if not os.path.lexists(path):
+                    raise
 
 
 def clean_up(folder: Path, path: Path) -> None:
-    """Remove what killed saves left in a folder; whole runs whose place is empty are put there.
+    """Remove what killed saves left in a folder; whole runs are put in their place, or kept under another name.
 
     Args:
         folder: The folder.
@@ -93,48 +102,6 @@ def clean_up_files(path: Path) -> None:
                     os.unlink(group[FILE])
 
 
-def remove_own(folder: Path) -> None:
-    """Remove a folder in which nothing is but LayerTracer's own files; one that holds anything else stays."""
-    entries = sorted(os.listdir(folder))
-    if all(_is_own(folder, name) for name in entries):
-        for name in entries:
-            os.unlink(folder / name)
-        os.rmdir(folder)
-
-
-def hand_over(source: Path, path: Path) -> None:
-    """Move what LayerTracer did not write out of an old run into the new one.
-
-    Args:
-        source: The old run, hidden.
-        path: The new one.
-
-    Raises:
-        OSError: If one cannot be moved; those before it are moved back.
-    """
-    moved: list[tuple[Path, Path]] = []
-    try:
-        for name in sorted(os.listdir(source)):
-            if _is_own(source, name):
-                continue
-            target = path / name
-            if os.path.lexists(target):
-                target = path / shorten_name(f"{name}.{token_of(source)}", name_limit(path))
-            os.rename(source / name, target)
-            moved.append((source / name, target))
-    except BaseException:
-        for origin, target in reversed(moved):
-            os.rename(target, origin)
-        raise
-
-
-def discard(folder: Path) -> None:
-    """Remove a hidden run, by a name that says that it is no run any more."""
-    gone = with_purpose(folder, GONE)
-    os.rename(folder, gone)
-    remove_own(gone)
-
-
 def _remove_abandoned_claim(mark: Path) -> None:
     if mark.is_symlink() or not mark.is_file():
         return
@@ -144,21 +111,65 @@ def _remove_abandoned_claim(mark: Path) -> None:
         let_go(descriptor)
 
 
-def _is_own(folder: Path, name: str) -> bool:
-    is_named_so = name in OWN_FILES or name == REPORT_FILE or _UNFINISHED_REPORT.fullmatch(name)
-    return bool(is_named_so) and (not (folder / name).is_dir() or (folder / name).is_symlink())
+def _token(group: dict[str, Path]) -> str:
+    return token_of(next(iter(group.values())))
 
 
-def _put_back(group: dict[str, Path], path: Path) -> None:
-    """The new run where it is whole, with what its predecessor held of the user's; else the old one."""
-    if WHOLE in group:
-        os.rename(group[WHOLE], path)
-    elif OLD in group:
-        os.rename(group[OLD], path)
-        return
-    if OLD in group:
-        hand_over(group[OLD], path)
-        discard(group[OLD])
+def _split(group: dict[str, Path]) -> tuple[Path | None, Path | None]:
+    """The new run of a save and the old one that it replaced, as far as they are hidden.
+
+    The name of the one is the other's after an exchange: the marker tells them apart.
+    """
+    whole = group.get(WHOLE)
+    if whole is not None and is_marked(whole, token_of(whole)):
+        return whole, group.get(OLD)
+    return None, group.get(OLD, whole)
+
+
+def _complete(group: dict[str, Path], path: Path) -> bool:
+    """End one save to a path, and say whether that could be done.
+
+    Raises:
+        OSError: If the system refuses.
+    """
+    new, old = _split(group)
+    if new is not None:
+        if not is_meant_for(new, path) or (old is not None and is_occupied(path)):
+            return False
+        if old is not None:  # it had stepped aside: the new one keeps its marker until nothing is left in there
+            os.rename(new, path)
+            finish(old, path)
+        else:
+            put_in_place(new, path)
+        return True
+    if old is None:
+        return True
+    successor = _find_successor(token_of(old), path)
+    if successor is None:
+        return False
+    finish(old, successor)
+    return True
+
+
+def _find_successor(token: str, path: Path) -> Path | None:
+    """The run that the save of a token put at a path, wherever in its folder it lies by now."""
+    if is_marked(path, token):
+        return path
+    with os.scandir(path.parent) as entries:
+        folders = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return next((folder for folder in folders if is_marked(folder, token)), None)
+
+
+def _describe(group: dict[str, Path], path: Path) -> str | None:
+    new, old = _split(group)
+    if new is not None:
+        return f"a save that was killed left it at {new}. Rename it to {path}."
+    if old is not None:
+        return (
+            f"a save replaced it, was killed, and the new run was moved away since. The one that was replaced lies at "
+            f"{old}, with what else was in it."
+        )
+    return None
 
 
 def _settle(group: dict[str, Path], path: Path, *, is_known: bool) -> None:
@@ -174,12 +185,30 @@ def _settle(group: dict[str, Path], path: Path, *, is_known: bool) -> None:
     for purpose in (NEW, GONE):
         if purpose in group:
             remove_own(group[purpose])
-    if not is_known:
+    new, old = _split(group)
+    if new is not None and not is_known:
         return
-    if not os.path.lexists(path):
-        _put_back(group, path)
+    if _complete(group, path):
         return
-    for purpose in (WHOLE, OLD):
-        if purpose in group and path.is_dir():
-            hand_over(group[purpose], path)
-            discard(group[purpose])
+    if new is not None:
+        _keep_beside(new, old, path)
+    elif old is not None and is_known and (path / HEADER_FILE).exists():
+        finish(old, path)
+    elif old is not None:
+        remove_own(old)
+
+
+def _keep_beside(new: Path, old: Path | None, path: Path) -> None:
+    """Give a new run a name that is seen, where another one has taken its place; and say so."""
+    stem = shorten_name(path.name, name_limit(path.parent) - len("-rescued-9999"))
+    names = itertools.chain([f"{stem}-rescued"], (f"{stem}-rescued-{number}" for number in itertools.count(2)))
+    kept = next(path.parent / name for name in names if not os.path.lexists(path.parent / name))
+    os.rename(new, kept)
+    if old is not None:
+        finish(old, kept)
+    unmark(kept, token_of(new))
+    warnings.warn(
+        f"A save to {path} was killed when its run was whole, and something else lies there by now. It was kept as "
+        f"{kept}.",
+        stacklevel=2,
+    )

@@ -31,10 +31,10 @@ _FORGOTTEN_S = 86_400.0
 
 def name_limit(folder: Path) -> int:
     """Bytes that a name may have in a folder, which need not exist yet."""
-    nearest = next(parent for parent in (folder, *folder.absolute().parents) if os.path.exists(parent))
     try:
+        nearest = next(parent for parent in (folder, *folder.absolute().parents) if os.path.exists(parent))
         return os.pathconf(nearest, "PC_NAME_MAX")
-    except (AttributeError, OSError, ValueError):  # Windows; a file system that does not say
+    except (AttributeError, OSError, ValueError):  # Windows; a file system that does not say; no current folder
         return 255
 
 
@@ -98,6 +98,12 @@ def abandoned(folder: Path, stem: str | None = None) -> Iterator[list[tuple[str,
         groups = [(key[0], group) for key, group in found.items() if _take(group, holds)]
         groups.sort(key=lambda one: max(_age_s(path) for path in one[1].values()))
         yield groups
+
+
+def has_siblings(folder: Path, token: str) -> bool:
+    """Whether anything of a save lies hidden in a folder, of a living process or not."""
+    forms = (_FORM.fullmatch(entry.name) for entry in _entries(folder))
+    return any(form is not None and form["token"] == token for form in forms)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from layertracer.runs._examine import UNUSABLE, Examined, Fault, damaged, examine_files, examine_folder, reason_of
 from layertracer.runs._folder import write_folder
+from layertracer.runs._full_paths import expand_home, full_path
 from layertracer.runs._header import build_header, encode_header, read_audit, read_model, read_self_check, read_spec
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import HEADER_FILE
@@ -37,9 +38,10 @@ def save_run(record: TraceRecord, path: str | Path, *, overwrite: bool = False) 
         The folder.
 
     Raises:
-        RunError: If something lies at `path` that may not be replaced, or the disk refuses.
+        RunError: If something lies at `path` that may not be replaced, the current folder is gone, or the disk refuses.
+        UsageError: If `path` begins with a home folder that the system does not know.
     """
-    folder = Path(path).expanduser().resolve()
+    folder = full_path(Path(path))
     tables = tabulate(record)
     rows = _count_rows(record)
     entries = {
@@ -84,7 +86,7 @@ def read_run(path: str | Path) -> TraceRecord:
         DamagedRunError: If a file is missing, cut short or altered, or holds what cannot be; the message names it.
         RunFormatError: If the run was written by a newer version of LayerTracer.
     """
-    folder = Path(path).expanduser()
+    folder = expand_home(Path(path))
     examined = examine_folder(folder)
     if examined.faults:
         raise damaged(str(folder), examined.faults[0], len(examined.faults) - 1)

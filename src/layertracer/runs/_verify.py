@@ -12,6 +12,7 @@ from typing import Any
 
 from layertracer._errors import UsageError
 from layertracer.runs._examine import UNUSABLE, Examined, Fault, examine_folder, reason_of
+from layertracer.runs._full_paths import expand_home
 from layertracer.runs._json_rules import described
 from layertracer.runs._kept_answers import KeptAnswers, compare_answers
 from layertracer.runs._laws import find_contradictions, find_oddities, is_lawful
@@ -82,7 +83,7 @@ def verify_run(path: str | Path, *, expect: str | None = None) -> Verification:
         RunFormatError: If the run was written by a newer version of LayerTracer.
         UsageError: If `expect` is no digest.
     """
-    folder = Path(path).expanduser()
+    folder = expand_home(Path(path))
     expected = None if expect is None else _checked_digest(expect)
     examined = examine_folder(folder)
     faults, notes = list(examined.faults), _find_extra_files(folder)

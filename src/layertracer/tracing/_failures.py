@@ -29,6 +29,14 @@ class CallbackRaised(BaseException):
         self.raised = raised
 
 
+def describe_error(error: BaseException) -> dict[str, str]:
+    """What a record says of the exception that ended its trace: `type`, `message`, and whose it is."""
+    if isinstance(error, CallbackRaised):
+        message = f"raised by the caller's own function (progress or on_plan): {error.raised}"
+        return {"type": type(error.raised).__name__, "message": message}
+    return {"type": type(error).__name__, "message": str(error)}
+
+
 def shielded(callback: Callable[[Said], None] | None) -> Callable[[Said], None] | None:
     """A caller's function whose exceptions come out as `CallbackRaised`; Ctrl-C stays what it is."""
     if callback is None:

@@ -16,6 +16,7 @@ from layertracer._types import Audit, EncodedSample, Mask, Method, Perturbation,
 from layertracer.models import fingerprint, n_distinct_parameters
 from layertracer.runs import ModelRecord, PromptRecord, TraceRecord, TraceSpec, collect_provenance
 from layertracer.tasks import TookTooLong, within
+from layertracer.tracing._failures import describe_error
 from layertracer.tracing._model import TracedModel
 from layertracer.tracing._plan import TracePlan
 from layertracer.tracing._readings import Readings
@@ -74,7 +75,7 @@ def build_record(
         tokens=token_texts(parts.model.tokenizer, _occurring(prompts, readings.top_ids[done])),
         method=parts.method,
         status=status,
-        error=None if error is None else {"type": type(error).__name__, "message": str(error)},
+        error=None if error is None else describe_error(error),
         warnings=(*parts.model.self_check.notes, *parts.warnings),
         elapsed_s=elapsed_s,
         n_requested=len(parts.samples),

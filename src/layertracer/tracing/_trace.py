@@ -128,27 +128,32 @@ def _run_to_its_end(run: _Run, record: Callable[..., TraceRecord], *, name: str)
 
 def _run_or_fail(run: _Run, record: Callable[..., TraceRecord], *, name: str) -> TraceRecord:
     """What was measured, whole; or an error, with what was finished before."""
-    raised: BaseException | None = None
+
+    def record_so_far(error: BaseException) -> TraceRecord:
+        """The record where the caller's own doing ended the trace: complete, as after Ctrl-C, if all was finished."""
+        return record("complete") if run.is_finished else record("failed", error)
+
+    stopped: CallbackRaised | None = None
     try:
         run.measure()
     except CallbackRaised as stop:
-        raised = stop.raised
+        stopped = stop
     except LayerTracerError as error:
         error.record = record("failed", error)
         raise
     except Exception as error:  # whatever a model's own code raises: what was finished before must not be lost
         if is_of_callers_making(error):
-            error.record = record("failed", error)  # type: ignore[attr-defined]  # as on our own errors
+            error.record = record_so_far(error)  # type: ignore[attr-defined]  # as on our own errors
             raise
         done = run.readings.finished
         doing = f"while it was traced, after {int(done.sum())} of {len(done)} prompts"
         failure = explain_failure(error, name=name, doing=doing, kept="What was finished is kept.")
         failure.record = record("failed", failure)
         raise failure from error
-    if raised is not None:  # out here, so that it comes out as it went in
+    if stopped is not None:  # out here, so that it comes out as it went in
         with suppress(AttributeError):  # an exception with slots takes no record
-            raised.record = record("failed", raised)  # type: ignore[attr-defined]  # as on our own errors
-        raise raised
+            stopped.raised.record = record_so_far(stopped)  # type: ignore[attr-defined]  # as on our own errors
+        raise stopped.raised
     return record("complete")
 
 
