@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from layertracer._errors import LayerTracerError, ModelLoadError, OutOfMemoryError, printable_name
+from layertracer._errors import LayerTracerError, ModelLoadError, OutOfMemoryError, printable_cause, printable_name
 from layertracer._types import panics_as_errors
 
 _AT_MOST = 600
@@ -62,13 +62,14 @@ def explained_failures(label: str, place: str) -> Iterator[None]:
     except LayerTracerError:
         raise
     except (torch.OutOfMemoryError, MemoryError) as error:
-        reason = (str(error).splitlines() or ["no more memory"])[0]
+        reason = printable_name((str(error).splitlines() or ["no more memory."])[0], at_most=_AT_MOST)
         raise OutOfMemoryError(
             f"{label} does not fit on {place}: {reason} Use dtype='bfloat16', another device, device_map='auto' (all "
             "GPUs, main memory and disk), or a smaller model."
-        ) from error
-    # Files of unknown content go through code of others, and perhaps through code of the checkpoint: there is no list
-    # of what that raises.
-    except Exception as error:
+        ) from printable_cause(error)
+    # Files of unknown content go through code of others, and perhaps through code of the checkpoint.
+    except Exception as error:  # noqa: BLE001 - there is no list of what that raises
         reason = printable_name(" ".join(str(error).split()).rstrip("."), at_most=_AT_MOST)
-        raise ModelLoadError(f"{label} cannot be loaded ({type(error).__name__}): {reason}.") from error
+        raise ModelLoadError(f"{label} cannot be loaded ({type(error).__name__}): {reason}.") from printable_cause(
+            error
+        )

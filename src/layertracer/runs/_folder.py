@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from layertracer._errors import RunError
+from layertracer._errors import RunError, printable_cause
 from layertracer.runs._exchange import exchange
 from layertracer.runs._locks import hold, is_still_at, let_go, lock
 from layertracer.runs._recovery import clean_up, clean_up_files, discard, hand_over, put_back_old, remove_own
@@ -48,7 +48,7 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> 
     except OSError as error:
         if error.errno in {errno.EEXIST, errno.ENOTEMPTY}:  # somebody else was faster
             refuse_occupied(path, overwrite=overwrite)
-        raise _not_written(path, error) from error
+        raise _not_written(path, error) from printable_cause(error)
     clean_up(path.parent, path)
 
 
