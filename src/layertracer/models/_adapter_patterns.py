@@ -11,7 +11,7 @@ from torch import nn
 from layertracer._errors import ModelLoadError, printable_name
 from layertracer.tasks import CallFailedError, ConfinedCall, TookTooLong
 
-_MATCHING_S = 20.0
+_MATCHING_S = 5.0
 """A usual pattern takes a millisecond for all names of a large model."""
 
 _REPEATING = frozenset("*+?{")

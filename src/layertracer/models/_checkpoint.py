@@ -14,7 +14,7 @@ from torch import nn
 from layertracer._errors import ModelLoadError, RemoteCodeError, printable_name
 from layertracer.models._contradictions import describe_contradictions, describe_rounding
 from layertracer.models._heads import OTHER_HEADS
-from layertracer.models._loading_report import check_loading_report, explained_failures
+from layertracer.models._loading_report import OTHER_FILES, check_loading_report, explained_failures
 from layertracer.models._placement import Placement
 from layertracer.models._plausibility import Held, refuse_countless_parts, refuse_unfillable
 from layertracer.models._quiet import paused_collector, quiet_transformers
@@ -293,7 +293,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any | None:
     own = checkpoint.folder / "tokenizer.json"
     if own.is_file():
         refuse_what_ends_the_program(own, checkpoint.label)
-    with explained_failures(f"The tokenizer of {checkpoint.label}", "cpu"):
+    with explained_failures(f"The tokenizer of {checkpoint.label}", "cpu", what_helps=OTHER_FILES):
         loader = library.PreTrainedTokenizerFast if checkpoint.is_converted else library.AutoTokenizer
 
         def load() -> Any:

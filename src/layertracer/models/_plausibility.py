@@ -24,6 +24,9 @@ _LAYERS = re.compile(
 """Settings that count layers; others merely end so, such as the layers up to which a window is used."""
 
 _STACKS = frozenset({"num_hidden_layers", "n_layer", "n_layers", "num_layers", "block_count"})
+_WRITTEN_OUT, _MOST_POSITIONS = "max_seq_len", 10**8
+"""Setting of models that write out a bias for every position of their longest text (MPT)."""
+
 _EXPERTS = re.compile(r"((num|n)_\w*experts?|codebooks?|expert_count)$")
 _SURE_LAYERS, _SURE_EXPERTS = 1_000, 100_000
 """So many may share their weights or be stored as one tensor; no known model has more (16,384 experts in Doge)."""
@@ -68,6 +71,11 @@ def refuse_countless_parts(settings: Mapping[str, Any], held: Held, label: str) 
             raise ModelLoadError(
                 f"{label}: its configuration asks for {name} = {value}, and a model without layers cannot be traced. "
                 f"{_SHARED}"
+            )
+        if name == _WRITTEN_OUT and isinstance(value, int | float) and value > _MOST_POSITIONS:
+            raise ModelLoadError(
+                f"{label}: its configuration asks for {name} = {shown_number(int(value))}, and a table of so many "
+                f"positions would fill the memory. {_SHARED}"
             )
     n_held = held.n_bytes if held.n_tensors is None else held.n_tensors
     for name, value in numbers_in(settings):

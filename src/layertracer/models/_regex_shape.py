@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import warnings
 from collections.abc import Iterator
-from re import _constants as codes  # type: ignore[attr-defined] # Python has no public parser
-from re import _parser as parser
 from typing import Any
+
+# Python has no public parser of patterns, and its types do not know the private one.
+codes: Any = importlib.import_module("re._constants")
+parser: Any = importlib.import_module("re._parser")
 
 _REPEATS = (codes.MAX_REPEAT, codes.MIN_REPEAT)
 _UNBOUNDED = 2
 """So many repetitions without an end may stand beside each other: a text is then read in the square of its length."""
 
+_ANOTHER_SYNTAX = re.compile(r"\[\[|\[:|&&")
+"""Classes in classes, and classes by name, which Python reads as other characters."""
+
+_ANY_CASE = re.compile(r"\(\?[a-z]*i")
 _QUANTIFIERS = re.compile(r"[*+]|\{\d*,\d*\}")
 
 
@@ -35,9 +42,11 @@ def least_width(pattern: str) -> int:
 
 def listed_characters(pattern: str) -> frozenset[str] | None:
     """The characters that a pattern can fit, where it lists them one by one; None where it does not."""
-    parsed = _parse(pattern)
+    parsed = None if _ANY_CASE.search(pattern) else _parse(pattern)
+    if parsed is None:
+        return None
     found: set[str] = set()
-    for code, value in _walk(parsed) if parsed is not None else [(codes.ANY, None)]:
+    for code, value in _walk(parsed):
         if code is codes.LITERAL:
             found.add(chr(value))
         elif code is codes.RANGE and value[1] - value[0] < 1 << 12:
@@ -48,6 +57,8 @@ def listed_characters(pattern: str) -> frozenset[str] | None:
 
 
 def _parse(pattern: str) -> Any | None:
+    if _ANOTHER_SYNTAX.search(pattern):
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

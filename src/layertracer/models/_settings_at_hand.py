@@ -21,7 +21,8 @@ def refuse_unknown_types(settings: Mapping[str, Any], label: str) -> None:
     Raises:
         ModelLoadError: With the type.
     """
-    for part in (settings, *(value for value in settings.values() if isinstance(value, Mapping))):
+    inner = settings.get("text_config")
+    for part in (settings, *([inner] if isinstance(inner, Mapping) else [])):
         for name in _TYPE_NAMES:
             value = part.get(name)
             if isinstance(value, str) and value != "auto" and not _is_type(value):

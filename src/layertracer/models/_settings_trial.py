@@ -5,6 +5,7 @@ What a number asks for is known to the class that reads it alone: labels, specia
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -16,10 +17,13 @@ from layertracer._errors import ModelLoadError, printable_name
 from layertracer.models._plausibility import numbers_in, shown_number
 from layertracer.tasks import CallFailedError, ConfinedCall, TookTooLong
 
-_LARGE = 50_000
-"""A list of so many entries is made at once."""
+_LARGE = 2_000_000
+"""Lists of so many entries, all together, are made at once."""
 
-_HARMLESS = re.compile(r"(vocab_size|theta|_ids?|^model_max_length|^total_(size|parameters)|^seed)$")
+_LONG_CHARACTERS = 2_000_000
+"""Settings so long may hold small numbers without end; real ones have half of it."""
+
+_HARMLESS = re.compile(r"(vocab_size|theta|token_ids?|^model_max_length|^total_(size|parameters)|^seed)$")
 """Numbers that are large in real settings, and of which nothing is made but what is weighed elsewhere."""
 
 _TRIAL_S = 30.0
@@ -71,8 +75,10 @@ def refuse_filling_settings(settings: Mapping[str, Any], build: Callable[[], obj
 
 def _large_numbers(settings: Mapping[str, Any]) -> list[tuple[str, int]]:
     found: Iterable[tuple[str, int]] = numbers_in(settings)
-    large = [(name, value) for name, value in found if value > _LARGE and _HARMLESS.search(name) is None]
-    return sorted(set(large), key=lambda pair: -pair[1])
+    numbers = [(name, value) for name, value in found if _HARMLESS.search(name) is None]
+    if sum(value for _, value in numbers) <= _LARGE and len(json.dumps(settings)) <= _LONG_CHARACTERS:
+        return []
+    return sorted(set(numbers), key=lambda pair: -pair[1]) or [("numbers", 0)]
 
 
 def _is_of_memory(failure: str) -> bool:

@@ -15,7 +15,7 @@ _CHARSMAP = 16_000_000
 """So many characters of compiled rules: SentencePiece's own have 400,000."""
 
 _PROBING_S = 10.0
-_ENOUGH = 20_000_000
+_ENOUGH = 2_000_000
 """A text of so many characters is not grown further."""
 
 _N_TIMES = 8
@@ -39,7 +39,7 @@ def find_growth(steps: Sequence[Mapping[str, Any]], part: str, *, at_most: int) 
     bound = _bound(steps)
     if bound <= at_most or sys.platform != "linux":
         return bound
-    call = ConfinedCall(lambda: _measure(steps, part), seconds=_PROBING_S, seconds_in_all=_PROBING_S)
+    call = ConfinedCall(lambda: _measure(steps, part, at_most=at_most), seconds=_PROBING_S, seconds_in_all=_PROBING_S)
     try:
         measured = float(call())
     except (TookTooLong, CallFailedError):
@@ -94,21 +94,21 @@ def _fitted(step: Mapping[str, Any]) -> frozenset[str] | None:
     return frozenset(literal) if literal else listed_characters(pattern_of(step, "Regex") or "")
 
 
-def _measure(steps: Sequence[Mapping[str, Any]], part: str) -> float:
-    """How many times as long the probes become; infinite where one does not end.
+def _measure(steps: Sequence[Mapping[str, Any]], part: str, *, at_most: int) -> float:
+    """How many times as long the probes become; infinite where that is beyond what is allowed.
 
     Steps are run one by one, so that none is given a text that is long already.
     """
     written = [_written(step)[:1000] for step in steps]
     literals = [pattern_of(step, "String") or pattern_of(step, "Regex") or "" for step in steps]
     letters = sorted({*string.printable, *"".join(literals), *"".join(written)})
-    texts = {*letters, *literals, *written, "".join(letters), " ".join(literals)} - {""}
+    texts = sorted({*letters, *literals, *written, "".join(letters), " ".join(literals)} - {""}, key=len)
     largest = 1.0
-    runs = [_make(step, part) for step in steps]
+    runs = [(_make(step, part), _factor(step)) for step in steps]
     for text in texts:
         probe = grown = text * _N_TIMES
-        for step, run in zip(steps, runs, strict=True):
-            if len(grown) * _factor(step) > _ENOUGH:
+        for run, factor in runs:
+            if len(grown) > at_most * len(probe) or len(grown) * factor > _ENOUGH:
                 return float("inf")
             grown = run(grown)
         largest = max(largest, len(grown) / len(probe))

@@ -13,7 +13,6 @@ from layertracer._errors import ModelLoadError
 
 _VOCABULARIES = ("tokenizer*.json", "vocab*", "*vocab*", "*.model", "*.tiktoken", "tekken.json", "*.spm", "*.bpe")
 _SETTINGS = "tokenizer_config.json"
-_MERGES = "merges_file"
 
 
 def refuse_lost_vocabulary(tokenizer: Any, folder: Path, label: str) -> None:
@@ -28,12 +27,8 @@ def refuse_lost_vocabulary(tokenizer: Any, folder: Path, label: str) -> None:
     found = _files_of_vocabulary(folder, wanted)
     if not found:
         raise ModelLoadError(_describe(tokenizer, label, wanted.values(), "none of them is there"))
-    merges = wanted.get(_MERGES)
-    # A vocabulary in the library's own format, or in that of another one, has its merges in it.
-    if merges is not None and found <= {wanted.get("vocab_file"), "added_tokens.json"}:
-        raise ModelLoadError(_describe(tokenizer, label, (merges,), "it is not there"))
     added = getattr(tokenizer, "added_tokens_encoder", None)
-    if added is not None and set(tokenizer.get_vocab()) <= set(added):
+    if added is not None and len(tokenizer) <= len(added):
         raise ModelLoadError(_describe(tokenizer, label, sorted(found), "there are special tokens only"))
 
 
