@@ -136,6 +136,11 @@ _FAR = {"id": 10**9, "content": "far", "single_word": False, "lstrip": False, "r
 REFUSED: dict[str, tuple[Build, str]] = {
     "a million layers": (config(num_hidden_layers=10**6), "asks for num_hidden_layers = 1,000,000"),
     "layers without end": (config(num_hidden_layers=10**12), "asks for num_hidden_layers = 1,000,000,000,000"),
+    "no layers": (config(num_hidden_layers=0), "asks for num_hidden_layers = 0"),
+    "fewer than no layers": (config(num_hidden_layers=-3), "asks for num_hidden_layers = -3"),
+    "positions without end": (config(model_type="mpt", max_seq_len=4 * 10**9), "asks for max_seq_len = 4,000,000,000"),
+    "a function for a dtype": (config(dtype="load"), "asks for dtype = 'load', which is no type of weights"),
+    "a program for a dtype": (config(dtype=f"os{ESCAPE}"), "which is no type of weights"),
     "layers as a float": (config(num_hidden_layers=1.5e9), "asks for num_hidden_layers = 1,500,000,000"),
     "layers as a text": (config(num_hidden_layers="two"), "cannot be loaded"),
     "layers as a list": (config(num_hidden_layers=[2]), "cannot be loaded"),
@@ -216,8 +221,26 @@ REFUSED: dict[str, tuple[Build, str]] = {
         "rules of normalisation that are damaged",
     ),
     "a regex that panics": (
-        tokenizer(pre_tokenizer=_split(PANIC_REGEX), model=_word_level()),
+        tokenizer(pre_tokenizer=_split(PANIC_REGEX), model=_word_level(hot=3)),
         "LibraryPanicError|cannot read",
+    ),
+    "a lost vocabulary": (
+        both(tokenizer_config(tokenizer_class="BertTokenizer"), _without("tokenizer.json")),
+        r"has no vocabulary: a BertTokenizer reads vocab\.txt or tokenizer\.json, and none of them is there",
+    ),
+    "lost merges": (
+        both(
+            both(tokenizer_config(tokenizer_class="GPT2Tokenizer"), _without("tokenizer.json")),
+            text("vocab.json", json.dumps({"<unk>": 0, "h": 1, "o": 2, "t": 3, "hot": 4})),
+        ),
+        "cannot be loaded",
+    ),
+    "special tokens only": (
+        tokenizer(
+            model={"type": "WordLevel", "vocab": {"<unk>": 0, "<s>": 1, "</s>": 2}, "unk_token": "<unk>"},
+            added_tokens=[],
+        ),
+        "there are special tokens only",
     ),
     "a pickled checkpoint": (
         both(text("pytorch_model.bin", b"cos\nsystem\n(S'touch executed'\ntR."), _without("model.safetensors")),
@@ -244,7 +267,8 @@ LOADED: dict[str, Build] = {
     "tokens that write": tokenizer(model=_word_level(**{f"hot{ESCAPE}": 3, "\x00<script>": 4, "\u0301" * 999: 5})),
     "a text without end": config(max_position_embeddings=10**12),
     "heads of another number": config(num_key_value_heads=10**9),
-    "a device in a dtype": config(dtype="os.system"),
+    "attention that is not installed": config(attn_implementation="flash_attention_2"),
+    "layers that are no count": config(max_window_layers=4096),
 }
 """Those that may be loaded or refused, and must do no harm."""
 

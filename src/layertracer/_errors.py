@@ -31,17 +31,23 @@ import difflib
 import unicodedata
 from collections.abc import Iterable
 
-_MARKS = 4
-"""So many accents on one letter are a language's; more of them cover the lines above and below."""
+_MARKS = 16
+"""So many marks on one letter are a script's (Tibetan stacks have eight); more cover the lines above and below."""
+
+_JOINERS = ("\u200c", "\u200d")
+_FIRST_JOINING = 0x0590
+"""Letters before this one (Latin, Greek, Cyrillic) are never joined."""
 
 
 def printable(text: str) -> str:
     r"""A text whose control characters are written as escapes, so that a file cannot move the cursor.
 
     Written so are, too, what turns the direction of text, what cannot be seen, separators of lines and paragraphs,
-    surrogates, and accents piled upon one letter. Line feeds stay.
+    surrogates, and accents piled upon one letter. Line feeds stay, and so do spaces of any width, and joiners where
+    a script or an emoji needs them.
 
-    Laws: what it gives holds no control or format character but line feed, and comes back unchanged from a second call.
+    Laws: what it gives holds no control or format character but line feed and such joiners, and comes back unchanged
+    from a second call.
 
     Example:
         >>> print(printable("a\x1b[31mb"))
@@ -50,12 +56,44 @@ def printable(text: str) -> str:
     if text.isprintable() and text.isascii():
         return text
     shown: list[str] = []
-    n_marks = 0
-    for char in text:
-        n_marks = n_marks + 1 if unicodedata.category(char)[0] == "M" else 0
-        is_shown = char == "\n" or (char.isprintable() and n_marks <= _MARKS)
+    n_marks, before = 0, ""
+    for place, char in enumerate(text):
+        is_mark = is_combining(char)
+        n_marks = n_marks + 1 if is_mark else n_marks if char in _JOINERS else 0
+        if char in _JOINERS:
+            after = text[place + 1 : place + 2]
+            is_shown = joins(before, after) and not (is_combining(after) and n_marks >= _MARKS)
+        else:
+            is_shown = char == "\n" or (_is_visible(char) and n_marks <= _MARKS)
         shown.append(char if is_shown else char.encode("unicode_escape", "surrogatepass").decode("ascii"))
+        before = char if is_shown else ""
     return "".join(shown)
+
+
+def joins(before: str, after: str) -> bool:
+    """Whether a joiner (U+200C, U+200D) between two characters is one that their script or emoji needs."""
+    return _can_join(before) and (_can_join(after) or (not after.isalnum() and _is_virama(before)))
+
+
+def is_combining(char: str) -> bool:
+    """Whether a character is a mark on the one before it."""
+    return char != "" and unicodedata.category(char)[0] == "M"
+
+
+def _can_join(char: str) -> bool:
+    if not char or ord(char) < _FIRST_JOINING:
+        return False
+    category = unicodedata.category(char)
+    return category[0] in "LM" or category in ("So", "Sk")
+
+
+def _is_virama(char: str) -> bool:
+    """Whether a mark takes a consonant's vowel away: a joiner behind it may end a word."""
+    return unicodedata.combining(char) == 9
+
+
+def _is_visible(char: str) -> bool:
+    return char.isprintable() or unicodedata.category(char) == "Zs"
 
 
 def printable_name(name: object, *, at_most: int = 200) -> str:
@@ -82,6 +120,37 @@ class LayerTracerError(Exception):
     def __str__(self) -> str:
         """The message; it may quote files of unknown content, so that its control characters are written as escapes."""
         return printable(super().__str__())
+
+
+def printable_cause(error: BaseException, *, at_most: int = 16) -> BaseException:
+    """An error to raise another one from, in whose traceback nothing acts on a terminal.
+
+    It is the error itself where its text, and those of the errors behind it, are harmless. Else it is a copy with the
+    same name and traceback, whose text has its control characters written as escapes.
+
+    Args:
+        error: What another library raised: it may quote files of unknown content.
+        at_most: So many errors behind one another are kept.
+    """
+    behind = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    shown_behind = printable_cause(behind, at_most=at_most - 1) if behind is not None and at_most > 0 else None
+    notes = [printable(str(note)) for note in getattr(error, "__notes__", ())]
+    text = _text_of(error)
+    if shown_behind is behind and printable(text) == text and notes == list(getattr(error, "__notes__", ())):
+        return error
+    kind = type(printable_name(type(error).__name__), (Exception,), {"__module__": type(error).__module__})
+    copied: Exception = kind(printable(text))
+    for note in notes:
+        copied.add_note(note)
+    copied.__cause__ = shown_behind
+    return copied.with_traceback(error.__traceback__)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an error of somebody's own class, whose text fails
+        return "its text cannot be shown"
 
 
 class UsageError(LayerTracerError, ValueError):

@@ -15,17 +15,22 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file
 
 from layertracer._errors import ModelLoadError, OutOfMemoryError, TaskFileError
-from layertracer.models import _plausibility, load_parts
+from layertracer.models import _adapter_patterns, _plausibility, _settings_trial, load_parts
 from layertracer.models._gguf_header import check_header
 from layertracer.models._plausibility import Held, refuse_countless_parts, refuse_unfillable
+from layertracer.models._settings_trial import refuse_filling_settings
 from layertracer.tasks import load_task
 
 from tests.hostile_checkpoints import ESCAPE, LOADED, REFUSED, build, edit, write_gguf_heads
 from tests.models.tiny_checkpoints import save_checkpoint, tiny_llama, write_gguf
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes, devices and limits of memory as Linux has them")
+
+BOMB = "(([a-z_.0-9]+)+)+!"
+"""Tries all ways to cut a name into pieces."""
 
 LIMIT_S = 120
 EACH_S = 20.0
@@ -123,7 +128,8 @@ def test_hostile_checkpoints_do_no_harm(base: Path, tmp_path: Path) -> None:
     for name, (_, message) in REFUSED.items():
         assert re.search(message, results[name]["message"]), (name, results[name])
         assert results[name]["kind"] == "refused", name
-    assert results["programs"]["kind"] == "loaded"
+    for name in ("programs", "attention that is not installed", "layers that are no count"):
+        assert results[name]["kind"] == "loaded", results[name]
 
 
 @pytest.mark.parametrize("kind", ["names that write", "an unknown type", "own code", "layers as a text"])
@@ -152,9 +158,10 @@ def test_files_that_never_end_are_no_models(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 @pytest.mark.filterwarnings("ignore:Could not find a config file in:UserWarning")
-def test_adapters_that_ask_for_more_than_they_hold(base: Path, tmp_path: Path) -> None:
-    """An adapter's rank far beyond its weights, and a package that peft would import, are refused before peft runs."""
+def test_adapters_that_ask_for_more_than_they_hold(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks far beyond the weights, starts and patterns without an end, and packages to import are refused."""
     peft = pytest.importorskip("peft")
+    monkeypatch.setattr(_adapter_patterns, "_MATCHING_S", 0.3)
     settings = peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"])
     peft.get_peft_model(load_parts(base).module, settings).save_pretrained(tmp_path)
     edit(tmp_path / "adapter_config.json", lambda old: old | {"base_model_name_or_path": str(base)})
@@ -164,6 +171,13 @@ def test_adapters_that_ask_for_more_than_they_hold(base: Path, tmp_path: Path) -
             ({"r": 10**9}, "asks for r = 1,000,000,000"),
             ({"rank_pattern": {"q_proj": 10**7}}, "asks for rank_pattern = 10,000,000"),
             ({"layer_replication": [[0, 10**9]]}, "asks for layer_replication"),
+            ({"init_lora_weights": "pissa_niter_1000000000"}, "asks for 1,000,000,000 iterations"),
+            ({"loftq_config": {"loftq_iter": 10**9}}, "asks for 1,000,000,000 iterations"),
+            ({"peft_type": "XLORA", "adapters": {"0": "/etc"}}, "names further models or adapters"),
+            ({"target_modules": BOMB}, "did not come to an end within 0 s on the names"),
+            ({"exclude_modules": BOMB}, "did not come to an end"),
+            ({"layers_to_transform": [0], "layers_pattern": [BOMB]}, "did not come to an end"),
+            ({"rank_pattern": {BOMB: 2}}, "did not come to an end"),
             ({"megatron_config": {}, "megatron_core": f"evil{ESCAPE}"}, "names a package that peft would import"),
         ]
     ):
@@ -171,6 +185,74 @@ def test_adapters_that_ask_for_more_than_they_hold(base: Path, tmp_path: Path) -
         edit(other / "adapter_config.json", lambda old, change=change: old | change)
         with pytest.raises(ModelLoadError, match=message):
             load_parts(other)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_files_that_an_adapter_names_are_not_opened(base: Path, tmp_path: Path) -> None:
+    """A file that an adapter's training began with is neither opened nor unpickled: its own weights are loaded."""
+    peft = pytest.importorskip("peft")
+    settings = peft.MultitaskPromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2, num_tasks=2)
+    peft.get_peft_model(load_parts(base).module, settings).save_pretrained(tmp_path / "a")
+    (tmp_path / "elsewhere.bin").write_bytes(b"cos\nsystem\n(S'touch executed'\ntR.")
+    named = {
+        "base_model_name_or_path": str(base),
+        "prompt_tuning_init": "ONLY_SOURCE_SHARED",
+        "prompt_tuning_init_state_dict_path": str(tmp_path / "elsewhere.bin"),
+        "tokenizer_name_or_path": str(tmp_path),
+    }
+    edit(tmp_path / "a" / "adapter_config.json", lambda old: old | named)
+    loaded = load_parts(tmp_path / "a").module
+    stored = load_file(tmp_path / "a" / "adapter_model.safetensors")
+    assert torch.equal(loaded.prompt_encoder["default"].embedding.weight, stored["prompt_embeddings"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_tried"),
+    [
+        ({"num_labels": 10**9}, True),
+        ({"attention_types": [[["global"], 10**9]]}, True),
+        ({"extra_ids": 10**9}, True),
+        ({"model_max_length": 10**30, "rope_theta": 5e6, "vocab_size": 10**7, "pad_token_id": 10**7}, False),
+        ({"max_position_embeddings": 1_048_576, "hidden_size": 16_384}, False),
+    ],
+)
+def test_settings_that_fill_the_memory_are_tried_elsewhere(
+    settings: dict[str, Any], is_tried: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What large numbers ask for is made in another process first, and refused where that takes its memory."""
+    monkeypatch.setattr(_settings_trial, "_TRIAL_BYTES", 2**27)
+    if is_tried:
+        with pytest.raises(ModelLoadError, match=r"takes more than 0 GB .*= 1,000,000,000\)"):
+            refuse_filling_settings(settings, lambda: list(range(10**9)), "x")
+        refuse_filling_settings(settings, lambda: list(range(10)), "x")
+    else:
+        refuse_filling_settings(settings, lambda: pytest.fail("it was made"), "x")
+
+
+def test_settings_of_which_nothing_is_made_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not made in time is refused; an error of another kind is left to loading, which says more of it."""
+    monkeypatch.setattr(_settings_trial, "_TRIAL_S", 0.3)
+    with pytest.raises(ModelLoadError, match="was not made within 0 s"):
+        refuse_filling_settings({"n": 10**9}, lambda: [None for _ in iter(int, 1)], "x")
+    refuse_filling_settings({"n": 10**9}, lambda: 1 / 0, "x")
+
+
+def test_attention_out_of_a_package_that_is_missing(base: Path, tmp_path: Path) -> None:
+    """A checkpoint that asks for FlashAttention, which is not installed, is computed otherwise, with a note."""
+    folder = build(base, tmp_path / "x", LOADED["attention that is not installed"])
+    parts = load_parts(folder)
+    assert any("asks for attention by flash_attention_2" in note for note in parts.notes)
+    ids = torch.arange(8)[None]
+    assert torch.equal(parts.module(ids).logits, load_parts(base).module(ids).logits)
+
+
+@pytest.mark.parametrize("name", ["max_window_layers", "num_layers_to_skip", "window_layers"])
+def test_settings_that_only_sound_like_layers(name: str) -> None:
+    """A setting that ends like a number of layers, and counts something else, is no reason to refuse."""
+    refuse_countless_parts({name: 4096, "num_hidden_layers": 2}, Held(n_bytes=10**7, n_tensors=25), "real")
+    for counting in ("num_layers", "n_layer", "encoder_layers", "num_decoder_layers", "llama.block_count"):
+        with pytest.raises(ModelLoadError, match="asks for"):
+            refuse_countless_parts({counting: 4096}, Held(n_bytes=10**7, n_tensors=25), "not")
 
 
 def test_layers_that_share_their_weights_are_no_contradiction() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -11,6 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from layertracer._errors import LayerTracerError, TaskError
 from layertracer._types import LibraryPanicError, Sample, panics_as_errors
+from layertracer.models import _text_growth
+from layertracer.models._text_growth import find_growth
 from layertracer.models._tokenizer_steps import is_whole_charsmap, refuse_unbounded_steps
 from layertracer.tasks import encode_samples, show_tokens
 from layertracer.tracing import token_texts
@@ -71,6 +74,50 @@ def test_tokenizers_of_real_models_pass() -> None:
     cleaning = normalizers.Sequence([normalizers.Replace(Regex(" {2,}"), "\u2581"), normalizers.Replace("``", '"')])
     refuse_unbounded_steps(_make(normalizer=cleaning, decoder=decoders.Metaspace()), "real")
     refuse_unbounded_steps(object(), "a tokenizer in Python")
+
+
+ONE_FOR_ONE = (
+    *(("[\u201c\u201d«»]", '"'), ("[\u2018\u2019]", "'"), ("[\u2013\u2014]", "-"), ("\u00a0", " "), ("\t", " ")),
+    *(("\u2022", "-"), ("\u00d7", "x"), ("\u2212", "-"), ("\u2044", "/"), ("\u2026", "."), ("[«]", "<"), ("\\n", " ")),
+)
+GERMAN = (
+    *(("\u2026", "..."), ("\u2014", "--"), ("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("Ä", "Ae"), ("Ö", "Oe")),
+    *(("Ü", "Ue"), ("ß", "ss"), ("ﬁ", "fi"), ("ﬂ", "fl"), ("½", " 1/2 "), ("€", "Euro"), ("%", " percent ")),
+)
+SPACED = tuple((mark, f" {mark} ") for mark in ".,;:!?()[]")
+
+
+@pytest.mark.parametrize("pairs", [ONE_FOR_ONE, GERMAN, SPACED, SPACED + GERMAN + SPACED])
+@pytest.mark.parametrize("kind", [str, Regex])
+def test_replacements_that_do_not_compound_pass(pairs: tuple[tuple[str, str], ...], kind: Any) -> None:
+    """Many replacements that lengthen a text a few times, or not at all, are no reason to refuse a tokenizer."""
+    if kind is Regex:
+        pairs = tuple((re.escape(old) if len(old) == 1 else old, new) for old, new in pairs)
+    steps = normalizers.Sequence([normalizers.Replace(kind(old), new) for old, new in pairs])
+    assert len(steps.normalize_str("\u201chot\u201d \u2013 ä.!% ")) < 100
+    refuse_unbounded_steps(_make(normalizer=steps), "real")
+
+
+def test_what_compounds_is_measured() -> None:
+    """Steps whose bound is far off, since what they look for never meets, are measured and pass."""
+    words = [(f"{letter}z", f"{letter}{letter}{letter}z"[::-1]) for letter in "abcdefghijklmnopq"]
+    steps = [{"type": "Replace", "pattern": {"String": old}, "content": new} for old, new in words]
+    assert _text_growth._bound(steps) > 1000
+    assert find_growth(steps, "normalizer", at_most=1000) < 10
+
+
+@pytest.mark.parametrize("pattern", [" {2,}", r"\s+", "^ ", r"\s*([,.])\s*", "(?:ab){2}", "[a-z]+[0-9]?"])
+def test_linear_regexes_in_decoders_pass(pattern: str) -> None:
+    """A regular expression whose repetitions stand one by one is no reason to refuse a decoder."""
+    steps = decoders.Sequence([decoders.ByteLevel(), decoders.Replace(Regex(pattern), " ")])
+    refuse_unbounded_steps(_make(decoder=steps), "real")
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(?:.{1,3}){1,14}x", "(a|b*)*c", ".*.*.*.*x", r"(\w+\s?)*!"])
+def test_regexes_that_explode_are_refused_in_decoders(pattern: str) -> None:
+    """A regular expression with repetitions in repetitions, or many beside one another, is refused in a decoder."""
+    with pytest.raises(LayerTracerError, match="regular expression with repetitions in its decoder"):
+        refuse_unbounded_steps(_make(decoder=decoders.Replace(Regex(pattern), "")), "them/evil")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from layertracer._errors import printable_cause
+
 _MODULE = "pyo3_runtime"
 """Where Python finds the class of such a panic, which is a BaseException and can be imported from nowhere."""
 
@@ -30,4 +32,4 @@ def panics_as_errors() -> Iterator[None]:
     except BaseException as error:
         if not is_panic(error):
             raise
-        raise LibraryPanicError(str(error)) from error
+        raise LibraryPanicError(str(error)) from printable_cause(error)

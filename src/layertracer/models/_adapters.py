@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from layertracer._errors import ModelLoadError, printable_name
+from layertracer.models._adapter_patterns import refuse_endless_patterns
 from layertracer.models._loading_report import explained_failures, some_of
 from layertracer.models._plausibility import numbers_in
 from layertracer.models._quiet import quiet_transformers
@@ -30,6 +31,14 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PICKLED_ADAPTER_WEIGHTS = "adapter_model.bin"
 
 _TASKS = ("CAUSAL_LM", "SEQ_2_SEQ_LM", None)
+_ITERATIONS = re.compile(r"_niter_(\d+)$")
+_ITERATING = re.compile(r"(^|_)n?iter(ations)?$")
+_MOST_ITERATIONS = 1_000
+"""So often may a decomposition be made better; peft's own examples take 16."""
+
+_OTHER_MODELS = ("adapters", "shadow_model")
+"""Settings that name models and adapters beside the one that it belongs to."""
+
 _SIZES = re.compile(r"^r$|_r$|rank|tokens?$|dim$|size$|layers?$|width$|replication$|^k$|^d_")
 _RANKS, _SURE_RANK = 4, 1_024
 """A setting may be so many times the largest side of the weights; so much fits anywhere."""
@@ -89,7 +98,9 @@ def read_adapter(folder: Path, *, label: str, allow_pickle: bool) -> Adapter:
             f"{label} holds an adapter, and the package that reads adapters is not installed. Run `pip install peft`, "
             "or merge the adapter into its model (merge_and_unload), save that, and give its folder."
         )
+    _refuse_other_models(config, label)
     _refuse_implausible_sizes(folder, config, label)
+    _refuse_iterations(config, label)
     revision = config.get("revision")
     return Adapter(
         folder=folder,
@@ -116,8 +127,15 @@ def put_on(module: nn.Module, adapter: Adapter, *, device: torch.device) -> tupl
     ):
         warnings.simplefilter("always")
         peft: Any = importlib.import_module("peft")
+        settings = _read_settings(peft, adapter)
+        refuse_endless_patterns(settings.to_dict(), module, adapter.label)
         adapted = peft.PeftModel.from_pretrained(
-            module, str(adapter.folder), is_trainable=False, torch_device=str(device), local_files_only=True
+            module,
+            str(adapter.folder),
+            config=settings,
+            is_trainable=False,
+            torch_device=str(device),
+            local_files_only=True,
         )
     messages = [str(warning.message) for warning in said if issubclass(warning.category, UserWarning)]
     missing = [message for message in messages if "missing adapter keys" in message]
@@ -130,6 +148,21 @@ def put_on(module: nn.Module, adapter: Adapter, *, device: torch.device) -> tupl
     for message in (*messages, *notes):
         logger.warning("%s: %s", adapter.label, " ".join(message.split()))
     return adapted.eval().requires_grad_(False), notes
+
+
+def _read_settings(peft: Any, adapter: Adapter) -> Any:
+    """The adapter's settings as peft reads them, without the files that its training began with.
+
+    Those are named by path, anywhere on this machine, and peft would open and unpickle them, only to load the adapter's
+    own weights over what they hold.
+    """
+    settings = peft.PeftConfig.from_pretrained(str(adapter.folder))
+    for name in list(vars(settings)):
+        if name.endswith(("_path", "_file")) and name != "base_model_name_or_path":
+            setattr(settings, name, None)
+    if getattr(settings, "prompt_tuning_init", None) is not None:
+        settings.prompt_tuning_init = "RANDOM"
+    return settings
 
 
 def _describe_unused(adapted: Any, adapter: Adapter) -> tuple[str, ...]:
@@ -170,6 +203,30 @@ def _check_weights(folder: Path, label: str, *, allow_pickle: bool) -> None:
             "carry. Expected safetensors. Save the adapter with save_pretrained, or, if you trust the file, use "
             "allow_pickle=True."
         )
+
+
+def _refuse_other_models(config: Mapping[str, Any], label: str) -> None:
+    """Refuse an adapter made of other adapters or models, which peft would load from wherever they are named."""
+    named = [name for name in _OTHER_MODELS if config.get(name)]
+    if named:
+        raise ModelLoadError(
+            f"{label} names further models or adapters in its {ADAPTER_CONFIG} ({', '.join(named)}), which may lie "
+            "anywhere and were not asked for. Merge the adapter into its model (merge_and_unload), save that, and give "
+            "its folder."
+        )
+
+
+def _refuse_iterations(config: Mapping[str, Any], label: str) -> None:
+    """Refuse a start of the weights that is made better without end."""
+    found = _ITERATIONS.search(str(config.get("init_lora_weights")))
+    numbers = [(name, value) for name, value in numbers_in(config) if _ITERATING.search(name)]
+    numbers += [("init_lora_weights", int(found[1][:30]))] if found else []
+    for name, value in numbers:
+        if value > _MOST_ITERATIONS:
+            raise ModelLoadError(
+                f"{label}: its {ADAPTER_CONFIG} asks for {value:,} iterations ({printable_name(name)}); at most "
+                f"{_MOST_ITERATIONS:,} are expected. Use the {ADAPTER_CONFIG} that belongs to its weights."
+            )
 
 
 def _refuse_implausible_sizes(folder: Path, config: Mapping[str, Any], label: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layertracer._errors import AnatomyError
+from layertracer._errors import AnatomyError, printable_cause
 from layertracer._types import LayerRecord, find_origin
 from layertracer.models._additions import Additions, Role, find_additions
 from layertracer.models._attention_form import ObservedPart
@@ -266,7 +266,7 @@ def _first_run(call: ModelCall, ids: Tensor) -> tuple[list[CallRecord], int]:
             "LayerTracer reads language models: forward takes token ids [batch, position] first (or as input_ids), of "
             "any batch and length, and returns next-token logits. Wrap your module so that its forward does; a model "
             "that reads several codebooks at once cannot be traced."
-        ) from error
+        ) from printable_cause(error)
     logits = find_logits(output[0], ids)
     refuse_probabilities(logits)
     return calls, logits.shape[-1]

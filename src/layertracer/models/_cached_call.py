@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from layertracer._errors import printable_cause
 from layertracer.models._call import ModelCall, find_logits
 from layertracer.models._exhaustion import is_out_of_memory
 from layertracer.models._object_graph import find_tensors
@@ -158,7 +159,7 @@ def _first_output(cached: ModelCall, ids: Tensor) -> tuple[Mapping[str, Any], bo
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise complaint from error
+        raise complaint from printable_cause(error)
 
 
 def _parameters(call: ModelCall) -> Mapping[str, inspect.Parameter]:

@@ -14,12 +14,15 @@ from torch import nn
 from layertracer._errors import ModelLoadError, RemoteCodeError, printable_name
 from layertracer.models._contradictions import describe_contradictions, describe_rounding
 from layertracer.models._heads import OTHER_HEADS
-from layertracer.models._loading_report import check_loading_report, explained_failures
+from layertracer.models._loading_report import OTHER_FILES, check_loading_report, explained_failures
 from layertracer.models._placement import Placement
 from layertracer.models._plausibility import Held, refuse_countless_parts, refuse_unfillable
 from layertracer.models._quiet import paused_collector, quiet_transformers
+from layertracer.models._settings_at_hand import refuse_unknown_types, use_attention_at_hand
+from layertracer.models._settings_trial import refuse_filling_settings
 from layertracer.models._small_files import check_small_files, read_json
 from layertracer.models._tokenizer_steps import refuse_unbounded_steps, refuse_what_ends_the_program
+from layertracer.models._tokenizer_vocabulary import refuse_lost_vocabulary
 from layertracer.models._unused_weights import describe_unused
 from layertracer.models._weight_files import check_weight_files, weigh_files, weight_files
 from layertracer.tasks import within
@@ -93,6 +96,7 @@ def load_checkpoint(
     is_pickled = check_weight_files(
         checkpoint.folder, raw_config, checkpoint.label, allow_pickle=checkpoint.allow_pickle
     )
+    refuse_unknown_types(raw_config, checkpoint.label)
     with paused_collector(), quiet_transformers():
         check_remote_code(raw_config, checkpoint)
         module, notes = _load_module(checkpoint, raw_config, placement=placement, dtype=dtype, is_pickled=is_pickled)
@@ -198,7 +202,10 @@ def _load_module(
     held = weigh_files(checkpoint.folder, files)
     refuse_countless_parts(raw_config, held, checkpoint.label)
     with explained_failures(checkpoint.label, placement.description):
+        if not checkpoint.trust_remote_code:
+            refuse_filling_settings(raw_config, lambda: _build_skeleton(checkpoint, raw_config), checkpoint.label)
         config = library.AutoConfig.from_pretrained(**arguments)
+        notes = use_attention_at_hand(config)
         auto_class = _choose_auto_class(config, raw_config, checkpoint)
         _check_size(auto_class, config, held, checkpoint, placement=placement, dtype=dtype)
         module, report = auto_class.from_pretrained(
@@ -212,11 +219,22 @@ def _load_module(
             output_loading_info=True,
         )
     check_loading_report(module, report, checkpoint.label)
-    notes = describe_unused(module, report.get("unexpected_keys") or (), raw_config)
+    notes += describe_unused(module, report.get("unexpected_keys") or (), raw_config)
     files = () if is_pickled else files
     notes += describe_contradictions(module, checkpoint.folder, files, checkpoint.label)
     notes += describe_rounding(module, checkpoint.folder, files) if dtype is None else ()
     return module.eval().requires_grad_(False), notes
+
+
+def _build_skeleton(checkpoint: Checkpoint, raw_config: Mapping[str, Any]) -> None:
+    """All that is made of a configuration before weights are read, to be thrown away."""
+    import transformers
+
+    library: Any = transformers
+    config = library.AutoConfig.from_pretrained(**checkpoint.arguments())
+    use_attention_at_hand(config)
+    with torch.device("meta"):
+        _choose_auto_class(config, raw_config, checkpoint).from_config(config)
 
 
 def _check_size(
@@ -275,8 +293,22 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any | None:
     own = checkpoint.folder / "tokenizer.json"
     if own.is_file():
         refuse_what_ends_the_program(own, checkpoint.label)
-    with explained_failures(f"The tokenizer of {checkpoint.label}", "cpu"):
+    with explained_failures(f"The tokenizer of {checkpoint.label}", "cpu", what_helps=OTHER_FILES):
         loader = library.PreTrainedTokenizerFast if checkpoint.is_converted else library.AutoTokenizer
-        tokenizer = within(_TOKENIZER_S, lambda: loader.from_pretrained(**checkpoint.arguments()))
+
+        def load() -> Any:
+            return loader.from_pretrained(**checkpoint.arguments())
+
+        if not checkpoint.trust_remote_code:
+            settings = _read_tokenizer_settings(checkpoint)
+            refuse_filling_settings(settings, load, f"The tokenizer of {checkpoint.label}")
+        tokenizer = within(_TOKENIZER_S, load)
         refuse_unbounded_steps(tokenizer, checkpoint.label)
+        if not checkpoint.trust_remote_code:
+            refuse_lost_vocabulary(tokenizer, checkpoint.folder, checkpoint.label)
         return tokenizer
+
+
+def _read_tokenizer_settings(checkpoint: Checkpoint) -> dict[str, Any]:
+    path = checkpoint.folder / "tokenizer_config.json"
+    return read_json(path, checkpoint.label, what="the settings of a tokenizer") if path.is_file() else {}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from layertracer._errors import ModelLoadError, printable_name
+from layertracer._errors import ModelLoadError, printable_cause, printable_name
 from layertracer.models._file_hash import forget_hash, hash_file
 from layertracer.models._gguf_header import check_header
 from layertracer.models._gguf_settings import correct, read_facts, read_scalars
@@ -76,12 +76,12 @@ def _read(path: Path, label: str) -> GgufModel:
     with explained_failures(label, "cpu"), quiet_transformers(), quiet_gguf_reader():
         try:
             reader = gguf.GGUFReader(path)
-        except Exception as error:  # views and shapes of NumPy, whatever they raise where the bytes are not there
+        except Exception as error:  # noqa: BLE001 - views and shapes of NumPy, whatever they raise where the bytes are not there
             raise ModelLoadError(
                 f"{label} cannot be read as a .gguf file ({type(error).__name__}: "
                 f"{printable_name(error, at_most=300)}). Download it again, and compare its size with the one that is "
                 "given there."
-            ) from error
+            ) from printable_cause(error)
         scalars = read_scalars(reader)
         facts = read_facts(reader, scalars)
         tokenizer, notes = build_tokenizer(path, read_vocabulary(reader, scalars))

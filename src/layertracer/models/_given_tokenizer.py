@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from layertracer._errors import UsageError
+from layertracer._errors import UsageError, printable_cause
 from layertracer.models._wrappers import unwrap
 
 _FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
@@ -63,12 +63,12 @@ def _load(place: Path) -> Any:
             return _make(tokenizer_file=str(place))
         if place.is_dir():
             return AutoTokenizer.from_pretrained(str(place), local_files_only=True)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - files of unknown content go through code of others
         reason = str(error).strip().partition("\n")[0]
         raise UsageError(
             f"No tokenizer can be loaded from {place} ({type(error).__name__}: {reason}). Give a folder in which "
             "save_pretrained wrote one, or a tokenizer.json."
-        ) from error
+        ) from printable_cause(error)
     raise UsageError(
         f"tokenizer={str(place)!r} is neither a folder nor a file here. For a tokenizer of the hub give "
         "AutoTokenizer.from_pretrained(name)."

@@ -11,7 +11,7 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub import constants, errors  # a module of its own, which the package does not load by itself
 
-from layertracer._errors import LayerTracerError, ModelLoadError, UnknownNameError, printable_name
+from layertracer._errors import LayerTracerError, ModelLoadError, UnknownNameError, printable_cause, printable_name
 from layertracer.models._adapters import ADAPTER_WEIGHTS, PICKLED_ADAPTER_WEIGHTS, is_adapter
 from layertracer.models._checkpoint import Checkpoint, check_remote_code, read_config, refuse_other_heads
 from layertracer.models._embedded import list_embedded
@@ -134,7 +134,7 @@ def _download(hub_id: str, revision: str | None, *, allow: Iterable[str], ignore
             )
         )
     except _FAILURES as error:
-        raise _explain(error, hub_id, revision) from error
+        raise _explain(error, hub_id, revision) from printable_cause(error)
 
 
 def _explain(error: BaseException, hub_id: str, revision: str | None) -> LayerTracerError:

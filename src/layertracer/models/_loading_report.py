@@ -9,8 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from layertracer._errors import LayerTracerError, ModelLoadError, OutOfMemoryError, printable_name
+from layertracer._errors import LayerTracerError, ModelLoadError, OutOfMemoryError, printable_cause, printable_name
 from layertracer._types import panics_as_errors
+
+_SMALLER = (
+    "Use dtype='bfloat16', another device, device_map='auto' (all GPUs, main memory and disk), or a smaller model."
+)
+OTHER_FILES = "Copy its files again: those of a tokenizer take a few hundred MB."
 
 _AT_MOST = 600
 """So many characters of what another library says are shown: it may quote whole files."""
@@ -49,8 +54,13 @@ def some_of(names: Iterable[str], *, at_most: int = 4) -> str:
 
 
 @contextmanager
-def explained_failures(label: str, place: str) -> Iterator[None]:
+def explained_failures(label: str, place: str, *, what_helps: str = _SMALLER) -> Iterator[None]:
     """Whatever another library raises within, as an error in words that a user can act upon.
+
+    Args:
+        label: What is loaded.
+        place: Where it shall be.
+        what_helps: What to do where memory runs out.
 
     Raises:
         OutOfMemoryError: If memory ran out.
@@ -62,13 +72,11 @@ def explained_failures(label: str, place: str) -> Iterator[None]:
     except LayerTracerError:
         raise
     except (torch.OutOfMemoryError, MemoryError) as error:
-        reason = (str(error).splitlines() or ["no more memory"])[0]
-        raise OutOfMemoryError(
-            f"{label} does not fit on {place}: {reason} Use dtype='bfloat16', another device, device_map='auto' (all "
-            "GPUs, main memory and disk), or a smaller model."
-        ) from error
-    # Files of unknown content go through code of others, and perhaps through code of the checkpoint: there is no list
-    # of what that raises.
-    except Exception as error:
+        reason = printable_name((str(error).splitlines() or ["no more memory."])[0], at_most=_AT_MOST)
+        raise OutOfMemoryError(f"{label} does not fit on {place}: {reason} {what_helps}") from printable_cause(error)
+    # Files of unknown content go through code of others, and perhaps through code of the checkpoint.
+    except Exception as error:  # noqa: BLE001 - there is no list of what that raises
         reason = printable_name(" ".join(str(error).split()).rstrip("."), at_most=_AT_MOST)
-        raise ModelLoadError(f"{label} cannot be loaded ({type(error).__name__}): {reason}.") from error
+        raise ModelLoadError(f"{label} cannot be loaded ({type(error).__name__}): {reason}.") from printable_cause(
+            error
+        )

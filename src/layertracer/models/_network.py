@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layertracer._errors import AnatomyError, LayerTracerError
+from layertracer._errors import AnatomyError, LayerTracerError, printable_cause
 from layertracer._types import find_origin
 from layertracer.models._anatomy import Anatomy, Layer, find_anatomy
 from layertracer.models._call import ModelCall, at_every_position, find_call
@@ -156,8 +156,8 @@ def make_network(
         if isinstance(error, LayerTracerError) or is_out_of_memory(error):
             raise
         if "HigherOrderOperator" in str(error):
-            raise _closed_to_modes(module) from error
-        raise AnatomyError(_why_not_understood(module, error)) from error
+            raise _closed_to_modes(module) from printable_cause(error)
+        raise AnatomyError(_why_not_understood(module, error)) from printable_cause(error)
     refuse_labels(module, anatomy.d_vocab)
     return Network(
         module=module,

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from layertracer._errors import UnknownNameError, UsageError
+from layertracer._errors import UnknownNameError, UsageError, printable_cause
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """The types in which a model can be loaded, by name."""
@@ -39,7 +39,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     try:
         wanted = torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise UsageError(_unknown_device(device)) from error
+        raise UsageError(_unknown_device(device)) from printable_cause(error)
     if wanted.type not in _DEVICE_KINDS:
         raise UsageError(_unknown_device(device))
     n_devices = _count_devices(wanted.type)

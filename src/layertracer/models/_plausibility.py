@@ -18,7 +18,15 @@ from torch import nn
 from layertracer._errors import ModelLoadError, OutOfMemoryError, printable_name
 from layertracer.tasks import TookTooLong, within
 
-_LAYERS = re.compile(r"(layers?|depths?|blocks?|block_count)$")
+_LAYERS = re.compile(
+    r"^((num|n)_(\w+_)?(layers?|blocks?)|(encoder|decoder)_(layers?|depth)|layers?|depths?|(\w+\.)?block_count)$"
+)
+"""Settings that count layers; others merely end so, such as the layers up to which a window is used."""
+
+_STACKS = frozenset({"num_hidden_layers", "n_layer", "n_layers", "num_layers", "block_count"})
+_WRITTEN_OUT, _MOST_POSITIONS = "max_seq_len", 10**8
+"""Setting of models that write out a bias for every position of their longest text (MPT)."""
+
 _EXPERTS = re.compile(r"((num|n)_\w*experts?|codebooks?|expert_count)$")
 _SURE_LAYERS, _SURE_EXPERTS = 1_000, 100_000
 """So many may share their weights or be stored as one tensor; no known model has more (16,384 experts in Doge)."""
@@ -58,6 +66,17 @@ def refuse_countless_parts(settings: Mapping[str, Any], held: Held, label: str) 
     Raises:
         ModelLoadError: With the setting.
     """
+    for name, value in settings.items():
+        if name in _STACKS and isinstance(value, int) and value <= 0:
+            raise ModelLoadError(
+                f"{label}: its configuration asks for {name} = {value}, and a model without layers cannot be traced. "
+                f"{_SHARED}"
+            )
+        if name == _WRITTEN_OUT and isinstance(value, int | float) and value > _MOST_POSITIONS:
+            raise ModelLoadError(
+                f"{label}: its configuration asks for {name} = {shown_number(int(value))}, and a table of so many "
+                f"positions would fill the memory. {_SHARED}"
+            )
     n_held = held.n_bytes if held.n_tensors is None else held.n_tensors
     for name, value in numbers_in(settings):
         is_layers = _LAYERS.search(name) is not None
@@ -65,8 +84,8 @@ def refuse_countless_parts(settings: Mapping[str, Any], held: Held, label: str) 
         if sure is not None and value > max(sure, n_held):
             what = "bytes" if held.n_tensors is None else "tensors"
             raise ModelLoadError(
-                f"{label}: its configuration asks for {printable_name(name)} = {_shown(value)}, and its files hold "
-                f"{n_held:,} {what}. {_SHARED}"
+                f"{label}: its configuration asks for {printable_name(name)} = {shown_number(value)}, and its files "
+                f"hold {n_held:,} {what}. {_SHARED}"
             )
 
 
@@ -138,5 +157,6 @@ def numbers_in(settings: object) -> Iterator[tuple[str, int]]:
             yield name, int(min(value, 10**30))
 
 
-def _shown(value: int) -> str:
+def shown_number(value: int) -> str:
+    """A number with its thousands set apart, or in powers of ten where it has more than fifteen digits."""
     return f"{value:,}" if value < 10**15 else f"{value:.3g}"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from layertracer._errors import ModelLoadError
+from layertracer._errors import ModelLoadError, printable_cause
 
 _LENGTH_BYTES = 8
 _LARGEST_HEADER_BYTES = 100_000_000
@@ -37,7 +37,7 @@ def check_whole(path: Path, label: str) -> None:
     try:
         ends = [int(entry["data_offsets"][1]) for entry in header.values()]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(path, f"it gives a tensor no place ({type(error).__name__})") from error
+        raise _damaged(path, f"it gives a tensor no place ({type(error).__name__})") from printable_cause(error)
     expected, found = n_header + max(ends, default=0), path.stat().st_size
     if found != expected:
         what = "is cut off" if found < expected else "holds more than its weights"
@@ -58,7 +58,7 @@ def _read(path: Path) -> tuple[dict[str, Any], int]:
     try:
         header = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"it is no JSON ({type(error).__name__})") from error
+        raise _damaged(path, f"it is no JSON ({type(error).__name__})") from printable_cause(error)
     if not isinstance(header, dict):
         raise _damaged(path, f"it is a JSON {type(header).__name__}, expected an object")
     header.pop("__metadata__", None)

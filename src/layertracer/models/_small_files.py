@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from layertracer._errors import ModelLoadError, printable_name
+from layertracer._errors import ModelLoadError, printable_cause, printable_name
 
 _CONFIG_BYTES = 16_000_000
 INDEX_BYTES = 64_000_000
@@ -50,7 +50,7 @@ def check_file(path: Path, label: str, *, at_most: int | None = None) -> None:
     except OSError as error:
         raise ModelLoadError(
             f"{label}: cannot read {printable_name(path.name)} ({error.strerror}). Copy the checkpoint again."
-        ) from error
+        ) from printable_cause(error)
     if not stat.S_ISREG(state.st_mode):
         raise ModelLoadError(
             f"{label}: {printable_name(path.name)} is no ordinary file, but a folder, a pipe or a device. Copy the "
@@ -82,7 +82,7 @@ def read_json(path: Path, label: str, *, what: str, at_most: int = _CONFIG_BYTES
         reason = printable_name(error, at_most=300)
         raise ModelLoadError(
             f"{label}: cannot read {path} ({reason}). It should be {what}. Copy the checkpoint again."
-        ) from error
+        ) from printable_cause(error)
     if not isinstance(value, dict):
         raise ModelLoadError(
             f"{label}: {path} holds a JSON {type(value).__name__}, expected an object: {what}. Copy the checkpoint "

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from layertracer._errors import ModelLoadError, printable_name
+from layertracer.models._regex_shape import may_explode
+from layertracer.models._text_growth import find_growth, pattern_of
 
 _GROWTH = 1_000
 """So many times as long a text may become. Real tokenizers write a space as a mark, and a quote as two."""
@@ -21,17 +23,12 @@ _GROWTH = 1_000
 _PIECES = 10_000
 """So many tokens may be put around a text."""
 
-_CHARSMAP = 16_000_000
-"""So many characters of compiled rules: SentencePiece's own have 400,000."""
-
 LONGEST_PIECE = 10_000
 """So many characters may a piece of a vocabulary have; real ones have 100."""
 
 _LOOKED_AT = (b"recompiled", b"nigram")
 _NEEDLESS_ESCAPE = re.compile(rb"\\u00[4-7]")
 """Letters that JSON could write as they are."""
-
-_REPEATING = frozenset("*+{")
 
 
 def refuse_unbounded_steps(tokenizer: Any, label: str) -> None:
@@ -51,9 +48,7 @@ def refuse_unbounded_steps(tokenizer: Any, label: str) -> None:
         steps = list(_steps(getattr(backend, part, None)))
         if part == "decoder":
             _refuse_regexes(steps, label)
-        growth = 1.0
-        for step in steps:
-            growth *= _growth(step)
+        growth = find_growth(steps, part, at_most=_GROWTH)
         if growth > _GROWTH:
             raise ModelLoadError(
                 f"The tokenizer of {label} makes texts up to {growth:.3g} times as long in its {part}, which could "
@@ -117,37 +112,20 @@ def _steps_within(parts: list[Any]) -> Iterator[Mapping[str, Any]]:
         part = pending.pop()
         if isinstance(part, dict) and "type" in part:
             yield part
-        inner = part.values() if isinstance(part, dict) else part
-        pending += [value for value in inner if isinstance(value, dict | list)]
+        inner = list(part.values() if isinstance(part, dict) else part)
+        pending += [value for value in reversed(inner) if isinstance(value, dict | list)]  # the first is taken next
 
 
 def _refuse_regexes(steps: list[Mapping[str, Any]], label: str) -> None:
     for step in steps:
-        pattern = _pattern(step, "Regex")
-        if pattern is not None and _REPEATING & set(pattern):
+        pattern = pattern_of(step, "Regex")
+        if pattern is not None and may_explode(pattern):
             raise ModelLoadError(
                 f"The tokenizer of {label} holds a regular expression with repetitions in its decoder "
-                f"({printable_name(pattern, at_most=60)!r}), which could run for ever. Expected plain texts there. Use "
-                "another copy of the checkpoint, or remove that step from its tokenizer.json."
+                f"({printable_name(pattern, at_most=60)!r}) that stand in or beside one another, so that it could run "
+                "for ever. Expected plain texts there. Use another copy of the checkpoint, or remove that step from "
+                "its tokenizer.json."
             )
-
-
-def _growth(step: Mapping[str, Any]) -> float:
-    """How many times as long a text of ordinary length may become by a step."""
-    if step.get("type") == "Replace":
-        literal = _pattern(step, "String")
-        return max(1.0, len(step.get("content") or "") / max(1, len(literal or "")) + (literal is None))
-    if step.get("type") == "Prepend":
-        return max(1.0, len(step.get("prepend") or ""))
-    if step.get("type") == "Precompiled" and len(step.get("precompiled_charsmap") or "") > _CHARSMAP:
-        return float("inf")
-    return 1.0
-
-
-def _pattern(step: Mapping[str, Any], kind: str) -> str | None:
-    pattern = step.get("pattern")
-    found = pattern.get(kind) if isinstance(pattern, dict) else None
-    return found if isinstance(found, str) else None
 
 
 def _n_pieces(step: Mapping[str, Any]) -> int:

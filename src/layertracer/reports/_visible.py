@@ -5,9 +5,16 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 
+from layertracer._errors import joins
+
 _SPACE = "␣"  # U+2423
 _NAMED = {"\n": "⏎", "\t": "⇥", "\r": "␍"}
+_VARIED = {"So", "Sm", "Po", "Nd", "Lo"}
+"""What a variation selector chooses a form of: symbols, digits of keys, ideographs."""
+
 _ISOLATE, _POP = "\u2068", "\u2069"
+_JOINERS = ("\u200c", "\u200d")
+_SPACES = "Zs"
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -29,10 +36,23 @@ def _is_variation_selector(code: int) -> bool:
     return 0xFE00 <= code <= 0xFE0F or 0xE0100 <= code <= 0xE01EF
 
 
+def _show(text: str, place: int) -> str:
+    """The character at a place of a text; spaces of any width, and what a script or an emoji needs, as themselves."""
+    character = text[place]
+    before, after = text[place - 1 : place] if place else "", text[place + 1 : place + 2]
+    if character in _JOINERS and joins(before, after):
+        return character
+    if _is_variation_selector(ord(character)) and before and unicodedata.category(before) in _VARIED:
+        return character
+    return character if unicodedata.category(character) == _SPACES else _show_character(character)
+
+
 def visible_text(text: str) -> str:
     """Running text with hidden characters named; spaces, line ends and tabs stay.
 
-    Laws: the result holds no control, format or surrogate character except line feed and tab; text
+    Joiners and variation selectors stay where letters or emoji need them.
+
+    Laws: the result holds no control, format or surrogate character except line feed, tab and such joiners; text
     without such characters comes back unchanged.
 
     Example:
@@ -40,7 +60,7 @@ def visible_text(text: str) -> str:
         'left⟨U+202E⟩right␀'
     """
     unified = text.replace("\r\n", "\n")
-    return "".join(char if char in "\n\t" else _show_character(char) for char in unified)
+    return "".join(char if char in "\n\t" else _show(unified, place) for place, char in enumerate(unified))
 
 
 def visible_line(text: str) -> str:
@@ -50,7 +70,7 @@ def visible_line(text: str) -> str:
         >>> visible_line("a\\nb")
         'a⏎b'
     """
-    return "".join(_NAMED.get(char) or _show_character(char) for char in text)
+    return "".join(_NAMED.get(char) or _show(text, place) for place, char in enumerate(text))
 
 
 def visible_token(text: str) -> str:
@@ -64,7 +84,8 @@ def visible_token(text: str) -> str:
     """
     if not text:
         return "∅"
-    shown = visible_line(text).replace(" ", _SPACE)
+    line = visible_line(text).replace(" ", _SPACE)
+    shown = "".join(_show_character(char) if unicodedata.category(char) == _SPACES else char for char in line)
     return f"◌{shown}" if unicodedata.category(shown[0]).startswith("M") else shown
 
 

@@ -9,7 +9,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from layertracer._errors import RunError
+from layertracer._errors import RunError, printable_cause
 from layertracer.runs._folder import refuse_occupied
 from layertracer.runs._full_paths import expand_home, full_path
 from layertracer.runs._locks import HAS_LOCKS, is_still_at, let_go, lock
@@ -88,7 +88,7 @@ def claim_folder(path: Path, *, overwrite: bool) -> FolderClaim | None:
     except OSError as error:
         raise RunError(
             f"{shown} cannot be made: {_why(error, path)}. Give the path of a folder that can be made."
-        ) from error
+        ) from printable_cause(error)
     try:
         refuse_occupied(shown, overwrite=overwrite)  # whoever had the claim just before may have saved
     except BaseException:

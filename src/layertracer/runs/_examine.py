@@ -11,7 +11,7 @@ from typing import Any
 
 from pyarrow.lib import ArrowException
 
-from layertracer._errors import DamagedRunError, RunError, RunFormatError
+from layertracer._errors import DamagedRunError, RunError, RunFormatError, printable_cause
 from layertracer._types import FileTooLargeError, NotAFileError, read_plain_file
 from layertracer.runs._header import decode_header, has_valid_checksum, stored_checksum
 from layertracer.runs._header_checks import find_file_faults, find_header_faults
@@ -89,7 +89,7 @@ def examine_folder(folder: Path) -> Examined:
     except MemoryError as error:
         raise RunError(
             f"The run at {folder} does not fit into the memory that is left. Read it where there is more."
-        ) from error
+        ) from printable_cause(error)
 
 
 def examine_files(read: ReadFile, *, where: str) -> Examined:
@@ -211,7 +211,7 @@ def _read_file(folder: Path, name: str, limit: int) -> bytes:
     except OSError as error:
         raise RunError(
             f"{folder / name} could not be read: {error.strerror or error}. Check its permissions."
-        ) from error
+        ) from printable_cause(error)
 
 
 def reason_of(error: Exception) -> str:

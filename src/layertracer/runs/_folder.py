@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from layertracer._errors import RunError, UsageError
+from layertracer._errors import RunError, UsageError, printable_cause
 from layertracer.runs._full_paths import refuse_lost_start
 from layertracer.runs._locks import hold, is_still_at, let_go, lock
 from layertracer.runs._own_files import marker_of, remove_own
@@ -51,7 +51,7 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> 
     except OSError as error:
         if error.errno in {errno.EEXIST, errno.ENOTEMPTY}:  # somebody else was faster
             refuse_occupied(path, overwrite=overwrite)
-        raise _not_written(path, error) from error
+        raise _not_written(path, error) from printable_cause(error)
     clean_up(path.parent, path)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from layertracer._errors import printable_cause
 from layertracer.runs._examine import UNUSABLE, Examined, Fault, damaged, examine_files, examine_folder, reason_of
 from layertracer.runs._folder import write_folder
 from layertracer.runs._full_paths import expand_home, full_path
@@ -94,7 +95,7 @@ def read_run(path: str | Path) -> TraceRecord:
         return assemble(examined)
     except UNUSABLE as error:
         fault = Fault(file=HEADER_FILE, reason=f"its fields do not fit the tables ({reason_of(error)})")
-        raise damaged(str(folder), fault) from error
+        raise damaged(str(folder), fault) from printable_cause(error)
 
 
 def assemble(examined: Examined) -> TraceRecord:

@@ -1,6 +1,7 @@
 """Prompts: built-in tasks, loaders for files, few-shot prompts, and their tokens. No torch."""
 
 from layertracer.tasks._builtin import builtin_pairs, list_tasks
+from layertracer.tasks._confined import CallFailedError, ConfinedCall
 from layertracer.tasks._deadline import TookTooLong, within
 from layertracer.tasks._encode import EncodedTask, encode_samples
 from layertracer.tasks._fit import fit_task
@@ -11,6 +12,8 @@ from layertracer.tasks._task import Task, TaskInfo
 from layertracer.tasks._tokenizer import Tokenizer
 
 __all__ = [
+    "CallFailedError",
+    "ConfinedCall",
     "EncodedTask",
     "Task",
     "TaskInfo",

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from layertracer.tasks._deadline import TookTooLong, within
 
 _MEMORY_BYTES = 2**29
-"""So much more than this process has may be taken; a template takes a few MB."""
+"""So much a template may take, which takes a few MB."""
 
 _PARALLELISM = "TOKENIZERS_PARALLELISM"
 
@@ -40,10 +40,19 @@ class ConfinedCall:
         function: Takes and gives JSON values. What it changes stays in the other process.
         seconds: How long one call may take.
         seconds_in_all: How long all calls together may take.
+        memory_bytes: So much more memory than this process has may be taken.
     """
 
-    def __init__(self, function: Callable[..., Any], *, seconds: float, seconds_in_all: float) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        seconds: float,
+        seconds_in_all: float,
+        memory_bytes: int = _MEMORY_BYTES,
+    ) -> None:
         self._function, self._seconds, self._left_s = function, seconds, seconds_in_all
+        self._memory_bytes = memory_bytes
         self._process: int | None = None
         self._connection: Connection | None = None
         self._can_copy = sys.platform == "linux"
@@ -117,17 +126,17 @@ class ConfinedCall:
                 os.environ.pop(_PARALLELISM, None)
         if process == 0:
             here.close()  # else this side would never see that the other is gone
-            _serve(there, self._function, self._seconds)
+            _serve(there, self._function, self._seconds, self._memory_bytes)
         there.close()
         self._process, self._connection = process, here
 
 
-def _serve(connection: Connection, function: Callable[..., Any], seconds: float) -> NoReturn:
+def _serve(connection: Connection, function: Callable[..., Any], seconds: float, memory_bytes: int) -> NoReturn:
     """Answer calls until the other side is gone; this process ends here."""
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other side ends it
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        _limit_memory()
+        _limit_memory(memory_bytes)
         while True:
             arguments = json.loads(connection.recv_bytes())
             signal.setitimer(signal.ITIMER_REAL, seconds + 1)  # should the other side have been killed meanwhile
@@ -149,11 +158,11 @@ def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {message or 'no message'}"
 
 
-def _limit_memory() -> None:
+def _limit_memory(memory_bytes: int) -> None:
     import resource
 
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    limit = pages * resource.getpagesize() + _MEMORY_BYTES
+    limit = pages * resource.getpagesize() + memory_bytes
     _, highest = resource.getrlimit(resource.RLIMIT_AS)
     if highest != resource.RLIM_INFINITY:
         limit = min(limit, highest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
-from layertracer._errors import TaskError, printable_name
+from layertracer._errors import TaskError, printable_cause, printable_name
 from layertracer._types import panics_as_errors
 from layertracer.tasks._deadline import TookTooLong, within
 
@@ -81,7 +81,7 @@ def tokenize_texts(tokenizer: Tokenizer, texts: list[str], *, add_special_tokens
         f"{describe_tokenizer(tokenizer)} cannot read {len(texts)} text(s), the first of them "
         f"{printable_name(texts[0], at_most=60)!r}: {reason}. Expected a tokenizer that reads any text. Copy its files "
         "again, or give another tokenizer and the model to wrap_model."
-    ) from cause
+    ) from None if cause is None else printable_cause(cause)
 
 
 def describe_tokenizer(tokenizer: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from layertracer._errors import printable_cause
 from layertracer.models import Network, is_out_of_memory
 from layertracer.tracing._memory import PassPlan, out_of_memory
 from layertracer.tracing._prompts import Prompt
@@ -38,7 +39,7 @@ def run_batches(
             if not is_out_of_memory(error):
                 raise
             if plan.is_smallest:
-                raise out_of_memory(network, len(bucket[0].ids)) from error
+                raise out_of_memory(network, len(bucket[0].ids)) from printable_cause(error)
             plan = plan.halved()
             continue
         yield batch, result

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError
+from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError, printable_cause
 from layertracer._types import find_origin
 from layertracer.models import is_out_of_memory
 
@@ -114,4 +114,4 @@ def explaining_failures(name: str, doing: str) -> Iterator[None]:
     except Exception as error:
         if is_of_callers_making(error):
             raise
-        raise explain_failure(error, name=name, doing=doing) from error
+        raise explain_failure(error, name=name, doing=doing) from printable_cause(error)

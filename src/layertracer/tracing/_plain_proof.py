@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from layertracer._errors import LayerTracerError, SelfCheckError
+from layertracer._errors import LayerTracerError, SelfCheckError, printable_cause
 from layertracer._types import Check
 from layertracer.models import Network, is_out_of_memory
 from layertracer.tracing._divergence import js_divergence
@@ -59,7 +59,7 @@ def prove_plain(network: Network, *, judge: Callable[..., Check]) -> tuple[Check
             f"{network.name!r} cannot be read: the model runs by itself, but not with one layer's stream exchanged "
             f"({reason}). Its layers must take the stream and return it at every length; let what else they hand on "
             "not depend on how many rows and positions there were before, then load it again."
-        ) from error
+        ) from printable_cause(error)
     worst = _Errors(*map(worst_of, zip(*by_length, strict=True)))
     checks = tuple(judge(name, error, meaning=_MEANINGS[name]) for name, error in worst._asdict().items())
     failed = [check for check in checks if not check.passed]

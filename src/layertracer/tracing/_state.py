@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from layertracer._errors import SiteError, UsageError
+from layertracer._errors import SiteError, UsageError, printable_cause
 from layertracer.models import Memory, Network, StateMap, UnusableCacheError
 from layertracer.tracing._divergence import js_divergence
 from layertracer.tracing._memory import PassPlan, largest, plan_pass, row_bytes
@@ -85,7 +85,7 @@ class StateSite:
             raise SiteError(
                 f"What {self.network.name!r} remembers of these prompts cannot be masked, because {error}. Use "
                 "site='block_output', or prompts of another length."
-            ) from error
+            ) from printable_cause(error)
 
     def clean(self, memory: Memory, tokens: Tensor) -> Tensor:
         """Log-probabilities [prompt, read, d_vocab] after each of the `tokens` [prompt, read] that follow `memory`."""

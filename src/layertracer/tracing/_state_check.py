@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from layertracer._errors import SiteError
+from layertracer._errors import SiteError, printable_cause
 from layertracer._types import Check, SelfCheck
 from layertracer.models import (
     Memory,
@@ -92,7 +92,7 @@ def _understand(network: Network) -> StateMap:
     except Exception as error:  # whatever a model's own code raises with a cache means that nothing is to be had of it
         if is_out_of_memory(error) or is_of_callers_making(error):
             raise
-        raise UnusableCacheError(f"running it with its cache raised {first_line(error)}") from error
+        raise UnusableCacheError(f"running it with its cache raised {first_line(error)}") from printable_cause(error)
 
 
 @dataclass(slots=True)
@@ -150,7 +150,7 @@ def prove_state(cache: UnderstoodCache, *, row_by_row: bool) -> tuple[StateSite,
     try:
         state = cache.state()
     except UnusableCacheError as error:
-        raise _refusal(network, f"its cache cannot be used, because {error}") from error
+        raise _refusal(network, f"its cache cannot be used, because {error}") from printable_cause(error)
     refuse_missing(state, network)
     reasons = []
     for way in STEP_WAYS:

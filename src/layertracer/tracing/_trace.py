@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from layertracer._errors import LayerTracerError, OutOfMemoryError, SelfCheckError
+from layertracer._errors import LayerTracerError, OutOfMemoryError, SelfCheckError, printable_cause
 from layertracer._types import Audit, EncodedSample, Method, Sample, Status
 from layertracer.models import in_evaluation_mode, keeping_loaded, without_gradients
 from layertracer.runs import TraceRecord, TraceSpec
@@ -149,7 +149,7 @@ def _run_or_fail(run: _Run, record: Callable[..., TraceRecord], *, name: str) ->
         doing = f"while it was traced, after {int(done.sum())} of {len(done)} prompts"
         failure = explain_failure(error, name=name, doing=doing, kept="What was finished is kept.")
         failure.record = record("failed", failure)
-        raise failure from error
+        raise failure from printable_cause(error)
     if stopped is not None:  # out here, so that it comes out as it went in
         with suppress(AttributeError):  # an exception with slots takes no record
             stopped.raised.record = record_so_far(stopped)  # type: ignore[attr-defined]  # as on our own errors
