@@ -73,14 +73,15 @@ REMEDIES = {
     "OutOfMemoryError": "The batch was already cut to one prompt. Use a shorter prompt, a smaller dtype, fewer draws "
     "or another device; the message has the numbers. It is also a `MemoryError`.",
     "RunError": "Check the path, and that the folder can be read or written. `layertracer trace` claims the folder "
-    "before it loads the model: a name or a path that is too long, a folder that cannot be written, one to which "
-    "another trace that is running is going to save, and the current folder and those above it, whose place a run "
-    "would take, are refused then. Where saving fails at the end all the same (a full disk, a folder that was removed, taken "
-    "or closed), the run is saved beside its folder as `NAME-rescued`, else in the current folder, among temporary "
-    "files, or in the home folder; standard error says where, and the code is 1. A save that was killed is ended by "
-    "the next load there or save beside it: a whole new run (hidden as `.NAME.layertracer-….whole`) takes its place, or is "
-    "kept as `NAME-rescued` where another run has it by now; your own files come out of the run that was replaced, and "
-    "that one is never read again.",
+    "before it loads the model: a name or a path that is too long, a folder that cannot be written, one "
+    "to which another trace that is running is going to save, and the current folder and those above it, "
+    "whose place a run would take, are refused then. Where saving fails at the end all the same (a full "
+    "disk, a folder that was removed, taken or closed), the run is saved beside its folder as "
+    "`NAME-rescued`, else in the current folder, among temporary files, or in the home folder; standard "
+    "error says where, and the code is 1. A save that was killed is ended by the next load there or save "
+    "beside it: a whole new run (hidden as `.NAME.layertracer-….whole`) takes its place, or is kept as "
+    "`NAME-rescued` where another run has it by now; your own files come out of the run that was "
+    "replaced, and that one is never read again.",
     "DamagedRunError": "The run was cut short or altered after it was written, or holds what no trace can measure; the "
     "message names the file and, of a value, its place. `layertracer verify` lists all that is wrong. Trace again, or "
     "copy the folder again from where it is whole.",

@@ -8,10 +8,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from layertracer._types import read_plain_file
 from layertracer.runs._exchange import exchange
 from layertracer.runs._locks import hold, let_go
 from layertracer.runs._own_files import discard, hand_over, marker_of, unmark
-from layertracer.runs._plain_files import read_plain_file
 from layertracer.runs._schema import HEADER_FILE, LARGEST_HEADER_BYTES
 from layertracer.runs._siblings import OLD, sibling_of, token_of
 
