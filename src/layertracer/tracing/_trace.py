@@ -28,7 +28,7 @@ from layertracer.tracing._perturb import Fills, Perturber, make_perturber
 from layertracer.tracing._plan import TracePlan
 from layertracer.tracing._plan_trace import PlannedTrace, audit_plan, plan_prompts, refuse_too_little
 from layertracer.tracing._planner import Planner
-from layertracer.tracing._process_memory import Keeper, give_back
+from layertracer.tracing._process_memory import Keeper, give_back, returning_large_tensors
 from layertracer.tracing._prompts import Prompt, prepare_prompts, warn_of_decoder_start
 from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._reckoner import make_reduction
@@ -230,7 +230,12 @@ class _Run:
         planned = plan_prompts(self._model, self._prompts, self._options)
         self._say(planned)
         refuse_too_little(planned)
-        self._keeper = Keeper(planned.plan.peak_bytes * 2 // 3)
+        with returning_large_tensors(applies=planned.is_tight):
+            self._keeper = Keeper(planned.plan.peak_bytes * 2 // 3)
+            self._measure_as(planned)
+
+    def _measure_as(self, planned: PlannedTrace) -> None:
+        """Measure all prompts by the first way that gives the same numbers twice."""
         first = Way(name="", planner=planned.planner, schedule=planned.schedule)
         why: list[str] = []
         for way in ways_from(first, self._prompts):
