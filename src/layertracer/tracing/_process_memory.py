@@ -88,7 +88,9 @@ def growth_of_trace(
     per_prompt = _PROMPT_BYTES + _COPIES * numbers
     n_tokens = sum(len(prompt.ids) for prompt in prompts)
     more = bank_bytes + len(prompts) * per_prompt + n_tokens * _TOKEN_BYTES
-    return ProcessGrowth(standing_bytes=_STANDING_BYTES + more, slack=_SLACK, least_bytes=_LEAST_BYTES + more, kept_slack=_KEPT_SLACK)
+    return ProcessGrowth(
+        standing_bytes=_STANDING_BYTES + more, slack=_SLACK, least_bytes=_LEAST_BYTES + more, kept_slack=_KEPT_SLACK
+    )
 
 
 class Keeper:
@@ -132,8 +134,8 @@ def give_back() -> None:
 def returning_large_tensors(*, applies: bool = True) -> Iterator[None]:
     """Takes large tensors from the system and gives them back at once, where the allocator can be told to.
 
-    It otherwise learns from each tensor that is freed to keep larger ones: pieces of many lengths then lie side by side,
-    and a process held four times what was live. What comes fresh from the system costs a fault of every page.
+    It otherwise learns from each tensor that is freed to keep larger ones: pieces of many lengths then lie side by
+    side, and a process held four times what was live. What comes fresh from the system costs a fault of every page.
 
     Args:
         applies: Whether anything is done at all.
