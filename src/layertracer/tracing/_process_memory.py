@@ -106,21 +106,26 @@ class Keeper:
         self._most_bytes = self._process.memory_info().rss + growth_bytes
 
     def keep(self) -> None:
-        """What was freed goes back to the system where too much is held."""
+        """What was freed goes back to the system where too much is held, and large tensors do from then on."""
         if self._process.memory_info().rss > self._most_bytes:
-            give_back()
+            _return_large()
 
     @contextmanager
     def between_layers(self, network: Network) -> Iterator[None]:
-        """Keeps on before every layer that runs in the block.
+        """Keeps on before every layer that runs in the block, and before what is outside of them: the logits.
 
         Each layer of a ladder has more rows than the one before, so that no piece that one has freed is large enough
         for the next: without this a pass of 30 layers held four times what was live.
         """
+        if network.device.type != "cpu":
+            yield
+            return
+        outside = (module for module in network.outer_modules if not any(module.children()))
         with ExitStack() as stack:
-            for layer in network.anatomy.layers if network.device.type == "cpu" else ():
-                handle = layer.module.register_forward_pre_hook(lambda *_: self.keep())
+            for module in (*(layer.module for layer in network.anatomy.layers), *outside):
+                handle = module.register_forward_pre_hook(lambda *_: self.keep())
                 stack.callback(handle.remove)
+            stack.callback(_keep_large)
             yield
 
 
@@ -143,12 +148,20 @@ def returning_large_tensors(*, applies: bool = True) -> Iterator[None]:
     if not applies:
         yield
         return
-    _set_thresholds(_LARGE_BYTES, _HEAP_BYTES)
-    give_back()
+    _return_large()
     try:
         yield
     finally:
-        _set_thresholds(_MOST_IN_HEAP, 2 * _MOST_IN_HEAP)
+        _keep_large()
+
+
+def _return_large() -> None:
+    _set_thresholds(_LARGE_BYTES, _HEAP_BYTES)
+    give_back()
+
+
+def _keep_large() -> None:
+    _set_thresholds(_MOST_IN_HEAP, 2 * _MOST_IN_HEAP)
 
 
 def _set_thresholds(mapped_bytes: int, heap_bytes: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -38,6 +38,9 @@ from layertracer.tracing._ways import Way, ways_from
 from layertracer.tracing._whole_answers import AnswerReader
 
 _CUT_SHORT = "The trace was interrupted after its last prompt: not all that was drawn was measured again."
+
+_KEPT_WHERE_TIGHT, _KEPT = 2 / 3, 5 / 6
+"""How much of what was planned the process may hold before it is asked to give back what is free."""
 
 
 class TraceInterrupted(KeyboardInterrupt):
@@ -171,7 +174,6 @@ class _Run:
         self._auditor: Auditor | None = None
         self._followed_up: list[str] = []
         self._way_notes: list[str] = []
-        self._keeper: Keeper | None = None
         self._plan_notes: tuple[str, ...] = ()
         self._is_done = False
         self.plan: TracePlan | None = None
@@ -231,8 +233,9 @@ class _Run:
         self._say(planned)
         refuse_too_little(planned)
         with returning_large_tensors(applies=planned.is_tight):
-            self._keeper = Keeper(planned.plan.peak_bytes * 2 // 3)
-            self._measure_as(planned)
+            share = _KEPT_WHERE_TIGHT if planned.is_tight else _KEPT
+            with Keeper(int(planned.plan.peak_bytes * share)).between_layers(self._model.network):
+                self._measure_as(planned)
 
     def _measure_as(self, planned: PlannedTrace) -> None:
         """Measure all prompts by the first way that gives the same numbers twice."""
@@ -297,8 +300,7 @@ class _Run:
             on_progress=self._on_progress,
             notes=self._way_notes,
         )
-        with nullcontext() if self._keeper is None else self._keeper.between_layers(model.network):
-            engine.run(way.schedule)
+        engine.run(way.schedule)
 
     def _say(self, planned: PlannedTrace) -> None:
         self.plan = planned.plan
