@@ -92,7 +92,7 @@ def read() -> dict[str, Any]:
     """How large the result of a readout is, and what it took."""
     model, samples = lt.wrap_model(build(READOUT), name=READOUT), _samples(READOUT)
     before = resident_bytes()
-    with mock.patch.object(_lens, "free_bytes", lambda: FREE):
+    with mock.patch.object(_lens, "free_bytes", return_value=FREE):
         readout, cost = measure(lambda: lt.read_layers(model, samples))
     result = readout.log_probs.nbytes + readout.embedding_log_probs.nbytes
     return {"name": READOUT, "result_bytes": result, "real_bytes": cost.peak_bytes - before}
