@@ -51,7 +51,7 @@ def read_layers(  # noqa: PLR0913 - what users call takes its settings by name
         UsageError: If an argument is not of a kind that is taken.
         TaskError: If there is no sample, or a prompt is too long.
         NonFiniteError: If the model's output is NaN for a prompt.
-        OutOfMemoryError: If not even one prompt fits.
+        OutOfMemoryError: If the result does not fit, or not even one prompt.
         SelfCheckError: If the model does not give the same twice.
         ModelError: If the model's own code raises anything else.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from torch import Tensor
 from layertracer.models import Layer, Network, grouped_heads, take_apart
 from layertracer.tracing._cached_ladder import CachedLadder, Work
 from layertracer.tracing._costs import Quantity, Stretch, StretchCosts, between, fit_lines
+from layertracer.tracing._length_steps import foresee, probed_bytes, shorter
 from layertracer.tracing._meter import Meter, Reading
 from layertracer.tracing._rough_costs import guess_tail_flops
 from layertracer.tracing._row_memory import RowMemory
@@ -42,12 +44,16 @@ class CostProbe:
     _memories: dict[int, RowMemory] = field(default_factory=dict, init=False)
     _tail_flops: float | None = field(default=None, init=False)
 
-    def measure(self, stretches: Collection[Stretch], cached: CachedLadder | None) -> dict[Stretch, StretchCosts]:
+    def measure(
+        self, stretches: Collection[Stretch], cached: CachedLadder | None, *, room_bytes: float = math.inf
+    ) -> dict[Stretch, StretchCosts]:
         """The costs of some stretches, measured at the ends of their range of lengths, and between them reckoned.
 
         Args:
             stretches: Which ones.
             cached: How rows go on from what they remember; None where none do.
+            room_bytes: What may be live meanwhile; where two rows of a stretch would take more, its costs are foreseen
+                from those of shorter ones.
 
         Raises:
             Whatever the model raises on prompts of these lengths.
@@ -56,7 +62,7 @@ class CostProbe:
         try:
             for form in sorted({form_of(stretch) for stretch in stretches}):
                 alike = [stretch for stretch in stretches if form_of(stretch) == form]
-                corners = self._corners(alike, cached)
+                corners = self._corners(alike, cached, room_bytes)
                 found |= {stretch: between(corners, stretch.n_before, stretch.n_own) for stretch in alike}
         finally:
             self._memories.clear()
@@ -74,7 +80,9 @@ class CostProbe:
             self._tail_flops = float(meter.reading().flops)
         return self._tail_flops
 
-    def _corners(self, alike: Collection[Stretch], cached: CachedLadder | None) -> dict[tuple[int, int], StretchCosts]:
+    def _corners(
+        self, alike: Collection[Stretch], cached: CachedLadder | None, room_bytes: float
+    ) -> dict[tuple[int, int], StretchCosts]:
         """Costs at the corners of the rectangle that holds all pairs of tokens before and own tokens."""
         some = next(iter(alike))
         n_before = {stretch.n_before for stretch in alike}
@@ -91,10 +99,25 @@ class CostProbe:
                     n_source=max(stretch.n_source for stretch in alike),
                     through_tail=some.through_tail,
                 )
-                if corner not in self._known:
-                    self._known[corner] = self._run_both(corner, cached)
-                corners[before, own] = self._known[corner]
+                corners[before, own] = self._within(corner, cached, room_bytes)
         return corners
+
+    def _within(self, stretch: Stretch, cached: CachedLadder | None, room_bytes: float) -> StretchCosts:
+        """The costs of a stretch: measured if they fit into the room, else foreseen from as much of it as does."""
+        if stretch in self._known:
+            return self._known[stretch]
+        known: list[tuple[Stretch, StretchCosts]] = []
+        for part in shorter(stretch, least_before=1 if cached is None else cached.way.shortest):
+            if known and probed_bytes(foresee(known, part)) > room_bytes:
+                return foresee(known, stretch)
+            known.append((part, self._run_both(part, cached)))
+            if probed_bytes(foresee(known[-1:], stretch)) <= room_bytes:  # even if it grows with the square
+                break
+        else:
+            if known and probed_bytes(foresee(known, stretch)) > room_bytes:
+                return foresee(known, stretch)
+        self._known[stretch] = self._run_both(stretch, cached)
+        return self._known[stretch]
 
     def _run_both(self, stretch: Stretch, cached: CachedLadder | None) -> StretchCosts:
         runs = [_Run(network=self.network, stretch=stretch) for _ in range(2)]

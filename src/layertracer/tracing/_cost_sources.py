@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -54,11 +55,13 @@ class MeasuredCosts:
         probe: The model's probe.
         cached: How rows go on from what they remember; None where none do.
         stretches: Those that will be asked for; others are measured when they are.
+        room_bytes: What may be live while they are measured.
     """
 
     probe: CostProbe
     cached: CachedLadder | None
     stretches: Collection[Stretch]
+    room_bytes: float = math.inf
     _known: dict[Stretch, StretchCosts] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -67,7 +70,7 @@ class MeasuredCosts:
         Raises:
             Whatever the model raises on prompts of these lengths.
         """
-        self._known = self.probe.measure(self.stretches, self.cached)
+        self._known = self.probe.measure(self.stretches, self.cached, room_bytes=self.room_bytes)
 
     @property
     def is_measured(self) -> bool:
@@ -77,7 +80,7 @@ class MeasuredCosts:
     def of(self, stretch: Stretch) -> StretchCosts:
         """The costs of a stretch."""
         if stretch not in self._known:
-            self._known |= self.probe.measure([stretch], self.cached)
+            self._known |= self.probe.measure([stretch], self.cached, room_bytes=self.room_bytes)
         return self._known[stretch]
 
     def tail_flops(self) -> float:
@@ -87,6 +90,6 @@ class MeasuredCosts:
     def without_cache(self, stretches: Collection[Stretch]) -> MeasuredCosts | GuessedCosts:
         """Costs where nothing goes on from what the model remembers; guessed where they cannot be measured."""
         try:
-            return MeasuredCosts(probe=self.probe, cached=None, stretches=stretches)
+            return MeasuredCosts(probe=self.probe, cached=None, stretches=stretches, room_bytes=self.room_bytes)
         except Exception:  # noqa: BLE001 - whatever a model's own code raises: the trace raises it where it matters
             return GuessedCosts(network=self.probe.network, cached=None)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from layertracer._errors import LayerTracerError, SelfCheckError, UnknownNameError
+from layertracer._errors import LayerTracerError, OutOfMemoryError, SelfCheckError, UnknownNameError
 from layertracer._types import Audit, Method, Sample
 from layertracer.models import (
     Network,
@@ -27,10 +27,13 @@ from layertracer.tracing._batches import run_batches
 from layertracer.tracing._costs import Stretch
 from layertracer.tracing._failures import explaining_failures, first_line, is_of_callers_making
 from layertracer.tracing._ladder import climb
-from layertracer.tracing._memory import fast_bytes, plan_pass, row_bytes
+from layertracer.tracing._memory import SHARE_OF_FREE, default_budget_bytes, fast_bytes, plan_pass, row_bytes
+from layertracer.tracing._memory_limits import free_bytes
 from layertracer.tracing._model import TracedModel, encode_for
 from layertracer.tracing._pass_cost import clean_row_bytes
 from layertracer.tracing._plain import plain_readout
+from layertracer.tracing._plan import format_bytes
+from layertracer.tracing._process_memory import returning_large_tensors
 from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts, prepare_prompts
 from layertracer.tracing._readout_audit import audit_readout, choose_looks
 from layertracer.tracing._reduce import log_probs_of
@@ -39,6 +42,14 @@ from layertracer.tracing._self_check import refuse_non_finite
 from layertracer.tracing._tail import Tail
 
 _LOG = logging.getLogger("layertracer")
+_LOGITS_ALIVE = 3
+"""Tensors of the size of a batch's logits that are there while they become log-probabilities."""
+_COPIES_ALONE = 6
+"""How often the distributions of one prompt are there while they are held against those of the prompt alone."""
+_MUCH_ROOM = 2**30
+"""Bytes beside the result, below which large tensors go back to the system at once."""
+
+Distributions = Float[Tensor, "prompt rung d_vocab"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +103,7 @@ def read_layers(  # noqa: PLR0913 - what users call takes its settings by name
         UnknownNameError: If there is no such lens.
         TaskError: If there is no sample, or a prompt is too long.
         NonFiniteError: If the model's output is NaN for a prompt.
-        OutOfMemoryError: If not even one prompt fits.
+        OutOfMemoryError: If the result does not fit, or not even one prompt.
         SelfCheckError: If the model does not give the same twice.
         ModelError: If the model's own code raises anything else.
 
@@ -105,16 +116,20 @@ def read_layers(  # noqa: PLR0913 - what users call takes its settings by name
     network = model.network
     with in_evaluation_mode(network.call.module), explaining_failures(model.name, "while its layers were read"):
         prompts = prepare_prompts(encoded.samples, model.network, target="model", target_tokens="first")
-        return _read_and_audit(model, prompts, share=check_share(audit), seed=seed)
+        room = _room_beside(model, len(prompts))
+        with returning_large_tensors(applies=model.device.type == "cpu" and room < _MUCH_ROOM):
+            return _read_and_audit(model, prompts, room=room, share=check_share(audit), seed=seed)
 
 
-def _read_and_audit(model: TracedModel, prompts: Sequence[Prompt], *, share: float, seed: int) -> Readout:
+def _read_and_audit(model: TracedModel, prompts: Sequence[Prompt], *, room: int, share: float, seed: int) -> Readout:
     """Readouts of prompts, by the plain method where those in batches are not what a prompt alone gives."""
     why, (looks, n_drawn) = "", choose_looks(prompts, share, seed=seed)
+    anatomy = model.anatomy
+    read = torch.empty(len(prompts), 1 + anatomy.n_layers, anatomy.d_vocab)
     methods: tuple[Method, ...] = ("ladder", "plain") if model.self_check.method == "ladder" else ("plain",)
     for method in methods:
         try:
-            read = _read_all(model, prompts, method)
+            _read_all(model, prompts, method, read, room)
             found = audit_readout(model.network, looks, read, method=method)
         except Disagreement as disagreement:
             why = str(disagreement)
@@ -140,46 +155,67 @@ def _read_and_audit(model: TracedModel, prompts: Sequence[Prompt], *, share: flo
     )
 
 
-def _read_all(model: TracedModel, prompts: Sequence[Prompt], method: Method) -> Float[Tensor, "prompt rung d_vocab"]:
-    """Log-probabilities of all prompts, in their order, from the embeddings and after each layer."""
-    anatomy = model.anatomy
-    result = torch.empty(len(prompts), 1 + anatomy.n_layers, anatomy.d_vocab)
+def _read_all(model: TracedModel, prompts: Sequence[Prompt], method: Method, read: Distributions, room: int) -> None:
+    """Fill in the log-probabilities of all prompts, in their order, from the embeddings and after each layer."""
+    fitting = max(1, room // (2 * _LOGITS_ALIVE * 4 * model.anatomy.d_vocab))
     for bucket in bucket_prompts(prompts):
         plan = plan_pass(
-            _row_bytes(model, bucket[0]),
+            _row_bytes(model, bucket[0], room),
             n_variants=0,
-            n_prompts=1 if method == "plain" or model.self_check.row_by_row else len(bucket),
-            budget_bytes=fast_bytes(model.network),
+            n_prompts=1 if method == "plain" or model.self_check.row_by_row else min(fitting, len(bucket)),
+            budget_bytes=fast_bytes(model.network, room // 2),
         )
-        batches = run_batches(model.network, bucket, plan, lambda batch, _: _read_batch(model, batch, method))
-        for batch, read in batches:
-            result[[prompt.index for prompt in batch]] = read
-    return result
+        for _ in run_batches(model.network, bucket, plan, lambda batch, _: _read_batch(model, batch, method, read)):
+            pass
 
 
-def _row_bytes(model: TracedModel, prompt: Prompt) -> int:
+def _room_beside(model: TracedModel, n_prompts: int) -> int:
+    """What the passes may take beside the result, which is kept whole.
+
+    Raises:
+        OutOfMemoryError: If the result does not fit into what may be taken; before anything runs.
+    """
+    network, n_rungs = model.network, 1 + model.anatomy.n_layers
+    row_bytes, may_take = 4 * model.anatomy.d_vocab, int(free_bytes() * SHARE_OF_FREE)
+    result_bytes, least_bytes = n_prompts * n_rungs * row_bytes, _COPIES_ALONE * n_rungs * row_bytes
+    if result_bytes + least_bytes > may_take:
+        fitting = (may_take - least_bytes) // (n_rungs * row_bytes)
+        advice = f"Read {fitting} prompts or fewer at a time" if fitting > 0 else "Use a machine with more memory"
+        raise OutOfMemoryError(
+            f"The readout of {n_prompts} prompts with {network.name!r} is {n_prompts} × {n_rungs} × "
+            f"{model.anatomy.d_vocab:,} log-probabilities of 4 bytes, {format_bytes(result_bytes)}, and a few more for "
+            f"each prompt under way. Beside the weights {format_bytes(may_take)} may be taken: four fifths of what is "
+            f"free and what the limits of this process leave. {advice}, or call `trace`, which keeps a few numbers of "
+            "each distribution."
+        )
+    beside = may_take - result_bytes
+    return beside if network.device.type == "cpu" else default_budget_bytes(network)
+
+
+def _row_bytes(model: TracedModel, prompt: Prompt, room: int) -> int:
     """What a row of a pass takes; measured where it does not follow from the shapes of the weights."""
     guessed = row_bytes(model.network, len(prompt.ids))
     if is_guessable(model.network):
         return guessed
     stretch = Stretch(n_before=0, n_own=len(prompt.ids), cached=False, n_source=len(prompt.source_ids or ()))
     try:
-        costs = model.cost_probe.measure([stretch], None)[stretch]
+        costs = model.cost_probe.measure([stretch], None, room_bytes=room)[stretch]
     except Exception:  # noqa: BLE001 - whatever a model's own code raises: reading raises it where it matters
         return guessed
     return int(clean_row_bytes(costs, n_own=stretch.n_own, n_read=len(prompt.read)))
 
 
-def _read_batch(model: TracedModel, batch: Sequence[Prompt], method: Method) -> Float[Tensor, "prompt rung d_vocab"]:
-    """Log-probabilities of one batch, from the embeddings and after each layer, on the CPU."""
-    (network, ids), read = bind_batch(model.network, batch), batch[0].read
+def _read_batch(model: TracedModel, batch: Sequence[Prompt], method: Method, read: Distributions) -> None:
+    """Fill in the log-probabilities of one batch, from the embeddings and after each layer."""
+    (network, ids), positions = bind_batch(model.network, batch), batch[0].read
+    rows, is_finite = [prompt.index for prompt in batch], True
     with keeping_loaded(network.outer_modules):
-        log_probs = torch.stack(
-            [log_probs_of(logits).cpu() for logits in _rungs(model, network, ids, read, method)], dim=1
-        )
-    if bool(log_probs.isnan().any()):
+        for rung, logits in enumerate(_rungs(model, network, ids, positions, method)):
+            log_probs = log_probs_of(logits)
+            is_finite = is_finite and not bool(log_probs.isnan().any())
+            read[rows, rung] = log_probs.cpu()
+    if not is_finite:
         refuse_non_finite(network, ids)
-    return log_probs
 
 
 def _rungs(model: TracedModel, network: Network, ids: Tensor, read: Sequence[int], method: Method) -> Iterator[Tensor]:

@@ -14,7 +14,8 @@ from layertracer.models import Network, execution_devices
 from layertracer.tracing._memory_limits import free_bytes
 
 _UNITS: Mapping[str, int] = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-_SHARE_OF_FREE = 0.8
+SHARE_OF_FREE = 0.8
+"""How much of what may still be taken is used where nobody says."""
 _ENOUGH_ON_CPU = 64 * 2**20
 _ENOUGH_POSITIONS = 2048
 """On a CPU larger passes are slower: tensors beyond 32 MiB are taken from the system and given back each time, which
@@ -49,8 +50,8 @@ def default_budget_bytes(network: Network) -> int:
     """
     accelerators = [device for device in execution_devices(network.module) if device.type == "cuda"]
     if accelerators:
-        return int(min(torch.cuda.mem_get_info(device)[0] for device in accelerators) * _SHARE_OF_FREE)
-    return int(free_bytes() * _SHARE_OF_FREE)
+        return int(min(torch.cuda.mem_get_info(device)[0] for device in accelerators) * SHARE_OF_FREE)
+    return int(free_bytes() * SHARE_OF_FREE)
 
 
 def enough_bytes(network: Network) -> int | None:

@@ -47,6 +47,7 @@ def describe_schedule(
     layer_bytes = sum(_parameter_bytes(layer.module) for layer in network.anatomy.layers)
     costs = [*looks, *(one.cost for one in buckets), *(prefix.cost for prefix, _ in prefixes)]
     live = max([0.0, *(cost.peak_bytes for cost in costs), *(_look_at_site(planner, buckets) if fills else ())])
+    growth = planner.growth.within(budget_bytes, live)
     rates = measure_rates(network.device, network.dtype)
     return TracePlan(
         model=network.name,
@@ -56,7 +57,7 @@ def describe_schedule(
         n_draws=work.n_draws,
         n_variants=work.n_variants,
         prefixes=tuple(_describe_prefix(prefix) for prefix, _ in prefixes),
-        buckets=tuple(_describe_bucket(one, planner.growth) for one in buckets),
+        buckets=tuple(_describe_bucket(one, growth) for one in buckets),
         flops=PlannedFlops(
             layers=own.flops,
             prefix=before.flops,
@@ -66,7 +67,7 @@ def describe_schedule(
         ),
         weight_bytes=_parameter_bytes(network.module),
         weight_bytes_read=int(layer_bytes * effort.n_passes),
-        peak_bytes=planner.growth.of(live),
+        peak_bytes=growth.of(live),
         live_bytes=int(live),
         budget_bytes=budget_bytes,
         seconds=rates.seconds(effort, weight_bytes=layer_bytes),

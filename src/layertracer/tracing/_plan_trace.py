@@ -23,7 +23,7 @@ from layertracer.tracing._plan import TracePlan, format_bytes
 from layertracer.tracing._plan_summary import describe_schedule
 from layertracer.tracing._planner import Planner
 from layertracer.tracing._prefixes import PrefixNode, plan_prefixes, tokens_saved, without_prefixes
-from layertracer.tracing._process_memory import give_back, growth_of_trace
+from layertracer.tracing._process_memory import growth_of_trace, returning_large_tensors
 from layertracer.tracing._prompts import Prompt, prepare_prompts
 from layertracer.tracing._rates import measure_rates
 from layertracer.tracing._reckoner import CostSource, Reckoner, make_reduction
@@ -60,6 +60,13 @@ class PlannedTrace:
     planner: Planner
     schedule: Schedule
     plan: TracePlan
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether large tensors must go back to the system at once for the budget to be kept."""
+        growth, plan = self.planner.growth, self.plan
+        is_on_cpu = self.planner.work.network.device.type == "cpu"
+        return is_on_cpu and growth.within(plan.budget_bytes, plan.live_bytes) is growth
 
 
 @without_gradients()
@@ -131,10 +138,12 @@ def plan_prompts(
         measures = memory is not None or is_tight or _is_worth_measuring(guessed.plan, work.network, stretches)
     if not measures:
         return guessed
-    give_back()
     try:
-        costs = MeasuredCosts(probe=model.cost_probe, cached=cached, stretches=stretches)
-        measured = work if work.state is None else replace(work, state=_measured(work.state, prompts))
+        with returning_large_tensors(applies=model.device.type == "cpu"):
+            costs = MeasuredCosts(probe=model.cost_probe, cached=cached, stretches=stretches, room_bytes=live_bytes)
+            if work.state is None or plan(costs, work).plan.peak_bytes > budget_bytes:
+                return plan(costs, work)
+            measured = replace(work, state=_measured(work.state, prompts))
     except Exception as error:  # whatever a model's own code raises: the trace raises it where it matters
         if is_of_callers_making(error):
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -28,7 +28,7 @@ from layertracer.tracing._perturb import Fills, Perturber, make_perturber
 from layertracer.tracing._plan import TracePlan
 from layertracer.tracing._plan_trace import PlannedTrace, audit_plan, plan_prompts, refuse_too_little
 from layertracer.tracing._planner import Planner
-from layertracer.tracing._process_memory import Keeper, give_back
+from layertracer.tracing._process_memory import Keeper, give_back, returning_large_tensors
 from layertracer.tracing._prompts import Prompt, prepare_prompts, warn_of_decoder_start
 from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._reckoner import make_reduction
@@ -38,6 +38,9 @@ from layertracer.tracing._ways import Way, ways_from
 from layertracer.tracing._whole_answers import AnswerReader
 
 _CUT_SHORT = "The trace was interrupted after its last prompt: not all that was drawn was measured again."
+
+_KEPT_WHERE_TIGHT, _KEPT = 2 / 3, 5 / 6
+"""How much of what was planned the process may hold before it is asked to give back what is free."""
 
 
 class TraceInterrupted(KeyboardInterrupt):
@@ -176,7 +179,6 @@ class _Run:
         self._auditor: Auditor | None = None
         self._followed_up: list[str] = []
         self._way_notes: list[str] = []
-        self._keeper: Keeper | None = None
         self._plan_notes: tuple[str, ...] = ()
         self._is_done = False
         self.plan: TracePlan | None = None
@@ -235,7 +237,13 @@ class _Run:
         planned = plan_prompts(self._model, self._prompts, self._options)
         self._say(planned)
         refuse_too_little(planned)
-        self._keeper = Keeper(planned.plan.peak_bytes * 2 // 3)
+        with returning_large_tensors(applies=planned.is_tight):
+            share = _KEPT_WHERE_TIGHT if planned.is_tight else _KEPT
+            with Keeper(int(planned.plan.peak_bytes * share)).between_layers(self._model.network):
+                self._measure_as(planned)
+
+    def _measure_as(self, planned: PlannedTrace) -> None:
+        """Measure all prompts by the first way that gives the same numbers twice."""
         first = Way(name="", planner=planned.planner, schedule=planned.schedule)
         why: list[str] = []
         for way in ways_from(first, self._prompts):
@@ -297,8 +305,7 @@ class _Run:
             on_progress=self._on_progress,
             notes=self._way_notes,
         )
-        with nullcontext() if self._keeper is None else self._keeper.between_layers(model.network):
-            engine.run(way.schedule)
+        engine.run(way.schedule)
 
     def _say(self, planned: PlannedTrace) -> None:
         self.plan = planned.plan
