@@ -93,7 +93,7 @@ def test_causes_of_errors_are_harmless() -> None:
         except OddError as error:
             raise ModelLoadError("x") from printable_cause(error)
 
-    with pytest.raises(ModelLoadError) as caught:
+    with pytest.raises(ModelLoadError, match="x") as caught:
         fail()
     lines = "".join(traceback.format_exception(caught.value))
     assert printable(lines) == lines

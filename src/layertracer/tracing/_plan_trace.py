@@ -42,6 +42,8 @@ _ROWS_OF_PROBE = 3
 """Rows of each stretch that measuring runs: one, and two."""
 _TIGHT = 4
 """How many times a guessed peak must go into the budget to be good enough."""
+_ALWAYS_THERE_BYTES = 8 * 2**20
+"""Clean passes of so few live bytes are within what the smallest trace takes anyway: the state is measured then."""
 _WORTH_MEASURING = 20
 """How many times as long as the measuring of its costs a trace must take."""
 _OPERATORS_OF_LAYER, _OPERATOR_UNDER_METER_S = 110, 80e-6
@@ -141,8 +143,9 @@ def plan_prompts(
     try:
         with returning_large_tensors(applies=model.device.type == "cpu"):
             costs = MeasuredCosts(probe=model.cost_probe, cached=cached, stretches=stretches, room_bytes=live_bytes)
-            if work.state is None or plan(costs, work).plan.peak_bytes > budget_bytes:
-                return plan(costs, work)
+            clean = plan(costs, work)
+            if work.state is None or clean.plan.live_bytes > max(live_bytes, _ALWAYS_THERE_BYTES):
+                return clean
             measured = replace(work, state=_measured(work.state, prompts))
     except Exception as error:  # whatever a model's own code raises: the trace raises it where it matters
         if is_of_callers_making(error):
