@@ -120,7 +120,7 @@ class Keeper:
         if network.device.type != "cpu":
             yield
             return
-        outside = (module for module in network.outer_modules if not any(module.children()))
+        outside = (module for module in network.outer_modules if next(module.children(), None) is None)
         with ExitStack() as stack:
             for module in (*(layer.module for layer in network.anatomy.layers), *outside):
                 handle = module.register_forward_pre_hook(lambda *_: self.keep())
