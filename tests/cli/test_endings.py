@@ -140,7 +140,7 @@ def test_a_terminal_that_is_closed_is_an_interruption(tiny: Path, tmp_path: Path
         "".join(json.dumps({"prompt": f"hot {'big ' * (i % 40)}", "answer": " small"}) + "\n" for i in range(900))
     )
     master, slave = pty.openpty()
-    options = ("--limit", "all", "--draws", "20", "--scheme", "random", "--memory", "70MB")
+    options = ("--limit", "all", "--draws", "80", "--scheme", "random", "--memory", "70MB")
     process = _start(tiny, task, tmp_path, *options, stdin=slave, stdout=slave, stderr=slave, preexec_fn=_take_terminal)
     os.close(slave)
     shown = b""
