@@ -60,6 +60,7 @@ def test_task_of_a_packed_file_has_the_inner_name(tmp_path: Path) -> None:
         (gzip.compress(b"input,output\nhot,cold\n" * 50)[:40], "is no whole gzip file"),
         (gzip.compress(b"\0" * (MAX_UNPACKED_BYTES + 1)), "unpacks to more than 256 MiB"),
     ],
+    ids=["not packed", "cut off", "too large"],  # what is packed says when
 )
 def test_packed_files_of_the_wrong_kind(tmp_path: Path, content: bytes, message: str) -> None:
     """What is not packed, cut off, or a bomb is refused."""
