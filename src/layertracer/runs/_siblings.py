@@ -43,7 +43,7 @@ def shorten_name(name: str, limit: int) -> str:
 
     Example:
         >>> shorten_name("a" * 12, 12), shorten_name("a" * 13, 12)
-        ('aaaaaaaaaaaa', 'aaa~32f3a8ac')
+        ('aaaaaaaaaaaa', 'aaa~a689d786')
     """
     if len(os.fsencode(name)) <= limit:
         return name
