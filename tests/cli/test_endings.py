@@ -160,9 +160,10 @@ def test_a_terminal_that_is_closed_is_an_interruption(tiny: Path, tmp_path: Path
 
 
 def _take_terminal() -> None:
-    """Make standard input the controlling terminal, as a login does."""
+    """Make standard input the controlling terminal, as a login does, whatever the tests themselves ignore (nohup)."""
     import fcntl
     import termios
 
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
