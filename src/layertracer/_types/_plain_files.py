@@ -23,25 +23,27 @@ class NotAFileError(OSError):
     """A pipe, a device, a socket or a folder where a file should be."""
 
 
-def read_plain_file(path: Path, *, limit: int) -> bytes:
+def read_plain_file(path: Path, *, limit: int, follows_links: bool = True) -> bytes:
     """The content of a regular file.
 
     Pipes, devices and sockets are not opened for reading: they may never end. Links are followed, as people keep large
-    files elsewhere (DVC, git-annex); what they lead to must be a regular file, too.
+    files elsewhere (DVC, git-annex), unless told otherwise; what they lead to must be a regular file, too.
 
     Args:
         path: The file.
         limit: The most bytes that it may have.
+        follows_links: Whether a link at the path is followed; else it is no regular file.
 
     Raises:
         FileTooLargeError: If it has more.
         NotAFileError: If it is no regular file.
         OSError: If it cannot be read.
     """
-    _require_regular(path.stat())  # before it is opened, which a device may answer by doing something
+    # Before it is opened, which a device may answer by doing something.
+    _require_regular(path.stat(follow_symlinks=follows_links))
     # O_NONBLOCK: without it, opening a pipe that has taken the file's place waits for somebody who writes.
     flags = os.O_RDONLY
-    for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
+    for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY", *(() if follows_links else ("O_NOFOLLOW",))):
         flags |= getattr(os, name, 0)
     with open(os.open(path, flags), "rb") as file:
         status = os.fstat(file.fileno())

@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from layertracer.models._cache_folder import read_small_file
+from layertracer._types import read_plain_file
 from layertracer.models._file_hash import hash_file
 
 _LIST = "entry.json"
@@ -171,7 +171,7 @@ def _is_whole(entry: Path) -> bool:
 
 def _read_list(folder: Path) -> Entry:
     """The list of a folder's files, if it is to the last byte what `_sealed` wrote."""
-    content = read_small_file(folder / _LIST, at_most=_LIST_BYTES)
+    content = read_plain_file(folder / _LIST, limit=_LIST_BYTES, follows_links=False)
     try:
         listed = json.loads(content)
         is_ours = content == _sealed({key: listed[key] for key in ("name", "files", "weights")})

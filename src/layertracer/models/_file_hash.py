@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from layertracer.models._cache_folder import cache_folder, read_small_file, write_whole
+from layertracer._types import read_plain_file
+from layertracer.models._cache_folder import cache_folder, write_whole
 
 _SETTLED_NS = 2_000_000_000
 """A file that changed less than two seconds before it was read may change again within the same tick of its clock: two
@@ -85,7 +86,7 @@ def _identity(path: Path, file: BinaryIO) -> dict[str, Any]:
 def _recall(memo: Path, known: dict[str, Any]) -> str | None:
     """The hash out of a memo that is about this very file; None for any other, whatever it holds."""
     with contextlib.suppress(OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
-        text = read_small_file(memo, at_most=_MEMO_BYTES).decode()
+        text = read_plain_file(memo, limit=_MEMO_BYTES, follows_links=False).decode()
         remembered = json.loads(text)
         remembered.pop("seal")
         if text != _sealed(remembered):
