@@ -141,7 +141,7 @@ def locked(entry: Path) -> Iterator[None]:
     lock = FileLock(entry.parent / f"{entry.name}.lock")
     try:
         lock.acquire()
-    except NotImplementedError:
+    except NotImplementedError:  # what a lock raises where the file system knows none
         yield
         return
     try:

@@ -78,7 +78,7 @@ def _is_removed(path: Path) -> bool:
 
 def _unlocked(path: Path) -> bool:
     """Remove the lock of a copy that is gone, unless somebody holds it."""
-    with contextlib.suppress(OSError, Timeout, NotImplementedError):
+    with contextlib.suppress(OSError, Timeout, NotImplementedError):  # the last: a file system without locks
         found = path.lstat()
         if stat.S_ISREG(found.st_mode) and found.st_size == 0 and not os.path.lexists(path.with_suffix("")):
             with FileLock(path, timeout=0):
