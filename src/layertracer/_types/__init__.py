@@ -1,13 +1,13 @@
 """The vocabulary that every floor above shares: samples, perturbations, results. No torch."""
 
-from layertracer._types._draws import count_sure_draws, name_draws
-from layertracer._types._fingerprint import WHOLE_FINGERPRINT
-from layertracer._types._given import checked_whole, shown
-from layertracer._types._interrupts import InterruptGate, keeping_interrupts_back
-from layertracer._types._log import make_printable
-from layertracer._types._origin import Origin, find_origin
-from layertracer._types._panic import LibraryPanicError, is_panic, panics_as_errors
-from layertracer._types._perturbations import (
+from layertracer._types.draws import count_sure_draws, name_draws
+from layertracer._types.fingerprint import WHOLE_FINGERPRINT
+from layertracer._types.given import checked_whole, shown
+from layertracer._types.interrupts import InterruptGate, keeping_interrupts_back
+from layertracer._types.log import make_printable
+from layertracer._types.origin import Origin, find_origin
+from layertracer._types.panic import LibraryPanicError, is_panic, panics_as_errors
+from layertracer._types.perturbations import (
     DEFAULT_SITE,
     FALLBACK_SITE,
     SITES,
@@ -22,8 +22,8 @@ from layertracer._types._perturbations import (
     Skip,
     is_site_asked,
 )
-from layertracer._types._plain_files import FileTooLargeError, NotAFileError, read_plain_file
-from layertracer._types._results import (
+from layertracer._types.plain_files import FileTooLargeError, NotAFileError, read_plain_file
+from layertracer._types.results import (
     Audit,
     Check,
     Interval,
@@ -35,7 +35,7 @@ from layertracer._types._results import (
     TaskParticle,
     VulnerableLayer,
 )
-from layertracer._types._samples import EncodedAnswer, EncodedSample, Sample, TargetKind, TargetTokens
+from layertracer._types.samples import EncodedAnswer, EncodedSample, Sample, TargetKind, TargetTokens
 
 __all__ = [
     "DEFAULT_SITE",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layertracer._errors import UnknownNameError, UsageError
-from layertracer._types._given import Number, Whole, checked_masks, checked_number, checked_whole, shown
+from layertracer._types.given import Number, Whole, checked_masks, checked_number, checked_whole, shown
 
 Site = Literal["block_output", "mixer_output", "mlp_output", "state"]
 Scheme = Literal["partition", "random"]

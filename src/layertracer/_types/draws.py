@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from layertracer._types._perturbations import Draws
+from layertracer._types.perturbations import Draws
 
 _SURE_DRAWS = 10
 """Random masks of which a dimension is mostly in one, at the usual fraction: 0.8 to the tenth are 11 %."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from layertracer._errors import UsageError
-from layertracer._types._given import Ids, Text, Texts, Whole, checked_ids, checked_text, checked_texts, checked_whole
+from layertracer._types.given import Ids, Text, Texts, Whole, checked_ids, checked_text, checked_texts, checked_whole
 
 TargetKind = Literal["answer", "model"]
 """Whose token is followed: the sample's answer, or the model's own top token."""
