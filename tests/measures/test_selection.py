@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from layertracer.measures._selection import ROUNDING, as_optional, first_largest, first_true
+from layertracer.measures._first_layer import ROUNDING, as_optional, first_largest, first_true
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-3, 1e12, -1e12])

@@ -14,12 +14,13 @@ from layertracer.measures._bootstrap import (
     note_on_onsets,
     percentile_interval,
 )
+from layertracer.measures._checked_arrays import find_missing
 from layertracer.measures._criteria import ONSET_NAMES, describe_onset, onset_from_dict, onset_from_name
 from layertracer.measures._curves import TargetCurves
 from layertracer.measures._depth import interpolate_profile, relative_depth
-from layertracer.measures._divergences import find_missing
 from layertracer.measures._dominance import DominantDimensions, attribute_to_dominant
-from layertracer.measures._kind_test import KindContrast, contrast_kinds
+from layertracer.measures._first_layer import NONE_FOUND
+from layertracer.measures._mixer_contrast import KindContrast, contrast_kinds
 from layertracer.measures._mixers import group_by_mixer, mean_gain_prob
 from layertracer.measures._onset import FirstTop1, HalfMax, OnsetCriterion, Rise
 from layertracer.measures._particle import describe_particle, find_task_particle, resample_onset_layers
@@ -32,7 +33,6 @@ from layertracer.measures._resampling import (
     resample_mean_curves,
 )
 from layertracer.measures._robustness import Robustness, measure_robustness
-from layertracer.measures._selection import NONE_FOUND
 from layertracer.measures._sensitivity import Sensitivity, sweep_delta, sweep_onset
 from layertracer.measures._trend import (
     MonotoneTrend,

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from layertracer._types import Interval
-from layertracer.measures._divergences import check_finite
+from layertracer.measures._checked_arrays import check_finite
 from layertracer.measures._resampling import (
     PROMPTS_AND_DRAWS,
     Sampling,

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from layertracer._errors import UsageError
-from layertracer.measures._divergences import check_js, spread_out
+from layertracer.measures._checked_arrays import check_js, spread_out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

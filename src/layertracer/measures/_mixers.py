@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from layertracer._errors import UsageError
 from layertracer._types import Interval, MixerGroup
 from layertracer.measures._bootstrap import note_on_means, percentile_interval
+from layertracer.measures._checked_arrays import check_js
 from layertracer.measures._curves import TargetCurves, check_prompts
-from layertracer.measures._divergences import check_js
 from layertracer.measures._resampling import PROMPTS_AND_DRAWS, Sampling, check_resampling, resample_crossed_means
 from layertracer.measures._vulnerability import largest_layer
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from layertracer._errors import UsageError
 from layertracer.measures._curves import TargetCurves, prepend_embedding
-from layertracer.measures._selection import ROUNDING, first_true
+from layertracer.measures._first_layer import ROUNDING, first_true
 
 
 @runtime_checkable

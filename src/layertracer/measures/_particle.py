@@ -8,6 +8,7 @@ from jaxtyping import Int
 from layertracer._types import TaskParticle
 from layertracer.measures._bootstrap import MIN_UNITS, layer_interval, note_on_onsets
 from layertracer.measures._curves import TargetCurves, check_prompts
+from layertracer.measures._first_layer import NONE_FOUND, as_optional
 from layertracer.measures._onset import OnsetCriterion
 from layertracer.measures._resampling import (
     PROMPTS_AND_DRAWS,
@@ -19,7 +20,6 @@ from layertracer.measures._resampling import (
     number_units,
     prompt_weights,
 )
-from layertracer.measures._selection import NONE_FOUND, as_optional
 
 
 def find_task_particle(

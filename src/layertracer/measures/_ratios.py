@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 
 from layertracer._errors import UsageError
 from layertracer.measures._curves import TargetCurves, prepend_embedding
+from layertracer.measures._first_layer import first_largest
 from layertracer.measures._onset import checked_number
-from layertracer.measures._selection import first_largest
 
 _LEAST_LOG_PROB = float(np.finfo(np.float32).min)
 """Stands for the logarithm of 0, so that differences stay numbers."""

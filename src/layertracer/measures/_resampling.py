@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from layertracer._errors import UsageError
 from layertracer._types import Draws
-from layertracer.measures._divergences import check_finite
+from layertracer.measures._checked_arrays import check_finite
 
 _CHUNK_BYTES = 16 * 2**20
 """Memory of one chunk of resamples: a few chunks at a time stay in tens of megabytes, whatever the trace."""

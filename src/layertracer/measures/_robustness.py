@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from layertracer.measures._checked_arrays import check_js, spread_out
 from layertracer.measures._depth import relative_depth
-from layertracer.measures._divergences import check_js, spread_out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -10,9 +10,9 @@ import numpy as np
 
 from layertracer._errors import UsageError
 from layertracer.measures._curves import TargetCurves, check_prompts
+from layertracer.measures._first_layer import NONE_FOUND
 from layertracer.measures._onset import OnsetCriterion, Rise
 from layertracer.measures._ratios import AbsRatio, Ratio
-from layertracer.measures._selection import NONE_FOUND
 
 DEFAULT_DELTAS = (0.03, 0.04, 0.05, 0.06, 0.07, 0.08)
 _FIRST_LAYERS = (0, 1, 2, 3, 4)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from layertracer._errors import UsageError
-from layertracer.measures._selection import ROUNDING
+from layertracer.measures._first_layer import ROUNDING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
