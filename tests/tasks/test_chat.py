@@ -180,7 +180,7 @@ ESCAPES = (
 @pytest.mark.parametrize("kind", BOMBS)
 def test_a_template_without_an_end(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A template that takes time or memory without end is given up, also in a thread, and leaves no process behind."""
-    from layertracer.tasks import _chat
+    from layertracer.tasks._tokens import chat_template as _chat
 
     monkeypatch.setattr(_chat, "_RENDERING_S", 0.3)
     before, began_s = _peak_bytes(), time.monotonic()

@@ -9,7 +9,7 @@ import pytest
 
 from layertracer._errors import TaskFileError, UnknownNameError
 from layertracer.tasks import load_task
-from layertracer.tasks._content import MAX_UNPACKED_BYTES
+from layertracer.tasks._files.content import MAX_UNPACKED_BYTES
 
 from tests.tasks.task_files import load_pairs, load_text
 

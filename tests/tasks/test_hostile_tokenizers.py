@@ -40,7 +40,7 @@ def test_a_panic_while_reading_is_an_error_with_the_tokenizer() -> None:
 
 def test_a_regex_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading that does not come to an end is given up, since it leaves Python's lock."""
-    from layertracer.tasks import _tokenizer
+    from layertracer.tasks._tokens import tokenizer as _tokenizer
 
     monkeypatch.setattr(_tokenizer, "_READING_S", 0.3)
     monkeypatch.setattr(_tokenizer, "_CHARACTERS_PER_S", 1e9)

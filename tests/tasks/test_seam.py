@@ -6,7 +6,7 @@ import pytest
 
 from layertracer._types import Sample
 from layertracer.tasks import encode_samples
-from layertracer.tasks._seam import Seam, find_seam
+from layertracer.tasks._tokens.seam import Seam, find_seam
 
 from tests.tasks.conftest import make_bpe
 

@@ -17,7 +17,7 @@ import pytest
 
 from layertracer import TaskFileError
 from layertracer.tasks import load_task
-from layertracer.tasks._unpacking import MAX_ROWS, count_texts, read_parquet_table
+from layertracer.tasks._files.unpacking import MAX_ROWS, count_texts, read_parquet_table
 
 _LONG = "x" * 2**20
 _MOST_PACKED = 10 * 2**20

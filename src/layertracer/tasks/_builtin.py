@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import resources
 
 from layertracer._errors import UnknownNameError
-from layertracer.tasks._content import hash_content
-from layertracer.tasks._material import Material, Pair
+from layertracer.tasks._files.content import hash_content
+from layertracer.tasks._files.material import Material, Pair
 from layertracer.tasks._task import TaskInfo
 
 _WORDNET = "WordNet 3.0, common words, read and selected (licence: WORDNET_LICENSE beside the data)"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from layertracer._errors import AnswerError, EmptyTaskError, PromptTooLongError, TaskError, UsageError
 from layertracer._types import Sample, TargetTokens
-from layertracer.tasks._boundary import Cut
-from layertracer.tasks._seam import NO_SPACE, find_seam
+from layertracer.tasks._tokens.answer_boundary import Cut
+from layertracer.tasks._tokens.seam import NO_SPACE, find_seam
 
 _MAX_NAMED = 10
 """So many samples are named in a message; of the others, the number."""

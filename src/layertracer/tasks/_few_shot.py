@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from layertracer._errors import EmptyTaskError
-from layertracer.tasks._material import Pair
+from layertracer.tasks._files.material import Pair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from layertracer._errors import TaskError, UnknownNameError, UsageError
-from layertracer.tasks._columns import name_class
-from layertracer.tasks._content import hash_content
-from layertracer.tasks._fields import make_material
-from layertracer.tasks._material import FieldNames, Material, Records, Row
-from layertracer.tasks._recognize import recognize_fields, tells_kind
+from layertracer.tasks._files.columns import name_class
+from layertracer.tasks._files.content import hash_content
+from layertracer.tasks._files.fields import make_material
+from layertracer.tasks._files.material import FieldNames, Material, Records, Row
+from layertracer.tasks._files.recognize import recognize_fields, tells_kind
 
 PREFIX = "hf:"
 

@@ -12,8 +12,8 @@ from layertracer._errors import TaskFileError, UnknownNameError, UsageError
 from layertracer._types import shown
 from layertracer.tasks import _hub
 from layertracer.tasks._builtin import BUILTIN_NAMES, read_builtin
-from layertracer.tasks._columns import is_saved_dataset, read_arrow, read_parquet, read_saved_dataset
-from layertracer.tasks._content import (
+from layertracer.tasks._files.columns import is_saved_dataset, read_arrow, read_parquet, read_saved_dataset
+from layertracer.tasks._files.content import (
     Content,
     expand_home,
     is_file,
@@ -22,16 +22,16 @@ from layertracer.tasks._content import (
     missing_file,
     read_content,
 )
-from layertracer.tasks._fields import make_material
-from layertracer.tasks._json import read_json, read_jsonl
-from layertracer.tasks._lines import find_columns, read_lines
+from layertracer.tasks._files.fields import make_material
+from layertracer.tasks._files.json import read_json, read_jsonl
+from layertracer.tasks._files.lines import find_columns, read_lines
+from layertracer.tasks._files.material import FieldNames, Material, Records
+from layertracer.tasks._files.tables import read_csv, read_spaced, read_tsv
+from layertracer.tasks._files.unpacking import check_marks
 from layertracer.tasks._make import TEXT_PREFIX, make_task
-from layertracer.tasks._material import FieldNames, Material, Records
 from layertracer.tasks._recipe import Recipe, TaskOptions
-from layertracer.tasks._tables import read_csv, read_spaced, read_tsv
 from layertracer.tasks._task import Task
 from layertracer.tasks._text import read_text
-from layertracer.tasks._unpacking import check_marks
 
 _READERS: dict[str, Callable[[Content, FieldNames], Records]] = {
     ".json": read_json,

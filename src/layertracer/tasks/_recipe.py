@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from layertracer._errors import UsageError
 from layertracer._types import checked_whole
-from layertracer.tasks._material import FieldNames, Material
+from layertracer.tasks._files.material import FieldNames, Material
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from layertracer._errors import UsageError
 from layertracer._types import Sample
-from layertracer.tasks._material import Pair
+from layertracer.tasks._files.material import Pair
 
 INPUT, OUTPUT = "{input}", "{output}"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from layertracer._errors import EmptyTaskError
 from layertracer._types import Sample
-from layertracer.tasks._content import decode_text, read_content
-from layertracer.tasks._material import Material
-from layertracer.tasks._tally import count
+from layertracer.tasks._files.content import decode_text, read_content
+from layertracer.tasks._files.material import Material
+from layertracer.tasks._files.tally import count
 
 _CHUNK = re.compile(r"\S+")
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")

@@ -13,7 +13,7 @@ from layertracer._types import Sample
 from layertracer.tasks._checks import name_samples
 from layertracer.tasks._confined import CallFailedError, ConfinedCall
 from layertracer.tasks._deadline import TookTooLong
-from layertracer.tasks._tokenizer import Tokenizer
+from layertracer.tasks._tokens.tokenizer import Tokenizer
 
 _RENDERING_S = 5.0
 """A template takes milliseconds; one that takes so many seconds is in a loop without an end."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePath
 
-from layertracer.tasks._material import Material, Records, Row
-from layertracer.tasks._recognize import Fields
-from layertracer.tasks._values import DOUBTFUL, MissingMark
+from layertracer.tasks._files.material import Material, Records, Row
+from layertracer.tasks._files.recognize import Fields
+from layertracer.tasks._files.values import DOUBTFUL, MissingMark
 
 _MAX_PLACES = 5
 """So many places are named for each reason; of the others, the number."""

@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from layertracer.tasks._fields import make_material
+from layertracer.tasks._files.fields import make_material
+from layertracer.tasks._files.material import FieldNames, Records, Row
 from layertracer.tasks._make import make_task
-from layertracer.tasks._material import FieldNames, Records, Row
 from layertracer.tasks._recipe import Recipe, TaskOptions
 from layertracer.tasks._task import Task
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from layertracer._errors import TaskFileError
-from layertracer.tasks._content import Content, decode_text
-from layertracer.tasks._frames import find_frame
-from layertracer.tasks._material import FieldNames, Records, Row
-from layertracer.tasks._values import MissingMark, WrittenNumber, shortened
+from layertracer.tasks._files.content import Content, decode_text
+from layertracer.tasks._files.frames import find_frame
+from layertracer.tasks._files.material import FieldNames, Records, Row
+from layertracer.tasks._files.values import MissingMark, WrittenNumber, shortened
 
 _SPACES = " \t\r\n"
 

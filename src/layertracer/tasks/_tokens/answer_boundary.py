@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from layertracer.tasks._telling import NO_LEAD, Lead, find_lead
-from layertracer.tasks._tokenizer import Tokenizer, find_added_tokens, tokenize_texts
+from layertracer.tasks._tokens.telling import NO_LEAD, Lead, find_lead
+from layertracer.tasks._tokens.tokenizer import Tokenizer, find_added_tokens, tokenize_texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from layertracer._errors import TaskFileError
-from layertracer.tasks._content import MAX_BYTES, Content
+from layertracer.tasks._files.content import MAX_BYTES, Content
 
 MAX_ROWS = 2_000_000
 """What a task may have: each takes about half a kilobyte as a record."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from layertracer._types import panics_as_errors
-from layertracer.tasks._tokenizer import Tokenizer
+from layertracer.tasks._tokens.tokenizer import Tokenizer
 
 _INCOMPLETE = "\ufffd"
 """What tokenizers decode pieces of a character to."""

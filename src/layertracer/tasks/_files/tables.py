@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from layertracer._errors import TaskFileError
-from layertracer.tasks._cells import Line, MalformedQuotesError, Quoting, split_cells
-from layertracer.tasks._content import Content, decode_text
-from layertracer.tasks._header import is_headed
-from layertracer.tasks._material import FieldNames, Records, Row
-from layertracer.tasks._recognize import NAMING, is_read, plain_name, recognize_fields
-from layertracer.tasks._values import DOUBTFUL, MissingMark, shortened
+from layertracer.tasks._files.cells import Line, MalformedQuotesError, Quoting, split_cells
+from layertracer.tasks._files.content import Content, decode_text
+from layertracer.tasks._files.header import is_headed
+from layertracer.tasks._files.material import FieldNames, Records, Row
+from layertracer.tasks._files.recognize import NAMING, is_read, plain_name, recognize_fields
+from layertracer.tasks._files.values import DOUBTFUL, MissingMark, shortened
 
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars", " ": "spaces"}
 _USUAL = (",", "\t", ";", "|")

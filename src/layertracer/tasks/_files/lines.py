@@ -6,9 +6,9 @@ import re
 
 from layertracer._errors import EmptyTaskError, TaskFileError
 from layertracer._types import Sample
-from layertracer.tasks._content import Content, decode_text
-from layertracer.tasks._material import FieldNames, Material
-from layertracer.tasks._tally import count
+from layertracer.tasks._files.content import Content, decode_text
+from layertracer.tasks._files.material import FieldNames, Material
+from layertracer.tasks._files.tally import count
 
 
 def find_columns(content: Content) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from layertracer._errors import TaskFileError
-from layertracer.tasks._material import Row
+from layertracer.tasks._files.material import Row
 
 Role = Literal["prompt", "answer"]
 

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from layertracer._errors import TaskFileError
-from layertracer.tasks._content import Content, hash_content, is_file, read_content
-from layertracer.tasks._material import FieldNames, Records, Row
-from layertracer.tasks._recognize import recognize_fields
-from layertracer.tasks._unpacking import (
+from layertracer.tasks._files.content import Content, hash_content, is_file, read_content
+from layertracer.tasks._files.material import FieldNames, Records, Row
+from layertracer.tasks._files.recognize import recognize_fields
+from layertracer.tasks._files.unpacking import (
     UnpacksTooLargeError,
     count_texts,
     is_readable,
     read_arrow_table,
     read_parquet_table,
 )
-from layertracer.tasks._values import listed
+from layertracer.tasks._files.values import listed
 
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
 """By these files a folder of save_to_disk is known: one split, or several in folders of their own."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from layertracer._errors import TaskFileError
-from layertracer.tasks._material import FieldNames, Records, Row
-from layertracer.tasks._values import is_blank, listed
+from layertracer.tasks._files.material import FieldNames, Records, Row
+from layertracer.tasks._files.values import is_blank, listed
 
 Style = Literal["verbatim", "pairs", "words", "question"]
 

@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Sequence
 
 from layertracer._errors import TaskFileError
-from layertracer.tasks._material import FieldNames
-from layertracer.tasks._recognize import NAMING, recognize_fields
-from layertracer.tasks._values import shortened
+from layertracer.tasks._files.material import FieldNames
+from layertracer.tasks._files.recognize import NAMING, recognize_fields
+from layertracer.tasks._files.values import shortened
 
 _ROLES = frozenset(
     """

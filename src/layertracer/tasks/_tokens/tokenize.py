@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from layertracer._types import Sample
-from layertracer.tasks._boundary import Cut, cut_texts, with_lead
-from layertracer.tasks._chat import ChatFormat, render_chats
-from layertracer.tasks._telling import Lead
-from layertracer.tasks._tokenizer import Tokenizer, find_unknown_id, tokenize_texts
+from layertracer.tasks._tokens.answer_boundary import Cut, cut_texts, with_lead
+from layertracer.tasks._tokens.chat_template import ChatFormat, render_chats
+from layertracer.tasks._tokens.telling import Lead
+from layertracer.tasks._tokens.tokenizer import Tokenizer, find_unknown_id, tokenize_texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from layertracer._types import EncodedAnswer, EncodedSample, Sample, TargetTokens
-from layertracer.tasks._boundary import Cut
-from layertracer.tasks._chat import ChatFormat
 from layertracer.tasks._checks import (
     check_answers,
     check_lengths,
@@ -16,10 +14,12 @@ from layertracer.tasks._checks import (
     check_samples,
     collect_warnings,
 )
-from layertracer.tasks._cuts import cut_samples
-from layertracer.tasks._fit import explain_left_out, fit_task
 from layertracer.tasks._task import Task
-from layertracer.tasks._tokenizer import Tokenizer, find_unknown_id
+from layertracer.tasks._tokens.answer_boundary import Cut
+from layertracer.tasks._tokens.chat_template import ChatFormat
+from layertracer.tasks._tokens.known_words import explain_left_out, fit_task
+from layertracer.tasks._tokens.tokenize import cut_samples
+from layertracer.tasks._tokens.tokenizer import Tokenizer, find_unknown_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

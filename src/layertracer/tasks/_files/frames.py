@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from layertracer.tasks._material import FieldNames, Part
-from layertracer.tasks._recognize import is_read, recognize_fields
+from layertracer.tasks._files.material import FieldNames, Part
+from layertracer.tasks._files.recognize import is_read, recognize_fields
 
 _Object = Mapping[str, object]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from layertracer._errors import EmptyTaskError, TaskFileError
 from layertracer._types import Sample
-from layertracer.tasks._material import (
+from layertracer.tasks._files.material import (
     PAIR_TEMPLATE,
     QUESTION_TEMPLATE,
     FieldNames,
@@ -18,10 +18,10 @@ from layertracer.tasks._material import (
     Records,
     Row,
 )
-from layertracer.tasks._recognize import Fields, choose_fields, plain_name
+from layertracer.tasks._files.recognize import Fields, choose_fields, plain_name
+from layertracer.tasks._files.tally import Tally
+from layertracer.tasks._files.values import Value, empty_value, is_blank, read_value, shortened
 from layertracer.tasks._sample import make_sample
-from layertracer.tasks._tally import Tally
-from layertracer.tasks._values import Value, empty_value, is_blank, read_value, shortened
 
 FINAL_ANSWER = "####"
 """GSM8K writes the reasoning first and the final answer, a number, behind this on the last line."""

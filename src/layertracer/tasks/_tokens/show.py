@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from layertracer._types import EncodedSample, panics_as_errors
-from layertracer.tasks._tokenizer import Tokenizer
+from layertracer.tasks._tokens.tokenizer import Tokenizer
 
 _SENTENCE_PIECE_SPACE = "▁"
 _UNDECODABLE = "\ufffd"

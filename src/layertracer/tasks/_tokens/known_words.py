@@ -8,14 +8,14 @@ from dataclasses import replace
 
 from layertracer._errors import EmptyTaskError
 from layertracer._types import Sample, TargetTokens
-from layertracer.tasks._chat import ChatFormat
-from layertracer.tasks._cuts import cut_samples
+from layertracer.tasks._files.material import Material, Pair
 from layertracer.tasks._make import LIMITED, make_task
-from layertracer.tasks._material import Material, Pair
 from layertracer.tasks._recipe import Recipe
 from layertracer.tasks._task import Task
 from layertracer.tasks._template import Template
-from layertracer.tasks._tokenizer import Tokenizer, find_unknown_id, tokenize_texts
+from layertracer.tasks._tokens.chat_template import ChatFormat
+from layertracer.tasks._tokens.tokenize import cut_samples
+from layertracer.tasks._tokens.tokenizer import Tokenizer, find_unknown_id, tokenize_texts
 
 UNKNOWN_PAIR = "has a word outside the model's vocabulary"
 """Why a pair is neither shown nor asked about."""

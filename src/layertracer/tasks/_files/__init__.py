@@ -1,0 +1,1 @@
+"""Task files of every format, read into records: found, unpacked, decoded, and their fields recognised."""
