@@ -19,7 +19,7 @@ from layertracer import load_run
 from layertracer.cli import _boundary
 from layertracer.cli._destination import reserving, save_trace
 from layertracer.runs import REPORT_FILE, claim_folder, write_file
-from layertracer.runs._siblings import FILE, claim_of, sibling_of
+from layertracer.runs._folders.siblings import FILE, claim_of, sibling_of
 
 from tests.cli.conftest import call
 from tests.sample_records import make_record

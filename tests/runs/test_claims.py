@@ -9,9 +9,9 @@ import pytest
 
 from layertracer import RunError
 from layertracer.runs import claim_folder, read_run, save_run
-from layertracer.runs._folder import write_file, write_folder
-from layertracer.runs._locks import hold, let_go
-from layertracer.runs._siblings import NEW, sibling_of
+from layertracer.runs._folders.locks import hold, let_go
+from layertracer.runs._folders.siblings import NEW, sibling_of
+from layertracer.runs._folders.whole_folders import write_file, write_folder
 
 from tests.sample_records import make_record
 

@@ -14,10 +14,10 @@ import pytest
 
 from layertracer import RunError
 from layertracer.runs import read_run
-from layertracer.runs._folder import write_folder
-from layertracer.runs._own_files import marker_of
-from layertracer.runs._recovery import recover_run
-from layertracer.runs._siblings import WHOLE, sibling_of
+from layertracer.runs._folders.own_files import marker_of
+from layertracer.runs._folders.recovery import recover_run
+from layertracer.runs._folders.siblings import WHOLE, sibling_of
+from layertracer.runs._folders.whole_folders import write_folder
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

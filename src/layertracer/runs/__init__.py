@@ -1,9 +1,10 @@
 """Traces as data on a disk: records, run folders, provenance. No torch."""
 
-from layertracer.runs._claims import FolderClaim, claim_folder
-from layertracer.runs._folder import write_file
+from layertracer.runs._folders.claims import FolderClaim, claim_folder
+from layertracer.runs._folders.full_paths import expand_home
+from layertracer.runs._folders.siblings import name_limit, shorten_name
+from layertracer.runs._folders.whole_folders import write_file
 from layertracer.runs._format_page import describe_format
-from layertracer.runs._full_paths import expand_home
 from layertracer.runs._header_fields import HEADER_FIELDS, HeaderField
 from layertracer.runs._provenance import collect_provenance, package_version, shorten_path, without_home
 from layertracer.runs._record import TraceRecord
@@ -15,7 +16,6 @@ from layertracer.runs._schema import (
     Column,
     Table,
 )
-from layertracer.runs._siblings import name_limit, shorten_name
 from layertracer.runs._specs import ModelRecord, PromptRecord, TraceSpec, storable_text
 from layertracer.runs._storage import read_run, save_run
 from layertracer.runs._summary import summarize_mixer, summarize_record

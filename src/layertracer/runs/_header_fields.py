@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from layertracer.runs._json_rules import Anything, Entries, Fields, Items, Nullable, Number, Rule, Text, Truth, Whole
 from layertracer.runs._schema import LARGEST_TABLE_BYTES, RUN_FORMAT, RUN_FORMAT_VERSION, TABLES
+from layertracer.runs._verification.json_rules import (
+    Anything,
+    Entries,
+    Fields,
+    Items,
+    Nullable,
+    Number,
+    Rule,
+    Text,
+    Truth,
+    Whole,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,14 +12,22 @@ from typing import Any
 import numpy as np
 
 from layertracer._errors import printable_cause
-from layertracer.runs._examine import UNUSABLE, Examined, Fault, damaged, examine_files, examine_folder, reason_of
-from layertracer.runs._folder import write_folder
-from layertracer.runs._full_paths import expand_home, full_path
+from layertracer.runs._folders.full_paths import expand_home, full_path
+from layertracer.runs._folders.whole_folders import write_folder
 from layertracer.runs._header import build_header, encode_header, read_audit, read_model, read_self_check, read_spec
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import HEADER_FILE
 from layertracer.runs._specs import PromptRecord, TraceSpec
 from layertracer.runs._tables import PROMPT_FIELDS, tabulate
+from layertracer.runs._verification.examine import (
+    UNUSABLE,
+    Examined,
+    Fault,
+    damaged,
+    examine_files,
+    examine_folder,
+    reason_of,
+)
 
 
 def save_run(record: TraceRecord, path: str | Path, *, overwrite: bool = False) -> Path:

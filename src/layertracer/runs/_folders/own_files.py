@@ -7,8 +7,8 @@ import os
 import re
 from pathlib import Path
 
+from layertracer.runs._folders.siblings import FILE, GONE, name_limit, shorten_name, token_of, with_purpose
 from layertracer.runs._schema import OWN_FILES, REPORT_FILE
-from layertracer.runs._siblings import FILE, GONE, name_limit, shorten_name, token_of, with_purpose
 
 _UNFINISHED_REPORT = re.compile(rf"\.{re.escape(REPORT_FILE)}\.layertracer-[0-9a-f]{{16}}\.{FILE}")
 _MARKER = re.compile(r"\.layertracer-(?P<token>[0-9a-f]{16})\.placing")

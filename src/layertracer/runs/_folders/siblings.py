@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from layertracer.runs._locks import hold, let_go
+from layertracer.runs._folders.locks import hold, let_go
 
 NEW, WHOLE, OLD, GONE, FILE = "new", "whole", "old", "gone", "tmp"
 """A run that is being written; one that is written; one that stepped aside; one to be removed; a file being written."""

@@ -8,12 +8,11 @@ import os
 import warnings
 from pathlib import Path
 
-from layertracer.runs._full_paths import full_path
-from layertracer.runs._locks import hold, let_go
-from layertracer.runs._own_files import is_marked, marked_tokens, remove_own, unmark
-from layertracer.runs._replacement import finish, is_meant_for, is_occupied, put_in_place
-from layertracer.runs._schema import HEADER_FILE
-from layertracer.runs._siblings import (
+from layertracer.runs._folders.full_paths import full_path
+from layertracer.runs._folders.locks import hold, let_go
+from layertracer.runs._folders.own_files import is_marked, marked_tokens, remove_own, unmark
+from layertracer.runs._folders.replacement import finish, is_meant_for, is_occupied, put_in_place
+from layertracer.runs._folders.siblings import (
     CLAIM,
     FILE,
     GONE,
@@ -27,6 +26,7 @@ from layertracer.runs._siblings import (
     stem_of,
     token_of,
 )
+from layertracer.runs._schema import HEADER_FILE
 
 
 def recover_run(path: Path) -> str | None:

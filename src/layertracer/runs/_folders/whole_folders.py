@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from layertracer._errors import RunError, UsageError, printable_cause
-from layertracer.runs._full_paths import refuse_lost_start
-from layertracer.runs._locks import hold, is_still_at, let_go, lock
-from layertracer.runs._own_files import marker_of, remove_own
-from layertracer.runs._recovery import clean_up, clean_up_files, put_back
-from layertracer.runs._replacement import identify, put_in_place
+from layertracer.runs._folders.full_paths import refuse_lost_start
+from layertracer.runs._folders.locks import hold, is_still_at, let_go, lock
+from layertracer.runs._folders.own_files import marker_of, remove_own
+from layertracer.runs._folders.recovery import clean_up, clean_up_files, put_back
+from layertracer.runs._folders.replacement import identify, put_in_place
+from layertracer.runs._folders.siblings import FILE, NEW, WHOLE, sibling_of, token_of, with_purpose
 from layertracer.runs._schema import HEADER_FILE, OWN_FILES
-from layertracer.runs._siblings import FILE, NEW, WHOLE, sibling_of, token_of, with_purpose
 
 
 def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> None:

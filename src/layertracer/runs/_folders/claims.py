@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from layertracer._errors import RunError, printable_cause
-from layertracer.runs._folder import refuse_occupied
-from layertracer.runs._full_paths import expand_home, full_path
-from layertracer.runs._locks import HAS_LOCKS, is_still_at, let_go, lock
-from layertracer.runs._own_files import marker_of
-from layertracer.runs._recovery import put_back
+from layertracer.runs._folders.full_paths import expand_home, full_path
+from layertracer.runs._folders.locks import HAS_LOCKS, is_still_at, let_go, lock
+from layertracer.runs._folders.own_files import marker_of
+from layertracer.runs._folders.recovery import put_back
+from layertracer.runs._folders.siblings import WHOLE, claim_of, name_limit, sibling_of, token_of
+from layertracer.runs._folders.whole_folders import refuse_occupied
 from layertracer.runs._schema import TABLES
-from layertracer.runs._siblings import WHOLE, claim_of, name_limit, sibling_of, token_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
