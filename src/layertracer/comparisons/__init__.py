@@ -1,7 +1,6 @@
 """Many traces, one question: models compared on relative depth, verdicts. Input: `runs.TraceRecord`; no torch."""
 
 from layertracer.comparisons._comparison import ModelComparison, compare_records
-from layertracer.comparisons._frame import COLUMNS
 from layertracer.comparisons._results import (
     Claim,
     DepthCurve,
@@ -18,6 +17,7 @@ from layertracer.comparisons._results import (
     VulnerableDepth,
 )
 from layertracer.comparisons._settings import ComparisonSettings
+from layertracer.comparisons._tidy_table import COLUMNS
 
 __all__ = [
     "COLUMNS",

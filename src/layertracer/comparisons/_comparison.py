@@ -14,12 +14,11 @@ from jaxtyping import Float
 
 from layertracer._errors import UsageError
 from layertracer.comparisons._cells import without_formula
-from layertracer.comparisons._frame import build_frame
 from layertracer.comparisons._kinds import contrast_mixers
 from layertracer.comparisons._labels import check_labels, make_labels
-from layertracer.comparisons._lineup import Lineup, line_up
 from layertracer.comparisons._models import summarize_model
 from layertracer.comparisons._pairs import compare_pair
+from layertracer.comparisons._prepared_runs import Lineup, line_up
 from layertracer.comparisons._results import (
     MixerContrast,
     ModelSummary,
@@ -30,6 +29,7 @@ from layertracer.comparisons._results import (
 )
 from layertracer.comparisons._scaling import find_trends
 from layertracer.comparisons._settings import ComparisonSettings
+from layertracer.comparisons._tidy_table import build_frame
 from layertracer.comparisons._verdicts import judge_depth, judge_robustness
 from layertracer.runs import TraceRecord, TraceSpec, write_file
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from layertracer._types import Interval
 from layertracer.comparisons._criteria import Reading
-from layertracer.comparisons._lineup import Lineup
+from layertracer.comparisons._prepared_runs import Lineup
 from layertracer.comparisons._results import (
     DepthCurve,
     Estimate,

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from layertracer._types import Interval
 from layertracer.comparisons._criteria import Reading
-from layertracer.comparisons._lineup import Lineup
+from layertracer.comparisons._prepared_runs import Lineup
 from layertracer.comparisons._prompts import shared_rows
 from layertracer.comparisons._results import DepthCurve, Difference, PairDifference, Quantity
 from layertracer.comparisons._sample import MODEL_QUANTITIES, PromptSample, finite_interval

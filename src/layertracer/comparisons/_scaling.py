@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from layertracer.comparisons._criteria import Reading
-from layertracer.comparisons._lineup import Lineup
+from layertracer.comparisons._prepared_runs import Lineup
 from layertracer.comparisons._prompts import shared_rows
 from layertracer.comparisons._results import Quantity, ScalingTrend
 from layertracer.comparisons._sample import PromptSample, finite_interval
