@@ -11,7 +11,7 @@ import pytest
 
 from layertracer import load_run
 from layertracer.cli._progress import PlainProgress
-from layertracer.reports._reproduce import command_line
+from layertracer.reports._values.reproduce import command_line
 
 from tests.cli.conftest import call
 from tests.cli.tiny_checkpoint import POISON, write_hybrid, write_pairs

@@ -16,7 +16,7 @@ from rich.text import Text
 from layertracer import UsageError
 from layertracer.comparisons import ComparisonSettings, ModelComparison, compare_records
 from layertracer.reports import render_comparison_page, render_comparison_text, write_comparison_report
-from layertracer.reports._comparison_overview import build_comparison_overview
+from layertracer.reports._comparison.overview import build_comparison_overview
 from layertracer.runs import TraceRecord
 
 from tests.model_records import ATTENTION, HYBRID, MAMBA, make_model, make_sizes

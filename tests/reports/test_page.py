@@ -21,7 +21,7 @@ from layertracer._errors import UsageError
 from layertracer._types import Mask, Noise, Skip
 from layertracer.reports import render_page, write_report
 from layertracer.reports._assets import to_script_json
-from layertracer.reports._reproduce import command_line, python_code
+from layertracer.reports._values.reproduce import command_line, python_code
 from layertracer.runs import TraceRecord
 
 from tests.sample_records import HOSTILE_TEXTS, make_record

@@ -13,13 +13,13 @@ import pytest
 from layertracer._types import Mask
 from layertracer.measures import FirstTop1, Ratio, Rise
 from layertracer.reports import render_text, summarize, summary_sentence
-from layertracer.reports._chart_curves import draw_curves
-from layertracer.reports._content import figure_data
-from layertracer.reports._overview import build_overview
 from layertracer.reports._page import render_page
-from layertracer.reports._prompts import Budget
-from layertracer.reports._sections import list_sections
-from layertracer.reports._tables import layer_table
+from layertracer.reports._sections.content import figure_data
+from layertracer.reports._sections.curves import draw_curves
+from layertracer.reports._sections.order import list_sections
+from layertracer.reports._sections.tables import layer_table
+from layertracer.reports._values.overview import build_overview
+from layertracer.reports._values.prompts import Budget
 from layertracer.runs import TraceRecord, read_run, save_run
 
 from tests.sample_records import make_record

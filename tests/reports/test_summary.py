@@ -10,8 +10,8 @@ import pytest
 
 from layertracer._types import Mask, Noise, Skip
 from layertracer.reports import summarize, summary_sentence
-from layertracer.reports._overview import build_overview
-from layertracer.reports._tables import prompt_table
+from layertracer.reports._sections.tables import prompt_table
+from layertracer.reports._values.overview import build_overview
 from layertracer.runs import TraceRecord
 
 from tests.sample_records import make_record

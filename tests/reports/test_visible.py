@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layertracer.reports._visible import (
+from layertracer.reports._values.visible import (
     isolate,
     shorten,
     shorten_middle,

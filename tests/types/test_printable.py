@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from layertracer._errors import ModelLoadError, UnknownNameError, UsageError, printable, printable_cause, printable_name
 from layertracer.cli._library_messages import escape_library_messages
-from layertracer.reports._visible import visible_line, visible_text
+from layertracer.reports._values.visible import visible_line, visible_text
 
 from tests.hostile_checkpoints import ESCAPE
 

@@ -1,12 +1,12 @@
 """Traces for people: a page, a terminal, a paper. Input: `runs.TraceRecord`, or several compared; no torch."""
 
-from layertracer.reports._comparison_page import render_comparison_page, write_comparison_report
-from layertracer.reports._comparison_text import render_comparison_text
+from layertracer.reports._comparison.page import render_comparison_page, write_comparison_report
+from layertracer.reports._comparison.text import render_comparison_text
 from layertracer.reports._figures import write_figures
 from layertracer.reports._json import summarize
 from layertracer.reports._page import render_page, write_report
-from layertracer.reports._sentence import summary_sentence
 from layertracer.reports._terminal import render_text
+from layertracer.reports._values.sentence import summary_sentence
 
 __all__ = [
     "render_comparison_page",

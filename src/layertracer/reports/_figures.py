@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from layertracer._errors import UnknownNameError, UsageError
-from layertracer.reports._overview import Overview, build_overview
+from layertracer.reports._values.overview import Overview, build_overview
 from layertracer.runs import TraceRecord, write_file
 
 _FORMATS = ("pdf", "png", "svg")
@@ -87,7 +87,7 @@ def _write_all(record: TraceRecord, overview: Overview, *, folder: Path, suffix:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from layertracer.reports._paper import DRAWERS
+    from layertracer.reports._drawing.paper_style import DRAWERS
 
     with mpl.rc_context(_STYLE):
         for name, draw in DRAWERS.items():

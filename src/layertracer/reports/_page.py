@@ -8,12 +8,12 @@ from markupsafe import Markup
 
 from layertracer._errors import UsageError
 from layertracer.reports._assets import content_policy, page_environment, plotly_script, read_asset, to_script_json
-from layertracer.reports._content import figure_data, table_data
-from layertracer.reports._overview import Overview, build_overview
-from layertracer.reports._prompts import Budget
-from layertracer.reports._reproduce import command_line, python_code
-from layertracer.reports._sections import list_sections
-from layertracer.reports._tables import provenance_facts, question_facts
+from layertracer.reports._sections.content import figure_data, table_data
+from layertracer.reports._sections.order import list_sections
+from layertracer.reports._sections.tables import provenance_facts, question_facts
+from layertracer.reports._values.overview import Overview, build_overview
+from layertracer.reports._values.prompts import Budget
+from layertracer.reports._values.reproduce import command_line, python_code
 from layertracer.runs import TraceRecord, write_file
 
 _MAX_BYTES = 5_900_000

@@ -10,10 +10,10 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from layertracer.reports._overview import Overview, build_overview
-from layertracer.reports._parts import Notice, Table, Tile
-from layertracer.reports._strips import draw_strip
-from layertracer.reports._wording import MIXERS_AND_DEPTH
+from layertracer.reports._drawing.terminal_strips import draw_strip
+from layertracer.reports._values.overview import Overview, build_overview
+from layertracer.reports._values.parts import Notice, Table, Tile
+from layertracer.reports._values.wording import MIXERS_AND_DEPTH
 from layertracer.runs import TraceRecord
 
 _LEVEL_STYLES = {"failure": "bold red", "warning": "yellow", "note": "dim"}

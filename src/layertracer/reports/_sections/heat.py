@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from layertracer.reports._chart_layout import (
+from layertracer.reports._drawing.plotly_layout import (
     JS_SCALE,
     PROB_SCALE,
     SIGNED_SCALE,
@@ -19,11 +19,11 @@ from layertracer.reports._chart_layout import (
     layout,
     panel_title,
 )
-from layertracer.reports._numbers import round_for_json, show_number
-from layertracer.reports._overview import Overview
-from layertracer.reports._parts import Strip
-from layertracer.reports._prompts import prompt_label, target_label
-from layertracer.reports._visible import isolate, shorten
+from layertracer.reports._values.numbers import round_for_json, show_number
+from layertracer.reports._values.overview import Overview
+from layertracer.reports._values.parts import Strip
+from layertracer.reports._values.prompts import prompt_label, target_label
+from layertracer.reports._values.visible import isolate, shorten
 from layertracer.runs import TraceRecord
 
 _STRIP_TOPS = (0.90, 0.36)

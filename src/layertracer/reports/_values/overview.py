@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from layertracer._types import MixerGroup, TaskParticle, VulnerableLayer
-from layertracer.reports._findings import Findings, find_all, find_solved, gain, js_curve, target_curve
-from layertracer.reports._numbers import (
+from layertracer.reports._values.findings import Findings, find_all, find_solved, gain, js_curve, target_curve
+from layertracer.reports._values.numbers import (
     LEAST_JS_BITS,
     least_probability,
     show_count,
@@ -15,10 +15,10 @@ from layertracer.reports._numbers import (
     show_ranges,
     show_share,
 )
-from layertracer.reports._parts import Curve, Notice, Phrase, Strip, Table, Tile
-from layertracer.reports._sentence import summary_phrases
-from layertracer.reports._visible import shorten, visible_line, visible_text
-from layertracer.reports._wording import (
+from layertracer.reports._values.parts import Curve, Notice, Phrase, Strip, Table, Tile
+from layertracer.reports._values.sentence import summary_phrases
+from layertracer.reports._values.visible import shorten, visible_line, visible_text
+from layertracer.reports._values.wording import (
     anatomy_facts,
     contenders_clause,
     criterion_kind,

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from layertracer._types import Interval
-from layertracer.reports._chart_layout import (
+from layertracer.reports._drawing.palette import MIXER_COLORS, mixer_slots
+from layertracer.reports._drawing.plotly_layout import (
     Figure,
     Trace,
     axis,
@@ -19,12 +20,11 @@ from layertracer.reports._chart_layout import (
     panel_title,
     reach_axis,
 )
-from layertracer.reports._numbers import LEAST_JS_BITS, least_probability, round_for_json, show_number
-from layertracer.reports._overview import Overview
-from layertracer.reports._palette import MIXER_COLORS, mixer_slots
-from layertracer.reports._parts import Curve
-from layertracer.reports._visible import visible_line
-from layertracer.reports._wording import missing_part, site_name, vulnerable_label
+from layertracer.reports._values.numbers import LEAST_JS_BITS, least_probability, round_for_json, show_number
+from layertracer.reports._values.overview import Overview
+from layertracer.reports._values.parts import Curve
+from layertracer.reports._values.visible import visible_line
+from layertracer.reports._values.wording import missing_part, site_name, vulnerable_label
 from layertracer.runs import TraceRecord
 
 _TARGET = {"xaxis": "x", "yaxis": "y"}

@@ -14,10 +14,10 @@ from layertracer.comparisons import (
     Verdict,
     VulnerableDepth,
 )
-from layertracer.reports._numbers import show_count, show_number, show_parameters, show_share
-from layertracer.reports._parts import Notice, Phrase, Table
-from layertracer.reports._visible import shorten, visible_line, visible_text
-from layertracer.reports._wording import perturbation_clause, task_name
+from layertracer.reports._values.numbers import show_count, show_number, show_parameters, show_share
+from layertracer.reports._values.parts import Notice, Phrase, Table
+from layertracer.reports._values.visible import shorten, visible_line, visible_text
+from layertracer.reports._values.wording import perturbation_clause, task_name
 
 MAX_LABEL = 28
 MAX_PAIRS = 200

@@ -8,7 +8,7 @@ import numpy as np
 
 from layertracer._types import MixerGroup, TaskParticle, VulnerableLayer
 from layertracer.measures import bootstrap_js_curve, bootstrap_mean_curve, mean_gain_prob, note_on_curves, note_on_means
-from layertracer.reports._parts import Curve
+from layertracer.reports._values.parts import Curve
 from layertracer.runs import TraceRecord
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from layertracer._types import TaskParticle, VulnerableLayer
-from layertracer.reports._numbers import show_count, show_parameters, show_ranges, show_share
-from layertracer.reports._visible import shorten, visible_line
+from layertracer.reports._values.numbers import show_count, show_parameters, show_ranges, show_share
+from layertracer.reports._values.visible import shorten, visible_line
 from layertracer.runs import ModelRecord, TraceRecord, TraceSpec
 
 _SITES = {

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from rich.style import Style
 from rich.text import Text
 
-from layertracer.reports._numbers import show_number
-from layertracer.reports._palette import GAIN, JS, LOSS
-from layertracer.reports._parts import Strip
+from layertracer.reports._drawing.palette import GAIN, JS, LOSS
+from layertracer.reports._values.numbers import show_number
+from layertracer.reports._values.parts import Strip
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII_BLOCKS = ":-=+*#%@"

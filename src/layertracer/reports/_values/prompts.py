@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from layertracer.reports._visible import shorten, visible_line, visible_token
+from layertracer.reports._values.visible import shorten, visible_line, visible_token
 from layertracer.runs import TraceRecord
 
 _LABEL = 44

@@ -13,12 +13,12 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from layertracer._types import Interval
-from layertracer.reports._chart_heat import order_prompts
-from layertracer.reports._numbers import LEAST_JS_BITS, least_probability
-from layertracer.reports._overview import Overview
-from layertracer.reports._palette import GAIN, JS, LOSS, MIXER_COLORS, MUTED, TARGET, mixer_slots
-from layertracer.reports._parts import Curve, Strip
-from layertracer.reports._wording import site_name, vulnerable_label
+from layertracer.reports._drawing.palette import GAIN, JS, LOSS, MIXER_COLORS, MUTED, TARGET, mixer_slots
+from layertracer.reports._sections.heat import order_prompts
+from layertracer.reports._values.numbers import LEAST_JS_BITS, least_probability
+from layertracer.reports._values.overview import Overview
+from layertracer.reports._values.parts import Curve, Strip
+from layertracer.reports._values.wording import site_name, vulnerable_label
 from layertracer.runs import TraceRecord
 
 _WIDTH = 6.75  # inches: the text width of most two-column papers

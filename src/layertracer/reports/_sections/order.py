@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from layertracer._types import VulnerableLayer
 from layertracer.measures import note_on_curves, note_on_means
-from layertracer.reports._overview import Overview
-from layertracer.reports._parts import Table
-from layertracer.reports._wording import (
+from layertracer.reports._values.overview import Overview
+from layertracer.reports._values.parts import Table
+from layertracer.reports._values.wording import (
     MIXERS_AND_DEPTH,
     contenders_clause,
     criterion_name,

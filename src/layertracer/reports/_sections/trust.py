@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from layertracer.reports._chart_layout import Figure, Trace, axis, layer_axis, layout, panel_title
-from layertracer.reports._numbers import round_for_json
+from layertracer.reports._drawing.plotly_layout import Figure, Trace, axis, layer_axis, layout, panel_title
+from layertracer.reports._values.numbers import round_for_json
 from layertracer.runs import TraceRecord
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from layertracer.comparisons import ModelComparison
-from layertracer.reports._comparison_overview import ComparisonOverview, build_comparison_overview
-from layertracer.reports._parts import Table
+from layertracer.reports._comparison.overview import ComparisonOverview, build_comparison_overview
 from layertracer.reports._terminal import draw_notices, draw_table, print_blocks
+from layertracer.reports._values.parts import Table
 
 _MAX_ROWS = 20
 _STYLES = {"supported": "bold green", "contradicted": "bold red", "undecided": "bold yellow"}

@@ -9,10 +9,16 @@ import numpy as np
 
 from layertracer._types import Interval
 from layertracer.comparisons import DepthCurve, ModelComparison, ModelSummary
-from layertracer.reports._chart_layout import Figure, Trace, axis, layout, panel_title, reach_axis
-from layertracer.reports._comparison_overview import model_label, own_criterion, pair_label
-from layertracer.reports._numbers import LEAST_JS_BITS, least_probability, round_for_json, show_number, show_parameters
-from layertracer.reports._wording import site_name
+from layertracer.reports._comparison.overview import model_label, own_criterion, pair_label
+from layertracer.reports._drawing.plotly_layout import Figure, Trace, axis, layout, panel_title, reach_axis
+from layertracer.reports._values.numbers import (
+    LEAST_JS_BITS,
+    least_probability,
+    round_for_json,
+    show_number,
+    show_parameters,
+)
+from layertracer.reports._values.wording import site_name
 
 N_COLORS = 8
 MAX_ROWS = 40

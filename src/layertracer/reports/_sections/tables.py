@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from layertracer.measures import Sensitivity
-from layertracer.reports._numbers import show_duration, show_number, show_parameters, show_share
-from layertracer.reports._overview import Overview
-from layertracer.reports._parts import Curve, Fact, Table
-from layertracer.reports._prompts import prompt_label, target_label, token_label
-from layertracer.reports._visible import isolate, shorten, visible_line
-from layertracer.reports._wording import anatomy_facts, criterion_name, missing_part, perturbation_clause
+from layertracer.reports._values.numbers import show_duration, show_number, show_parameters, show_share
+from layertracer.reports._values.overview import Overview
+from layertracer.reports._values.parts import Curve, Fact, Table
+from layertracer.reports._values.prompts import prompt_label, target_label, token_label
+from layertracer.reports._values.visible import isolate, shorten, visible_line
+from layertracer.reports._values.wording import anatomy_facts, criterion_name, missing_part, perturbation_clause
 from layertracer.runs import PromptRecord, TraceRecord
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from layertracer._types import TaskParticle, VulnerableLayer
-from layertracer.reports._findings import find_all
-from layertracer.reports._numbers import show_count, show_interval, show_number, show_share
-from layertracer.reports._parts import Phrase
-from layertracer.reports._wording import (
+from layertracer.reports._values.findings import find_all
+from layertracer.reports._values.numbers import show_count, show_interval, show_number, show_share
+from layertracer.reports._values.parts import Phrase
+from layertracer.reports._values.wording import (
     contenders_clause,
     criterion_kind,
     edge_clause,

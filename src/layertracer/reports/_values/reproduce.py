@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from layertracer.reports._visible import visible_line
+from layertracer.reports._values.visible import visible_line
 from layertracer.runs import TraceRecord
 
 _TASK_OPTIONS = {

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from layertracer.reports._chart_checks import draw_dominant, draw_sensitivity
-from layertracer.reports._chart_curves import draw_curves
-from layertracer.reports._chart_heat import draw_map, draw_strips
-from layertracer.reports._chart_layout import PROB_SCALE, axis, layout
-from layertracer.reports._lens import lens_data
-from layertracer.reports._overview import Overview
-from layertracer.reports._parts import Table
-from layertracer.reports._prompts import Budget
-from layertracer.reports._tables import layer_table, prompt_table, sensitivity_table
+from layertracer.reports._drawing.plotly_layout import PROB_SCALE, axis, layout
+from layertracer.reports._sections.curves import draw_curves
+from layertracer.reports._sections.heat import draw_map, draw_strips
+from layertracer.reports._sections.lens_grid import lens_data
+from layertracer.reports._sections.tables import layer_table, prompt_table, sensitivity_table
+from layertracer.reports._sections.trust import draw_dominant, draw_sensitivity
+from layertracer.reports._values.overview import Overview
+from layertracer.reports._values.parts import Table
+from layertracer.reports._values.prompts import Budget
 from layertracer.runs import TraceRecord
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from layertracer.reports._numbers import round_for_json, show_share
-from layertracer.reports._prompts import prompt_label, target_label, token_label
-from layertracer.reports._visible import isolate, shorten, shorten_middle, visible_text
+from layertracer.reports._values.numbers import round_for_json, show_share
+from layertracer.reports._values.prompts import prompt_label, target_label, token_label
+from layertracer.reports._values.visible import isolate, shorten, shorten_middle, visible_text
 from layertracer.runs import TraceRecord
 
 _TEXT = 2000

@@ -8,10 +8,10 @@ from markupsafe import Markup
 
 from layertracer.comparisons import ModelComparison
 from layertracer.reports._assets import content_policy, page_environment, read_asset, to_script_json
-from layertracer.reports._comparison_chart import MAX_ROWS, draw_comparison
-from layertracer.reports._comparison_overview import MAX_PAIRS, ComparisonOverview, build_comparison_overview
+from layertracer.reports._comparison.chart import MAX_ROWS, draw_comparison
+from layertracer.reports._comparison.overview import MAX_PAIRS, ComparisonOverview, build_comparison_overview
 from layertracer.reports._page import page_scripts, refuse_folder, write_page
-from layertracer.reports._sections import Section
+from layertracer.reports._sections.order import Section
 
 
 def write_comparison_report(comparison: ModelComparison, path: str | Path) -> Path:

@@ -1,0 +1,1 @@
+"""How figures are drawn: in a browser, on a terminal, on paper."""

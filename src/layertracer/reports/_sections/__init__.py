@@ -1,0 +1,1 @@
+"""The sections of a trace's report: a file for each subject."""

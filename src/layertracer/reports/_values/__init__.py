@@ -1,0 +1,1 @@
+"""What a report says, in numbers and words, before anything is drawn."""
