@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from layertracer import RunError
-from layertracer.cli._boundary import CommandLine, command_line, debug_option, explain_interruption
+from layertracer.cli._exit_codes import CommandLine, command_line, debug_option, explain_interruption
 
 
 @click.group(cls=CommandLine)

@@ -19,7 +19,7 @@ import pytest
 import layertracer as lt
 from layertracer import load_run
 from layertracer._types import InterruptGate
-from layertracer.cli import _trace
+from layertracer.cli._commands import trace as _trace
 from layertracer.cli._progress import PlainProgress
 
 from tests.cli.conftest import call

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 
 import layertracer as lt
 from layertracer import load_run
-from layertracer.cli import _boundary
-from layertracer.cli._destination import reserving, save_trace
+from layertracer.cli import _exit_codes as _boundary
+from layertracer.cli._run_folder import reserving, save_trace
 from layertracer.runs import REPORT_FILE, claim_folder, write_file
 from layertracer.runs._folders.siblings import FILE, claim_of, sibling_of
 

@@ -22,8 +22,8 @@ from layertracer._types import keeping_interrupts_back
 from layertracer.api import Trace, load_run
 from layertracer.api._progress import telling_progress
 from layertracer.cli._console import printable, say_table
-from layertracer.cli._destination import default_run_folders, reserving, save_trace
 from layertracer.cli._progress import PlainProgress, estimate_remaining_s, format_duration, showing_progress
+from layertracer.cli._run_folder import default_run_folders, reserving, save_trace
 from layertracer.cli._streams import forgiving_stderr
 from layertracer.tracing import Progress
 

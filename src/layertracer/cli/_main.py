@@ -7,16 +7,16 @@ import os
 import click
 
 from layertracer.cli._advice import hide_advice_on_kernels
-from layertracer.cli._boundary import CommandLine, debug_option
-from layertracer.cli._compare import compare_command
-from layertracer.cli._inspect import inspect_command
+from layertracer.cli._commands.compare import compare_command
+from layertracer.cli._commands.inspect import inspect_command
+from layertracer.cli._commands.models import models_command
+from layertracer.cli._commands.plan import plan_command
+from layertracer.cli._commands.report import report_command
+from layertracer.cli._commands.tasks import tasks_command
+from layertracer.cli._commands.trace import trace_command
+from layertracer.cli._commands.verify import verify_command
+from layertracer.cli._exit_codes import CommandLine, debug_option
 from layertracer.cli._library_messages import escape_library_messages
-from layertracer.cli._models import models_command
-from layertracer.cli._plan import plan_command
-from layertracer.cli._report import report_command
-from layertracer.cli._tasks import tasks_command
-from layertracer.cli._trace import trace_command
-from layertracer.cli._verify import verify_command
 
 
 def _print_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:

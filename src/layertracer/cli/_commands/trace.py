@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from layertracer._types import InterruptGate, keeping_interrupts_back
-from layertracer.cli._boundary import (
+from layertracer.cli._choices import DEFAULT_MODEL, ONSETS
+from layertracer.cli._console import describe_terminal, quiet_stdout, say, say_aside, say_drawn, say_json
+from layertracer.cli._exit_codes import (
     EXIT_USER_ERROR,
     command_line,
     debug_option,
     explain_interruption,
     explain_kept,
 )
-from layertracer.cli._choices import DEFAULT_MODEL, ONSETS
-from layertracer.cli._console import describe_terminal, quiet_stdout, say, say_aside, say_drawn, say_json
-from layertracer.cli._destination import Saved, reserving, save_trace
 from layertracer.cli._options import add_options, model_options, option, task_options
 from layertracer.cli._progress import ProgressDisplay, showing_progress
-from layertracer.cli._questions import (
+from layertracer.cli._run_folder import Saved, reserving, save_trace
+from layertracer.cli._streams import give_up_stdout
+from layertracer.cli._trace_options import (
     audit_share,
     effort_options,
     load_asked_task,
@@ -34,7 +35,6 @@ from layertracer.cli._questions import (
     say_what_was_read,
     target_options,
 )
-from layertracer.cli._streams import give_up_stdout
 from layertracer.cli._writing import Writing
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from layertracer.cli._boundary import debug_option, explain_interruption
 from layertracer.cli._choices import FAMILIES, ONSETS
 from layertracer.cli._console import describe_terminal, say, say_drawn, say_json
+from layertracer.cli._exit_codes import debug_option, explain_interruption
 from layertracer.cli._options import add_options, option
 from layertracer.cli._writing import Writing
 

@@ -6,8 +6,8 @@ import dataclasses
 
 import click
 
-from layertracer.cli._boundary import debug_option
 from layertracer.cli._console import quiet_stdout, say, say_json, say_table
+from layertracer.cli._exit_codes import debug_option
 from layertracer.cli._options import option
 
 

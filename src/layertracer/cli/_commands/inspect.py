@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from layertracer.cli._boundary import debug_option
 from layertracer.cli._choices import DEFAULT_MODEL, SITES
 from layertracer.cli._console import quiet_stdout, say, say_json, say_table
+from layertracer.cli._exit_codes import debug_option
 from layertracer.cli._options import model_options, option
 from layertracer.cli._progress import showing_progress
 

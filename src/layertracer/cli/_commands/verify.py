@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layertracer._errors import LayerTracerError, printable
-from layertracer.cli._boundary import EXIT_USER_ERROR, debug_option
 from layertracer.cli._console import describe_terminal, say, say_json
+from layertracer.cli._exit_codes import EXIT_USER_ERROR, debug_option
 from layertracer.cli._options import option
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from layertracer.cli._boundary import debug_option
 from layertracer.cli._console import quiet_stdout, say, say_aside, say_json, say_table
+from layertracer.cli._exit_codes import debug_option
 from layertracer.cli._options import limit_option, option, task_options
 from layertracer.cli._progress import showing_progress
-from layertracer.cli._questions import load_task_from, refuse_chat_options
+from layertracer.cli._trace_options import load_task_from, refuse_chat_options
 
 if TYPE_CHECKING:
     from layertracer.tasks import EncodedTask, Task, Tokenizer

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import click
 
-from layertracer.cli._boundary import debug_option, explain_interruption
 from layertracer.cli._choices import FIGURE_FORMATS
 from layertracer.cli._console import describe_terminal, say, say_drawn, say_json
+from layertracer.cli._exit_codes import debug_option, explain_interruption
 from layertracer.cli._options import option
 from layertracer.cli._writing import Writing
 

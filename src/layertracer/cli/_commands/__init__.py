@@ -1,0 +1,1 @@
+"""The subcommands of `layertracer`, one file each."""
