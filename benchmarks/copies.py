@@ -25,12 +25,12 @@ from torch import nn
 
 from benchmarks.machine import describe_machine
 from layertracer.models import fingerprint
-from layertracer.models._checkpoint import Checkpoint, load_checkpoint
-from layertracer.models._embedded import find_embedded
-from layertracer.models._file_hash import remembered_hash
-from layertracer.models._gguf import _Copy, _folder_for
-from layertracer.models._loading import load_parts
-from layertracer.models._placement import resolve_placement
+from layertracer.models._converted.file_hash import remembered_hash
+from layertracer.models._gguf.checkpoint import _Copy, _folder_for
+from layertracer.models._loading.checkpoint import Checkpoint, load_checkpoint
+from layertracer.models._loading.embedded import find_embedded
+from layertracer.models._loading.placement import resolve_placement
+from layertracer.models._loading.sources import load_parts
 
 CANDIDATES: dict[str, Callable[[Any], object]] = {
     "sha256": lambda data: hashlib.sha256(data).digest(),

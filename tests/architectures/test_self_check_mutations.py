@@ -18,7 +18,7 @@ from torch import Tensor
 
 import layertracer as lt
 from layertracer.models import BatchAxis, Network, make_network
-from layertracer.models import _wiring as wiring_module
+from layertracer.models._anatomy import wiring as wiring_module
 from layertracer.tracing import _ladder, _rows
 from layertracer.tracing._ladder import LadderPass, LadderRows
 from layertracer.tracing._model import TracedModel, prove

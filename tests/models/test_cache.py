@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from layertracer.models._cache import DamagedEntryError, locked, open_entry, remove_entry, write_entry
-from layertracer.models._cache_folder import cache_folder as folder_of_cache
+from layertracer.models._converted.copies import DamagedEntryError, locked, open_entry, remove_entry, write_entry
+from layertracer.models._converted.folder import cache_folder as folder_of_cache
 
 
 def files(**contents: str) -> Callable[[Path], dict[str, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from layertracer.models._cache_sweep import sweep_copies
+from layertracer.models._converted.sweep import sweep_copies
 
 OWN, OTHER = "a" * 64, "b" * 64
 ENTRY = f"{OWN}-converter6-transformers5"

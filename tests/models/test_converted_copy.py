@@ -22,11 +22,11 @@ from safetensors.torch import load_model, save_file
 
 from layertracer import ModelLoadError
 from layertracer.models import _gguf, fingerprint
-from layertracer.models._cache import DamagedEntryError, Entry, open_entry
-from layertracer.models._converted_copy import check_loaded, check_written, describe_weights
-from layertracer.models._gguf import _Copy, _load_fresh, _state
-from layertracer.models._loading import load_parts
-from layertracer.models._placement import resolve_placement
+from layertracer.models._converted.copies import DamagedEntryError, Entry, open_entry
+from layertracer.models._converted.verification import check_loaded, check_written, describe_weights
+from layertracer.models._gguf.checkpoint import _Copy, _load_fresh, _state
+from layertracer.models._loading.placement import resolve_placement
+from layertracer.models._loading.sources import load_parts
 
 from tests.models.alterations import alter
 from tests.models.gguf_files import BY_NAME, build, write

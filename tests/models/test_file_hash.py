@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from layertracer.models import _file_hash
-from layertracer.models._file_hash import _sealed, forget_hash, hash_file, remembered_hash
+from layertracer.models._converted import file_hash as _file_hash
+from layertracer.models._converted.file_hash import _sealed, forget_hash, hash_file, remembered_hash
 
 OLD_FILE = Path(json.__file__)
 """A file that changed long ago."""

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from layertracer.models import _tensor_digests
-from layertracer.models._fingerprint import fingerprint
-from layertracer.models._loading import load_parts
-from layertracer.models._tensor_digests import digest_all, digest_values
-from layertracer.models._weights import named_weights
+from layertracer.models._loading.sources import load_parts
+from layertracer.models._weights import digests as _tensor_digests
+from layertracer.models._weights.digests import digest_all, digest_values
+from layertracer.models._weights.fingerprint import fingerprint
+from layertracer.models._weights.shapes import named_weights
 
 from tests.models.tiny_checkpoints import randomize, save_checkpoint, tiny_gpt2, tiny_llama
 from tests.offloaded import OFFLOADS, offloaded

@@ -14,9 +14,9 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import layertracer as lt
-from layertracer.models._gguf_pre_tokenizers import PRE_TOKENIZERS
-from layertracer.models._gguf_pre_tokenizers import build as build_pre_tokenizer
-from layertracer.models._loading import load_parts
+from layertracer.models._gguf.pre_tokenizers import PRE_TOKENIZERS
+from layertracer.models._gguf.pre_tokenizers import build as build_pre_tokenizer
+from layertracer.models._loading.sources import load_parts
 
 from tests.models.gguf_files import BY_NAME, GgufArchitecture, build, write
 

@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 
 from layertracer._errors import ModelLoadError, OutOfMemoryError, TaskFileError
 from layertracer.models import _adapter_patterns, _plausibility, _settings_trial, load_parts
-from layertracer.models._gguf_header import check_header
-from layertracer.models._plausibility import Held, refuse_countless_parts, refuse_unfillable
-from layertracer.models._settings_trial import refuse_filling_settings
+from layertracer.models._gguf.header import check_header
+from layertracer.models._plausibility.settings import Held, refuse_countless_parts, refuse_unfillable
+from layertracer.models._plausibility.settings_trial import refuse_filling_settings
 from layertracer.tasks import load_task
 
 from tests.hostile_checkpoints import ESCAPE, LOADED, REFUSED, build, edit, write_gguf_heads
@@ -52,7 +52,7 @@ def watch(event, arguments):
 import torch, transformers, layertracer as lt
 from layertracer._types import Sample
 from layertracer.tasks import encode_samples
-import layertracer.tracing, layertracer.models._adapters
+import layertracer.tracing, layertracer.models._loading.adapters
 
 def rss():
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) * 1024

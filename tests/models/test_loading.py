@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from layertracer import ModelLoadError, RemoteCodeError
-from layertracer.models import _embedded
-from layertracer.models._embedded import list_embedded
-from layertracer.models._loading import load_parts
+from layertracer.models._loading import embedded as _embedded
+from layertracer.models._loading.embedded import list_embedded
+from layertracer.models._loading.sources import load_parts
 
 from tests.models.tiny_checkpoints import (
     WORDS,

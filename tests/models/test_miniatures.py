@@ -11,7 +11,7 @@ import layertracer as lt
 from layertracer.miniatures import EMBEDDED, list_miniatures, write_questionnaires
 from layertracer.miniatures._evaluation import evaluate, share_solved
 from layertracer.models import list_embedded
-from layertracer.models._embedded import find_embedded
+from layertracer.models._loading.embedded import find_embedded
 from layertracer.tasks import list_tasks
 
 ROOT = Path(__file__).parents[2]

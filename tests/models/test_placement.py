@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from layertracer import UsageError
-from layertracer.models._placement import resolve_device, resolve_dtype
+from layertracer.models._loading.placement import resolve_device, resolve_dtype
 
 
 class TestPlacement:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import layertracer as lt
 from layertracer.models import fingerprint
-from layertracer.models._weights import count_parameters, has_matrix, is_quantised
+from layertracer.models._weights.shapes import count_parameters, has_matrix, is_quantised
 
 from tests.models.tiny_checkpoints import edit_config, randomize, save_checkpoint, tiny_llama
 from tests.oracles import BRANCHES, plain_js, plain_readouts

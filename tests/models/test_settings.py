@@ -13,10 +13,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from layertracer import Sample, trace, wrap_model
 from layertracer.models import fingerprint
-from layertracer.models._file_hash import hash_file
-from layertracer.models._gguf_model import read_gguf
-from layertracer.models._loading import load_parts
-from layertracer.models._settings import describe_settings
+from layertracer.models._converted.file_hash import hash_file
+from layertracer.models._gguf.model import read_gguf
+from layertracer.models._loading.sources import load_parts
+from layertracer.models._weights.settings import describe_settings
 
 from tests.models.gguf_files import BY_NAME, build, write
 from tests.models.tiny_checkpoints import save_checkpoint, tiny_llama

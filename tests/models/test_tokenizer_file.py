@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import layertracer as lt
-from layertracer.models._tokenizer_file import compare_with_file
+from layertracer.models._tokenizers.tokenizer_file import compare_with_file
 
 from tests.models.tiny_checkpoints import WORDS, randomize, save_checkpoint, tiny_llama, word_tokenizer
 

@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerFast
 
 from layertracer._errors import LayerTracerError, TaskError
 from layertracer._types import LibraryPanicError, Sample, panics_as_errors
-from layertracer.models import _text_growth
-from layertracer.models._text_growth import find_growth
-from layertracer.models._tokenizer_steps import is_whole_charsmap, refuse_unbounded_steps
+from layertracer.models._tokenizers import text_growth as _text_growth
+from layertracer.models._tokenizers.steps import is_whole_charsmap, refuse_unbounded_steps
+from layertracer.models._tokenizers.text_growth import find_growth
 from layertracer.tasks import encode_samples, show_tokens
 from layertracer.tracing import token_texts
 

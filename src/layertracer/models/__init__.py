@@ -1,29 +1,29 @@
 """A network's insides: where it comes from, how it is called, and which layers it has."""
 
-from layertracer.models._additions import Addition, Additions, Role
-from layertracer.models._anatomy import Anatomy, Layer
-from layertracer.models._cached_call import Memory, UnusableCacheError
-from layertracer.models._call import ModelCall, find_logits
+from layertracer.models._anatomy.additions import Addition, Additions, Role
+from layertracer.models._anatomy.anatomy import Anatomy, Layer
+from layertracer.models._anatomy.dataflow import ADDITIONS, CONTRACTIONS, has_stream_shape, operand_tensors
+from layertracer.models._anatomy.mixer_and_mlp import Part
+from layertracer.models._anatomy.op_sites import Places, StreamShape
+from layertracer.models._anatomy.wiring import PROBE_BATCHES, BatchAxis, Signature, Wiring, batch_axes, signature_of
+from layertracer.models._caches.cache_map import StateMap, StatePiece
+from layertracer.models._caches.cached_call import Memory, UnusableCacheError
+from layertracer.models._calling.call import ModelCall, find_logits
+from layertracer.models._calling.grouped_heads import grouped_heads
+from layertracer.models._calling.hooks import CallRecord, hooking, observe_calls
+from layertracer.models._calling.object_graph import TensorPlace, copy_with, find_places, find_tensors
+from layertracer.models._calling.out_of_memory import is_out_of_memory
+from layertracer.models._calling.pytree import Leaves, put_back, take_apart
 from layertracer.models._compiled import compile_layers, why_not_compilable
-from layertracer.models._dataflow import ADDITIONS, CONTRACTIONS, has_stream_shape, operand_tensors
-from layertracer.models._embedded import EmbeddedModel, list_embedded
-from layertracer.models._exhaustion import is_out_of_memory
-from layertracer.models._fingerprint import fingerprint
-from layertracer.models._given_tokenizer import find_tokenizer, take_tokenizer
-from layertracer.models._gradients import in_evaluation_mode, without_gradients
-from layertracer.models._grouped_heads import grouped_heads
-from layertracer.models._loading import LoadedParts, load_parts
+from layertracer.models._loading.embedded import EmbeddedModel, list_embedded
+from layertracer.models._loading.placement import DeviceMap
+from layertracer.models._loading.sources import LoadedParts, load_parts
 from layertracer.models._network import Network, make_network
-from layertracer.models._object_graph import TensorPlace, copy_with, find_places, find_tensors
-from layertracer.models._observe import CallRecord, hooking, observe_calls
-from layertracer.models._offload import execution_devices, is_placed, keeping_loaded, n_distinct_parameters
-from layertracer.models._placement import DeviceMap
-from layertracer.models._places import Places, StreamShape
-from layertracer.models._pytree import Leaves, put_back, take_apart
-from layertracer.models._roles import Part
-from layertracer.models._state import StateMap, StatePiece
-from layertracer.models._weights import has_matrix, is_quantised
-from layertracer.models._wiring import PROBE_BATCHES, BatchAxis, Signature, Wiring, batch_axes, signature_of
+from layertracer.models._tokenizers.given import find_tokenizer, take_tokenizer
+from layertracer.models._weights.fingerprint import fingerprint
+from layertracer.models._weights.gradients import in_evaluation_mode, without_gradients
+from layertracer.models._weights.offload import execution_devices, is_placed, keeping_loaded, n_distinct_parameters
+from layertracer.models._weights.shapes import has_matrix, is_quantised
 
 __all__ = [
     "ADDITIONS",

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from layertracer.models._network import Network
-from layertracer.models._offload import is_placed
+from layertracer.models._weights.offload import is_placed
 
 
 def compile_layers(network: Network) -> Network:

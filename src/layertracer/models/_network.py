@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from layertracer._errors import AnatomyError, LayerTracerError, printable_cause
 from layertracer._types import find_origin
-from layertracer.models._anatomy import Anatomy, Layer, find_anatomy
-from layertracer.models._call import ModelCall, at_every_position, find_call
-from layertracer.models._decoder_start import DecoderStart, find_decoder_start
-from layertracer.models._exhaustion import is_out_of_memory
-from layertracer.models._heads import refuse_labels, refuse_other_class
-from layertracer.models._offload import execution_devices, refuse_absent_weights
-from layertracer.models._probes import probe_ids, probe_source, safe_tokens, text_config
-from layertracer.models._recurrent import unroll_recurrent
-from layertracer.models._wrappers import eagerly, unwrap
+from layertracer.models._anatomy.anatomy import Anatomy, Layer, find_anatomy
+from layertracer.models._calling.call import ModelCall, at_every_position, find_call
+from layertracer.models._calling.decoder_start import DecoderStart, find_decoder_start
+from layertracer.models._calling.heads import refuse_labels, refuse_other_class
+from layertracer.models._calling.out_of_memory import is_out_of_memory
+from layertracer.models._calling.probes import probe_ids, probe_source, safe_tokens, text_config
+from layertracer.models._calling.recurrent import unroll_recurrent
+from layertracer.models._calling.wrappers import eagerly, unwrap
+from layertracer.models._weights.offload import execution_devices, refuse_absent_weights
 
 _FLEX = "flex_attention"
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_sequence_length")

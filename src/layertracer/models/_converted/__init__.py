@@ -1,0 +1,1 @@
+"""Converted copies of models in the user's cache: found, verified, swept."""

@@ -1,0 +1,1 @@
+"""Models out of .gguf files: their header, settings, tensors and tokenizer."""

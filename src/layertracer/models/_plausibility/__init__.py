@@ -1,0 +1,1 @@
+"""What a checkpoint says of itself, held against what it has before it is believed."""

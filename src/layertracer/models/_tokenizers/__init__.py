@@ -1,0 +1,1 @@
+"""Tokenizers of checkpoints and users: which is taken, and what of them is refused."""

@@ -1,0 +1,1 @@
+"""A network's weights: their shapes, digests and fingerprint, and where they lie."""
