@@ -23,9 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layertracer.tracing._divergence import js_from_logits
-from layertracer.tracing._lens_statistics import measure_lens
-from layertracer.tracing._softmax import floored_log_probs_of
+from layertracer.tracing._distributions.js_divergence import js_from_logits
+from layertracer.tracing._distributions.log_softmax import floored_log_probs_of
+from layertracer.tracing._distributions.readout_statistics import measure_lens
 
 N_TOP = 5
 D_VOCABS = (49_152, 262_144)

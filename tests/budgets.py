@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import layertracer as lt
 from layertracer.tracing import parse_memory
+from layertracer.tracing._batching.process_memory import growth_of_trace
+from layertracer.tracing._batching.prompts import Prompt, prepare_prompts
 from layertracer.tracing._model import encode_for
-from layertracer.tracing._process_memory import growth_of_trace
-from layertracer.tracing._prompts import Prompt, prepare_prompts
 
 
 def laid_out_for(model: lt.TracedModel, samples: Sequence[lt.Sample]) -> list[Prompt]:

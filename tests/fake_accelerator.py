@@ -25,11 +25,18 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 from layertracer._types import Mask, Noise, Perturbation, Skip
 from layertracer.models import Network, make_network
-from layertracer.tracing._ladder import ArgumentAxes, climb
-from layertracer.tracing._on_devices import OnDevices
-from layertracer.tracing._perturb import Fills, LastPosition, MaskPerturber, NoisePerturber, Perturber, make_perturber
-from layertracer.tracing._reduce import Reduction
-from layertracer.tracing._tail import Tail
+from layertracer.tracing._batching.on_devices import OnDevices
+from layertracer.tracing._distributions.reduction import Reduction
+from layertracer.tracing._passes.ladder import ArgumentAxes, climb
+from layertracer.tracing._passes.tail import Tail
+from layertracer.tracing._perturbers.perturbers import (
+    Fills,
+    LastPosition,
+    MaskPerturber,
+    NoisePerturber,
+    Perturber,
+    make_perturber,
+)
 
 from tests.architectures.families import build_tiny
 from tests.hybrids import Hybrid

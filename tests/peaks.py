@@ -20,7 +20,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForC
 
 import layertracer as lt
 from benchmarks.measuring import measure, resident_bytes
-from layertracer.tracing import _lens
+from layertracer.tracing import _readout as _lens
 
 from tests.architectures import registry
 from tests.architectures.families import BY_NAME, build_tiny

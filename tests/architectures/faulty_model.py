@@ -18,8 +18,8 @@ from torch import Tensor, nn
 import layertracer as lt
 from layertracer._types import SelfCheck
 from layertracer.models import Network
-from layertracer.tracing._argument_axes import ArgumentAxes
 from layertracer.tracing._model import TracedModel
+from layertracer.tracing._passes.argument_axes import ArgumentAxes
 
 N_LAYERS, WIDTH, N_HEADS, D_VOCAB, CAP = 4, 12, 2, 29, 3.0
 

@@ -19,10 +19,11 @@ from torch import Tensor
 import layertracer as lt
 from layertracer.models import BatchAxis, Network, make_network
 from layertracer.models._anatomy import wiring as wiring_module
-from layertracer.tracing import _ladder, _rows
-from layertracer.tracing._ladder import LadderPass, LadderRows
+from layertracer.tracing._batching import rows as _rows
 from layertracer.tracing._model import TracedModel, prove
-from layertracer.tracing._tail import Tail
+from layertracer.tracing._passes import ladder as _ladder
+from layertracer.tracing._passes.ladder import LadderPass, LadderRows
+from layertracer.tracing._passes.tail import Tail
 
 from tests.architectures.faulty_model import (
     PROMPTS,

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import layertracer as lt
-from layertracer.tracing._divergence import js_from_logits
-from layertracer.tracing._lens_statistics import measure_lens
-from layertracer.tracing._softmax import floored_log_probs_of, log_probs_of
+from layertracer.tracing._distributions.js_divergence import js_from_logits
+from layertracer.tracing._distributions.log_softmax import floored_log_probs_of, log_probs_of
+from layertracer.tracing._distributions.readout_statistics import measure_lens
 
 LOGITS = st.lists(st.floats(-40, 40, width=32), min_size=2, max_size=12)
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layertracer.tracing._lens_statistics import LensStatistics, measure_lens
-from layertracer.tracing._softmax import log_probs_of
+from layertracer.tracing._distributions.log_softmax import log_probs_of
+from layertracer.tracing._distributions.readout_statistics import LensStatistics, measure_lens
 
 D_VOCABS = [1, 2, 7, 15, 16, 17, 101, 1024, 1025, 5000, 49_157]
 

@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 import layertracer as lt
 from benchmarks.measuring import can_forget_peak
 from layertracer.tracing import TraceOptions, _lens
-from layertracer.tracing._cost_probe import CostProbe
-from layertracer.tracing._costs import Quantity, Stretch, StretchCosts
-from layertracer.tracing._ladder import climb
-from layertracer.tracing._length_steps import foresee, probed_bytes
-from layertracer.tracing._measure import measure_rows
-from layertracer.tracing._meter import Meter
-from layertracer.tracing._plan_trace import plan_prompts
-from layertracer.tracing._process_memory import Keeper, ProcessGrowth
-from layertracer.tracing._reckoner import make_reduction
+from layertracer.tracing._batching.process_memory import Keeper, ProcessGrowth
+from layertracer.tracing._passes.ladder import climb
+from layertracer.tracing._passes.measure import measure_rows
+from layertracer.tracing._plan import plan_prompts
+from layertracer.tracing._planning.batch_costs import make_reduction
+from layertracer.tracing._planning.length_steps import foresee, probed_bytes
+from layertracer.tracing._planning.measured_costs import CostProbe
+from layertracer.tracing._planning.op_meter import Meter
+from layertracer.tracing._planning.token_spans import Quantity, Stretch, StretchCosts
 
 from tests.architectures.families import build_tiny
 from tests.budgets import laid_out_for

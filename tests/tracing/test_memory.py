@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import layertracer as lt
 from layertracer.tracing import parse_memory
-from layertracer.tracing._memory import PassPlan
+from layertracer.tracing._batching.memory_budget import PassPlan
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 import layertracer as lt
-from layertracer.tracing._memory import default_budget_bytes
-from layertracer.tracing._memory_limits import free_bytes, rooms_in_groups
+from layertracer.tracing._batching.memory_budget import default_budget_bytes
+from layertracer.tracing._batching.memory_limits import free_bytes, rooms_in_groups
 
 from tests.architectures.families import build_tiny
 

@@ -13,7 +13,7 @@ import pytest
 from torch import Tensor, nn
 
 import layertracer as lt
-from layertracer.tracing._site_layers import layers_with
+from layertracer.tracing._sites.protocol import layers_with
 
 from tests.budgets import smallest
 from tests.hybrids import BRANCHES, D_MODEL, HAVING, KINDS, LAYERS, MIXERS, Hybrid, HybridLayer

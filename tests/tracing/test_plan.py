@@ -16,17 +16,17 @@ from torch import nn
 
 import layertracer as lt
 from layertracer.tracing import TraceOptions
-from layertracer.tracing._audit import Auditor
-from layertracer.tracing._climber import Climber
-from layertracer.tracing._costs import fit_lines
 from layertracer.tracing._engine import Engine
-from layertracer.tracing._meter import Meter, Reading
 from layertracer.tracing._model import encode_for
-from layertracer.tracing._perturb import make_perturber
-from layertracer.tracing._plan import TracePlan
-from layertracer.tracing._plan_trace import audit_plan, plan_prompts
+from layertracer.tracing._observers.site_sums import SiteSums
+from layertracer.tracing._passes.batch_passes import Climber
+from layertracer.tracing._perturbers.perturbers import make_perturber
+from layertracer.tracing._plan import audit_plan, plan_prompts
+from layertracer.tracing._planning.op_meter import Meter, Reading
+from layertracer.tracing._planning.token_spans import fit_lines
+from layertracer.tracing._planning.trace_plan import TracePlan
+from layertracer.tracing._proofs.audit import Auditor
 from layertracer.tracing._readings import Readings
-from layertracer.tracing._site_values import SiteSums
 from layertracer.tracing._whole_answers import AnswerReader
 
 from tests.architectures.families import build_tiny

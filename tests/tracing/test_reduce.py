@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import layertracer as lt
-from layertracer.tracing._blocks import block_size, blocks, spans
-from layertracer.tracing._reduce import LensStatistics, Reduction, log_probs_of, measure_lens
+from layertracer.tracing._distributions.blocks import block_size, blocks, spans
+from layertracer.tracing._distributions.reduction import LensStatistics, Reduction, log_probs_of, measure_lens
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 import layertracer as lt
-from layertracer.tracing._prefixes import PrefixNode, plan_prefixes, tokens_saved
-from layertracer.tracing._prompts import Prompt
+from layertracer.tracing._batching.prompts import Prompt
+from layertracer.tracing._batching.shared_prefixes import PrefixNode, plan_prefixes, tokens_saved
 
 from tests.architectures import registry
 from tests.architectures.families import BY_NAME, build_family, build_tiny

@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, xLSTMCon
 
 import layertracer as lt
 from layertracer.models import BatchAxis, StatePiece
-from layertracer.tracing._state_perturb import StateMask, StateNoise
+from layertracer.tracing._perturbers.cached_values import StateMask, StateNoise
 
 from tests.architectures import registry
 from tests.architectures.families import BY_NAME, build_family, build_tiny

@@ -11,21 +11,21 @@ from torch import Tensor
 
 from layertracer._errors import AnatomyError, LayerTracerError, NonFiniteError, OutOfMemoryError
 from layertracer.models import Network, is_out_of_memory, without_gradients
-from layertracer.tracing._audit import Auditor, Disagreement
-from layertracer.tracing._batches import run_batches
-from layertracer.tracing._climber import Before, Climber
+from layertracer.tracing._batching.batches import run_batches
+from layertracer.tracing._batching.memory_budget import PassPlan
+from layertracer.tracing._batching.prompts import Prompt, bind_batch
 from layertracer.tracing._failures import first_line, is_of_callers_making
-from layertracer.tracing._measure import Measured, measure_plain, measure_rows
-from layertracer.tracing._memory import PassPlan
-from layertracer.tracing._plain import plain_logits
-from layertracer.tracing._planner import Planner
-from layertracer.tracing._prompts import Prompt, bind_batch
+from layertracer.tracing._observers.site_sums import SiteSums
+from layertracer.tracing._passes.batch_passes import Before, Climber
+from layertracer.tracing._passes.measure import Measured, measure_plain, measure_rows
+from layertracer.tracing._passes.plain import plain_logits
+from layertracer.tracing._planning.batch_costs import make_reduction
+from layertracer.tracing._planning.planner import Planner
+from layertracer.tracing._planning.schedule import BucketWork, PrefixWork, Schedule
+from layertracer.tracing._planning.workload import Workload
+from layertracer.tracing._proofs.audit import Auditor, Disagreement
 from layertracer.tracing._readings import Progress, Readings
-from layertracer.tracing._reckoner import make_reduction
-from layertracer.tracing._schedule import BucketWork, PrefixWork, Schedule
-from layertracer.tracing._site_values import SiteSums
 from layertracer.tracing._whole_answers import AnswerReader
-from layertracer.tracing._workload import Workload
 
 
 def _reason_of(error: Exception) -> str:

@@ -26,12 +26,12 @@ from layertracer.models import (
     without_gradients,
 )
 from layertracer.tasks import EncodedTask, Task, encode_samples
-from layertracer.tracing._argument_axes import ArgumentAxes
-from layertracer.tracing._cost_probe import CostProbe
 from layertracer.tracing._failures import explaining_failures
-from layertracer.tracing._prefix_check import PrefixProof
-from layertracer.tracing._self_check import check_network, why_not_compiled
-from layertracer.tracing._state_check import StateProof, UnderstoodCache
+from layertracer.tracing._passes.argument_axes import ArgumentAxes
+from layertracer.tracing._planning.measured_costs import CostProbe
+from layertracer.tracing._proofs.at_load import check_network, why_not_compiled
+from layertracer.tracing._proofs.cache_site import StateProof, UnderstoodCache
+from layertracer.tracing._proofs.shared_prefix import PrefixProof
 
 _LOG = logging.getLogger("layertracer")
 

@@ -1,263 +1,254 @@
-"""What a trace is going to do and to take, known before anything runs. No tensors."""
+"""A trace planned: costs found, sizes chosen, and all of it in numbers."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
-from layertracer._types import Method
+from layertracer._errors import OutOfMemoryError, SiteError
+from layertracer._types import Perturbation, Sample
+from layertracer.models import Network, in_evaluation_mode, without_gradients
+from layertracer.tasks import Task, load_task
+from layertracer.tracing._batching.memory_budget import default_budget_bytes, enough_bytes, parse_memory
+from layertracer.tracing._batching.process_memory import growth_of_trace, returning_large_tensors
+from layertracer.tracing._batching.prompts import Prompt, prepare_prompts
+from layertracer.tracing._batching.shared_prefixes import PrefixNode, plan_prefixes, tokens_saved, without_prefixes
+from layertracer.tracing._failures import explaining_failures, first_line, is_of_callers_making
+from layertracer.tracing._model import TracedModel
+from layertracer.tracing._observers.site_sums import bank_bytes
+from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, settle_site
+from layertracer.tracing._passes.cache_pass import StatePass, refuse_without_prefix
+from layertracer.tracing._passes.cached_ladder import CachedLadder
+from layertracer.tracing._passes.measure import N_TOP
+from layertracer.tracing._perturbers.cached_values import make_state_perturber
+from layertracer.tracing._planning.audit_cells import AuditPlan, check_share, plan_audit
+from layertracer.tracing._planning.batch_costs import CostSource, Reckoner, make_reduction
+from layertracer.tracing._planning.cache_costs import measure_state
+from layertracer.tracing._planning.cost_sources import GuessedCosts, MeasuredCosts
+from layertracer.tracing._planning.device_rates import measure_rates
+from layertracer.tracing._planning.guessed_costs import is_guessable
+from layertracer.tracing._planning.measured_costs import form_of
+from layertracer.tracing._planning.plan_summary import describe_schedule
+from layertracer.tracing._planning.planner import Planner
+from layertracer.tracing._planning.schedule import Schedule
+from layertracer.tracing._planning.token_spans import Stretch
+from layertracer.tracing._planning.trace_plan import TracePlan, format_bytes
+from layertracer.tracing._planning.workload import Workload
+from layertracer.tracing._sites.protocol import layers_with
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrefixPlan:
-    """A beginning that several prompts share and that is read once.
-
-    Attributes:
-        start: How many tokens come before it, which prompts share already.
-        end: Where it ends.
-        n_prompts: Prompts that begin so.
-        n_passes: Passes in which it is read.
-        tokens_saved: Tokens less than if every prompt were read whole.
-        memory_bytes: What is remembered of it by all rows, in bytes.
-    """
-
-    start: int
-    end: int
-    n_prompts: int
-    n_passes: int
-    tokens_saved: int
-    memory_bytes: int
-
-    def cells(self) -> tuple[str | int, ...]:
-        """Tokens, prompts, passes, tokens saved, and what is remembered, for a table."""
-        remembered = format_bytes(self.memory_bytes)
-        return f"{self.start} to {self.end}", self.n_prompts, self.n_passes, self.tokens_saved, remembered
-
-    def __str__(self) -> str:
-        """One line."""
-        what = f"tokens {self.start} to {self.end} of {_count(self.n_prompts, 'prompt')}"
-        return f"{what}, {_count(self.n_passes, 'pass', 'passes')}, {format_bytes(self.memory_bytes)} remembered"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BucketPlan:
-    """Prompts of equal length that are run together.
-
-    Attributes:
-        length: Tokens of each.
-        n_shared: How many of them are read with a shared prefix.
-        n_own: How many are left to read.
-        n_prompts: Prompts.
-        prompts_per_pass: Prompts that run together.
-        n_cuts: Passes over each prompt: into as many ranges of layers the ladder is cut.
-        n_passes: Passes in all.
-        widest_rows: Rows at the widest place of a pass: prompts and their perturbed copies.
-        peak_bytes: Estimate of what the process grows by, shared prefixes included.
-    """
-
-    length: int
-    n_shared: int
-    n_own: int
-    n_prompts: int
-    prompts_per_pass: int
-    n_cuts: int
-    n_passes: int
-    widest_rows: int
-    peak_bytes: int
-
-    def cells(self) -> tuple[str | int, ...]:
-        """Own tokens, shared ones, prompts, prompts and passes of each, passes, rows, and peak, for a table."""
-        numbers = (self.n_prompts, self.prompts_per_pass, self.n_cuts, self.n_passes, self.widest_rows)
-        return self.n_own, self.n_shared, *numbers, format_bytes(self.peak_bytes)
-
-    def __str__(self) -> str:
-        """One line."""
-        length = f"{self.n_shared} + {self.n_own}" if self.n_shared else f"{self.n_own}"
-        passes = f"{self.prompts_per_pass} at a time, {_count(self.n_passes, 'pass', 'passes')}"
-        size = f"{_count(self.widest_rows, 'row')}, {format_bytes(self.peak_bytes)}"
-        return f"{_count(self.n_prompts, 'prompt')} of {length} tokens, {passes} of up to {size}"
+_WORTH_PROVING = 256
+"""Tokens that sharing must save before it is worth proving right, which takes a few seconds, once for each model."""
+_ROWS_OF_PROBE = 3
+"""Rows of each stretch that measuring runs: one, and two."""
+_TIGHT = 4
+"""How many times a guessed peak must go into the budget to be good enough."""
+_ALWAYS_THERE_BYTES = 8 * 2**20
+"""Clean passes of so few live bytes are within what the smallest trace takes anyway: the state is measured then."""
+_WORTH_MEASURING = 20
+"""How many times as long as the measuring of its costs a trace must take."""
+_OPERATORS_OF_LAYER, _OPERATOR_UNDER_METER_S = 110, 80e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedFlops:
-    """Floating-point operations of products of matrices and attention.
+class PlannedTrace:
+    """A trace, planned.
 
     Attributes:
-        layers: Of the layers on prompts' own tokens.
-        prefix: Of what is read once for several prompts.
-        tail: Of everything after the last layer, where rows become logits.
-        audit: Of what is measured again, the plain way.
-        plain: Of one hooked forward for every prompt and perturbation, and one without.
+        planner: How its sizes are chosen.
+        schedule: What is done.
+        plan: The same in numbers.
     """
 
-    layers: float
-    prefix: float
-    tail: float
-    audit: float
-    plain: float
+    planner: Planner
+    schedule: Schedule
+    plan: TracePlan
 
     @property
-    def total(self) -> float:
-        """What is done."""
-        return self.layers + self.prefix + self.tail + self.audit
+    def is_tight(self) -> bool:
+        """Whether large tensors must go back to the system at once for the budget to be kept."""
+        growth, plan = self.planner.growth, self.plan
+        is_on_cpu = self.planner.work.network.device.type == "cpu"
+        return is_on_cpu and growth.within(plan.budget_bytes, plan.live_bytes) is growth
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TracePlan:
-    """What a trace is going to do.
+@without_gradients()
+def plan_trace(
+    model: TracedModel, task: Task | Sequence[Sample] | str, options: TraceOptions | None = None
+) -> TracePlan:
+    """What a trace is going to do and to take, from costs that are measured on the model.
 
-    Attributes:
-        model: Name of the model.
-        method: "ladder" or "plain".
-        n_prompts: Prompts.
-        n_layers: Layers.
-        n_draws: Draws of the perturbation.
-        n_variants: Layers that are perturbed, times draws.
-        prefixes: What is read once for several prompts, a prefix before those that begin with it.
-        buckets: Prompts of equal length after the same prefix.
-        flops: Arithmetic.
-        weight_bytes: Size of the model's parameters.
-        weight_bytes_read: Bytes of the layers' parameters that all passes read.
-        peak_bytes: Estimate of what the process grows by: what is live, what its allocator keeps beside that, and what
-            any trace takes.
-        live_bytes: Estimate of the bytes of tensors that are live at most, beyond the weights.
-        budget_bytes: Memory that it may take beyond the weights.
-        seconds: Estimate of the time that it takes.
-        is_measured: Whether memory and arithmetic were measured on the model; guessed from its shapes otherwise.
-        notes: Why prefixes are not shared where they are not.
+    Args:
+        model: From `load_model` or `wrap_model`.
+        task: A task, samples, or what `load_task` takes.
+        options: What is to be traced and how.
+
+    Raises:
+        TaskError: If the task is empty, an answer is missing, or a prompt is too long.
+        SiteError: If no layer of the model has the perturbation's site.
+        ModelError: If the model's own code raises something.
     """
-
-    model: str
-    method: Method
-    n_prompts: int
-    n_layers: int
-    n_draws: int
-    n_variants: int
-    prefixes: tuple[PrefixPlan, ...]
-    buckets: tuple[BucketPlan, ...]
-    flops: PlannedFlops
-    weight_bytes: int
-    weight_bytes_read: int
-    peak_bytes: int
-    live_bytes: int
-    budget_bytes: int
-    seconds: float
-    is_measured: bool
-    notes: tuple[str, ...] = ()
-
-    @property
-    def n_passes(self) -> int:
-        """Passes over the layers, prefixes included."""
-        return sum(one.n_passes for one in self.prefixes) + sum(one.n_passes for one in self.buckets)
-
-    @property
-    def widest_rows(self) -> int:
-        """Rows of the widest pass."""
-        return max((bucket.widest_rows for bucket in self.buckets), default=0)
-
-    @property
-    def tokens_saved(self) -> int:
-        """Tokens that need not be read again since prompts share them."""
-        return sum(prefix.tokens_saved for prefix in self.prefixes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON values."""
-        values = dataclasses.asdict(self)
-        values["flops"]["total"] = self.flops.total
-        for name in ("prefixes", "buckets", "notes"):
-            values[name] = list(values[name])
-        return values | {
-            "n_passes": self.n_passes,
-            "widest_rows": self.widest_rows,
-            "tokens_saved": self.tokens_saved,
-        }
-
-    def headline(self) -> str:
-        """The plan in one line."""
-        parts = [
-            f"{_count(self.n_prompts, 'prompt')} × {_count(self.n_variants, 'perturbed copy', 'perturbed copies')}"
-        ]
-        if self.prefixes:
-            shared = _count(len(self.prefixes), "shared prefix", "shared prefixes")
-            parts.append(f"{shared} ({self.tokens_saved} tokens saved)")
-        parts.append(f"{_count(self.n_passes, 'pass', 'passes')} of up to {_count(self.widest_rows, 'row')}")
-        parts.append(format_flops(self.flops.total))
-        parts.append(f"about {format_seconds(self.seconds)} and {format_bytes(self.peak_bytes)} beyond the weights")
-        return ", ".join(parts)
-
-    def facts(self) -> list[tuple[str, str]]:
-        """Names and values of what it takes, for people."""
-        return [
-            ("Arithmetic", self._arithmetic()),
-            ("Memory", self._memory()),
-            ("Time", f"about {format_seconds(self.seconds)}"),
-            ("Costs", "measured on the model" if self.is_measured else "guessed from its shapes"),
-        ]
-
-    def __str__(self) -> str:
-        """The plan for people: a few lines, and one for every prefix and bucket."""
-        return "\n".join(
-            [
-                f"{self.model}: {self.headline()}",
-                *(f"{name:<10}  {value}" for name, value in self.facts()),
-                *(f"Prefix      {prefix}" for prefix in self.prefixes),
-                *(f"Bucket      {bucket}" for bucket in self.buckets),
-                *(f"Note        {note}" for note in self.notes),
-            ]
+    options = options or TraceOptions()
+    options, site_notes = settle_site(model, options)
+    task = load_task(task) if isinstance(task, str) else task
+    encoded = encode_task(model, task, options)
+    module = model.network.call.module
+    with in_evaluation_mode(module), explaining_failures(model.name, "while a trace of it was planned"):
+        prompts = prepare_prompts(
+            encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
         )
-
-    def _arithmetic(self) -> str:
-        flops = self.flops
-        parts = [("layers", flops.layers), ("prefix", flops.prefix), ("tail", flops.tail), ("audit", flops.audit)]
-        named = ", ".join(f"{name} {format_flops(value)}" for name, value in parts)
-        plain = f"{format_flops(flops.plain)} with one hooked forward each"
-        return f"{format_flops(flops.total)} ({named}); {plain}"
-
-    def _memory(self) -> str:
-        weights = f"{format_bytes(self.weight_bytes)} of weights"
-        read = f"passes read {format_bytes(self.weight_bytes_read)} of them"
-        return f"about {format_bytes(self.peak_bytes)} of {format_bytes(self.budget_bytes)} beyond {weights}; {read}"
+        plan = plan_prompts(model, prompts, options, measures=True).plan
+    return replace(plan, notes=(*site_notes, *encoded.left_out, *plan.notes))
 
 
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or f'{one}s'}"
+def plan_prompts(
+    model: TracedModel, prompts: Sequence[Prompt], options: TraceOptions, *, measures: bool | None = None
+) -> PlannedTrace:
+    """Choose the sizes of a trace's passes.
 
-
-def format_bytes(n_bytes: float) -> str:
-    """A size for people.
-
-    Example:
-        >>> format_bytes(1536), format_bytes(3 * 2**30)
-        ('1.5 KiB', '3.0 GiB')
+    Args:
+        model: The model.
+        prompts: The prompts.
+        options: What is to be traced and how.
+        measures: Whether costs are measured; None where that is worth its time.
     """
-    return _scaled(n_bytes, 1024, ("B", "KiB", "MiB", "GiB", "TiB"))
+    memory, budget_bytes = options.memory, default_budget_bytes(model.network)
+    if memory is not None:
+        budget_bytes = parse_memory(memory)
+    root, cached, notes = _find_prefixes(model, prompts, options)
+    work = _workload(model, prompts, options.perturbation, cached)
+    enough = enough_bytes(model.network)
+    fills = fills_from_runs(options.perturbation)
+    bank = bank_bytes(model.network) if fills else 0
+    growth = growth_of_trace(model.network, prompts, n_draws=work.n_draws, n_top=N_TOP, bank_bytes=bank)
+    live_bytes = growth.live_within(budget_bytes)
+    reduction = make_reduction(model.network, live_bytes)
+
+    def plan(costs: CostSource, work: Workload) -> PlannedTrace:
+        reckoner = Reckoner(work=work, costs=costs, reduction=reduction).with_clean_row(prompts)
+        row_by_row = model.self_check.row_by_row
+        planner = Planner(
+            reckoner=reckoner, budget_bytes=live_bytes, enough_bytes=enough, row_by_row=row_by_row, growth=growth
+        )
+        schedule = planner.schedule(root)
+        again = audit_plan(schedule, work, options)
+        plan = describe_schedule(planner, schedule, again, budget_bytes=budget_bytes, fills=fills, notes=notes)
+        return PlannedTrace(planner=planner, schedule=schedule, plan=plan)
+
+    guessed, stretches = plan(GuessedCosts(network=work.network, cached=cached), work), work.all_stretches(root)
+    if measures is None:
+        is_tight = _TIGHT * guessed.plan.peak_bytes > budget_bytes or not is_guessable(work.network)
+        measures = memory is not None or is_tight or _is_worth_measuring(guessed.plan, work.network, stretches)
+    if not measures:
+        return guessed
+    try:
+        with returning_large_tensors(applies=model.device.type == "cpu"):
+            costs = MeasuredCosts(probe=model.cost_probe, cached=cached, stretches=stretches, room_bytes=live_bytes)
+            clean = plan(costs, work)
+            if work.state is None or clean.plan.live_bytes > max(live_bytes, _ALWAYS_THERE_BYTES):
+                return clean
+            measured = replace(work, state=_measured(work.state, prompts))
+    except Exception as error:  # whatever a model's own code raises: the trace raises it where it matters
+        if is_of_callers_making(error):
+            raise
+        note = f"Memory and time were guessed, since what the layers take could not be measured ({first_line(error)})."
+        return replace(guessed, plan=replace(guessed.plan, notes=(*guessed.plan.notes, note)))
+    return plan(costs, measured)
 
 
-def format_flops(flops: float) -> str:
-    """A number of floating-point operations for people.
+def _measured(state: StatePass, prompts: Sequence[Prompt]) -> StatePass:
+    """The state pass with what it takes for the longest prompts, and for those of which most is read."""
+    length, n_read = (max(map(len, them)) for them in zip(*((one.ids, one.read) for one in prompts), strict=True))
+    return replace(state, costs=measure_state(state, length=max(length, n_read + 1), n_read=n_read))
 
-    Example:
-        >>> format_flops(2.5e12)
-        '2.5 TFLOP'
+
+def refuse_too_little(planned: PlannedTrace) -> None:
+    """Raise where not even the smallest passes are within the budget, before anything runs.
+
+    Raises:
+        OutOfMemoryError: Says what they take. What was only guessed refuses nothing.
     """
-    return _scaled(flops, 1000, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP"))
+    plan = planned.plan
+    if not plan.is_measured or plan.peak_bytes <= plan.budget_bytes:
+        return
+    needed = -(-plan.peak_bytes // 10**6)
+    live, budget = format_bytes(plan.live_bytes), format_bytes(plan.budget_bytes)
+    raise OutOfMemoryError(
+        f"A trace of {plan.n_prompts} prompts with {plan.model!r} takes about {needed} MB beyond the weights even in "
+        f"the smallest passes ({live} of tensors, and what the process needs beside them), and its budget is {budget}. "
+        f'Give it {needed} MB or more (memory="{needed}MB", --memory {needed}MB; by default it is four fifths of '
+        "what is free and what the limits of this process leave), or use shorter or fewer prompts."
+    )
 
 
-def format_seconds(seconds: float) -> str:
-    """A time for people.
-
-    Example:
-        >>> format_seconds(0.25), format_seconds(12.3), format_seconds(600), format_seconds(7800)
-        ('0.2 s', '12 s', '10 min', '2.2 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+def audit_plan(schedule: Schedule, work: Workload, options: TraceOptions) -> AuditPlan:
+    """What of a schedule is measured again."""
+    return plan_audit(schedule, work, share=check_share(options.audit), seed=options.seed)
 
 
-def _scaled(value: float, step: int, units: tuple[str, ...]) -> str:
-    power = 0
-    while value >= step and power < len(units) - 1:
-        value, power = value / step, power + 1
-    return f"{value:.0f} {units[power]}" if power == 0 or value >= 100 else f"{value:.1f} {units[power]}"
+def _workload(
+    model: TracedModel, prompts: Sequence[Prompt], perturbation: Perturbation, cached: CachedLadder | None
+) -> Workload:
+    site, method = perturbation.site, model.self_check.method
+    state = None
+    if site == "state":
+        refuse_without_prefix(prompts)
+        state_site = model.state_proof.site()
+        perturber = make_state_perturber(perturbation, state_site.state, n_layers=model.anatomy.n_layers)
+        state = StatePass(site=state_site, perturber=perturber, n_draws=perturbation.n_draws)
+    return Workload(
+        network=model.network,
+        method=method,
+        layers=layers_with(site, model.network) if state is None else state.site.layers,
+        n_draws=perturbation.n_draws,
+        is_inside=site not in ("block_output", "state"),
+        last_only=perturbation.positions == "last",
+        sees_site=state is None and method == "ladder" and not fills_from_runs(perturbation),
+        cached=cached,
+        state=state,
+    )
+
+
+def _find_prefixes(
+    model: TracedModel, prompts: Sequence[Prompt], options: TraceOptions
+) -> tuple[PrefixNode, CachedLadder | None, tuple[str, ...]]:
+    """The prompts grouped by what they have in common, how rows go on from there, and why they do not."""
+    alone = without_prefixes(prompts)
+    perturbation, proof = options.perturbation, model.prefix_proof
+    uncounted = sorted(model.network.uncounted_tokens & {token for prompt in prompts for token in prompt.ids})
+    if uncounted and perturbation.site == "state":
+        raise SiteError(
+            f"The site 'state' cannot be read: prompts hold token {uncounted[0]}, the padding token of {model.name!r}, "
+            "which it does not count as a position, and what its cache holds does. Leave that token out."
+        )
+    if perturbation.site == "state" or options.share_prefix is False:
+        return alone, None, ()
+    saved = tokens_saved(plan_prefixes(prompts))
+    if perturbation.positions == "last":
+        saved += sum(prompt.read[0] for prompt in prompts)
+    is_proved = options.share_prefix or proof.is_made(perturbation.site)
+    if saved < (1 if is_proved else _WORTH_PROVING):
+        return alone, None, ()
+    if uncounted:
+        reason = f"some hold token {uncounted[0]}, the padding token, which the model does not count as a position"
+        return alone, None, (f"Prompts share no prefix, which takes longer: {reason}.",)
+    try:
+        cached = proof.ladder(perturbation.site)
+    except SiteError as refusal:
+        return alone, None, (f"Prompts share no prefix, which takes longer: {refusal}.",)
+    return plan_prefixes(prompts, shortest=cached.way.shortest), cached, ()
+
+
+def _is_worth_measuring(plan: TracePlan, network: Network, stretches: Collection[Stretch]) -> bool:
+    """Whether measuring the costs of some stretches takes next to nothing of a trace's time."""
+    forms = {form_of(stretch) for stretch in stretches}
+    n_tokens = sum(
+        max(stretch.n_own for stretch in stretches if form_of(stretch) == form)
+        + max(stretch.n_before for stretch in stretches if form_of(stretch) == form)
+        for form in forms
+    )
+    rates = measure_rates(network.device, network.dtype)
+    n_weights = sum(one.numel() for layer in network.anatomy.layers for one in layer.module.parameters())
+    flops = _ROWS_OF_PROBE * n_tokens * 2 * n_weights
+    n_runs = 2 * len(forms) * (1 if len(stretches) == len(forms) else 2)
+    spent_s = flops / rates.flops + n_runs * network.anatomy.n_layers * _OPERATORS_OF_LAYER * _OPERATOR_UNDER_METER_S
+    return plan.seconds >= _WORTH_MEASURING * spent_s

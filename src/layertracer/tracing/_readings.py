@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from layertracer._errors import NonFiniteError
-from layertracer.tracing._on_devices import to_host
-from layertracer.tracing._prompts import Prompt
-from layertracer.tracing._reduce import LensStatistics
+from layertracer.tracing._batching.on_devices import to_host
+from layertracer.tracing._batching.prompts import Prompt
+from layertracer.tracing._distributions.reduction import LensStatistics
 from layertracer.tracing._whole_answers import AnswersRead
 
 

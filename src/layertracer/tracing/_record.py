@@ -18,7 +18,7 @@ from layertracer.runs import ModelRecord, PromptRecord, TraceRecord, TraceSpec, 
 from layertracer.tasks import TookTooLong, within
 from layertracer.tracing._failures import describe_error
 from layertracer.tracing._model import TracedModel
-from layertracer.tracing._plan import TracePlan
+from layertracer.tracing._planning.trace_plan import TracePlan
 from layertracer.tracing._readings import Readings
 from layertracer.tracing._whole_answers import AnswersRead
 

@@ -17,24 +17,24 @@ from layertracer._types import Audit, EncodedSample, Method, Sample, Status
 from layertracer.models import in_evaluation_mode, keeping_loaded, without_gradients
 from layertracer.runs import TraceRecord, TraceSpec
 from layertracer.tasks import EncodedTask, Task, load_task
-from layertracer.tracing._audit import Auditor, Disagreement
-from layertracer.tracing._climber import Climber
+from layertracer.tracing._batching.process_memory import Keeper, give_back, returning_large_tensors
+from layertracer.tracing._batching.prompts import Prompt, prepare_prompts, warn_of_decoder_start
 from layertracer.tracing._engine import Engine
 from layertracer.tracing._failures import CallbackRaised, explain_failure, is_of_callers_making, shielded
-from layertracer.tracing._measure import N_TOP
 from layertracer.tracing._model import TracedModel
+from layertracer.tracing._observers.site_sums import SiteSums, collect_site_values
 from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, settle_site
-from layertracer.tracing._perturb import Fills, Perturber, make_perturber
-from layertracer.tracing._plan import TracePlan
-from layertracer.tracing._plan_trace import PlannedTrace, audit_plan, plan_prompts, refuse_too_little
-from layertracer.tracing._planner import Planner
-from layertracer.tracing._process_memory import Keeper, give_back, returning_large_tensors
-from layertracer.tracing._prompts import Prompt, prepare_prompts, warn_of_decoder_start
+from layertracer.tracing._passes.batch_passes import Climber
+from layertracer.tracing._passes.measure import N_TOP
+from layertracer.tracing._perturbers.perturbers import Fills, Perturber, make_perturber
+from layertracer.tracing._plan import PlannedTrace, audit_plan, plan_prompts, refuse_too_little
+from layertracer.tracing._planning.batch_costs import make_reduction
+from layertracer.tracing._planning.fallbacks import Way, ways_from
+from layertracer.tracing._planning.planner import Planner
+from layertracer.tracing._planning.trace_plan import TracePlan
+from layertracer.tracing._proofs.audit import Auditor, Disagreement
 from layertracer.tracing._readings import Progress, Readings
-from layertracer.tracing._reckoner import make_reduction
 from layertracer.tracing._record import RecordParts, build_record
-from layertracer.tracing._site_values import SiteSums, collect_site_values
-from layertracer.tracing._ways import Way, ways_from
 from layertracer.tracing._whole_answers import AnswerReader
 
 _CUT_SHORT = "The trace was interrupted after its last prompt: not all that was drawn was measured again."

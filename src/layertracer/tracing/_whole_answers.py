@@ -18,16 +18,16 @@ from torch import Tensor
 from layertracer._errors import NonFiniteError, OutOfMemoryError
 from layertracer._types import EncodedAnswer, EncodedSample, Method
 from layertracer.models import Network
-from layertracer.tracing._argument_axes import ArgumentAxes
-from layertracer.tracing._batches import run_batches
-from layertracer.tracing._followed import Ids
-from layertracer.tracing._ladder import climb
-from layertracer.tracing._measure import measure_plain, measure_rows, own_top, top_tokens
-from layertracer.tracing._memory import PassPlan, fast_bytes, plan_pass
-from layertracer.tracing._plain import plain_logits
-from layertracer.tracing._prompts import Prompt, bind_batch, bucket_prompts, split_source
-from layertracer.tracing._reckoner import make_reduction
-from layertracer.tracing._reduce import LensStatistics
+from layertracer.tracing._batching.batches import run_batches
+from layertracer.tracing._batching.followed_tokens import Ids
+from layertracer.tracing._batching.memory_budget import PassPlan, fast_bytes, plan_pass
+from layertracer.tracing._batching.prompts import Prompt, bind_batch, bucket_prompts, split_source
+from layertracer.tracing._distributions.reduction import LensStatistics
+from layertracer.tracing._passes.argument_axes import ArgumentAxes
+from layertracer.tracing._passes.ladder import climb
+from layertracer.tracing._passes.measure import measure_plain, measure_rows, own_top, top_tokens
+from layertracer.tracing._passes.plain import plain_logits
+from layertracer.tracing._planning.batch_costs import make_reduction
 
 Tops = dict[Ids, int]
 """The model's own top token behind some tokens."""

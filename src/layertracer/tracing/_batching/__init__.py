@@ -1,0 +1,1 @@
+"""Prompts in batches that fit into memory: token ids, rows, shared prefixes."""

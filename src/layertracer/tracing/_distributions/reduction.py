@@ -1,0 +1,109 @@
+"""From rows at the tail's entrance to the numbers that are kept, in chunks.
+
+Nothing of the shape rows × vocabulary is ever kept whole: a chunk of rows becomes logits, the logits
+become a few numbers a row, and the next chunk follows. Everything is done in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from layertracer.tracing._distributions.blocks import block_size
+from layertracer.tracing._distributions.js_divergence import js_from_logits
+from layertracer.tracing._distributions.log_softmax import floored_log_probs_of, log_probs_of
+from layertracer.tracing._distributions.readout_statistics import LensStatistics, measure_lens
+
+__all__ = ["LensStatistics", "Reduction", "log_probs_of", "measure_lens"]
+
+_ENOUGH_ROWS = 64
+_ENOUGH_BYTES = 24 * 2**20
+"""On a CPU no more logits than this are made at a time, or that many rows if they are more: the product of matrices
+gains nothing from further ones, and tensors beyond 32 MiB are taken from the system and given back each time."""
+
+_TENSORS_OF_CHUNK_SIZE = 3
+"""How many tensors of the size of a chunk's logits are alive at the busiest moment: the logits, what the tail makes of
+them where it caps or scales them, and the clean rows, which are half as many."""
+
+_TENSORS_OF_BLOCK_SIZE = 7
+"""How many of the size of a block."""
+
+_LEAST_ROW_BYTES = 4096
+"""What the search for the most probable tokens takes for a row of a small vocabulary."""
+
+
+class Reduction:
+    """Reductions of one model's rows within a memory budget.
+
+    Args:
+        tail: The model's tail: logits [row, d_vocab] of rows [row, …, width].
+        d_vocab: Number of logits.
+        budget_bytes: Memory for a chunk of logits and all that is made of them; one row is the least.
+    """
+
+    def __init__(self, tail: Callable[[Tensor], Tensor], *, d_vocab: int, budget_bytes: int) -> None:
+        self._tail, self._d_vocab = tail, d_vocab
+        self._row_bytes = max(4 * d_vocab, _LEAST_ROW_BYTES)
+        self._budget_bytes = budget_bytes
+
+    def rows_per_chunk(self, device: torch.device) -> int:
+        """How many rows become logits at a time."""
+        row, budget = self._row_bytes, self._budget_bytes
+        fitting = budget // (row * (_TENSORS_OF_CHUNK_SIZE + _TENSORS_OF_BLOCK_SIZE))
+        if device.type == "cpu":
+            beside_a_block = budget - _TENSORS_OF_BLOCK_SIZE * max(4 * block_size(device), row)
+            fitting = max(fitting, beside_a_block // (row * _TENSORS_OF_CHUNK_SIZE))
+            fitting = min(fitting, max(_ENOUGH_ROWS, _ENOUGH_BYTES // row))
+        return max(1, fitting)
+
+    def peak_bytes(self, n_rows: int, device: torch.device) -> int:
+        """What is live at the busiest moment where that many rows become numbers."""
+        logits = min(n_rows, self.rows_per_chunk(device)) * 4 * self._d_vocab
+        block = logits if device.type != "cpu" else min(logits, max(4 * block_size(device), 4 * self._d_vocab))
+        return _TENSORS_OF_CHUNK_SIZE * logits + _TENSORS_OF_BLOCK_SIZE * block
+
+    def lens(self, rows: Tensor, targets: Tensor, *, n_top: int, others: Tensor | None = None) -> LensStatistics:
+        """Statistics of rows [prompt, read, rung, …, width] for targets [prompt, read].
+
+        With `others` [prompt, read, other] those tokens count too; −1 where there is none.
+        """
+        shape = rows.shape[: targets.ndim + 1]
+        flat = rows.flatten(0, len(shape) - 1)
+        wanted = targets.reshape(*targets.shape, *[1] * (len(shape) - targets.ndim)).expand(shape).flatten()
+        more = None if others is None else others.unsqueeze(-2).expand(*shape, -1).flatten(0, -2)
+        parts = [
+            measure_lens(
+                self._tail(flat[chunk]), wanted[chunk], n_top=n_top, others=None if more is None else more[chunk]
+            )
+            for chunk in _chunks(len(flat), self.rows_per_chunk(rows.device))
+        ]
+        return LensStatistics.joined(parts, shape)
+
+    def js_bits(
+        self, clean: Float[Tensor, "prompt *width"], perturbed: Float[Tensor, "variant prompt *width"]
+    ) -> Float[Tensor, "variant prompt"]:
+        """JS divergence between each perturbed row and the clean row of its prompt, in bits."""
+        n_rows, n_variants = self.rows_per_chunk(perturbed.device), len(perturbed)
+        bits = torch.empty(n_variants, len(clean), device=perturbed.device)
+        by_prompt = bits.T, perturbed.transpose(0, 1)
+        # Variants of one prompt lie together, so that their clean row is at hand for all of them.
+        for several in _chunks(len(clean), n_rows // 2):
+            log_clean = floored_log_probs_of(self._tail(clean[several]))
+            several_bits, several_rows = (tensor[several] for tensor in by_prompt)
+            for prompts in _chunks(len(log_clean), n_rows // max(1, n_variants)):
+                for variants in _chunks(n_variants, n_rows):
+                    rows = several_rows[prompts, variants]
+                    logits = self._tail(rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
+                    several_bits[prompts, variants] = js_from_logits(logits, log_clean[prompts, None])
+        return bits
+
+
+def _chunks(n_items: int, size: int) -> Iterator[slice]:
+    """Slices of about equal length: `size` at most, and 1 at least."""
+    n_chunks = math.ceil(n_items / max(1, size))
+    for i in range(n_chunks):
+        yield slice(i * n_items // n_chunks, (i + 1) * n_items // n_chunks)

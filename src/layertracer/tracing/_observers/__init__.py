@@ -1,0 +1,1 @@
+"""What is seen of a layer in unperturbed runs."""

@@ -1,0 +1,247 @@
+"""The state pass: the layers' memories perturbed between the prompt's prefix and its last token.
+
+The prefix (all tokens but the last) is read once, with the model's own cache. The cache is repeated
+for a group of rows per variant, one layer's memory is perturbed in each group, and the last token is
+read: by all groups in one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from layertracer._errors import SiteError, UsageError, printable_cause
+from layertracer.models import Memory, Network, StateMap, UnusableCacheError
+from layertracer.tracing._batching.memory_budget import PassPlan, largest, plan_pass, row_bytes
+from layertracer.tracing._batching.prompts import Prompt
+from layertracer.tracing._distributions.js_divergence import js_divergence
+from layertracer.tracing._distributions.reduction import LensStatistics, log_probs_of
+from layertracer.tracing._perturbers.cached_values import StatePerturber
+from layertracer.tracing._planning.cache_costs import StateCosts
+
+_LOGITS_ALIVE = 6
+"""Tensors of the size of a step's logits that are alive at the busiest moment, in float32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepWay:
+    """How tokens are read after the prefix; which way is right for a model is proved, see `prove_state`.
+
+    Attributes:
+        together: All tokens in one call, and never a single one: a second one that nobody reads goes with it. Otherwise
+            each has a call of its own.
+        one_row: One row at a time.
+        with_positions: The model is told which positions the tokens have.
+    """
+
+    together: bool = False
+    one_row: bool = False
+    with_positions: bool = False
+
+
+STEP_WAYS = (
+    StepWay(),
+    StepWay(with_positions=True),
+    StepWay(together=True),
+    StepWay(one_row=True),
+    StepWay(one_row=True, with_positions=True),
+)
+"""Ways to try, the best first. Mamba forgets its state where several tokens follow it; RWKV mixes up the rows of a
+batch where a single one does; Bamba takes every single token for the first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSite:
+    """A model's memories as a site.
+
+    Attributes:
+        network: The model.
+        state: Where it keeps them.
+        way: How tokens are read after the prefix.
+    """
+
+    network: Network
+    state: StateMap
+    way: StepWay
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that keep a memory of their own, in order."""
+        without = set(self.state.layers_without)
+        return tuple(index for index in range(self.network.anatomy.n_layers) if index not in without)
+
+    def read_prefix(self, ids: Tensor, *, n_after: int) -> Memory:
+        """What the model remembers of all tokens but the last `n_after`.
+
+        Raises:
+            SiteError: If it remembers it in a form that probes of that length do not explain.
+        """
+        try:
+            return self.state.read(ids[:, : ids.shape[1] - n_after])
+        except UnusableCacheError as error:
+            raise SiteError(
+                f"What {self.network.name!r} remembers of these prompts cannot be masked, because {error}. Use "
+                "site='block_output', or prompts of another length."
+            ) from printable_cause(error)
+
+    def clean(self, memory: Memory, tokens: Tensor) -> Tensor:
+        """Log-probabilities [prompt, read, d_vocab] after each of the `tokens` [prompt, read] that follow `memory`."""
+        return self.step(self.state.repeated(memory, 1)[0], tokens)
+
+    def perturbed(
+        self, memory: Memory, tokens: Tensor, perturber: StatePerturber, variants: Sequence[tuple[int, int]]
+    ) -> Tensor:
+        """Log-probabilities [variant, prompt, read, d_vocab], each variant with one layer's memory perturbed.
+
+        Args:
+            memory: What the model remembers of the prompts' prefixes; it stays as it is.
+            tokens: The tokens that follow, [prompt, read].
+            perturber: What is done to a memory.
+            variants: Layer and draw of each.
+        """
+        repeated, tensors = self.state.repeated(memory, len(variants))
+        for number, (layer, draw) in enumerate(variants):
+            rows = slice(number * len(tokens), (number + 1) * len(tokens))
+            self.perturb(tensors, perturber, rows=rows, layer=layer, draw=draw)
+        after = self.step(repeated, tokens.repeat(len(variants), 1))
+        return after.view(len(variants), len(tokens), *after.shape[1:])
+
+    def perturb(
+        self, tensors: dict[str, Tensor], perturber: StatePerturber, *, rows: slice, layer: int, draw: int
+    ) -> None:
+        """Perturb one layer's memory in some rows of a cache, in place.
+
+        Args:
+            tensors: The cache's tensors by path.
+            perturber: What is done.
+            rows: Which rows.
+            layer: Index of the layer.
+            draw: Which draw.
+
+        Raises:
+            SiteError: If the layer remembers nothing.
+        """
+        memories = [
+            (piece, piece.slots(tensors[piece.path])[rows])
+            for piece in self.state.pieces(layer)
+            if piece.path in tensors
+        ]
+        if not sum(slots.numel() for _, slots in memories):
+            raise SiteError(f"Layer {layer} of {self.network.name!r} remembers nothing of a prompt this short.")
+        for piece, slots in memories:
+            slots.copy_(perturber(slots.flatten(2), piece=piece, layer=layer, draw=draw).reshape(slots.shape))
+
+    def step(self, memory: Memory, tokens: Tensor) -> Tensor:
+        """Log-probabilities [row, read, d_vocab]; `memory` is used up."""
+        n_read = tokens.shape[1]
+        if self.way.together:
+            fed = tokens if n_read > 1 else tokens.repeat(1, 2)
+            return log_probs_of(self._feed(fed, memory)[0][:, :n_read])
+        after = []
+        for position in range(n_read):
+            logits, memory = self._feed(tokens[:, position : position + 1], memory)
+            after.append(log_probs_of(logits))
+        return torch.cat(after, dim=1)
+
+    def _feed(self, tokens: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        return self.state.call(tokens, memory, with_positions=self.way.with_positions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatePass:
+    """One perturbation of one model's memories.
+
+    Attributes:
+        site: The model's memories.
+        perturber: What is done to them.
+        n_draws: Number of draws.
+        costs: What it takes for the longest prompts; None where that was not measured.
+    """
+
+    site: StateSite
+    perturber: StatePerturber
+    n_draws: int
+    costs: StateCosts | None = None
+
+    def plan(self, *, length: int, n_read: int, n_prompts: int, budget_bytes: int) -> PassPlan:
+        """How many prompts, and how many variants of each in one step, are within the budget."""
+        site, n_layers = self.site, len(self.site.layers)
+        if site.way.one_row:
+            return PassPlan(n_prompts=1, n_variants=1)
+        if self.costs is not None:
+            costs, all_variants = self.costs, max(1, self.n_draws * n_layers)
+            most = max(1, largest(n_prompts, lambda number: costs.peak_bytes(number, 1) <= budget_bytes))
+            fitting = largest(all_variants, lambda number: costs.peak_bytes(most, number) <= budget_bytes)
+            return PassPlan(n_prompts=most, n_variants=max(1, fitting))
+        prefix = plan_pass(
+            row_bytes(site.network, length), n_variants=0, n_prompts=n_prompts, budget_bytes=budget_bytes
+        )
+        logits = 4 * _LOGITS_ALIVE * n_read * site.network.anatomy.d_vocab
+        n_rows = max(1, budget_bytes // (2 * site.state.row_bytes(length) + logits + row_bytes(site.network, n_read)))
+        n_prompts = min(prefix.n_prompts, n_rows)
+        return PassPlan(n_prompts=n_prompts, n_variants=max(1, min(self.n_draws * n_layers, n_rows // n_prompts)))
+
+    def measure(
+        self,
+        ids: Tensor,
+        batch: Sequence[Prompt],
+        lens: LensStatistics,
+        *,
+        n_variants: int,
+        variants: Sequence[tuple[int, int]] | None = None,
+    ) -> dict[tuple[int, int], Tensor]:
+        """JS divergence [prompt] in bits of every layer and draw, the mean over the positions that are read.
+
+        Args:
+            ids: Token ids [prompt, position].
+            batch: The prompts.
+            lens: What the model says of them without a cache, [prompt, read, 1 + layer].
+            n_variants: Variants in one step.
+            variants: Layer and draw of each; all of them by default.
+
+        Raises:
+            SiteError: If the model does not say the same with its cache.
+        """
+        site, n_read = self.site, len(batch[0].read)
+        tokens = ids[:, ids.shape[1] - n_read :]
+        memory = site.read_prefix(ids, n_after=n_read)
+        clean = site.clean(memory, tokens)
+        self._refuse_difference(clean, lens, batch)
+        if variants is None:
+            variants = [(layer, draw) for layer in site.layers for draw in range(self.n_draws)]
+        js: dict[tuple[int, int], Tensor] = {}
+        for start in range(0, len(variants), n_variants):
+            chunk = variants[start : start + n_variants]
+            perturbed = site.perturbed(memory, tokens, self.perturber, chunk)
+            js.update(zip(chunk, js_divergence(perturbed, clean).mean(dim=-1), strict=True))
+        return js
+
+    def _refuse_difference(self, clean: Tensor, lens: LensStatistics, batch: Sequence[Prompt]) -> None:
+        """Raise where the most probable tokens have other log-probabilities with the cache than without it."""
+        network = self.site.network
+        gap = (clean.gather(-1, lens.top_ids[:, :, -1]) - lens.top_log_prob[:, :, -1]).abs().amax(dim=(1, 2))
+        worst = int(gap.argmax())
+        tolerance = max(1e-3, 64 * torch.finfo(network.dtype).eps)
+        if not gap[worst] <= tolerance and not bool(lens.log_prob.isnan().any()):
+            raise SiteError(
+                f"{network.name!r} says something else with its cache than without it: on sample {batch[worst].index} "
+                f"the log-probabilities differ by {float(gap[worst]):.2g} nats (allowed: {tolerance:.2g}), so that "
+                "nothing measured at 'state' would be right. Use site='block_output'."
+            )
+
+
+def refuse_without_prefix(prompts: Sequence[Prompt]) -> None:
+    """Raise for prompts of a single token, before which there is nothing to remember.
+
+    Raises:
+        UsageError: If there are such prompts; names them.
+    """
+    short = [prompt.index for prompt in prompts if prompt.read[0] < 1]
+    if short:
+        raise UsageError(
+            f"Sample {short[0]}{f' and {len(short) - 1} others' if short[1:] else ''}: a prompt of one token leaves no "
+            "layer anything to remember before its last token. The site 'state' needs prompts of two tokens or more."
+        )

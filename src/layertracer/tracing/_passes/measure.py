@@ -1,0 +1,129 @@
+"""From a batch of prompts to its numbers, by the ladder or by the plain method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from layertracer.models import Network
+from layertracer.tracing._batching.prompts import Prompt
+from layertracer.tracing._distributions.js_divergence import js_divergence
+from layertracer.tracing._distributions.reduction import LensStatistics, Reduction, log_probs_of, measure_lens
+from layertracer.tracing._passes.ladder import LadderRows
+from layertracer.tracing._passes.plain import plain_logits, plain_perturbed, plain_readout
+from layertracer.tracing._perturbers.perturbers import Perturber
+
+N_TOP = 5
+"""How many of the most probable tokens are kept for each prompt and layer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """The numbers of a batch.
+
+    Attributes:
+        lens: Lens statistics [prompt, read, 1 + layer]; entry 0 is read from the embeddings.
+        js: JS divergence [prompt] in bits of each layer and draw, the mean over the positions that are read.
+    """
+
+    lens: LensStatistics
+    js: dict[tuple[int, int], Tensor]
+
+
+def measure_rows(
+    passes: Iterable[LadderRows], batch: Sequence[Prompt], ids: Tensor, *, reduction: Reduction
+) -> Measured:
+    """The numbers of a batch, from the passes over it.
+
+    Args:
+        passes: Their rows; each pass begins when the rows of the one before are reduced.
+        batch: The prompts.
+        ids: Their token ids [prompt, position].
+        reduction: How rows become numbers.
+    """
+    js: dict[tuple[int, int], Tensor] = {}
+    lens: LensStatistics | None = None
+    # Put on the device before anything runs.
+    targets, others = answers_of(batch, ids.device), others_of(batch, ids.device)
+    for rows in passes:
+        clean = rows.rungs[-1]
+        if lens is None:
+            if targets is None:
+                targets = own_top(clean, reduction)
+            stream = torch.stack([rows.embedding, *rows.rungs], dim=2)
+            lens = reduction.lens(stream, targets, n_top=N_TOP, others=others)
+        if rows.variants:
+            bits = reduction.js_bits(clean.flatten(0, 1), rows.perturbed.flatten(1, 2))
+            per_prompt = bits.unflatten(1, clean.shape[:2]).mean(dim=-1)
+            js.update(zip(rows.variants, per_prompt, strict=True))
+    assert lens is not None  # there is always a first pass
+    return Measured(lens=lens, js=js)
+
+
+def measure_plain(
+    network: Network,
+    ids: Tensor,
+    batch: Sequence[Prompt],
+    *,
+    perturber: Perturber | None,
+    variants: Sequence[tuple[int, int]],
+) -> Measured:
+    """The same numbers from one forward for each rung, layer and draw.
+
+    Args:
+        network: The model.
+        ids: Token ids [prompt, position].
+        batch: The prompts.
+        perturber: What is done to its layers.
+        variants: Layers and draws.
+    """
+    read = batch[0].read
+    logits = plain_logits(network, ids, read=read)
+    own = log_probs_of(logits)
+    targets, others = answers_of(batch, ids.device), others_of(batch, ids.device)
+    if targets is None:
+        targets = top_tokens(logits)
+    rungs = [
+        measure_lens(plain_readout(network, ids, read=read, layer=layer), targets, n_top=N_TOP, others=others)
+        for layer in range(-1, network.anatomy.n_layers - 1)
+    ]
+    lens = LensStatistics.stacked([*rungs, measure_lens(logits, targets, n_top=N_TOP, others=others)], dim=2)
+    js: dict[tuple[int, int], Tensor] = {}
+    for layer, draw in variants if perturber is not None else ():
+        assert perturber is not None  # as above
+        perturbed = plain_perturbed(network, ids, read=read, perturber=perturber, layer=layer, draw=draw)
+        js[layer, draw] = js_divergence(log_probs_of(perturbed), own).mean(dim=-1)
+    return Measured(lens=lens, js=js)
+
+
+def answers_of(batch: Sequence[Prompt], device: torch.device) -> Tensor | None:
+    """The answers as tokens followed [prompt, read]; None without any."""
+    if not batch[0].target_ids:
+        return None
+    return torch.tensor([prompt.target_ids for prompt in batch], device=device)
+
+
+def others_of(batch: Sequence[Prompt], device: torch.device) -> Tensor | None:
+    """Tokens that count as well as those followed [prompt, read, other], −1 where there is none; None without any."""
+    most = max(len(prompt.others) for prompt in batch)
+    if not most:
+        return None
+    several = torch.full((len(batch), len(batch[0].read), most), -1)
+    for row, prompt in enumerate(batch):
+        several[row, -1, : len(prompt.others)] = torch.tensor(prompt.others, dtype=torch.long)
+    return several.to(device)
+
+
+def own_top(clean: Tensor, reduction: Reduction) -> Tensor:
+    """The model's own top tokens [prompt, read], of rows [prompt, read, …, width] that leave its last layer."""
+    any_target = torch.zeros(clean.shape[:2], dtype=torch.long, device=clean.device)
+    return reduction.lens(clean.unsqueeze(2), any_target, n_top=1).top_ids[:, :, 0, 0]
+
+
+def top_tokens(logits: Tensor) -> Tensor:
+    """The top tokens [prompt, read] of logits [prompt, read, d_vocab]; of equal ones that with the lower id."""
+    any_target = torch.zeros(logits.shape[:-1], dtype=torch.long, device=logits.device)
+    return measure_lens(logits, any_target, n_top=1).top_ids[..., 0]

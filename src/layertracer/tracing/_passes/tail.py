@@ -1,0 +1,95 @@
+"""The model's own tail: everything it does after its last layer.
+
+The tail is not looked for by name. The model's own `forward` runs with its layers bypassed, and what
+should have left the last layer is put in its place. Final norm, unembedding, softcap, scaling and
+slicing are thereby right by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from layertracer.models import Layer, Network, take_apart
+from layertracer.tracing._batching.rows import as_prompts, read_rows, to_rows_first
+
+
+@contextmanager
+def replacing_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Another `forward` for one module for the length of the block."""
+    own = module.__dict__.get("forward")
+    module.__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.__dict__["forward"]
+        else:
+            module.__dict__["forward"] = own
+
+
+@contextmanager
+def bypassing(layers: Sequence[Layer], *, replacement: Tensor | None = None) -> Iterator[None]:
+    """The `layers` hand their stream on unchanged; with a `replacement`, the last of them returns that instead."""
+    with ExitStack() as stack:
+        for layer in layers:
+            last = layer is layers[-1]
+            stack.enter_context(replacing_forward(layer.module, _bypass(layer, replacement if last else None)))
+        yield
+
+
+def _bypass(layer: Layer, replacement: Tensor | None) -> Callable[..., Any]:
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        stream = take_apart((args, kwargs)).values[layer.wiring.stream_in]
+        return layer.output_like(stream if replacement is None else replacement)
+
+    return forward
+
+
+class Tail:
+    """A model's tail as a function of the stream.
+
+    Args:
+        network: The model.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._token = network.anatomy.plain_tokens[:1].to(network.device)
+        # The encoder reads something, once: where every layer is bypassed, what it says reaches nothing.
+        self._call = network.call.reading_once(self._token[None])
+
+    def __call__(self, rows: Float[Tensor, "row *width"]) -> Float[Tensor, "row d_vocab"]:
+        """Logits of single positions of the stream.
+
+        Each row is given to the model as a prompt of one token, whose stream it replaces.
+
+        Args:
+            rows: What leaves the last layer, one position a row.
+        """
+        anatomy = self._network.anatomy
+        stream = as_prompts(rows, anatomy.layers[-1].wiring)
+        with bypassing(anatomy.layers, replacement=stream):
+            return self._call.logits(self._token.expand(len(rows), 1))[:, 0]
+
+    def zero_row(self) -> Float[Tensor, "1 *width"]:
+        """A position of the stream in the form in which it leaves the last layer, all zeros."""
+        anatomy, left = self._network.anatomy, []
+        last = anatomy.layers[-1]
+        with bypassing(anatomy.layers):
+            forward = last.module.forward
+
+            def observed(*args: Any, **kwargs: Any) -> Any:
+                output = forward(*args, **kwargs)
+                left.append(take_apart(output).values[last.wiring.stream_out])
+                return output
+
+            with replacing_forward(last.module, observed):
+                self._call.logits(self._token.expand(1, 1))
+        rows = read_rows(to_rows_first(left[-1], last.wiring), last.wiring, [0], length=1)
+        return torch.zeros_like(rows[:, 0])

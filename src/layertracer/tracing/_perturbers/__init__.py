@@ -1,0 +1,1 @@
+"""What is done to the values at a site: masks, noise, skips; ablation of cached values."""

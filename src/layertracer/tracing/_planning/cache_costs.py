@@ -1,0 +1,79 @@
+"""What the state pass takes, measured on the model: live bytes for numbers of prompts and of variants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from layertracer.tracing._distributions.js_divergence import js_divergence
+from layertracer.tracing._planning.op_meter import Meter
+
+if TYPE_CHECKING:
+    from layertracer.tracing._passes.cache_pass import StatePass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateCosts:
+    """Straight lines: what the prefix takes for p prompts, and a step for p prompts and v variants of each.
+
+    Attributes:
+        prefix_fixed: Reading the prefix, at any rate.
+        prefix_per_prompt: And for each prompt.
+        step_fixed: A step, at any rate.
+        step_per_prompt: For each prompt.
+        step_per_row: For each variant of each prompt.
+    """
+
+    prefix_fixed: int
+    prefix_per_prompt: int
+    step_fixed: int
+    step_per_prompt: int
+    step_per_row: int
+
+    def peak_bytes(self, n_prompts: int, n_variants: int) -> int:
+        """The most that is live."""
+        step = self.step_fixed + n_prompts * (self.step_per_prompt + n_variants * self.step_per_row)
+        return max(self.prefix_fixed + n_prompts * self.prefix_per_prompt, step)
+
+
+def measure_state(state: StatePass, *, length: int, n_read: int) -> StateCosts:
+    """What a pass over prompts of that length takes.
+
+    Args:
+        state: What is done.
+        length: Tokens of each prompt.
+        n_read: How many of them are read after the prefix.
+
+    Raises:
+        Whatever the model raises on prompts of this length.
+    """
+    (prefix, step), (_, more_variants) = (_peaks(state, (1, n), length=length, n_read=n_read) for n in (1, 2))
+    per_row = max(0, more_variants - step)
+    if state.site.way.one_row:  # never are there two prompts
+        return StateCosts(
+            prefix_fixed=prefix, prefix_per_prompt=0, step_fixed=step - per_row, step_per_prompt=0, step_per_row=per_row
+        )
+    prefix_of_two, step_of_two = _peaks(state, (2, 1), length=length, n_read=n_read)
+    per_prompt = max(0, step_of_two - step - per_row)
+    return StateCosts(
+        prefix_fixed=max(0, 2 * prefix - prefix_of_two),
+        prefix_per_prompt=prefix_of_two - prefix if prefix_of_two < 2 * prefix else -(-prefix_of_two // 2),
+        step_fixed=max(0, step - per_prompt - per_row),
+        step_per_prompt=per_prompt,
+        step_per_row=per_row,
+    )
+
+
+def _peaks(state: StatePass, size: tuple[int, int], *, length: int, n_read: int) -> tuple[int, int]:
+    """The most that is live where the prefix is read, and in a step, for some prompts and variants of each."""
+    site, (n_prompts, n_variants) = state.site, size
+    _, ids = site.network.probe(batch=n_prompts, length=length)
+    tokens = ids[:, length - n_read :]
+    variants = [(site.layers[0], 0)] * n_variants
+    with Meter() as meter:
+        memory = site.read_prefix(ids, n_after=n_read)
+        prefix = meter.reading().peak
+        meter.let_down()
+        clean = site.clean(memory, tokens)
+        js_divergence(site.perturbed(memory, tokens, state.perturber, variants), clean)
+        return prefix, meter.reading().peak

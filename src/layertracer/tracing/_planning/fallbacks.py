@@ -1,0 +1,75 @@
+"""The ways in which a trace can be measured, from the fastest to the plainest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from layertracer.tracing._batching.prompts import Prompt
+from layertracer.tracing._batching.shared_prefixes import without_prefixes
+from layertracer.tracing._planning.planner import Planner
+from layertracer.tracing._planning.schedule import Schedule
+from layertracer.tracing._planning.workload import Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """One of them.
+
+    Attributes:
+        name: What sets it apart, as the end of a sentence; empty for the way that was planned.
+        planner: How its sizes are chosen.
+        schedule: What goes into which pass.
+    """
+
+    name: str
+    planner: Planner
+    schedule: Schedule
+
+    @property
+    def work(self) -> Workload:
+        """What is done to the prompts."""
+        return self.planner.work
+
+    @property
+    def row_by_row(self) -> bool:
+        """Whether prompts run one at a time."""
+        return self.planner.row_by_row
+
+
+def ways_from(planned: Way, prompts: Sequence[Prompt]) -> Iterator[Way]:
+    """The way that was planned, and those that are slower, each made when it is asked for.
+
+    Without shared prefixes, and at last one row at a time: by the plain method, or, at the layers'
+    caches, with one perturbed row in a call. A ladder over one prompt at a time is no way of its own: where rows see
+    one another, a prompt's perturbed rows do as well.
+    """
+    yield planned
+    way = planned
+    if way.work.cached is not None:
+        way = _slower(way, prompts, name="without shared prefixes", work=replace(way.work, cached=None))
+        yield way
+    if way.work.method != "plain":
+        name = "by the plain method, one prompt and one hooked forward at a time"
+        yield _slower(way, prompts, name=name, work=_one_row_at_a_time(way.work), row_by_row=True)
+
+
+def _slower(way: Way, prompts: Sequence[Prompt], *, name: str, work: Workload, row_by_row: bool | None = None) -> Way:
+    root = without_prefixes(prompts)
+    costs = way.planner.reckoner.costs.without_cache(work.all_stretches(root))
+    planner = replace(
+        way.planner,
+        reckoner=replace(way.planner.reckoner, work=work, costs=costs),
+        row_by_row=way.row_by_row if row_by_row is None else row_by_row,
+    )
+    schedule = planner.schedule(root)
+    return replace(way, name=name, planner=planner, schedule=schedule)
+
+
+def _one_row_at_a_time(work: Workload) -> Workload:
+    """Nothing shares a call with anything else."""
+    work = replace(work, method="plain", sees_site=False)
+    if work.state is None:
+        return work
+    site = work.state.site
+    return replace(work, state=replace(work.state, site=replace(site, way=replace(site.way, one_row=True))))

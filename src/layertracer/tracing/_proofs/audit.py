@@ -1,0 +1,372 @@
+"""The audit of a trace: some of its own cells measured once more, the plain way, and held against it.
+
+One prompt alone, one forward of the model's own code, one hook or none. A clean forward holds all of a prompt's lens
+rows against the trace, a perturbed one a cell. What differs by more than rounding explains is a disagreement; whoever
+runs the trace then goes on by a slower way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layertracer._types import Audit
+from layertracer.models import Network, is_out_of_memory, take_apart
+from layertracer.tracing._batching.prompts import Prompt, bind_batch
+from layertracer.tracing._batching.rows import read_rows, to_rows_first
+from layertracer.tracing._distributions.js_divergence import js_divergence
+from layertracer.tracing._distributions.reduction import LensStatistics, Reduction, log_probs_of, measure_lens
+from layertracer.tracing._observers.site_sums import observing_site
+from layertracer.tracing._passes.measure import others_of
+from layertracer.tracing._passes.plain import perturbing, plain_readout
+from layertracer.tracing._passes.tail import replacing_forward
+from layertracer.tracing._perturbers.perturbers import Perturber
+from layertracer.tracing._planning.audit_cells import AuditPlan, Variant
+from layertracer.tracing._planning.workload import Workload
+from layertracer.tracing._readings import Readings
+
+_NATS_TOLERANCE, _BITS_TOLERANCE, _ROUNDINGS = 1e-3, 5e-5, 8
+RELATIVE_NATS = 1e-5
+"""Log-probabilities far below zero are differences of large numbers."""
+_N_JITTERS, _JITTERS_ALLOWED, _JITTERS_OF_16_BITS = 4, 16, 4
+"""How many times a prompt's embeddings are rounded otherwise, and how many times the largest change counts as rounding:
+a model rounds at hundreds of places, and this does so at one. In types of 16 bits less of that differs beside others:
+they add up in float32, and round what comes out."""
+MOST_ROUNDING = 20
+"""How many times the usual tolerance rounding explains at most, whatever the model's numbers do."""
+MOST_READOUT = 3
+"""Likewise for a readout out of the whole prompt, whose tail works on more rows."""
+_LIKELY = 1e-6
+_MANY_LOGITS = 2**26
+"""A quarter of a gibibyte in float32."""
+
+PerturberAt = Callable[[Network, Tensor, Sequence[int]], Perturber | None]
+"""What is done to the layers for prompts [prompt, position] that are read at some positions."""
+
+
+class Disagreement(Exception):  # noqa: N818 - not an error: it says that a slower way is to be taken
+    """A trace holds another number than the plain way gives; the message says where, and both."""
+
+
+def eps_of(network: Network) -> float:
+    """One rounding of a model's numbers, relative."""
+    return torch.finfo(network.dtype).eps if network.dtype.is_floating_point else 1e-2
+
+
+def nats_tolerance(network: Network) -> float:
+    """How far a log-probability may be off beside others where nothing needs an explanation."""
+    return max(_NATS_TOLERANCE, _ROUNDINGS * eps_of(network))
+
+
+def jitters_allowed(network: Network) -> int:
+    """How many times the change by another rounding of the embeddings counts as rounding."""
+    return _JITTERS_ALLOWED if eps_of(network) < 1e-4 else _JITTERS_OF_16_BITS
+
+
+@dataclass(slots=True, kw_only=True)
+class Auditor:
+    """The audit of one trace by one way.
+
+    Attributes:
+        network: The model.
+        work: What is done to the prompts.
+        readings: What the trace has measured.
+        reduction: How rows become numbers.
+        perturber_at: What is done to the layers.
+        plan: What is measured again.
+    """
+
+    network: Network
+    work: Workload
+    readings: Readings
+    reduction: Reduction
+    perturber_at: PerturberAt
+    plan: AuditPlan
+    _n_cells: int = field(init=False, default=0)
+    _n_forwards: int = field(init=False, default=0)
+    _nats: list[float] = field(init=False, default_factory=list)
+    _bits: list[float] = field(init=False, default_factory=list)
+    _rounded: int = field(init=False, default=0)
+    _notes: list[str] = field(init=False, default_factory=list)
+    _looked_at: set[int] = field(init=False, default_factory=set)
+    _first: Prompt | None = field(init=False, default=None)
+    _n_batches: int = field(init=False, default=0)
+
+    def look_at(self, batch: Sequence[Prompt]) -> None:
+        """Measure again what was chosen of a batch whose numbers are kept.
+
+        Raises:
+            Disagreement: If something differs by more than rounding explains.
+        """
+        self._first = self._first or batch[0]
+        self._n_batches += 1
+        for prompt in batch:
+            if prompt.index in self.plan.looks:
+                self._look(prompt, self.plan.looks[prompt.index])
+
+    def look_back(self) -> None:
+        """Measure the first prompt again in the end: a model must not have changed on the way.
+
+        Raises:
+            Disagreement: If it has.
+        """
+        is_alone = self._first is not None and self._n_batches == 1 and self._first.index in self.plan.looks
+        if self._first is not None and not is_alone and self.plan.share:
+            self._look(self._first, ())
+
+    def result(self, notes: Sequence[str] = ()) -> Audit:
+        """What was found so far."""
+        found = [*notes, *self._notes]
+        if not self.plan.share:
+            found.append("Nothing was measured again: the audit was turned off.")
+        if self._rounded:
+            found.append(
+                f"{self._rounded} cells differ by more than usual, and no more than rounding explains: the model's "
+                "numbers move as much when its embeddings are rounded otherwise."
+            )
+        return Audit(
+            share=self.plan.share,
+            n_cells=self._n_cells,
+            n_forwards=self._n_forwards,
+            # A trace that ended before states no bound: which of those drawn it came to is no matter of chance.
+            n_drawn=self.plan.n_drawn if self._looked_at >= set(self.plan.looks) else 0,
+            worst_nats=max(self._nats, default=None),
+            worst_bits=max(self._bits, default=None),
+            notes=tuple(found),
+        )
+
+    def _look(self, prompt: Prompt, variants: Sequence[Variant]) -> None:
+        try:
+            alone = _Alone(audit=self, prompt=prompt)
+            self._compare_clean(alone)
+            for variant in variants:
+                self._compare_perturbed(alone, variant)
+            self._looked_at.add(prompt.index)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self._notes.append(f"Sample {prompt.index} could not be measured again: memory ran out.")
+
+    def _compare_clean(self, alone: _Alone) -> None:
+        gaps = alone.lens_gaps()
+        self._n_forwards += 1
+        self._n_cells += len(gaps)
+        self._nats.append(float(gaps.max()))
+        allowed = nats_tolerance(self.network) + RELATIVE_NATS * np.abs(alone.stored)
+        wrong = np.flatnonzero(~(gaps <= len(alone.prompt.read) * allowed))
+        self._compare_readout(alone)
+        if not len(wrong) or self._is_rounding(alone.lens_moves, gaps, most=MOST_ROUNDING * allowed):
+            return
+        row = int(wrong[-1])
+        where = "from the embeddings" if row == 0 else f"after layer {row - 1}"
+        raise Disagreement(
+            f"sample {alone.prompt.index} read {where} had a log-probability of {alone.stored[row]:.4g} nats beside "
+            f"others and {alone.plain[row]:.4g} when it was measured again alone"
+        )
+
+    def _compare_perturbed(self, alone: _Alone, variant: Variant) -> None:
+        layer, draw = variant
+        stored = float(self.readings.js_bits[alone.prompt.index, draw, layer])
+        plain = alone.js_bits(variant)
+        gap = abs(stored - plain)
+        self._n_forwards += 1
+        self._n_cells += 1
+        self._bits.append(gap)
+        tolerance = max(_BITS_TOLERANCE, eps_of(self.network))
+        most = np.array([MOST_ROUNDING * tolerance])
+        if gap <= tolerance or self._is_rounding(lambda: alone.js_moves(variant), np.array([gap]), most=most):
+            return
+        raise Disagreement(
+            f"sample {alone.prompt.index} perturbed at layer {layer} by draw {draw} had a JS divergence of "
+            f"{stored:.4g} bits beside others and {plain:.4g} when it was measured again alone"
+        )
+
+    def _compare_readout(self, alone: _Alone) -> None:
+        """The first layer's row against the model with all later layers bypassed, where that was chosen."""
+        if alone.prompt.index not in self.plan.readouts or self.work.method == "plain":
+            return
+        read, stored = alone.by_bypassing(0), float(alone.stored[1])
+        self._n_forwards += 1
+        self._n_cells += 1
+        self._nats.append(abs(read - stored))
+        allowed = nats_tolerance(self.network) + RELATIVE_NATS * abs(stored)
+        if not self._nats[-1] <= MOST_READOUT * len(alone.prompt.read) * allowed:
+            raise Disagreement(
+                f"sample {alone.prompt.index} read after layer 0 had a log-probability of {stored:.4g} nats, and "
+                f"{read:.4g} out of the model with its later layers bypassed"
+            )
+
+    def _is_rounding(self, moves: Callable[[], Iterator[Any]], gaps: Any, *, most: Any) -> bool:
+        """Whether gaps are no larger than what the model's own numbers do when its embeddings are rounded otherwise."""
+        if not np.all(gaps <= most):
+            return False
+        largest = np.max(np.stack(list(moves())), axis=0)
+        is_rounding = bool(np.all(gaps <= jitters_allowed(self.network) * largest))
+        self._rounded += is_rounding
+        return is_rounding
+
+
+@dataclass(slots=True, kw_only=True)
+class _Alone:
+    """One prompt run alone, whole, without a cache."""
+
+    audit: Auditor
+    prompt: Prompt
+    network: Network = field(init=False)
+    stored: Any = field(init=False)
+    plain: Any = field(init=False)
+    _ids: Tensor = field(init=False)
+    _own: Tensor = field(init=False)
+    _lens: LensStatistics = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Run it clean."""
+        self.network, self._ids = bind_batch(self.audit.network, [self.prompt])
+        self.stored = self.audit.readings.log_prob[self.prompt.index]
+        self.plain, self._own, self._lens = self._clean()
+
+    def lens_gaps(self) -> Any:
+        """How far the trace is from it, nats [1 + layer]: in the target, and in the most probable tokens."""
+        gaps = _gap(self.stored, self.plain)
+        readings, lens = self.audit.readings, self._lens
+        top = readings.top_prob[self.prompt.index].astype(np.float64)
+        # The k-th largest, whichever tokens they are: equally probable ones have no order.
+        mine = lens.top_log_prob[0, 0, :, : top.shape[1]].double().exp().cpu().numpy()
+        gaps[1:] = np.maximum(gaps[1:], np.abs(mine[1:] - top).max(axis=1))
+        likely = top[-1] > _LIKELY
+        if likely.any():
+            own = self._own[0, 0].cpu()[readings.top_ids[self.prompt.index, -1].astype(np.int64)].double().numpy()
+            gaps[-1] = max(gaps[-1], np.abs(own[likely] - np.log(top[-1][likely])).max())
+        return gaps
+
+    def lens_moves(self) -> Iterator[Any]:
+        """How far it is from itself when its embeddings are rounded otherwise, [1 + layer]."""
+        for _ in rounding_moves(self.network):
+            yield _gap(self._clean()[0], self.plain)
+
+    def by_bypassing(self, layer: int) -> float:
+        """Log-probability of what is followed, out of the whole model with all layers after one bypassed."""
+        targets, others = self._followed()
+        logits = plain_readout(self.network, self._ids, read=self.prompt.read, layer=layer)
+        return float(measure_lens(logits, targets, n_top=1, others=others).log_prob.double().sum())
+
+    def _followed(self) -> tuple[Tensor, Tensor | None]:
+        """Tokens that are followed [1, read], and others that count as well."""
+        followed, device = self.audit.readings.target_ids[self.prompt.index], self._ids.device
+        return torch.tensor([followed], device=device), others_of([self.prompt], device)
+
+    def js_bits(self, variant: Variant) -> float:
+        """JS divergence of a perturbed copy, bits."""
+        return self._js(variant, self._own)
+
+    def js_moves(self, variant: Variant) -> Iterator[Any]:
+        """How far that is from itself when the embeddings are rounded otherwise."""
+        usual = self.js_bits(variant)
+        for _ in rounding_moves(self.network):
+            own = log_probs_of(_own_logits(self.network, self._ids, self.prompt.read))
+            yield np.array([abs(self._js(variant, own) - usual)])
+
+    def _js(self, variant: Variant, own: Tensor) -> float:
+        (layer, draw), read, work = variant, self.prompt.read, self.audit.work
+        if work.state is not None:
+            js = work.state.measure(self._ids, [self.prompt], self._lens, n_variants=1, variants=[variant])
+            return float(js[variant])
+        perturber = self.audit.perturber_at(self.network, self._ids, read)
+        assert perturber is not None  # there are variants
+        with perturbing(self.network.anatomy.layers[layer], perturber, draw=draw):
+            perturbed = log_probs_of(_own_logits(self.network, self._ids, read))
+        return float(js_divergence(perturbed, own).mean())
+
+    def _clean(self) -> tuple[Any, Tensor, LensStatistics]:
+        """Log-probabilities of what is followed [1 + layer], the model's own distribution, and all lens rows."""
+        read, ids = self.prompt.read, self._ids
+        targets, others = self._followed()
+        n_top = self.audit.readings.top_ids.shape[2]
+        if self.audit.work.method == "plain":
+            logits = _own_logits(self.network, ids, read)
+            readouts = [plain_readout(self.network, ids, read=read, layer=layer) for layer in range(-1, self._n_layers)]
+            parts = [measure_lens(one, targets, n_top=n_top, others=others) for one in readouts]
+            lens = LensStatistics.stacked(parts, dim=2)
+        else:
+            logits, rows = watched_alone(self.network, ids, read)
+            lens = self.audit.reduction.lens(rows, targets, n_top=n_top, others=others)
+        log_prob = lens.log_prob[0].double().sum(dim=0).cpu().numpy()
+        # After the last layer it is what the model itself says, not what its tail makes of a single token.
+        log_prob[-1] = float(measure_lens(logits, targets, n_top=1, others=others).log_prob.double().sum())
+        return log_prob, log_probs_of(logits), lens
+
+    @property
+    def _n_layers(self) -> int:
+        return self.network.anatomy.n_layers
+
+
+def _own_logits(network: Network, ids: Tensor, read: Sequence[int]) -> Tensor:
+    """The model's own logits [prompt, read, d_vocab] at its last positions.
+
+    Of all positions, as it is called everywhere: some models cut the stream inside their stack where they are told to
+    keep few. They are told so only where all would take too much memory.
+    """
+    n_last, n_logits = ids.shape[1] - read[0], ids.numel() * network.anatomy.d_vocab
+    if n_logits > _MANY_LOGITS:
+        return network.call.last_logits(ids, n_last)
+    return network.call.logits(ids)[:, -n_last:]
+
+
+def watched_alone(network: Network, ids: Tensor, read: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The model's own logits, and what entered its first layer and left every layer, [prompt, read, 1 + layer, …]."""
+    layers, seen = network.anatomy.layers, {}
+    first = layers[0]
+    forward, length = first.module.forward, ids.shape[1]
+
+    def entering(*args: Any, **kwargs: Any) -> Any:
+        stream = to_rows_first(take_apart((args, kwargs)).values[first.wiring.stream_in], first.wiring)
+        seen[-1] = read_rows(stream, first.wiring, read, length=length).to(network.device)
+        return forward(*args, **kwargs)
+
+    def see(layer: int, values: Tensor) -> None:
+        seen[layer] = read_rows(values, layers[layer].wiring, read, length=length).to(network.device)
+
+    with replacing_forward(first.module, entering), observing_site(network, "block_output", see):
+        logits = _own_logits(network, ids, read)
+    if missing := [layer.index for layer in layers if layer.index not in seen]:
+        raise Disagreement(f"layers {missing} do not run for a prompt of {length} tokens that is alone")
+    return logits, torch.stack([seen[layer] for layer in range(-1, len(layers))], dim=2)
+
+
+def rounding_moves(network: Network) -> Iterator[int]:
+    """Turns in each of which what enters the first layer is rounded otherwise."""
+    for seed in range(_N_JITTERS):
+        with _rounded_otherwise(network, seed):
+            yield seed
+
+
+@contextmanager
+def _rounded_otherwise(network: Network, seed: int) -> Iterator[None]:
+    """What enters the first layer changed by about one rounding."""
+    layer = network.anatomy.layers[0]
+    forward, place = layer.module.forward, layer.wiring.stream_in
+    generator = np.random.default_rng([seed, 3])
+
+    def rounded(*args: Any, **kwargs: Any) -> Any:
+        leaves = take_apart((args, kwargs))
+        stream = leaves.values[place]
+        noise = torch.from_numpy(generator.standard_normal(tuple(stream.shape), dtype=np.float32)).to(stream.device)
+        eps = torch.finfo(stream.dtype).eps
+        args, kwargs = leaves.replaced(place, (stream.float() * (1 + eps * noise)).to(stream.dtype))
+        return forward(*args, **kwargs)
+
+    with replacing_forward(layer.module, rounded):
+        yield
+
+
+def _gap(one: Any, other: Any) -> Any:
+    """Largest absolute difference, 0 where both are the same infinity, in float64."""
+    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    with np.errstate(invalid="ignore"):
+        return np.where(one == other, 0.0, np.abs(one - other))
