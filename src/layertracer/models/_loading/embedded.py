@@ -13,7 +13,7 @@ DEFAULT_NAME = "smollm2"
 MINIATURE_PREFIX = "mini/"
 """Begins the names of the miniatures: models of two megabytes that are part of LayerTracer itself."""
 
-_MINIATURES = Path(__file__).parent / "miniatures"
+_MINIATURES = Path(__file__).parents[1] / "miniatures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
