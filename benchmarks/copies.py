@@ -30,7 +30,7 @@ from layertracer.models._gguf.checkpoint import _Copy, _folder_for
 from layertracer.models._loading.checkpoint import Checkpoint, load_checkpoint
 from layertracer.models._loading.embedded import find_embedded
 from layertracer.models._loading.placement import resolve_placement
-from layertracer.models._loading.sources import load_parts
+from layertracer.models._sources import load_parts
 
 CANDIDATES: dict[str, Callable[[Any], object]] = {
     "sha256": lambda data: hashlib.sha256(data).digest(),

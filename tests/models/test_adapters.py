@@ -14,7 +14,7 @@ import torch
 import layertracer as lt
 from layertracer.models import fingerprint
 from layertracer.models._calling.wrappers import forward_parameters
-from layertracer.models._loading.sources import load_parts
+from layertracer.models._sources import load_parts
 
 from tests.models.tiny_checkpoints import (
     edit_config,

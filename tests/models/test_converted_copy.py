@@ -26,7 +26,7 @@ from layertracer.models._converted.copies import DamagedEntryError, Entry, open_
 from layertracer.models._converted.verification import check_loaded, check_written, describe_weights
 from layertracer.models._gguf.checkpoint import _Copy, _load_fresh, _state
 from layertracer.models._loading.placement import resolve_placement
-from layertracer.models._loading.sources import load_parts
+from layertracer.models._sources import load_parts
 
 from tests.models.alterations import alter
 from tests.models.gguf_files import BY_NAME, build, write

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from layertracer.models._loading.sources import load_parts
+from layertracer.models._sources import load_parts
 from layertracer.models._weights import digests as _tensor_digests
 from layertracer.models._weights.digests import digest_all, digest_values
 from layertracer.models._weights.fingerprint import fingerprint

@@ -18,7 +18,7 @@ import torch
 from layertracer import LayerTracerError, ModelLoadError
 from layertracer.models._converted.file_hash import hash_file
 from layertracer.models._gguf.model import read_gguf
-from layertracer.models._loading.sources import load_parts
+from layertracer.models._sources import load_parts
 
 from tests.models.tiny_checkpoints import tiny_llama, write_gguf
 
@@ -135,7 +135,7 @@ class TestCopy:
         program = (
             "import logging, sys, time\n"
             "import torch, transformers\n"
-            "from layertracer.models._loading.sources import load_parts\n"
+            "from layertracer.models._sources import load_parts\n"
             "from layertracer.models._weights.fingerprint import fingerprint\n"
             "logging.basicConfig(level=logging.INFO, stream=sys.stdout)\n"
             f"time.sleep(max(0.0, {start} - time.time()))\n"

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import layertracer as lt
-from layertracer.models._loading.sources import load_parts
+from layertracer.models._sources import load_parts
 
 from tests.models.gguf_files import ARCHITECTURES, BY_NAME, N_VOCAB, GgufArchitecture, build, write
 

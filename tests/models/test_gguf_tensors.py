@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from layertracer import ModelLoadError
-from layertracer.models._loading.sources import load_parts
+from layertracer.models._sources import load_parts
 
 from tests.models.gguf_files import BY_NAME, CONTEXT, HEAD, N_LAYERS, N_VOCAB, WIDTH, GgufArchitecture, build, write
 

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 import layertracer as lt
 from layertracer.models._gguf.pre_tokenizers import PRE_TOKENIZERS
 from layertracer.models._gguf.pre_tokenizers import build as build_pre_tokenizer
-from layertracer.models._loading.sources import load_parts
+from layertracer.models._sources import load_parts
 
 from tests.models.gguf_files import BY_NAME, GgufArchitecture, build, write
 

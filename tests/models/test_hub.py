@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from layertracer import ModelLoadError, UnknownNameError, UsageError
-from layertracer.models._loading.sources import load_parts
+from layertracer.models._sources import load_parts
 
 from tests.models.tiny_checkpoints import WORDS, save_checkpoint, save_in_hub_cache, tiny_gpt2, tiny_llama
 
@@ -79,7 +79,7 @@ class TestHub:
         """Where nothing answers and nobody said so before, a cached model loads and another one is an error."""
         save_in_hub_cache(tmp_path, "org/tiny", tiny_llama(), commit=COMMIT)
         program = (
-            "from layertracer.models._loading.sources import load_parts\n"
+            "from layertracer.models._sources import load_parts\n"
             "from layertracer import ModelLoadError\n"
             "print(load_parts('org/tiny', device='cpu').revision)\n"
             "try:\n    load_parts('org/absent', device='cpu')\n"
@@ -153,7 +153,7 @@ class TestNames:
     def test_before_the_hub_was_asked(self, tmp_path: Path) -> None:
         """A mistyped path is one clear error in a fresh process, in which nothing has used the hub's library yet."""
         program = (
-            "from layertracer.models._loading.sources import load_parts\n"
+            "from layertracer.models._sources import load_parts\n"
             "from layertracer import UnknownNameError\n"
             "for name in ('my-model/', './nope', '../x/y', '~/x/y', 'a/b/c/d', 'C:\\\\x', '/no/where/'):\n"
             "    try:\n        load_parts(name)\n"

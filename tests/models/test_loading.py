@@ -11,7 +11,7 @@ import torch
 from layertracer import ModelLoadError, RemoteCodeError
 from layertracer.models._loading import embedded as _embedded
 from layertracer.models._loading.embedded import list_embedded
-from layertracer.models._loading.sources import load_parts
+from layertracer.models._sources import load_parts
 
 from tests.models.tiny_checkpoints import (
     WORDS,

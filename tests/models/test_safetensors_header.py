@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from layertracer import ModelLoadError
-from layertracer.models._loading.sources import load_parts
 from layertracer.models._plausibility.safetensors_header import check_whole, read_header
+from layertracer.models._sources import load_parts
 
 from tests.models.tiny_checkpoints import save_checkpoint, tiny_llama
 

@@ -15,7 +15,7 @@ from layertracer import Sample, trace, wrap_model
 from layertracer.models import fingerprint
 from layertracer.models._converted.file_hash import hash_file
 from layertracer.models._gguf.model import read_gguf
-from layertracer.models._loading.sources import load_parts
+from layertracer.models._sources import load_parts
 from layertracer.models._weights.settings import describe_settings
 
 from tests.models.gguf_files import BY_NAME, build, write

@@ -11,7 +11,7 @@ import torch
 
 import layertracer as lt
 from layertracer.models import fingerprint
-from layertracer.models._loading.sources import load_parts
+from layertracer.models._sources import load_parts
 
 from tests.models.tiny_checkpoints import randomize, save_in_hub_cache, tiny_gpt2, tiny_llama
 

@@ -15,8 +15,8 @@ import layertracer as lt
 from layertracer import ModelLoadError
 from layertracer.models._loading.checkpoint import Checkpoint, load_checkpoint
 from layertracer.models._loading.placement import Placement
-from layertracer.models._loading.sources import load_parts
 from layertracer.models._plausibility.contradictions import describe_contradictions
+from layertracer.models._sources import load_parts
 
 from tests.models.tiny_checkpoints import edit_config, save_checkpoint, tiny_gpt2, tiny_llama
 

@@ -10,15 +10,15 @@ from layertracer.models._caches.cache_map import StateMap, StatePiece
 from layertracer.models._caches.cached_call import Memory, UnusableCacheError
 from layertracer.models._calling.call import ModelCall, find_logits
 from layertracer.models._calling.grouped_heads import grouped_heads
-from layertracer.models._calling.hooks import CallRecord, hooking, observe_calls
+from layertracer.models._calling.hooks import CallRecord, hooking, observe_calls, replacing_forward
 from layertracer.models._calling.object_graph import TensorPlace, copy_with, find_places, find_tensors
 from layertracer.models._calling.out_of_memory import is_out_of_memory
 from layertracer.models._calling.pytree import Leaves, put_back, take_apart
 from layertracer.models._compiled import compile_layers, why_not_compilable
 from layertracer.models._loading.embedded import EmbeddedModel, list_embedded
 from layertracer.models._loading.placement import DeviceMap
-from layertracer.models._loading.sources import LoadedParts, load_parts
 from layertracer.models._network import Network, make_network
+from layertracer.models._sources import LoadedParts, load_parts
 from layertracer.models._tokenizers.given import find_tokenizer, take_tokenizer
 from layertracer.models._weights.fingerprint import fingerprint
 from layertracer.models._weights.gradients import in_evaluation_mode, without_gradients
@@ -77,6 +77,7 @@ __all__ = [
     "observe_calls",
     "operand_tensors",
     "put_back",
+    "replacing_forward",
     "signature_of",
     "take_apart",
     "take_tokenizer",

@@ -87,7 +87,7 @@ def _write_all(record: TraceRecord, overview: Overview, *, folder: Path, suffix:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from layertracer.reports._drawing.paper_style import DRAWERS
+    from layertracer.reports._paper import DRAWERS
 
     with mpl.rc_context(_STYLE):
         for name, draw in DRAWERS.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from layertracer.runs._header_fields import HEADER_FIELDS
+from layertracer.runs._json_rules import Anything, flatten_rules
 from layertracer.runs._schema import (
     HEADER_FILE,
     LARGEST_HEADER_BYTES,
@@ -11,7 +12,6 @@ from layertracer.runs._schema import (
     TABLES,
     Table,
 )
-from layertracer.runs._verification.json_rules import Anything, flatten_rules
 
 
 def describe_format() -> str:

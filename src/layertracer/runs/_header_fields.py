@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from layertracer.runs._schema import LARGEST_TABLE_BYTES, RUN_FORMAT, RUN_FORMAT_VERSION, TABLES
-from layertracer.runs._verification.json_rules import (
+from layertracer.runs._json_rules import (
     Anything,
     Entries,
     Fields,
@@ -17,6 +16,7 @@ from layertracer.runs._verification.json_rules import (
     Truth,
     Whole,
 )
+from layertracer.runs._schema import LARGEST_TABLE_BYTES, RUN_FORMAT, RUN_FORMAT_VERSION, TABLES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

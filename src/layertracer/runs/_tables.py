@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from layertracer.runs._json_rules import described
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import DIMENSIONS, LAYERS, PERTURBATIONS, PROMPTS, TOKENS, Table
-from layertracer.runs._verification.json_rules import described
 
 PROMPT_FIELDS = (
     "prompt_ids",

@@ -12,11 +12,11 @@ from typing import Any
 
 from layertracer._errors import UsageError
 from layertracer.runs._folders.full_paths import expand_home
+from layertracer.runs._json_rules import described
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import HEADER_FILE, OWN_FILES, REPORT_FILE
 from layertracer.runs._storage import assemble
 from layertracer.runs._verification.examine import UNUSABLE, Examined, Fault, examine_folder, reason_of
-from layertracer.runs._verification.json_rules import described
 from layertracer.runs._verification.kept_answers import KeptAnswers, compare_answers
 from layertracer.runs._verification.laws import find_contradictions, find_oddities, is_lawful
 

@@ -3,8 +3,8 @@
 from layertracer.tasks._builtin import builtin_pairs, list_tasks
 from layertracer.tasks._confined import CallFailedError, ConfinedCall
 from layertracer.tasks._deadline import TookTooLong, within
-from layertracer.tasks._files.records import task_from_records
 from layertracer.tasks._load import default_limit, load_task
+from layertracer.tasks._records import task_from_records
 from layertracer.tasks._task import Task, TaskInfo
 from layertracer.tasks._tokens.encode import EncodedTask, encode_samples
 from layertracer.tasks._tokens.known_words import fit_task

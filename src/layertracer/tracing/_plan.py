@@ -23,7 +23,7 @@ from layertracer.tracing._passes.measure import N_TOP
 from layertracer.tracing._perturbers.cached_values import make_state_perturber
 from layertracer.tracing._planning.audit_cells import AuditPlan, check_share, plan_audit
 from layertracer.tracing._planning.batch_costs import CostSource, Reckoner, make_reduction
-from layertracer.tracing._planning.cache_costs import measure_state
+from layertracer.tracing._planning.cache_meter import measure_state
 from layertracer.tracing._planning.cost_sources import GuessedCosts, MeasuredCosts
 from layertracer.tracing._planning.device_rates import measure_rates
 from layertracer.tracing._planning.guessed_costs import is_guessable

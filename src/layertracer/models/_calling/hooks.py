@@ -46,6 +46,20 @@ def hooking(
         yield
 
 
+@contextmanager
+def replacing_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Another `forward` for one module for the length of the block."""
+    own = module.__dict__.get("forward")
+    module.__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.__dict__["forward"]
+        else:
+            module.__dict__["forward"] = own
+
+
 def observe_calls(modules: Iterable[nn.Module], run: Callable[[], object]) -> list[CallRecord]:
     """Every call of `modules` during `run`, in the order in which they began."""
     calls: list[CallRecord] = []

@@ -15,11 +15,11 @@ from layertracer._errors import DamagedRunError, RunError, RunFormatError, print
 from layertracer._types import FileTooLargeError, NotAFileError, read_plain_file
 from layertracer.runs._folders.recovery import recover_run
 from layertracer.runs._header import decode_header, has_valid_checksum, stored_checksum
+from layertracer.runs._json_rules import described
 from layertracer.runs._schema import HEADER_FILE, LARGEST_HEADER_BYTES, OWN_FILES, RUN_FORMAT_VERSION, TABLES, Table
 from layertracer.runs._tables import load_table, to_columns
 from layertracer.runs._upgrades import StoredRun, upgrade_run
 from layertracer.runs._verification.header_checks import find_file_faults, find_header_faults
-from layertracer.runs._verification.json_rules import described
 from layertracer.runs._verification.laws import find_contradictions, is_lawful
 from layertracer.runs._verification.ranges import bounds_of, find_out_of_range
 

@@ -9,8 +9,8 @@ from typing import Any
 from layertracer._errors import LayerTracerError
 from layertracer.measures import ONSET_NAMES, onset_from_dict
 from layertracer.runs._header_fields import FILES, HEADER
+from layertracer.runs._json_rules import Nullable, Number, described
 from layertracer.runs._schema import TABLES
-from layertracer.runs._verification.json_rules import Nullable, Number, described
 
 _PARAMETER = Nullable(Number(low=-math.inf, finite=False))
 _PERTURBATIONS: Mapping[str, tuple[str, ...]] = {

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from layertracer.runs._header import to_json_value
+from layertracer.runs._json_rules import described
 from layertracer.runs._provenance import package_version
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._summary import summarize_record
-from layertracer.runs._verification.json_rules import described
 
 _ROUNDING = 1e-6
 _MOST = 100

@@ -10,9 +10,9 @@ from typing import Any
 
 from layertracer._errors import UsageError, printable_name
 from layertracer._types import Sample
-from layertracer.tasks._checks import name_samples
 from layertracer.tasks._confined import CallFailedError, ConfinedCall
 from layertracer.tasks._deadline import TookTooLong
+from layertracer.tasks._tokens.checks import name_samples
 from layertracer.tasks._tokens.tokenizer import Tokenizer
 
 _RENDERING_S = 5.0

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from layertracer._types import EncodedAnswer, EncodedSample, Sample, TargetTokens
-from layertracer.tasks._checks import (
+from layertracer.tasks._task import Task
+from layertracer.tasks._tokens.answer_boundary import Cut
+from layertracer.tasks._tokens.chat_template import ChatFormat
+from layertracer.tasks._tokens.checks import (
     check_answers,
     check_lengths,
     check_need_no_tokenizer,
     check_samples,
     collect_warnings,
 )
-from layertracer.tasks._task import Task
-from layertracer.tasks._tokens.answer_boundary import Cut
-from layertracer.tasks._tokens.chat_template import ChatFormat
 from layertracer.tasks._tokens.known_words import explain_left_out, fit_task
 from layertracer.tasks._tokens.tokenize import cut_samples
 from layertracer.tasks._tokens.tokenizer import Tokenizer, find_unknown_id

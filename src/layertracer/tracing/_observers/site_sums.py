@@ -13,13 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from layertracer._types import Site
-from layertracer.models import Layer, Network, Role, take_apart
+from layertracer.models import Layer, Network, Role, replacing_forward, take_apart
 from layertracer.tracing._batching.batches import run_batches
 from layertracer.tracing._batching.memory_budget import PassPlan
 from layertracer.tracing._batching.on_devices import OnDevices, to_host
 from layertracer.tracing._batching.prompts import Prompt, bind_batch, bucket_prompts
 from layertracer.tracing._batching.rows import stream_positions, to_rows_first
-from layertracer.tracing._passes.tail import replacing_forward
 from layertracer.tracing._perturbers.perturbers import Fills
 from layertracer.tracing._sites.branch_output import role_at, watching
 

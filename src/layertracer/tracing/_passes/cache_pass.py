@@ -19,8 +19,8 @@ from layertracer.tracing._batching.memory_budget import PassPlan, largest, plan_
 from layertracer.tracing._batching.prompts import Prompt
 from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.reduction import LensStatistics, log_probs_of
+from layertracer.tracing._passes.cache_costs import StateCosts
 from layertracer.tracing._perturbers.cached_values import StatePerturber
-from layertracer.tracing._planning.cache_costs import StateCosts
 
 _LOGITS_ALIVE = 6
 """Tensors of the size of a step's logits that are alive at the busiest moment, in float32."""

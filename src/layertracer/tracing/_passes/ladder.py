@@ -26,6 +26,7 @@ from layertracer.models import (
     Wiring,
     grouped_heads,
     put_back,
+    replacing_forward,
     take_apart,
 )
 from layertracer.tracing._batching.rows import (
@@ -38,7 +39,6 @@ from layertracer.tracing._batching.rows import (
 )
 from layertracer.tracing._passes.argument_axes import ArgumentAxes, CachedRun, UnfamiliarArguments
 from layertracer.tracing._passes.row_cache import OpenMemory, RowMemory
-from layertracer.tracing._passes.tail import replacing_forward
 from layertracer.tracing._perturbers.perturbers import Perturber
 from layertracer.tracing._sites.branch_output import refuse_unseen, role_at, watching
 

@@ -12,9 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from layertracer.models import Layer, Network, Role, take_apart
+from layertracer.models import Layer, Network, Role, replacing_forward, take_apart
 from layertracer.tracing._batching.rows import evenly_spaced, from_rows_first, to_rows_first
-from layertracer.tracing._passes.tail import replacing_forward
 from layertracer.tracing._perturbers.perturbers import Perturber
 from layertracer.tracing._sites.branch_output import refuse_unseen, role_at, watching
 

@@ -13,24 +13,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from layertracer.models import Layer, Network, take_apart
+from layertracer.models import Layer, Network, replacing_forward, take_apart
 from layertracer.tracing._batching.rows import as_prompts, read_rows, to_rows_first
-
-
-@contextmanager
-def replacing_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Another `forward` for one module for the length of the block."""
-    own = module.__dict__.get("forward")
-    module.__dict__["forward"] = forward
-    try:
-        yield
-    finally:
-        if own is None:
-            del module.__dict__["forward"]
-        else:
-            module.__dict__["forward"] = own
 
 
 @contextmanager

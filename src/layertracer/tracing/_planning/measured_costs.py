@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from layertracer.models import Layer, Network, grouped_heads, take_apart
+from layertracer.models import Layer, Network, grouped_heads, replacing_forward, take_apart
 from layertracer.tracing._passes.cached_ladder import CachedLadder, Work
 from layertracer.tracing._passes.row_cache import RowMemory
-from layertracer.tracing._passes.tail import Tail, replacing_forward
+from layertracer.tracing._passes.tail import Tail
 from layertracer.tracing._planning.guessed_costs import guess_tail_flops
 from layertracer.tracing._planning.length_steps import foresee, probed_bytes, shorter
 from layertracer.tracing._planning.op_meter import Meter, Reading

@@ -24,6 +24,7 @@ from layertracer.models import (
     is_out_of_memory,
     keeping_loaded,
     observe_calls,
+    replacing_forward,
     take_apart,
     why_not_compilable,
 )
@@ -33,7 +34,7 @@ from layertracer.tracing._failures import is_of_callers_making
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
 from layertracer.tracing._passes.ladder import climb
 from layertracer.tracing._passes.plain import plain_logits, plain_perturbed, plain_readout
-from layertracer.tracing._passes.tail import Tail, replacing_forward
+from layertracer.tracing._passes.tail import Tail
 from layertracer.tracing._proofs.branch_sites import check_sites
 from layertracer.tracing._proofs.differences import largest_gap, worst_of
 from layertracer.tracing._proofs.early_exits import decides_between_layers

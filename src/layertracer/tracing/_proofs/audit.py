@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from layertracer._types import Audit
-from layertracer.models import Network, is_out_of_memory, take_apart
+from layertracer.models import Network, is_out_of_memory, replacing_forward, take_apart
 from layertracer.tracing._batching.prompts import Prompt, bind_batch
 from layertracer.tracing._batching.rows import read_rows, to_rows_first
 from layertracer.tracing._distributions.js_divergence import js_divergence
@@ -25,7 +25,6 @@ from layertracer.tracing._distributions.reduction import LensStatistics, Reducti
 from layertracer.tracing._observers.site_sums import observing_site
 from layertracer.tracing._passes.measure import others_of
 from layertracer.tracing._passes.plain import perturbing, plain_readout
-from layertracer.tracing._passes.tail import replacing_forward
 from layertracer.tracing._perturbers.perturbers import Perturber
 from layertracer.tracing._planning.audit_cells import AuditPlan, Variant
 from layertracer.tracing._planning.workload import Workload

@@ -34,11 +34,11 @@ from layertracer.models import (
     is_out_of_memory,
     is_quantised,
     keeping_loaded,
+    replacing_forward,
     take_apart,
 )
 from layertracer.tracing._batching.rows import to_rows_first
 from layertracer.tracing._failures import is_of_callers_making
-from layertracer.tracing._passes.tail import replacing_forward
 from layertracer.tracing._proofs.differences import worst_of
 from layertracer.tracing._sites.branch_output import BRANCH_SITES, role_at, watching
 

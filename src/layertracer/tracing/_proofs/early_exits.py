@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from layertracer.models import Layer, Network
-from layertracer.tracing._passes.tail import replacing_forward
+from layertracer.models import Layer, Network, replacing_forward
 
 _ASKED = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
 

@@ -2,38 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from layertracer.tracing._distributions.js_divergence import js_divergence
+from layertracer.tracing._passes.cache_costs import StateCosts
+from layertracer.tracing._passes.cache_pass import StatePass
 from layertracer.tracing._planning.op_meter import Meter
-
-if TYPE_CHECKING:
-    from layertracer.tracing._passes.cache_pass import StatePass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateCosts:
-    """Straight lines: what the prefix takes for p prompts, and a step for p prompts and v variants of each.
-
-    Attributes:
-        prefix_fixed: Reading the prefix, at any rate.
-        prefix_per_prompt: And for each prompt.
-        step_fixed: A step, at any rate.
-        step_per_prompt: For each prompt.
-        step_per_row: For each variant of each prompt.
-    """
-
-    prefix_fixed: int
-    prefix_per_prompt: int
-    step_fixed: int
-    step_per_prompt: int
-    step_per_row: int
-
-    def peak_bytes(self, n_prompts: int, n_variants: int) -> int:
-        """The most that is live."""
-        step = self.step_fixed + n_prompts * (self.step_per_prompt + n_variants * self.step_per_row)
-        return max(self.prefix_fixed + n_prompts * self.prefix_per_prompt, step)
 
 
 def measure_state(state: StatePass, *, length: int, n_read: int) -> StateCosts:
