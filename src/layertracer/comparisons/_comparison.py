@@ -105,7 +105,14 @@ class ModelComparison:
             `depth` (of a profile), `value`, `low`, `high`, `level` (of the interval), `unit`, `p_value`, `n_prompts`,
             `n_models`, `method` ("paired", "unpaired", an outcome, …), `note`.
         """
-        return build_frame(self)
+        return build_frame(
+            models=self.models,
+            pairs=self.pairs,
+            trends=self.trends,
+            mixers=self.mixers,
+            verdicts=self.verdicts,
+            level=self.settings.level,
+        )
 
     def to_csv(self, path: str | Path) -> Path:
         """Write that table as CSV.

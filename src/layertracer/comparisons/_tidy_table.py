@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from layertracer._types import Interval
@@ -17,10 +18,6 @@ from layertracer.comparisons._results import (
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from layertracer.comparisons._comparison import ModelComparison
-else:  # under test, annotations are looked up when a function is called
-    ModelComparison = Any
 
 COLUMNS = (
     "part",
@@ -48,28 +45,28 @@ _UNITS = {"mean_js_bits": "bits", "max_js_bits": "bits", "vulnerable_depth": "re
 Row = dict[str, Any]
 
 
-def build_frame(comparison: ModelComparison) -> pd.DataFrame:
-    """The tidy table; see `ModelComparison.to_frame`."""
+def build_frame(
+    *,
+    models: Sequence[ModelSummary],
+    pairs: Sequence[PairDifference],
+    trends: Sequence[ScalingTrend],
+    mixers: Sequence[MixerContrast],
+    verdicts: Sequence[Verdict],
+    level: float,
+) -> pd.DataFrame:
+    """The tidy table of a comparison's parts; see `ModelComparison.to_frame`."""
     import pandas as pd
 
-    rows = [dict.fromkeys(COLUMNS) | row for row in _rows(comparison)]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    rows: Iterable[Row] = itertools.chain(
+        *(_model_rows(model, level) for model in models),
+        *(_pair_rows(pair, level) for pair in pairs),
+        *(_trend_rows(trend) for trend in trends),
+        map(_mixer_row, mixers),
+        map(_verdict_row, verdicts),
+    )
+    frame = pd.DataFrame([dict.fromkeys(COLUMNS) | row for row in rows], columns=list(COLUMNS))
     numbers = ("depth", "value", "low", "high", "level", "p_value")
     return frame.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(("n_prompts", "n_models"), "Int64"))
-
-
-def _rows(comparison: ModelComparison) -> Iterator[Row]:
-    level = comparison.settings.level
-    for model in comparison.models:
-        yield from _model_rows(model, level)
-    for pair in comparison.pairs:
-        yield from _pair_rows(pair, level)
-    for trend in comparison.trends:
-        yield from _trend_rows(trend)
-    for mixer in comparison.mixers:
-        yield _mixer_row(mixer)
-    for verdict in comparison.verdicts:
-        yield _verdict_row(verdict)
 
 
 def _ends(interval: Interval | None) -> Row:
