@@ -27,7 +27,7 @@ from layertracer._types import Mask, Noise, Perturbation, Skip
 from layertracer.models import Network, make_network
 from layertracer.tracing._batching.on_devices import OnDevices
 from layertracer.tracing._distributions.reduction import Reduction
-from layertracer.tracing._passes.ladder import ArgumentAxes, climb
+from layertracer.tracing._passes.ladder import ArgumentAxes, run_ladder
 from layertracer.tracing._passes.tail import Tail
 from layertracer.tracing._perturbers.perturbers import (
     Fills,
@@ -153,9 +153,9 @@ def run_case(model: str, perturbation: str, *, n_devices: int, trap: str | None 
         reduction = Reduction(Tail(network), d_vocab=network.anatomy.d_vocab, budget_bytes=2**14)
 
         def measure() -> Sequence[Tensor]:
-            rows = climb(network, ids, read=[LENGTH - 1], perturber=perturber, variants=variants, axes=axes)
-            lens = reduction.lens(torch.stack([rows.embedding, *rows.rungs], dim=2), targets, n_top=5)
-            return lens.log_prob, reduction.js_bits(rows.rungs[-1].flatten(0, 1), rows.perturbed.flatten(1, 2))
+            rows = run_ladder(network, ids, read=[LENGTH - 1], perturber=perturber, variants=variants, axes=axes)
+            lens = reduction.lens(torch.stack([rows.embedding, *rows.lens_rows], dim=2), targets, n_top=5)
+            return lens.log_prob, reduction.js_bits(rows.lens_rows[-1].flatten(0, 1), rows.perturbed.flatten(1, 2))
 
         measure()
         with NoHostTraffic():

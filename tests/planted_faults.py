@@ -111,7 +111,7 @@ _SURE_ENDS = tuple(prompt(10, seed, last=(SURE,) if seed % 2 else ()) for seed i
 _SWITCHED = tuple(prompt(16, seed, first=(RARE, RARE) if seed == 4 else ()) for seed in range(6))
 _ROWS = f"more than {MANY_ROWS} rows in a batch"
 _TOKENS = f"prompts of more than {BEYOND} tokens"
-_STRETCHES = f"{_TOKENS} behind a shared prefix of fewer"
+_SPANS = f"{_TOKENS} behind a shared prefix of fewer"
 
 
 def _case(name: str, build: Callable[[], Decoder], prompts: Any, needs: str, **options: Any) -> FaultCase:
@@ -158,11 +158,11 @@ FAULTS: tuple[FaultCase, ...] = (
     ),
     _case("kept_between_prompts", _with_layers(RememberingLayer), _LONG, f"{_TOKENS}, then others", n_draws=2),
     _case("noise", _with_layers(NoisyLayer), _LONG, f"{_TOKENS}; to be refused", n_draws=2),
-    _case("rotary_of_long_contexts", _whole(LongRotary), _GOING_ON, _STRETCHES, share_prefix=True),
-    _case("rotary_of_growing_base", _whole(DynamicRotary), _GOING_ON, _STRETCHES, share_prefix=True),
-    _case("cache_forgets", _caching(ForgettingAttention), _GOING_ON, _STRETCHES, share_prefix=True),
-    _case("window_if_long", _caching(LongWindowAttention), _GOING_ON, _STRETCHES, share_prefix=True),
-    _case("eight_bits_if_long", _caching(CoarseLongAttention), _GOING_ON, _STRETCHES, share_prefix=True),
-    _case("chunks_from_each_call", _caching(ChunkedAttention), _GOING_ON, _STRETCHES, share_prefix=True),
+    _case("rotary_of_long_contexts", _whole(LongRotary), _GOING_ON, _SPANS, share_prefix=True),
+    _case("rotary_of_growing_base", _whole(DynamicRotary), _GOING_ON, _SPANS, share_prefix=True),
+    _case("cache_forgets", _caching(ForgettingAttention), _GOING_ON, _SPANS, share_prefix=True),
+    _case("window_if_long", _caching(LongWindowAttention), _GOING_ON, _SPANS, share_prefix=True),
+    _case("eight_bits_if_long", _caching(CoarseLongAttention), _GOING_ON, _SPANS, share_prefix=True),
+    _case("chunks_from_each_call", _caching(ChunkedAttention), _GOING_ON, _SPANS, share_prefix=True),
     _case("padding_not_counted", _whole(PadCounting), _PADDED, "padding in a second prefix", share_prefix=True),
 )

@@ -144,22 +144,22 @@ def divergences_of_another_prompt(monkeypatch: pytest.MonkeyPatch) -> Network:
     return _network()
 
 
-def rungs_from_the_position_before(monkeypatch: pytest.MonkeyPatch) -> Network:
+def lens_rows_from_the_position_before(monkeypatch: pytest.MonkeyPatch) -> Network:
     """Rungs are read one position too early."""
-    real = _ladder.read_rows
+    real = _ladder.gather_rows
     monkeypatch.setattr(
-        _ladder, "read_rows", lambda rows, wiring, read, *, length: real(rows, wiring, [read[0] - 1], length=length)
+        _ladder, "gather_rows", lambda rows, wiring, read, *, length: real(rows, wiring, [read[0] - 1], length=length)
     )
     return _network()
 
 
-def rungs_one_layer_early(monkeypatch: pytest.MonkeyPatch) -> Network:
+def lens_rows_one_layer_early(monkeypatch: pytest.MonkeyPatch) -> Network:
     """A rung is what enters its layer; only the last one is what leaves it."""
     real = LadderPass.run
 
     def early(self: LadderPass) -> LadderRows:
         rows = real(self)
-        return replace(rows, rungs=[rows.embedding, *rows.rungs[:-2], rows.rungs[-1]])
+        return replace(rows, lens_rows=[rows.embedding, *rows.lens_rows[:-2], rows.lens_rows[-1]])
 
     monkeypatch.setattr(LadderPass, "run", early)
     return _network()
@@ -198,8 +198,8 @@ LADDER_FAULTS = (
     second_output_of_the_clean_row,
     perturbed_one_layer_late,
     divergences_of_another_prompt,
-    rungs_from_the_position_before,
-    rungs_one_layer_early,
+    lens_rows_from_the_position_before,
+    lens_rows_one_layer_early,
     layers_swapped,
     norm_twice,
     softcap_missing,

@@ -83,14 +83,14 @@ def test_lone_surrogates_are_replaced(run: Files, tmp_path: Path) -> None:
 
 def test_any_alteration_of_the_header_is_read_or_refused(run: Files, tmp_path: Path) -> None:
     """A header with any value replaced, left out or added is read whole, as what it says, or refused as damaged."""
-    n_read = 0
+    n_scored = 0
     for seed in range(300):
         folder = write_files(with_altered_header(run, seed), tmp_path / str(seed))
         try:
             record = read_run(folder)
         except (DamagedRunError, RunFormatError):
             continue
-        n_read += 1
-        if n_read % 10 == 0:
+        n_scored += 1
+        if n_scored % 10 == 0:
             assert read_run(save_run(record, tmp_path / f"{seed}-again")) == record
-    assert 20 < n_read < 150  # both happen: what is free text may be any, what has a meaning may not
+    assert 20 < n_scored < 150  # both happen: what is free text may be any, what has a meaning may not

@@ -79,12 +79,12 @@ def test_what_was_read_is_said(tmp_path: Path, content: str, said: tuple[str, st
     how_many, prompt, answer, left_out = said
     task = load_text(tmp_path, "a.csv", content, n_shot=0)
     note = f"read {how_many} rows of a.csv: prompt from column {prompt}, answer from column {answer}; {left_out}"
-    n_read, n_rows = map(int, how_many.split(" of "))
-    assert len(task) == n_read
+    n_scored, n_rows = map(int, how_many.split(" of "))
+    assert len(task) == n_scored
     taken = [note for note in task.notes[1:] if "(--header)" in note]
     assert [*task.notes] == [note, *taken] == task.spec["notes"]
     assert len(taken) == (prompt == "1")
-    assert sum(task.spec["n_left_out"].values()) == n_rows - n_read
+    assert sum(task.spec["n_left_out"].values()) == n_rows - n_scored
 
 
 def test_words_that_may_mean_nothing(tmp_path: Path) -> None:

@@ -20,14 +20,14 @@ import layertracer as lt
 from benchmarks.measuring import can_forget_peak
 from layertracer.tracing import TraceOptions, _lens
 from layertracer.tracing._batching.process_memory import Keeper, ProcessGrowth
-from layertracer.tracing._passes.ladder import climb
+from layertracer.tracing._passes.ladder import run_ladder
 from layertracer.tracing._passes.measure import measure_rows
 from layertracer.tracing._plan import plan_prompts
 from layertracer.tracing._planning.batch_costs import make_reduction
 from layertracer.tracing._planning.length_steps import foresee, probed_bytes
 from layertracer.tracing._planning.measured_costs import CostProbe
 from layertracer.tracing._planning.op_meter import Meter
-from layertracer.tracing._planning.token_spans import Quantity, Stretch, StretchCosts
+from layertracer.tracing._planning.token_spans import Quantity, SpanCosts, TokenSpan
 
 from tests.architectures.families import build_tiny
 from tests.budgets import laid_out_for
@@ -98,17 +98,17 @@ def test_a_refusal_and_a_readout_take_no_more_than_they_must() -> None:
 def test_a_readout_that_does_not_fit_is_refused_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says how large the result is, and how many prompts do fit."""
     model = lt.wrap_model(build_tiny("llama"), name="llama")
-    n_rungs, d_vocab = 1 + model.anatomy.n_layers, model.anatomy.d_vocab
-    monkeypatch.setattr(_lens, "free_bytes", lambda: 100 * n_rungs * d_vocab * 4)
+    n_lens_rows, d_vocab = 1 + model.anatomy.n_layers, model.anatomy.d_vocab
+    monkeypatch.setattr(_lens, "free_bytes", lambda: 100 * n_lens_rows * d_vocab * 4)
     monkeypatch.setattr(_lens, "_read_all", lambda *_: pytest.fail("something ran"))
-    with pytest.raises(lt.OutOfMemoryError, match=rf"75 × {n_rungs} × .* Read 74 prompts or fewer at a time"):
+    with pytest.raises(lt.OutOfMemoryError, match=rf"75 × {n_lens_rows} × .* Read 74 prompts or fewer at a time"):
         lt.read_layers(model, samples(75, 5))
 
 
-def test_long_stretches_are_foreseen_where_they_do_not_fit() -> None:
+def test_long_spans_are_foreseen_where_they_do_not_fit() -> None:
     """Nothing longer runs than fits into the room, and what is foreseen is within 25 % of what is measured."""
     network = lt.wrap_model(build("written-out"), name="written-out").network
-    whole = Stretch(n_before=0, n_own=800, cached=False)
+    whole = TokenSpan(n_before=0, n_own=800, cached=False)
     measured = CostProbe(network=network).measure([whole], None)[whole]
     lengths: list[int] = []
     handle = network.anatomy.layers[0].module.register_forward_pre_hook(
@@ -126,10 +126,10 @@ def test_long_stretches_are_foreseen_where_they_do_not_fit() -> None:
 def test_costs_that_are_parabolas_are_foreseen_exactly() -> None:
     """3 + 2 n + n² at 10, 20 and 40 tokens is 6,563 at 80; from one length alone it is four times that of half."""
 
-    def at(n: int) -> tuple[Stretch, StretchCosts]:
+    def at(n: int) -> tuple[TokenSpan, SpanCosts]:
         lines = np.full((len(Quantity), 2, 3), 3.0 + 2 * n + n * n)
-        costs = StretchCosts(lines=lines, stream_bytes=4.0 * n, memory_bytes=np.array([float(n)]))
-        return Stretch(n_before=0, n_own=n, cached=False), costs
+        costs = SpanCosts(lines=lines, stream_bytes=4.0 * n, memory_bytes=np.array([float(n)]))
+        return TokenSpan(n_before=0, n_own=n, cached=False), costs
 
     eighty = at(80)[0]
     foreseen = foresee([at(10), at(20), at(40)], eighty)
@@ -194,7 +194,7 @@ def test_state_passes_take_what_was_measured(name: str, n_prompts: int, n_varian
     assert state is not None
     assert state.costs is not None
     ids = torch.tensor([prompt.ids for prompt in prompts])
-    rows = climb(model.network, ids, read=prompts[0].read, perturber=None, variants={}, axes=model.axes)
+    rows = run_ladder(model.network, ids, read=prompts[0].read, perturber=None, variants={}, axes=model.axes)
     reduction = make_reduction(model.network, 2**30)
     lens = measure_rows([rows], prompts, ids, reduction=reduction).lens
     variants = [(layer, draw) for layer in state.site.layers for draw in range(4)][:n_variants]

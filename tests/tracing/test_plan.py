@@ -19,7 +19,7 @@ from layertracer.tracing import TraceOptions
 from layertracer.tracing._engine import Engine
 from layertracer.tracing._model import encode_for
 from layertracer.tracing._observers.site_sums import SiteSums
-from layertracer.tracing._passes.batch_passes import Climber
+from layertracer.tracing._passes.batch_passes import BatchPasses
 from layertracer.tracing._perturbers.perturbers import make_perturber
 from layertracer.tracing._plan import audit_plan, plan_prompts
 from layertracer.tracing._planning.op_meter import Meter, Reading
@@ -82,7 +82,7 @@ def metered(
     laid_out = laid_out_for(model, prompts)
     planned = plan_prompts(model, laid_out, options, measures=True)
     work, anatomy = planned.planner.work, model.anatomy
-    climber = Climber(
+    passes = BatchPasses(
         network=model.network,
         axes=model.axes,
         perturber=make_perturber(mask, n_layers=anatomy.n_layers, width=anatomy.d_model, device=model.device),
@@ -94,15 +94,15 @@ def metered(
     sums = SiteSums(anatomy.n_layers, anatomy.d_model)
     with Meter() as meter:
         Engine(
-            climber=climber,
+            passes=passes,
             planner=planned.planner,
             readings=readings,
             auditor=Auditor(
                 network=model.network,
                 work=work,
                 readings=readings,
-                reduction=planned.planner.reckoner.reduction,
-                perturber_at=climber.at,
+                reduction=planned.planner.batch_costs.reduction,
+                perturber_at=passes.at,
                 plan=audit_plan(planned.schedule, work, options),
             ),
             answers=AnswerReader(
@@ -212,13 +212,13 @@ def test_a_small_trace_is_not_measured(site: Any) -> None:
     assert trace.plan["flops"]["total"] > 0
 
 
-def test_lengths_between_are_reckoned() -> None:
+def test_lengths_between_are_estimated() -> None:
     """Many lengths are measured at the longest and the shortest alone, and no peak lies outside of theirs."""
     model = lt.wrap_model(build_tiny("llama"), name="llama")
     prompts = [lt.Sample(prompt_ids=tuple(range(1, n)), answer_id=7) for n in range(4, 40)]
     plan = lt.plan(model, prompts)
     assert len(plan.buckets) == 36
-    assert {stretch.n_own for stretch in model.cost_probe._known} == {3, 38}
+    assert {span.n_own for span in model.cost_probe._known} == {3, 38}
     peaks = [bucket.peak_bytes for bucket in plan.buckets]
     assert peaks == sorted(peaks)
 

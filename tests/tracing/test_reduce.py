@@ -92,10 +92,10 @@ def test_spans_hold_a_row_once(row_size: int) -> None:
 @pytest.mark.parametrize("shape", [(4, 1, 3, 6), (1, 2, 1, 70), (37, 1, 2, 1)])
 def test_chunks_of_rows_change_no_number(budget_bytes: int, shape: tuple[int, int, int, int]) -> None:
     """Whatever the budget, statistics and divergences are those of all rows at once, within the tail's rounding."""
-    n_prompts, n_read, n_rungs, n_variants = shape
+    n_prompts, n_scored, n_lens_rows, n_variants = shape
     tail = CountingTail(211)
-    rows, perturbed = _rows(n_prompts, n_read, n_rungs, 8), _rows(n_variants, n_prompts, 8)
-    targets = torch.arange(n_prompts * n_read).reshape(n_prompts, n_read)
+    rows, perturbed = _rows(n_prompts, n_scored, n_lens_rows, 8), _rows(n_variants, n_prompts, 8)
+    targets = torch.arange(n_prompts * n_scored).reshape(n_prompts, n_scored)
     reduction = Reduction(tail, d_vocab=211, budget_bytes=budget_bytes)
     lens = reduction.lens(rows, targets, n_top=5)
     expected = measure_lens(rows @ tail.unembedding, targets[:, :, None].expand(shape[:3]), n_top=5)

@@ -7,13 +7,13 @@ from layertracer.models._anatomy.mixer_and_mlp import Part
 from layertracer.models._anatomy.op_sites import Places, StreamShape
 from layertracer.models._anatomy.wiring import PROBE_BATCHES, BatchAxis, Signature, Wiring, batch_axes, signature_of
 from layertracer.models._caches.cache_map import StateMap, StatePiece
-from layertracer.models._caches.cached_call import Memory, UnusableCacheError
+from layertracer.models._caches.cached_call import LayerCache, UnusableCacheError
 from layertracer.models._calling.call import ModelCall, find_logits
 from layertracer.models._calling.grouped_heads import grouped_heads
 from layertracer.models._calling.hooks import CallRecord, hooking, observe_calls, replacing_forward
 from layertracer.models._calling.object_graph import TensorPlace, copy_with, find_places, find_tensors
 from layertracer.models._calling.out_of_memory import is_out_of_memory
-from layertracer.models._calling.pytree import Leaves, put_back, take_apart
+from layertracer.models._calling.pytree import Leaves, flatten, unflatten_into
 from layertracer.models._compiled import compile_layers, why_not_compilable
 from layertracer.models._loading.embedded import EmbeddedModel, list_embedded
 from layertracer.models._loading.placement import DeviceMap
@@ -37,9 +37,9 @@ __all__ = [
     "DeviceMap",
     "EmbeddedModel",
     "Layer",
+    "LayerCache",
     "Leaves",
     "LoadedParts",
-    "Memory",
     "ModelCall",
     "Network",
     "Part",
@@ -61,6 +61,7 @@ __all__ = [
     "find_tensors",
     "find_tokenizer",
     "fingerprint",
+    "flatten",
     "grouped_heads",
     "has_matrix",
     "has_stream_shape",
@@ -76,11 +77,10 @@ __all__ = [
     "n_distinct_parameters",
     "observe_calls",
     "operand_tensors",
-    "put_back",
     "replacing_forward",
     "signature_of",
-    "take_apart",
     "take_tokenizer",
+    "unflatten_into",
     "why_not_compilable",
     "without_gradients",
 ]

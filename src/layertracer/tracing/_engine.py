@@ -16,7 +16,7 @@ from layertracer.tracing._batching.memory_budget import PassPlan
 from layertracer.tracing._batching.prompts import Prompt, bind_batch
 from layertracer.tracing._failures import first_line, is_of_callers_making
 from layertracer.tracing._observers.site_sums import SiteSums
-from layertracer.tracing._passes.batch_passes import Before, Climber
+from layertracer.tracing._passes.batch_passes import BatchPasses, Before
 from layertracer.tracing._passes.measure import Measured, measure_plain, measure_rows
 from layertracer.tracing._passes.plain import plain_logits
 from layertracer.tracing._planning.batch_costs import make_reduction
@@ -49,7 +49,7 @@ class Engine:
         notes: What a user should know of how it went.
     """
 
-    climber: Climber
+    passes: BatchPasses
     planner: Planner
     readings: Readings
     auditor: Auditor
@@ -61,7 +61,7 @@ class Engine:
     @property
     def network(self) -> Network:
         """The model."""
-        return self.climber.network
+        return self.passes.network
 
     @property
     def _work(self) -> Workload:
@@ -91,23 +91,23 @@ class Engine:
         try:
             run()
         except Exception as error:  # whatever a model's own code raises with its cache need not happen without it
-            climber = self.climber
+            passes = self.passes
             is_final = isinstance(error, NonFiniteError | Disagreement) or is_of_callers_making(error)
-            if climber.cached is None or is_final:
+            if passes.cached is None or is_final:
                 raise
             reason = _reason_of(error)
         else:
             return
         left = [prompt for prompt in prompts if not self.readings.finished[prompt.index]]
         self.notes.append(f"{len(left)} prompts were traced without the model's own cache: {reason}.")
-        self.climber = replace(climber, cached=None)
+        self.passes = replace(passes, cached=None)
         self._run_buckets(self.planner.without_cache().alone(left), Before())
-        self.climber = climber
+        self.passes = passes
 
     def _run_prefix(self, prefix: PrefixWork, before: Before) -> None:
         node = prefix.node
         ids = torch.tensor([node.first.ids[node.start : node.end]], device=self.network.device)
-        before = self.climber.read(ids, before)
+        before = self.passes.read(ids, before)
         self._run_buckets(prefix.buckets, before)
         for child in prefix.children:
             self._run_prefix(child, before)
@@ -125,7 +125,7 @@ class Engine:
             self._measure_batch(batch, plan, before)
         except Exception as error:
             # With the model's cache, prompts are tried without it first.
-            if self.climber.cached is not None or not self._is_of_this_way(batch, error):
+            if self.passes.cached is not None or not self._is_of_this_way(batch, error):
                 raise
             raise Disagreement(f"rows could not go through the layers together ({_reason_of(error)})") from error
         self.auditor.look_at(batch)
@@ -148,15 +148,15 @@ class Engine:
         anatomy, read = network.anatomy, batch[0].read
         sums = None if self.sums is None else SiteSums(anatomy.n_layers, anatomy.d_model)
         if not before.passes:
-            n_draws = 0 if self.climber.perturber is None else self._work.n_draws
+            n_draws = 0 if self.passes.perturber is None else self._work.n_draws
             before = Before(passes=plan.passes(layers=self._work.layers, n_draws=n_draws))
         if self._work.method == "ladder":
-            rows = self.climber.climb(network, ids, read=read, before=before, sums=sums)
+            rows = self.passes.run(network, ids, read=read, before=before, sums=sums)
             reduction = make_reduction(network, self.planner.budget_bytes, shortage=plan.shortage)
             measured = measure_rows(rows, batch, ids, reduction=reduction)
         else:
             variants = [(layer, draw) for layer in self._work.layers for draw in range(self._work.n_draws)]
-            perturber = self.climber.at(network, ids, read)
+            perturber = self.passes.at(network, ids, read)
             measured = measure_plain(network, ids, batch, perturber=perturber, variants=variants)
         js = measured.js
         if self._work.state is not None:

@@ -290,13 +290,13 @@ def prove(
             _LOG.warning("%s: %s", network.name, notes[-1])
     check = check_network(network, axes)
     cache = UnderstoodCache(as_written)
-    is_climbed = check.method == "ladder"
+    uses_ladder = check.method == "ladder"
     check = replace(check, notes=(*check.notes, *notes))
     return TracedModel(
         network=network,
         self_check=check,
         axes=axes,
         state_proof=StateProof(network=as_written, row_by_row=check.row_by_row, cache=cache),
-        cost_probe=CostProbe(network=as_written, is_climbed=is_climbed),
-        prefix_proof=PrefixProof(network=as_written, is_climbed=is_climbed, cache=cache),
+        cost_probe=CostProbe(network=as_written, uses_ladder=uses_ladder),
+        prefix_proof=PrefixProof(network=as_written, uses_ladder=uses_ladder, cache=cache),
     )

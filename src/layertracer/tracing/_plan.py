@@ -22,7 +22,7 @@ from layertracer.tracing._passes.cached_ladder import CachedLadder
 from layertracer.tracing._passes.measure import N_TOP
 from layertracer.tracing._perturbers.cached_values import make_state_perturber
 from layertracer.tracing._planning.audit_cells import AuditPlan, check_share, plan_audit
-from layertracer.tracing._planning.batch_costs import CostSource, Reckoner, make_reduction
+from layertracer.tracing._planning.batch_costs import BatchCosts, CostSource, make_reduction
 from layertracer.tracing._planning.cache_meter import measure_state
 from layertracer.tracing._planning.cost_sources import GuessedCosts, MeasuredCosts
 from layertracer.tracing._planning.device_rates import measure_rates
@@ -31,7 +31,7 @@ from layertracer.tracing._planning.measured_costs import form_of
 from layertracer.tracing._planning.plan_summary import describe_schedule
 from layertracer.tracing._planning.planner import Planner
 from layertracer.tracing._planning.schedule import Schedule
-from layertracer.tracing._planning.token_spans import Stretch
+from layertracer.tracing._planning.token_spans import TokenSpan
 from layertracer.tracing._planning.trace_plan import TracePlan, format_bytes
 from layertracer.tracing._planning.workload import Workload
 from layertracer.tracing._sites.protocol import layers_with
@@ -39,7 +39,7 @@ from layertracer.tracing._sites.protocol import layers_with
 _WORTH_PROVING = 256
 """Tokens that sharing must save before it is worth proving right, which takes a few seconds, once for each model."""
 _ROWS_OF_PROBE = 3
-"""Rows of each stretch that measuring runs: one, and two."""
+"""Rows of each span that measuring runs: one, and two."""
 _TIGHT = 4
 """How many times a guessed peak must go into the budget to be good enough."""
 _ALWAYS_THERE_BYTES = 8 * 2**20
@@ -124,25 +124,25 @@ def plan_prompts(
     reduction = make_reduction(model.network, live_bytes)
 
     def plan(costs: CostSource, work: Workload) -> PlannedTrace:
-        reckoner = Reckoner(work=work, costs=costs, reduction=reduction).with_clean_row(prompts)
+        batch_costs = BatchCosts(work=work, costs=costs, reduction=reduction).with_clean_row(prompts)
         row_by_row = model.self_check.row_by_row
         planner = Planner(
-            reckoner=reckoner, budget_bytes=live_bytes, enough_bytes=enough, row_by_row=row_by_row, growth=growth
+            batch_costs=batch_costs, budget_bytes=live_bytes, enough_bytes=enough, row_by_row=row_by_row, growth=growth
         )
         schedule = planner.schedule(root)
         again = audit_plan(schedule, work, options)
         plan = describe_schedule(planner, schedule, again, budget_bytes=budget_bytes, fills=fills, notes=notes)
         return PlannedTrace(planner=planner, schedule=schedule, plan=plan)
 
-    guessed, stretches = plan(GuessedCosts(network=work.network, cached=cached), work), work.all_stretches(root)
+    guessed, spans = plan(GuessedCosts(network=work.network, cached=cached), work), work.all_spans(root)
     if measures is None:
         is_tight = _TIGHT * guessed.plan.peak_bytes > budget_bytes or not is_guessable(work.network)
-        measures = memory is not None or is_tight or _is_worth_measuring(guessed.plan, work.network, stretches)
+        measures = memory is not None or is_tight or _is_worth_measuring(guessed.plan, work.network, spans)
     if not measures:
         return guessed
     try:
         with returning_large_tensors(applies=model.device.type == "cpu"):
-            costs = MeasuredCosts(probe=model.cost_probe, cached=cached, stretches=stretches, room_bytes=live_bytes)
+            costs = MeasuredCosts(probe=model.cost_probe, cached=cached, spans=spans, room_bytes=live_bytes)
             clean = plan(costs, work)
             if work.state is None or clean.plan.live_bytes > max(live_bytes, _ALWAYS_THERE_BYTES):
                 return clean
@@ -157,8 +157,8 @@ def plan_prompts(
 
 def _measured(state: StatePass, prompts: Sequence[Prompt]) -> StatePass:
     """The state pass with what it takes for the longest prompts, and for those of which most is read."""
-    length, n_read = (max(map(len, them)) for them in zip(*((one.ids, one.read) for one in prompts), strict=True))
-    return replace(state, costs=measure_state(state, length=max(length, n_read + 1), n_read=n_read))
+    length, n_scored = (max(map(len, them)) for them in zip(*((one.ids, one.read) for one in prompts), strict=True))
+    return replace(state, costs=measure_state(state, length=max(length, n_scored + 1), n_scored=n_scored))
 
 
 def refuse_too_little(planned: PlannedTrace) -> None:
@@ -238,17 +238,17 @@ def _find_prefixes(
     return plan_prefixes(prompts, shortest=cached.way.shortest), cached, ()
 
 
-def _is_worth_measuring(plan: TracePlan, network: Network, stretches: Collection[Stretch]) -> bool:
-    """Whether measuring the costs of some stretches takes next to nothing of a trace's time."""
-    forms = {form_of(stretch) for stretch in stretches}
+def _is_worth_measuring(plan: TracePlan, network: Network, spans: Collection[TokenSpan]) -> bool:
+    """Whether measuring the costs of some spans takes next to nothing of a trace's time."""
+    forms = {form_of(span) for span in spans}
     n_tokens = sum(
-        max(stretch.n_own for stretch in stretches if form_of(stretch) == form)
-        + max(stretch.n_before for stretch in stretches if form_of(stretch) == form)
+        max(span.n_own for span in spans if form_of(span) == form)
+        + max(span.n_before for span in spans if form_of(span) == form)
         for form in forms
     )
     rates = measure_rates(network.device, network.dtype)
     n_weights = sum(one.numel() for layer in network.anatomy.layers for one in layer.module.parameters())
     flops = _ROWS_OF_PROBE * n_tokens * 2 * n_weights
-    n_runs = 2 * len(forms) * (1 if len(stretches) == len(forms) else 2)
+    n_runs = 2 * len(forms) * (1 if len(spans) == len(forms) else 2)
     spent_s = flops / rates.flops + n_runs * network.anatomy.n_layers * _OPERATORS_OF_LAYER * _OPERATOR_UNDER_METER_S
     return plan.seconds >= _WORTH_MEASURING * spent_s

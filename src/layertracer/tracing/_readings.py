@@ -126,8 +126,8 @@ def lens_on_host(lens: LensStatistics, js: Tensor) -> tuple[LensStatistics, Tens
 def _where_not_finite(batch: Sequence[Prompt], lens: LensStatistics, js: Tensor, *, layers: Sequence[int]) -> str:
     bad_lens = lens.log_prob.isnan().any(dim=1)
     if bool(bad_lens.any()):
-        prompt, rung = bad_lens.nonzero()[bad_lens.nonzero()[:, 1].argmin()].tolist()
-        place = "after the embeddings" if rung == 0 else f"after layer {rung - 1}"
+        prompt, lens_row = bad_lens.nonzero()[bad_lens.nonzero()[:, 1].argmin()].tolist()
+        place = "after the embeddings" if lens_row == 0 else f"after layer {lens_row - 1}"
         if bool(bad_lens[prompt].all()):
             place = "in the embeddings, the final norm or the unembedding"
         return (

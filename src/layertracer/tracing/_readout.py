@@ -35,13 +35,13 @@ from layertracer.tracing._batching.prompts import Prompt, bind_batch, bucket_pro
 from layertracer.tracing._distributions.reduction import log_probs_of
 from layertracer.tracing._failures import explaining_failures, first_line, is_of_callers_making
 from layertracer.tracing._model import TracedModel, encode_for
-from layertracer.tracing._passes.ladder import climb
+from layertracer.tracing._passes.ladder import run_ladder
 from layertracer.tracing._passes.plain import plain_readout
 from layertracer.tracing._passes.tail import Tail
 from layertracer.tracing._planning.audit_cells import check_share
 from layertracer.tracing._planning.guessed_costs import is_guessable
 from layertracer.tracing._planning.pass_cost import clean_row_bytes
-from layertracer.tracing._planning.token_spans import Stretch
+from layertracer.tracing._planning.token_spans import TokenSpan
 from layertracer.tracing._planning.trace_plan import format_bytes
 from layertracer.tracing._proofs.at_load import refuse_non_finite
 from layertracer.tracing._proofs.audit import Disagreement
@@ -181,14 +181,14 @@ def _room_beside(model: TracedModel, n_prompts: int) -> int:
     Raises:
         OutOfMemoryError: If the result does not fit into what may be taken; before anything runs.
     """
-    network, n_rungs = model.network, 1 + model.anatomy.n_layers
+    network, n_lens_rows = model.network, 1 + model.anatomy.n_layers
     row_bytes, may_take = 4 * model.anatomy.d_vocab, int(free_bytes() * SHARE_OF_FREE)
-    result_bytes, least_bytes = n_prompts * n_rungs * row_bytes, _COPIES_ALONE * n_rungs * row_bytes
+    result_bytes, least_bytes = n_prompts * n_lens_rows * row_bytes, _COPIES_ALONE * n_lens_rows * row_bytes
     if result_bytes + least_bytes > may_take:
-        fitting = (may_take - least_bytes) // (n_rungs * row_bytes)
+        fitting = (may_take - least_bytes) // (n_lens_rows * row_bytes)
         advice = f"Read {fitting} prompts or fewer at a time" if fitting > 0 else "Use a machine with more memory"
         raise OutOfMemoryError(
-            f"The readout of {n_prompts} prompts with {network.name!r} is {n_prompts} × {n_rungs} × "
+            f"The readout of {n_prompts} prompts with {network.name!r} is {n_prompts} × {n_lens_rows} × "
             f"{model.anatomy.d_vocab:,} log-probabilities of 4 bytes, {format_bytes(result_bytes)}, and a few more for "
             f"each prompt under way. Beside the weights {format_bytes(may_take)} may be taken: four fifths of what is "
             f"free and what the limits of this process leave. {advice}, or call `trace`, which keeps a few numbers of "
@@ -203,12 +203,12 @@ def _row_bytes(model: TracedModel, prompt: Prompt, room: int) -> int:
     guessed = row_bytes(model.network, len(prompt.ids))
     if is_guessable(model.network):
         return guessed
-    stretch = Stretch(n_before=0, n_own=len(prompt.ids), cached=False, n_source=len(prompt.source_ids or ()))
+    span = TokenSpan(n_before=0, n_own=len(prompt.ids), cached=False, n_source=len(prompt.source_ids or ()))
     try:
-        costs = model.cost_probe.measure([stretch], None, room_bytes=room)[stretch]
+        costs = model.cost_probe.measure([span], None, room_bytes=room)[span]
     except Exception:  # noqa: BLE001 - whatever a model's own code raises: reading raises it where it matters
         return guessed
-    return int(clean_row_bytes(costs, n_own=stretch.n_own, n_read=len(prompt.read)))
+    return int(clean_row_bytes(costs, n_own=span.n_own, n_scored=len(prompt.read)))
 
 
 def _read_batch(model: TracedModel, batch: Sequence[Prompt], method: Method, read: Distributions) -> None:
@@ -216,20 +216,22 @@ def _read_batch(model: TracedModel, batch: Sequence[Prompt], method: Method, rea
     (network, ids), positions = bind_batch(model.network, batch), batch[0].read
     rows, is_finite = [prompt.index for prompt in batch], True
     with keeping_loaded(network.outer_modules):
-        for rung, logits in enumerate(_rungs(model, network, ids, positions, method)):
+        for lens_row, logits in enumerate(_lens_rows(model, network, ids, positions, method)):
             log_probs = log_probs_of(logits)
             is_finite = is_finite and not bool(log_probs.isnan().any())
-            read[rows, rung] = log_probs.cpu()
+            read[rows, lens_row] = log_probs.cpu()
     if not is_finite:
         refuse_non_finite(network, ids)
 
 
-def _rungs(model: TracedModel, network: Network, ids: Tensor, read: Sequence[int], method: Method) -> Iterator[Tensor]:
+def _lens_rows(
+    model: TracedModel, network: Network, ids: Tensor, read: Sequence[int], method: Method
+) -> Iterator[Tensor]:
     """Logits [prompt, d_vocab] from the embeddings and after each layer."""
     if method == "plain":
-        rungs = range(-1, model.anatomy.n_layers)
-        yield from (plain_readout(network, ids, read=read, layer=layer)[:, 0] for layer in rungs)
+        lens_rows = range(-1, model.anatomy.n_layers)
+        yield from (plain_readout(network, ids, read=read, layer=layer)[:, 0] for layer in lens_rows)
     else:
-        rows = climb(network, ids, read=read, perturber=None, variants={}, axes=model.axes)
+        rows = run_ladder(network, ids, read=read, perturber=None, variants={}, axes=model.axes)
         tail = Tail(network)
-        yield from (tail(rung[:, 0]) for rung in (rows.embedding, *rows.rungs))
+        yield from (tail(lens_row[:, 0]) for lens_row in (rows.embedding, *rows.lens_rows))

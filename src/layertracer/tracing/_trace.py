@@ -24,12 +24,12 @@ from layertracer.tracing._failures import CallbackRaised, explain_failure, is_of
 from layertracer.tracing._model import TracedModel
 from layertracer.tracing._observers.site_sums import SiteSums, collect_site_values
 from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, settle_site
-from layertracer.tracing._passes.batch_passes import Climber
+from layertracer.tracing._passes.batch_passes import BatchPasses
 from layertracer.tracing._passes.measure import N_TOP
 from layertracer.tracing._perturbers.perturbers import Fills, Perturber, make_perturber
 from layertracer.tracing._plan import PlannedTrace, audit_plan, plan_prompts, refuse_too_little
 from layertracer.tracing._planning.batch_costs import make_reduction
-from layertracer.tracing._planning.fallbacks import Way, ways_from
+from layertracer.tracing._planning.fallbacks import Fallback, fallbacks_from
 from layertracer.tracing._planning.planner import Planner
 from layertracer.tracing._planning.trace_plan import TracePlan
 from layertracer.tracing._proofs.audit import Auditor, Disagreement
@@ -178,7 +178,7 @@ class _Run:
         self._sums: SiteSums | None = None
         self._auditor: Auditor | None = None
         self._followed_up: list[str] = []
-        self._way_notes: list[str] = []
+        self._fallback_notes: list[str] = []
         self._plan_notes: tuple[str, ...] = ()
         self._is_done = False
         self.plan: TracePlan | None = None
@@ -215,7 +215,7 @@ class _Run:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of how it went."""
-        return (*self._plan_notes, *self._followed_up, *self._way_notes)
+        return (*self._plan_notes, *self._followed_up, *self._fallback_notes)
 
     def measure(self) -> None:
         """Run the ladder (or the plain method) over all prompts, after a look at the site where a mask is filled.
@@ -244,12 +244,12 @@ class _Run:
 
     def _measure_as(self, planned: PlannedTrace) -> None:
         """Measure all prompts by the first way that gives the same numbers twice."""
-        first = Way(name="", planner=planned.planner, schedule=planned.schedule)
+        first = Fallback(name="", planner=planned.planner, schedule=planned.schedule)
         why: list[str] = []
-        for way in ways_from(first, self._prompts):
-            self._followed_up = _follow_up(why, way)
+        for fallback in fallbacks_from(first, self._prompts):
+            self._followed_up = _follow_up(why, fallback)
             try:
-                self._measure_by(way)
+                self._measure_by(fallback)
             except Disagreement as disagreement:
                 why.append(str(disagreement))
                 self.readings.forget()
@@ -261,24 +261,24 @@ class _Run:
             "draws at random: make the model stateless and deterministic, then trace it again."
         )
 
-    def _measure_by(self, way: Way) -> None:
+    def _measure_by(self, fallback: Fallback) -> None:
         """Measure all prompts by one way.
 
         Raises:
             Disagreement: If something measured again differs by more than rounding explains.
         """
-        model, perturbation, work = self._model, self._options.perturbation, way.work
+        model, perturbation, work = self._model, self._options.perturbation, fallback.work
         is_state = perturbation.site == "state"
         perturber = None if is_state else self._make_perturber()
         self._sums = sums = None
         if fills_from_runs(perturbation) or (not is_state and work.method == "plain"):
             # One prompt at a time where masks are filled: nothing else looks at what they are filled with.
-            one_by_one = way.row_by_row or fills_from_runs(perturbation)
-            self._sums, fills = self._look_at_site(way.planner, row_by_row=one_by_one)
+            one_by_one = fallback.row_by_row or fills_from_runs(perturbation)
+            self._sums, fills = self._look_at_site(fallback.planner, row_by_row=one_by_one)
             perturber = None if is_state else self._make_perturber(fills)
         elif work.sees_site:
             self._sums = sums = SiteSums(model.anatomy.n_layers, model.anatomy.d_model)
-        climber = Climber(
+        passes = BatchPasses(
             network=model.network,
             axes=model.axes,
             perturber=perturber,
@@ -290,22 +290,22 @@ class _Run:
             network=model.network,
             work=work,
             readings=self.readings,
-            reduction=make_reduction(model.network, way.planner.budget_bytes),
-            perturber_at=climber.at,
-            plan=audit_plan(way.schedule, work, self._options),
+            reduction=make_reduction(model.network, fallback.planner.budget_bytes),
+            perturber_at=passes.at,
+            plan=audit_plan(fallback.schedule, work, self._options),
         )
-        self._way_notes = []
+        self._fallback_notes = []
         engine = Engine(
-            climber=climber,
-            planner=way.planner,
+            passes=passes,
+            planner=fallback.planner,
             readings=self.readings,
             auditor=self._auditor,
-            answers=self._make_answer_reader(way.planner),
+            answers=self._make_answer_reader(fallback.planner),
             sums=sums,
             on_progress=self._on_progress,
-            notes=self._way_notes,
+            notes=self._fallback_notes,
         )
-        engine.run(way.schedule)
+        engine.run(fallback.schedule)
 
     def _say(self, planned: PlannedTrace) -> None:
         self.plan = planned.plan
@@ -355,11 +355,11 @@ MEASURING: Callable[[_Run], None] = _Run.measure
 """What may be interrupted at any moment without loss; what follows it makes a record of what was finished."""
 
 
-def _follow_up(why: Sequence[str], way: Way) -> list[str]:
+def _follow_up(why: Sequence[str], fallback: Fallback) -> list[str]:
     """What a user should know where the trace did not go on as it was planned."""
     if not why:
         return []
-    return [f"Everything was measured anew {way.name}, because {'; then '.join(why)}."]
+    return [f"Everything was measured anew {fallback.name}, because {'; then '.join(why)}."]
 
 
 def _specify(encoded: EncodedTask, options: TraceOptions) -> TraceSpec:

@@ -24,7 +24,7 @@ from layertracer.tracing._batching.memory_budget import PassPlan, fast_bytes, pl
 from layertracer.tracing._batching.prompts import Prompt, bind_batch, bucket_prompts, split_source
 from layertracer.tracing._distributions.reduction import LensStatistics
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
-from layertracer.tracing._passes.ladder import climb
+from layertracer.tracing._passes.ladder import run_ladder
 from layertracer.tracing._passes.measure import measure_plain, measure_rows, own_top, top_tokens
 from layertracer.tracing._passes.plain import plain_logits
 from layertracer.tracing._planning.batch_costs import make_reduction
@@ -149,8 +149,8 @@ class AnswerReader:
         return found
 
     def _plan(self, bucket: Sequence[Prompt]) -> PassPlan:
-        anatomy, n_read = self.network.anatomy, len(bucket[0].read)
-        kept = n_read * anatomy.d_model * (1 + anatomy.n_layers) * torch.finfo(self.network.dtype).bits // 8
+        anatomy, n_scored = self.network.anatomy, len(bucket[0].read)
+        kept = n_scored * anatomy.d_model * (1 + anatomy.n_layers) * torch.finfo(self.network.dtype).bits // 8
         return plan_pass(
             self.row_bytes(len(bucket[0].ids)) + kept,
             n_variants=0,
@@ -164,16 +164,16 @@ class AnswerReader:
         network, ids = bind_batch(self.network, rows)
         if self.method == "plain":
             return measure_plain(network, ids, rows, perturber=None, variants=()).lens
-        climbed = climb(network, ids, read=rows[0].read, perturber=None, variants={}, axes=self.axes)
-        return measure_rows([climbed], rows, ids, reduction=make_reduction(network, self.budget_bytes)).lens
+        ladder_rows = run_ladder(network, ids, read=rows[0].read, perturber=None, variants={}, axes=self.axes)
+        return measure_rows([ladder_rows], rows, ids, reduction=make_reduction(network, self.budget_bytes)).lens
 
     def _top(self, rows: Sequence[Prompt]) -> Tensor:
         """The model's own top tokens [row, read]."""
         network, ids = bind_batch(self.network, rows)
         if self.method == "plain":
             return top_tokens(plain_logits(network, ids, read=rows[0].read))
-        climbed = climb(network, ids, read=rows[0].read, perturber=None, variants={}, axes=self.axes)
-        return own_top(climbed.rungs[-1], make_reduction(network, self.budget_bytes))
+        ladder_rows = run_ladder(network, ids, read=rows[0].read, perturber=None, variants={}, axes=self.axes)
+        return own_top(ladder_rows.lens_rows[-1], make_reduction(network, self.budget_bytes))
 
 
 def _refuse_nan(log_prob: NDArray[np.float32], rows: Sequence[Prompt]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from layertracer.models._anatomy.mixer_and_mlp import Layout
 from layertracer.models._calling.hooks import CallRecord, hooking
 from layertracer.models._calling.operators import operators_of, sizes_of
-from layertracer.models._calling.pytree import take_apart
+from layertracer.models._calling.pytree import flatten
 
 _TOLERANCE = 1e-5
 
@@ -114,7 +114,7 @@ def _outputs(part: ObservedPart, changes: Mapping[int, Sequence[int]]) -> Tensor
     for index, positions in changes.items():
         values[index] = _changed(values[index], part.layout, positions)
     args, kwargs = part.larger.inputs.rebuilt(values)
-    for _, leaf in take_apart(part.module(*args, **kwargs)).tensors():
+    for _, leaf in flatten(part.module(*args, **kwargs)).tensors():
         rows = part.layout.by_position(leaf)
         if rows is not None:
             return rows

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from layertracer.models._anatomy.additions import Additions, Role
 from layertracer.models._calling.hooks import CallRecord
 from layertracer.models._calling.operators import OperatorLog
-from layertracer.models._calling.pytree import take_apart
+from layertracer.models._calling.pytree import flatten
 from layertracer.models._weights.shapes import has_matrix, is_quantised
 
 
@@ -247,7 +247,7 @@ def _run(call: CallRecord, layout: Layout, values: Sequence[object]) -> Tensor |
     return next(
         (
             rows
-            for _, leaf in take_apart(call.module(*args, **kwargs)).tensors()
+            for _, leaf in flatten(call.module(*args, **kwargs)).tensors()
             if (rows := layout.by_position(leaf)) is not None
         ),
         None,

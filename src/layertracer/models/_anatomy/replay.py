@@ -14,7 +14,7 @@ from layertracer.models._anatomy.dataflow import FlowRecorder, Value, has_stream
 from layertracer.models._anatomy.op_sites import Place, Places, StreamShape
 from layertracer.models._anatomy.wiring import Wiring
 from layertracer.models._calling.hooks import CallRecord
-from layertracer.models._calling.pytree import take_apart
+from layertracer.models._calling.pytree import flatten
 
 Spot = tuple[Place, int]
 """A place and one of its operands."""
@@ -45,7 +45,7 @@ class _Watch(TorchDispatchMode):
 
     def _restored(self, func: Any, args: Any, kwargs: Any, *, place: Place, operand: int) -> tuple[Any, Any]:
         """An operator's arguments with one put back; what it writes to is put back itself, since it is read later."""
-        leaves, clean = take_apart((args, kwargs)), self._clean[place, operand]
+        leaves, clean = flatten((args, kwargs)), self._clean[place, operand]
         index, tensor = leaves.tensors()[operand]
         if operand == 0 and func._schema.is_mutable:
             tensor.copy_(clean)
@@ -72,7 +72,7 @@ class Trials:
         )
         args, kwargs = self.layer.inputs.rebuilt(values)
         with recorder.recording():
-            output = take_apart(self.layer.module(*args, **kwargs))
+            output = flatten(self.layer.module(*args, **kwargs))
         return recorder.value_of(output.values[self.wiring.stream_out]), recorder.places
 
     def look(self, values: Sequence[Any], wanted: set[Spot], clean: Mapping[Spot, Tensor]) -> dict[Spot, Tensor]:

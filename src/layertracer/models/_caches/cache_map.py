@@ -16,7 +16,7 @@ from torch import Tensor
 from layertracer._errors import AnatomyError
 from layertracer.models._anatomy.wiring import PROBE_BATCHES, BatchAxis, batch_axis
 from layertracer.models._caches.cache_writes import Writes, observe_writes
-from layertracer.models._caches.cached_call import CachedCall, Memory, UnusableCacheError, find_cached_call
+from layertracer.models._caches.cached_call import CachedCall, LayerCache, UnusableCacheError, find_cached_call
 from layertracer.models._calling.object_graph import copy_with, find_tensors
 from layertracer.models._calling.probes import probe_ids
 from layertracer.models._network import Network
@@ -135,27 +135,27 @@ class StateMap:
         """Size of what one row remembers of a prompt of that many tokens in one layer, at most."""
         return sum(piece.slot_bytes * (1 if piece.position is None else length) for piece in self._pieces[layer])
 
-    def read(self, ids: Tensor) -> Memory:
+    def read(self, ids: Tensor) -> LayerCache:
         """What the model remembers of `ids` [prompt, position].
 
         Raises:
             UnusableCacheError: If it remembers it in a form that probes of that length do not explain.
         """
-        memory = self.call(ids)[1]
-        if self._unexplained(memory):
+        cache = self.call(ids)[1]
+        if self._unexplained(cache):
             self._learn_axes(ids.shape[1])
             self._learn_owners(ids.shape[1])
-        if unknown := self._unexplained(memory):
+        if unknown := self._unexplained(cache):
             raise UnusableCacheError(f"the axes of {unknown[0]} are not known for prompts of {ids.shape[1]} tokens")
-        return memory
+        return cache
 
-    def repeated(self, memory: Memory, times: int) -> tuple[Memory, dict[str, Tensor]]:
+    def repeated(self, cache: LayerCache, times: int) -> tuple[LayerCache, dict[str, Tensor]]:
         """A copy of `memory` in which all rows stand `times` times, one after the other, and its tensors by path."""
         tensors = {
             path: self._repeat(tensor, self._axes.get(path), times)
-            for path, tensor in find_tensors(memory.caches).items()
+            for path, tensor in find_tensors(cache.caches).items()
         }
-        return Memory(caches=copy_with(memory.caches, tensors), n_tokens=memory.n_tokens), tensors
+        return LayerCache(caches=copy_with(cache.caches, tensors), n_tokens=cache.n_tokens), tensors
 
     def _repeat(self, tensor: Tensor, axes: CacheAxes | None, times: int) -> Tensor:
         repeats = [1] * tensor.ndim
@@ -163,8 +163,8 @@ class StateMap:
             repeats[axes.batch.axis] = times
         return tensor.repeat(repeats)
 
-    def _unexplained(self, memory: Memory) -> list[str]:
-        tensors = find_tensors(memory.caches)
+    def _unexplained(self, cache: LayerCache) -> list[str]:
+        tensors = find_tensors(cache.caches)
         known = {path: axes for path, axes in self._axes.items() if path in tensors}
         return [path for path, tensor in tensors.items() if path not in known or not known[path].explains(tensor)]
 
@@ -205,16 +205,16 @@ class StateMap:
 
     def _learn_owners(self, length: int) -> None:
         """Whose memory each tensor is."""
-        memory = self.call(self._probe(1, length))[1]  # one row and one token at a time is what every cache can do
+        cache = self.call(self._probe(1, length))[1]  # one row and one token at a time is what every cache can do
         step = self._probe(1, 1)
 
         def run() -> None:
             for _ in range(_N_STEPS):
-                self.call(step, memory)
+                self.call(step, cache)
 
-        written = observe_writes([layer.module for layer in self._network.anatomy.layers], memory.caches, run)
+        written = observe_writes([layer.module for layer in self._network.anatomy.layers], cache.caches, run)
         pieces: dict[int, list[StatePiece]] = {layer: [] for layer in self._pieces}
-        for path, tensor in find_tensors(memory.caches).items():
+        for path, tensor in find_tensors(cache.caches).items():
             axes = self._axes.get(path)
             if axes is None or axes.batch is None or not tensor.is_floating_point():
                 continue

@@ -18,7 +18,7 @@ from layertracer.models._calling.wrappers import forward_parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class LayerCache:
     """What a model remembers of the tokens that it has read.
 
     Attributes:
@@ -49,45 +49,47 @@ class CachedCall:
     counts: bool = False
 
     def __call__(
-        self, ids: Tensor, memory: Memory | None = None, *, with_positions: bool = False
-    ) -> tuple[Tensor, Memory]:
+        self, ids: Tensor, cache: LayerCache | None = None, *, with_positions: bool = False
+    ) -> tuple[Tensor, LayerCache]:
         """Feed more tokens.
 
         Args:
             ids: Token ids [row, position].
-            memory: What was read before; the model changes it in place. None for nothing.
+            cache: What was read before; the model changes it in place. None for nothing.
             with_positions: Whether the model is told which positions the tokens have; most find that out themselves.
 
         Returns:
             Logits [row, position, d_vocab], and what has been read by now.
         """
-        output, after = self._run(ids, memory, with_positions=with_positions)
+        output, after = self._run(ids, cache, with_positions=with_positions)
         return find_logits(output, ids), after
 
     def remember(
-        self, ids: Tensor, memory: Memory | None = None, *, with_positions: bool = False, few_logits: bool = False
-    ) -> Memory:
+        self, ids: Tensor, cache: LayerCache | None = None, *, with_positions: bool = False, few_logits: bool = False
+    ) -> LayerCache:
         """Feed more tokens, for what is remembered of them alone; see `__call__`.
 
         Args:
             ids: Token ids [row, position].
-            memory: What was read before.
+            cache: What was read before.
             with_positions: Whether the model is told which positions the tokens have.
             few_logits: Whether it may compute logits at the last position alone, where it can.
         """
         few = {_FEW_LOGITS: 1} if few_logits and self.keeps_few_logits else {}
-        return self._run(ids, memory, with_positions=with_positions, **few)[1]
+        return self._run(ids, cache, with_positions=with_positions, **few)[1]
 
-    def _run(self, ids: Tensor, memory: Memory | None, *, with_positions: bool, **options: Any) -> tuple[Any, Memory]:
-        n_before, n_after = (0 if memory is None else memory.n_tokens), ids.shape[1]
-        options |= {**self.call.options, **({} if memory is None else memory.caches)}
+    def _run(
+        self, ids: Tensor, cache: LayerCache | None, *, with_positions: bool, **options: Any
+    ) -> tuple[Any, LayerCache]:
+        n_before, n_after = (0 if cache is None else cache.n_tokens), ids.shape[1]
+        options |= {**self.call.options, **({} if cache is None else cache.caches)}
         if with_positions:
             options[_POSITIONS] = _positions(ids, n_before)
         if self.counts:
             options |= _counted(ids, n_before)
         output = replace(self.call, options=options)(ids)
         kept = _named(output)
-        return output, Memory(caches={name: kept[name] for name in self.names}, n_tokens=n_before + n_after)
+        return output, LayerCache(caches={name: kept[name] for name in self.names}, n_tokens=n_before + n_after)
 
 
 _FEW_LOGITS, _POSITIONS, _MASK = "logits_to_keep", "position_ids", "attention_mask"

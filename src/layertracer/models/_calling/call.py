@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from layertracer._errors import AnatomyError
 from layertracer.models._calling.heads import refuse_other_outputs
 from layertracer.models._calling.out_of_memory import is_out_of_memory
-from layertracer.models._calling.pytree import take_apart
+from layertracer.models._calling.pytree import flatten
 from layertracer.models._calling.wrappers import eagerly, forward_parameters, is_compiled
 from layertracer.models._weights.gradients import without_gradients
 
@@ -150,7 +150,7 @@ def at_every_position(call: ModelCall, ids: Tensor) -> ModelCall:
 def _last_logits(output: Any, ids: Tensor) -> Tensor | None:
     """What may be the logits of the last position alone, [batch, 1, d_vocab]."""
     shape = (len(ids), 1)
-    leaves = [leaf for _, leaf in take_apart(output).tensors() if leaf.ndim == 3 and leaf.shape[:2] == shape]
+    leaves = [leaf for _, leaf in flatten(output).tensors() if leaf.ndim == 3 and leaf.shape[:2] == shape]
     return leaves[0] if len(leaves) == 1 and ids.shape[1] > 1 and torch.is_floating_point(leaves[0]) else None
 
 
@@ -169,7 +169,7 @@ def find_logits(output: Any, ids: Tensor) -> Tensor:
     """
     refuse_other_outputs(output, ids)
     named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
-    candidates = [named] if isinstance(named, Tensor) else [leaf for _, leaf in take_apart(output).tensors()]
+    candidates = [named] if isinstance(named, Tensor) else [leaf for _, leaf in flatten(output).tensors()]
     fitting = [
         leaf for leaf in candidates if leaf.ndim == 3 and leaf.shape[:2] == ids.shape and torch.is_floating_point(leaf)
     ]

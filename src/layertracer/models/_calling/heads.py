@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from layertracer._errors import AnatomyError
-from layertracer.models._calling.pytree import take_apart
+from layertracer.models._calling.pytree import flatten
 
 OTHER_HEADS = re.compile(
     r"(Classification|QuestionAnswering(Simple)?|MultipleChoice|MaskedLM|PreTraining|NextSentencePrediction|Regression"
@@ -66,7 +66,7 @@ def refuse_other_outputs(output: Any, ids: Tensor) -> None:
                 f"language-model head, as AutoModel does. {_INSTEAD}"
             )
         return
-    values = [list(leaf.shape) for _, leaf in take_apart(output).tensors() if _is_value_of_tokens(leaf, ids)]
+    values = [list(leaf.shape) for _, leaf in flatten(output).tensors() if _is_value_of_tokens(leaf, ids)]
     if values:
         raise AnatomyError(
             f"The model returns one number for each position, of shape {values[0]} for {list(ids.shape)} token ids: a "

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from layertracer.models._calling.pytree import Leaves, take_apart
+from layertracer.models._calling.pytree import Leaves, flatten
 
 
 @dataclass(slots=True, kw_only=True, eq=False)  # two calls are never the same, whatever their tensors hold
@@ -67,13 +67,13 @@ def observe_calls(modules: Iterable[nn.Module], run: Callable[[], object]) -> li
 
     def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         parent = open_calls[-1] if open_calls else None
-        call = CallRecord(module=module, inputs=take_apart((args, kwargs)), parent=parent)
+        call = CallRecord(module=module, inputs=flatten((args, kwargs)), parent=parent)
         calls.append(call)
         open_calls.append(call)
 
     def end(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         del module, args, kwargs
-        open_calls.pop().outputs = take_apart(output)
+        open_calls.pop().outputs = flatten(output)
 
     with hooking(dict.fromkeys(modules), before=begin, after=end):
         run()

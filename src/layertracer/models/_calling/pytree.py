@@ -62,7 +62,7 @@ class Leaves:
         return [(index, leaf) for index, leaf in enumerate(self.values) if isinstance(leaf, Tensor)]
 
 
-def put_back(original: Any, changed: Any) -> Any:
+def unflatten_into(original: Any, changed: Any) -> Any:
     """The changed structure, in the original's own dictionaries and lists: what a layer writes into them is read later.
 
     Args:
@@ -71,24 +71,24 @@ def put_back(original: Any, changed: Any) -> Any:
     """
     if isinstance(original, MutableMapping):
         for key in original:
-            original[key] = put_back(original[key], changed[key])
+            original[key] = unflatten_into(original[key], changed[key])
         return original
     if isinstance(original, list):
-        original[:] = [put_back(one, other) for one, other in zip(original, changed, strict=True)]
+        original[:] = [unflatten_into(one, other) for one, other in zip(original, changed, strict=True)]
         return original
     if type(original) is tuple:
-        return tuple(put_back(one, other) for one, other in zip(original, changed, strict=True))
+        return tuple(unflatten_into(one, other) for one, other in zip(original, changed, strict=True))
     return changed
 
 
-def take_apart(structure: Any) -> Leaves:
+def flatten(structure: Any) -> Leaves:
     """The leaves of nested tuples, lists, dictionaries and other mappings, named tuples and model outputs."""
     nodes, tree = _pytree.tree_flatten(structure)
     values: list[Any] = []
     mappings: list[tuple[MutableMapping[Any, Any], _Spec] | None] = []
     for node in nodes:
         if isinstance(node, MutableMapping):
-            content = take_apart(dict(node))
+            content = flatten(dict(node))
             values += content.values
             mappings.append((node, content.spec))
         else:

@@ -28,7 +28,7 @@ def stream_positions(wiring: Wiring, positions: Sequence[int], *, length: int) -
     ]
 
 
-def read_rows(rows: Tensor, wiring: Wiring, read: Sequence[int], *, length: int) -> Tensor:
+def gather_rows(rows: Tensor, wiring: Wiring, read: Sequence[int], *, length: int) -> Tensor:
     """The tokens that are read out of [row, stream position, …, width], a copy.
 
     Returns:

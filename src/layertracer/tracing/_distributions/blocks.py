@@ -53,7 +53,7 @@ def blocks(shape: Sequence[int], row_size: int, device: torch.device) -> Iterato
 
 
 def spans(row_size: int, device: torch.device) -> Iterator[slice]:
-    """Equal stretches of a row, none longer than a block."""
+    """Equal spans of a row, none longer than a block."""
     step = math.ceil(row_size / math.ceil(row_size / block_size(device)))
     for start in range(0, row_size, step):
         yield slice(start, start + step)

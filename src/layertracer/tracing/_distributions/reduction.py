@@ -67,7 +67,7 @@ class Reduction:
         return _TENSORS_OF_CHUNK_SIZE * logits + _TENSORS_OF_BLOCK_SIZE * block
 
     def lens(self, rows: Tensor, targets: Tensor, *, n_top: int, others: Tensor | None = None) -> LensStatistics:
-        """Statistics of rows [prompt, read, rung, …, width] for targets [prompt, read].
+        """Statistics of rows [prompt, read, lens row, …, width] for targets [prompt, read].
 
         With `others` [prompt, read, other] those tokens count too; −1 where there is none.
         """

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from layertracer._types import Site
-from layertracer.models import Layer, Network, Role, replacing_forward, take_apart
+from layertracer.models import Layer, Network, Role, flatten, replacing_forward
 from layertracer.tracing._batching.batches import run_batches
 from layertracer.tracing._batching.memory_budget import PassPlan
 from layertracer.tracing._batching.on_devices import OnDevices, to_host
@@ -151,7 +151,7 @@ def _observed(layer: Layer, site: Site, see: Callable[[int, Tensor], None]) -> C
     def observed(*args: Any, **kwargs: Any) -> Any:
         if site == "block_output":
             output = forward(*args, **kwargs)
-            see(layer.index, to_rows_first(take_apart(output).values[wiring.stream_out], wiring))
+            see(layer.index, to_rows_first(flatten(output).values[wiring.stream_out], wiring))
             return output
         wanted = role_at(site)
 
@@ -159,7 +159,7 @@ def _observed(layer: Layer, site: Site, see: Callable[[int, Tensor], None]) -> C
             if role == wanted:
                 see(layer.index, to_rows_first(added, wiring))
 
-        with watching(layer, take_apart((args, kwargs)).values[wiring.stream_in], note):
+        with watching(layer, flatten((args, kwargs)).values[wiring.stream_in], note):
             return forward(*args, **kwargs)
 
     return observed

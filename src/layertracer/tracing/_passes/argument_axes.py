@@ -19,7 +19,7 @@ from layertracer.models import (
     observe_calls,
     signature_of,
 )
-from layertracer.tracing._passes.row_cache import RowMemory
+from layertracer.tracing._passes.row_cache import RowCache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class CachedRun:
     """
 
     state: StateMap
-    before: RowMemory | None
+    before: RowCache | None
     with_positions: bool
     keep: bool
     few_logits: bool = True
@@ -43,7 +43,7 @@ class CachedRun:
     @property
     def n_before(self) -> int:
         """How many tokens come before."""
-        return 0 if self.before is None else self.before.memory.n_tokens
+        return 0 if self.before is None else self.before.cache.n_tokens
 
 
 class ArgumentAxes:

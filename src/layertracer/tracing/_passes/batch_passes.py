@@ -11,9 +11,9 @@ from layertracer.models import Network
 from layertracer.tracing._batching.rows import stream_positions
 from layertracer.tracing._observers.site_sums import SiteSums
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
-from layertracer.tracing._passes.cached_ladder import CachedLadder, Work
+from layertracer.tracing._passes.cached_ladder import CachedLadder, RowEdits
 from layertracer.tracing._passes.ladder import LadderPass, LadderRows, Variants, run_pass
-from layertracer.tracing._passes.row_cache import RowMemory
+from layertracer.tracing._passes.row_cache import RowCache
 from layertracer.tracing._perturbers.perturbers import LastPosition, Perturber
 
 
@@ -30,16 +30,16 @@ class Before:
 
     n_tokens: int = 0
     passes: tuple[Variants, ...] = ()
-    memories: tuple[RowMemory, ...] = ()
+    caches: tuple[RowCache, ...] = ()
     sums: SiteSums | None = None
 
-    def of(self, number: int) -> RowMemory | None:
+    def of(self, number: int) -> RowCache | None:
         """What the rows of a pass remember."""
-        return self.memories[min(number, len(self.memories) - 1)] if self.memories else None
+        return self.caches[min(number, len(self.caches) - 1)] if self.caches else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Climber:
+class BatchPasses:
     """What is done to which rows of a trace.
 
     Attributes:
@@ -59,24 +59,24 @@ class Climber:
     sees_site: bool = False
 
     def read(self, ids: Tensor, before: Before) -> Before:
-        """What the rows of each pass remember after a stretch that all prompts of a group share.
+        """What the rows of each pass remember after a span that all prompts of a group share.
 
         Args:
-            ids: Token ids [1, position] of the stretch.
+            ids: Token ids [1, position] of the span.
             before: What they remember of the tokens before it, and the variants of each pass.
         """
         assert self.cached is not None  # nothing is shared without
-        anatomy, memories = self.network.anatomy, []
+        anatomy, caches = self.network.anatomy, []
         sums = SiteSums(anatomy.n_layers, anatomy.d_model) if self.sees_site else None
         for number, variants in enumerate([{}] if self.last_only else before.passes):
             see = sums.see if sums is not None and number == 0 else None
-            work = Work(perturber=self.perturber, variants=variants, see=see)
-            memories.append(self.cached.read(ids, work, before=before.of(number)))
+            edits = RowEdits(perturber=self.perturber, variants=variants, see=see)
+            caches.append(self.cached.read(ids, edits, before=before.of(number)))
         if sums is not None and before.sums is not None:
             sums.add(before.sums)
-        return replace(before, n_tokens=before.n_tokens + ids.shape[1], memories=tuple(memories), sums=sums)
+        return replace(before, n_tokens=before.n_tokens + ids.shape[1], caches=tuple(caches), sums=sums)
 
-    def climb(
+    def run(
         self,
         network: Network,
         ids: Tensor,
@@ -101,14 +101,14 @@ class Climber:
             before = self._read_own(ids, read, before, sums)
         perturber = self.at(network, ids, read)
         for number, variants in enumerate(before.passes):
-            work = Work(perturber=perturber, variants=variants, see=see if number == 0 else None)
-            memory = before.of(number)
-            if memory is None or self.cached is None:
-                yield self._climb_whole(network, ids, work, read)
+            edits = RowEdits(perturber=perturber, variants=variants, see=see if number == 0 else None)
+            cache = before.of(number)
+            if cache is None or self.cached is None:
+                yield self._run_whole(network, ids, edits, read)
             else:
                 first = before.n_tokens
                 own = [position - first for position in read]
-                yield self.cached.climb(ids[:, first:], work, before=memory, read=own)
+                yield self.cached.run(ids[:, first:], edits, before=cache, read=own)
 
     def _read_own(self, ids: Tensor, read: Sequence[int], before: Before, sums: SiteSums | None) -> Before:
         """Each prompt's own tokens before its last, which nothing is done to."""
@@ -116,9 +116,9 @@ class Climber:
         end = min(read[0], ids.shape[1] - self.cached.way.shortest)
         if end - before.n_tokens < self.cached.way.shortest:
             return before
-        work = Work(perturber=self.perturber, variants={}, see=None if sums is None else sums.see)
-        memory = self.cached.read(ids[:, before.n_tokens : end], work, before=before.of(0))
-        return replace(before, n_tokens=end, memories=(memory,))
+        edits = RowEdits(perturber=self.perturber, variants={}, see=None if sums is None else sums.see)
+        cache = self.cached.read(ids[:, before.n_tokens : end], edits, before=before.of(0))
+        return replace(before, n_tokens=end, caches=(cache,))
 
     def at(self, network: Network, ids: Tensor, read: Sequence[int]) -> Perturber | None:
         """The perturber; at the prompt's last position alone, the first that is read, where only that is perturbed."""
@@ -128,15 +128,15 @@ class Climber:
         last = stream_positions(wiring, read[:1], length=ids.shape[1])
         return LastPosition(perturber=self.perturber, positions=last)
 
-    def _climb_whole(self, network: Network, ids: Tensor, work: Work, read: Sequence[int]) -> LadderRows:
+    def _run_whole(self, network: Network, ids: Tensor, edits: RowEdits, read: Sequence[int]) -> LadderRows:
         return run_pass(
             LadderPass(
                 network=network,
                 ids=ids,
                 read=read,
-                perturber=work.perturber,
-                variants=work.variants,
+                perturber=edits.perturber,
+                variants=edits.variants,
                 axes=self.axes,
-                see=work.see,
+                see=edits.see,
             )
         )

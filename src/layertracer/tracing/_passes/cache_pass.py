@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from layertracer._errors import SiteError, UsageError, printable_cause
-from layertracer.models import Memory, Network, StateMap, UnusableCacheError
+from layertracer.models import LayerCache, Network, StateMap, UnusableCacheError
 from layertracer.tracing._batching.memory_budget import PassPlan, largest, plan_pass, row_bytes
 from layertracer.tracing._batching.prompts import Prompt
 from layertracer.tracing._distributions.js_divergence import js_divergence
@@ -73,7 +73,7 @@ class StateSite:
         without = set(self.state.layers_without)
         return tuple(index for index in range(self.network.anatomy.n_layers) if index not in without)
 
-    def read_prefix(self, ids: Tensor, *, n_after: int) -> Memory:
+    def feed_prefix(self, ids: Tensor, *, n_after: int) -> LayerCache:
         """What the model remembers of all tokens but the last `n_after`.
 
         Raises:
@@ -87,22 +87,22 @@ class StateSite:
                 "site='block_output', or prompts of another length."
             ) from printable_cause(error)
 
-    def clean(self, memory: Memory, tokens: Tensor) -> Tensor:
+    def clean(self, cache: LayerCache, tokens: Tensor) -> Tensor:
         """Log-probabilities [prompt, read, d_vocab] after each of the `tokens` [prompt, read] that follow `memory`."""
-        return self.step(self.state.repeated(memory, 1)[0], tokens)
+        return self.step(self.state.repeated(cache, 1)[0], tokens)
 
     def perturbed(
-        self, memory: Memory, tokens: Tensor, perturber: StatePerturber, variants: Sequence[tuple[int, int]]
+        self, cache: LayerCache, tokens: Tensor, perturber: StatePerturber, variants: Sequence[tuple[int, int]]
     ) -> Tensor:
         """Log-probabilities [variant, prompt, read, d_vocab], each variant with one layer's memory perturbed.
 
         Args:
-            memory: What the model remembers of the prompts' prefixes; it stays as it is.
+            cache: What the model remembers of the prompts' prefixes; it stays as it is.
             tokens: The tokens that follow, [prompt, read].
             perturber: What is done to a memory.
             variants: Layer and draw of each.
         """
-        repeated, tensors = self.state.repeated(memory, len(variants))
+        repeated, tensors = self.state.repeated(cache, len(variants))
         for number, (layer, draw) in enumerate(variants):
             rows = slice(number * len(tokens), (number + 1) * len(tokens))
             self.perturb(tensors, perturber, rows=rows, layer=layer, draw=draw)
@@ -124,30 +124,30 @@ class StateSite:
         Raises:
             SiteError: If the layer remembers nothing.
         """
-        memories = [
+        caches = [
             (piece, piece.slots(tensors[piece.path])[rows])
             for piece in self.state.pieces(layer)
             if piece.path in tensors
         ]
-        if not sum(slots.numel() for _, slots in memories):
+        if not sum(slots.numel() for _, slots in caches):
             raise SiteError(f"Layer {layer} of {self.network.name!r} remembers nothing of a prompt this short.")
-        for piece, slots in memories:
+        for piece, slots in caches:
             slots.copy_(perturber(slots.flatten(2), piece=piece, layer=layer, draw=draw).reshape(slots.shape))
 
-    def step(self, memory: Memory, tokens: Tensor) -> Tensor:
+    def step(self, cache: LayerCache, tokens: Tensor) -> Tensor:
         """Log-probabilities [row, read, d_vocab]; `memory` is used up."""
-        n_read = tokens.shape[1]
+        n_scored = tokens.shape[1]
         if self.way.together:
-            fed = tokens if n_read > 1 else tokens.repeat(1, 2)
-            return log_probs_of(self._feed(fed, memory)[0][:, :n_read])
+            fed = tokens if n_scored > 1 else tokens.repeat(1, 2)
+            return log_probs_of(self._feed(fed, cache)[0][:, :n_scored])
         after = []
-        for position in range(n_read):
-            logits, memory = self._feed(tokens[:, position : position + 1], memory)
+        for position in range(n_scored):
+            logits, cache = self._feed(tokens[:, position : position + 1], cache)
             after.append(log_probs_of(logits))
         return torch.cat(after, dim=1)
 
-    def _feed(self, tokens: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        return self.state.call(tokens, memory, with_positions=self.way.with_positions)
+    def _feed(self, tokens: Tensor, cache: LayerCache) -> tuple[Tensor, LayerCache]:
+        return self.state.call(tokens, cache, with_positions=self.way.with_positions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +166,7 @@ class StatePass:
     n_draws: int
     costs: StateCosts | None = None
 
-    def plan(self, *, length: int, n_read: int, n_prompts: int, budget_bytes: int) -> PassPlan:
+    def plan(self, *, length: int, n_scored: int, n_prompts: int, budget_bytes: int) -> PassPlan:
         """How many prompts, and how many variants of each in one step, are within the budget."""
         site, n_layers = self.site, len(self.site.layers)
         if site.way.one_row:
@@ -179,8 +179,8 @@ class StatePass:
         prefix = plan_pass(
             row_bytes(site.network, length), n_variants=0, n_prompts=n_prompts, budget_bytes=budget_bytes
         )
-        logits = 4 * _LOGITS_ALIVE * n_read * site.network.anatomy.d_vocab
-        n_rows = max(1, budget_bytes // (2 * site.state.row_bytes(length) + logits + row_bytes(site.network, n_read)))
+        logits = 4 * _LOGITS_ALIVE * n_scored * site.network.anatomy.d_vocab
+        n_rows = max(1, budget_bytes // (2 * site.state.row_bytes(length) + logits + row_bytes(site.network, n_scored)))
         n_prompts = min(prefix.n_prompts, n_rows)
         return PassPlan(n_prompts=n_prompts, n_variants=max(1, min(self.n_draws * n_layers, n_rows // n_prompts)))
 
@@ -205,17 +205,17 @@ class StatePass:
         Raises:
             SiteError: If the model does not say the same with its cache.
         """
-        site, n_read = self.site, len(batch[0].read)
-        tokens = ids[:, ids.shape[1] - n_read :]
-        memory = site.read_prefix(ids, n_after=n_read)
-        clean = site.clean(memory, tokens)
+        site, n_scored = self.site, len(batch[0].read)
+        tokens = ids[:, ids.shape[1] - n_scored :]
+        cache = site.feed_prefix(ids, n_after=n_scored)
+        clean = site.clean(cache, tokens)
         self._refuse_difference(clean, lens, batch)
         if variants is None:
             variants = [(layer, draw) for layer in site.layers for draw in range(self.n_draws)]
         js: dict[tuple[int, int], Tensor] = {}
         for start in range(0, len(variants), n_variants):
             chunk = variants[start : start + n_variants]
-            perturbed = site.perturbed(memory, tokens, self.perturber, chunk)
+            perturbed = site.perturbed(cache, tokens, self.perturber, chunk)
             js.update(zip(chunk, js_divergence(perturbed, clean).mean(dim=-1), strict=True))
         return js
 

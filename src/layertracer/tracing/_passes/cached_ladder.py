@@ -1,4 +1,4 @@
-"""The ladder over prompts in stretches, with the model's own cache between them."""
+"""The ladder over prompts in spans, with the model's own cache between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from layertracer.models import Network, StateMap
 from layertracer.tracing._passes.argument_axes import ArgumentAxes, CachedRun
 from layertracer.tracing._passes.ladder import LadderPass, LadderRows, SeeClean, Variants, run_pass
-from layertracer.tracing._passes.row_cache import RowMemory
+from layertracer.tracing._passes.row_cache import RowCache
 from layertracer.tracing._perturbers.perturbers import Perturber
 
 
@@ -21,7 +21,7 @@ class StretchWay:
     Attributes:
         stepwise: One token at a time, as models do that forget their state where several follow it.
         with_positions: The model is told which positions the tokens have.
-        shortest: How many tokens a stretch must have: 2 where the model takes a single one for the first.
+        shortest: How many tokens a span must have: 2 where the model takes a single one for the first.
         few_logits: Whether it may compute logits at the last position alone where only what it remembers is wanted;
             some then cut the stream within the stack.
     """
@@ -44,7 +44,7 @@ STRETCH_WAYS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class RowEdits:
     """What a pass does to its rows.
 
     Attributes:
@@ -58,7 +58,7 @@ class Work:
     see: SeeClean | None = None
 
     @classmethod
-    def nothing(cls) -> Work:
+    def nothing(cls) -> RowEdits:
         """Clean rows alone."""
         return cls(perturber=None, variants={})
 
@@ -79,29 +79,29 @@ class CachedLadder:
     way: StretchWay
     axes: ArgumentAxes
 
-    def read(self, ids: Tensor, work: Work, *, before: RowMemory | None) -> RowMemory:
-        """What the rows remember after a stretch.
+    def read(self, ids: Tensor, edits: RowEdits, *, before: RowCache | None) -> RowCache:
+        """What the rows remember after a span.
 
         Args:
-            ids: Token ids [prompt, position] of the stretch; one prompt where all share it.
-            work: What is done to the rows.
+            ids: Token ids [prompt, position] of the span; one prompt where all share it.
+            edits: What is done to the rows.
             before: What they remember of the tokens before; None at the beginning.
 
         Raises:
             UnusableCacheError: If a layer's memory does not have the rows that reach it.
         """
         for first, last in self._steps(ids, before):
-            rows = self._run(ids[:, first:last], work, before=before, read=(), keep=True)
-            before = rows.memory
-        assert before is not None  # a stretch has tokens
+            rows = self._run(ids[:, first:last], edits, before=before, read=(), keep=True)
+            before = rows.cache
+        assert before is not None  # a span has tokens
         return before
 
-    def climb(self, ids: Tensor, work: Work, *, before: RowMemory | None, read: Sequence[int]) -> LadderRows:
-        """The rows of the last stretch of some prompts, at the positions that are read.
+    def run(self, ids: Tensor, edits: RowEdits, *, before: RowCache | None, read: Sequence[int]) -> LadderRows:
+        """The rows of the last span of some prompts, at the positions that are read.
 
         Args:
-            ids: Token ids [prompt, position] of the stretch.
-            work: What is done to the rows.
+            ids: Token ids [prompt, position] of the span.
+            edits: What is done to the rows.
             before: What they remember of the tokens before.
             read: Positions that are read, counted from the first of `ids`.
 
@@ -111,13 +111,15 @@ class CachedLadder:
         parts, length = [], ids.shape[1]
         for first, last in self._steps(ids, before):
             here = [position - first for position in read if first <= position < last]
-            rows = self._run(ids[:, first:last], work, before=before, read=here, keep=last < length)
-            before = rows.memory
+            rows = self._run(ids[:, first:last], edits, before=before, read=here, keep=last < length)
+            before = rows.cache
             if here:
                 parts.append(rows)
         return LadderRows.joined(parts)
 
-    def _run(self, ids: Tensor, work: Work, *, before: RowMemory | None, read: Sequence[int], keep: bool) -> LadderRows:
+    def _run(
+        self, ids: Tensor, edits: RowEdits, *, before: RowCache | None, read: Sequence[int], keep: bool
+    ) -> LadderRows:
         cached = CachedRun(
             state=self.state,
             before=before,
@@ -130,15 +132,15 @@ class CachedLadder:
                 network=self.network,
                 ids=ids,
                 read=read,
-                perturber=work.perturber,
-                variants=work.variants,
+                perturber=edits.perturber,
+                variants=edits.variants,
                 axes=self.axes,
                 cached=cached,
-                see=work.see,
+                see=edits.see,
             )
         )
 
-    def _steps(self, ids: Tensor, before: RowMemory | None) -> Iterator[tuple[int, int]]:
+    def _steps(self, ids: Tensor, before: RowCache | None) -> Iterator[tuple[int, int]]:
         """Where each call begins and ends. What nothing comes before is always read at once."""
         length = ids.shape[1]
         if before is not None and self.way.stepwise:

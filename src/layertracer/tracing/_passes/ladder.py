@@ -1,7 +1,7 @@
 """The ladder pass: one forward of the model's own code for every lens row and every perturbed row.
 
 The batch starts as clean prompts, which stay the first rows to the end. At each layer the clean rows
-are kept as a rung, copied once per draw, perturbed, and appended to the batch; the appended rows ride
+are kept as a lens row, copied once per draw, perturbed, and appended to the batch; the appended rows ride
 on through the later layers. What leaves the last layer, cut to the positions that are read, goes to
 the model's own tail.
 """
@@ -24,21 +24,21 @@ from layertracer.models import (
     Network,
     Role,
     Wiring,
+    flatten,
     grouped_heads,
-    put_back,
     replacing_forward,
-    take_apart,
+    unflatten_into,
 )
 from layertracer.tracing._batching.rows import (
     append_rows,
     expand_leaves,
     from_rows_first,
-    read_rows,
+    gather_rows,
     repeat_rows,
     to_rows_first,
 )
 from layertracer.tracing._passes.argument_axes import ArgumentAxes, CachedRun, UnfamiliarArguments
-from layertracer.tracing._passes.row_cache import OpenMemory, RowMemory
+from layertracer.tracing._passes.row_cache import OpenCache, RowCache
 from layertracer.tracing._perturbers.perturbers import Perturber
 from layertracer.tracing._sites.branch_output import refuse_unseen, role_at, watching
 
@@ -55,29 +55,31 @@ class LadderRows:
 
     Attributes:
         embedding: The stream that enters the first layer, [prompt, read, …, width].
-        rungs: What leaves each layer, one [prompt, read, …, width] a layer.
+        lens rows: What leaves each layer, one [prompt, read, …, width] a layer.
         perturbed: What leaves the last layer in the perturbed rows, [variant, prompt, read, …, width].
         variants: Layer and draw of each variant.
-        memory: What the rows remember by now, where that was asked for.
+        cache: What the rows remember by now, where that was asked for.
     """
 
     embedding: Tensor
-    rungs: list[Tensor]
+    lens_rows: list[Tensor]
     perturbed: Tensor
     variants: list[tuple[int, int]]
-    memory: RowMemory | None = None
+    cache: RowCache | None = None
 
     @classmethod
     def joined(cls, parts: Sequence[LadderRows]) -> LadderRows:
-        """The rows of passes over consecutive stretches of the same prompts."""
+        """The rows of passes over consecutive spans of the same prompts."""
         if len(parts) == 1:
             return parts[0]
         return cls(
             embedding=torch.cat([part.embedding for part in parts], dim=1),
-            rungs=[torch.cat(rungs, dim=1) for rungs in zip(*(part.rungs for part in parts), strict=True)],
+            lens_rows=[
+                torch.cat(lens_rows, dim=1) for lens_rows in zip(*(part.lens_rows for part in parts), strict=True)
+            ],
             perturbed=torch.cat([part.perturbed for part in parts], dim=2),
             variants=parts[-1].variants,
-            memory=parts[-1].memory,
+            cache=parts[-1].cache,
         )
 
 
@@ -87,7 +89,7 @@ class _PassIsOver(Exception):  # noqa: N818 - not an error: it ends a forward wh
 
 @dataclass(slots=True, kw_only=True)
 class LadderPass:
-    """One pass over one batch of prompts of equal length, or over a stretch of them.
+    """One pass over one batch of prompts of equal length, or over a span of them.
 
     Attributes:
         network: The model.
@@ -108,10 +110,10 @@ class LadderPass:
     axes: ArgumentAxes
     cached: CachedRun | None = None
     see: SeeClean | None = None
-    _rungs: list[Tensor] = field(init=False, default_factory=list)
+    _lens_rows: list[Tensor] = field(init=False, default_factory=list)
     _embedding: Tensor | None = field(init=False, default=None)
     _rows: Tensor | None = field(init=False, default=None)
-    _open: OpenMemory | None = field(init=False, default=None)
+    _open: OpenCache | None = field(init=False, default=None)
 
     def run(self) -> LadderRows:
         """Run the pass.
@@ -124,19 +126,19 @@ class LadderPass:
             for layer in layers:
                 stack.enter_context(replacing_forward(layer.module, self._stand_in(layer)))
             stack.enter_context(grouped_heads(self.network.device))
-            memory = self._call()
+            cache = self._call()
         assert self._rows is not None and self._embedding is not None  # the last layer has run
         variants = [(layer.index, draw) for layer in layers for draw in self.variants.get(layer.index, ())]
         rows = self._rows[self._n_clean :]
         return LadderRows(
             embedding=self._embedding,
-            rungs=self._rungs,
+            lens_rows=self._lens_rows,
             perturbed=rows.unflatten(0, (len(variants), self._n_clean)) if variants else rows[:0].unsqueeze(0),
             variants=variants,
-            memory=memory,
+            cache=cache,
         )
 
-    def _call(self) -> RowMemory | None:
+    def _call(self) -> RowCache | None:
         """Run the model; what its rows remember in the end, where that is wanted."""
         if self.cached is None:
             with suppress(_PassIsOver):
@@ -144,13 +146,13 @@ class LadderPass:
             return None
         cached = self.cached
         self._open = None if cached.before is None else cached.before.open(self._n_clean)
-        before = None if self._open is None else self._open.memory
+        before = None if self._open is None else self._open.cache
         with suppress(_PassIsOver):
-            memory = cached.state.call.remember(
+            cache = cached.state.call.remember(
                 self.ids, before, with_positions=cached.with_positions, few_logits=cached.few_logits
             )
-            kept = memory if self._open is None else self._open.with_shared(memory)
-            return RowMemory(state=cached.state, memory=kept, n_prompts=self._n_clean)
+            kept = cache if self._open is None else self._open.with_shared(cache)
+            return RowCache(state=cached.state, cache=kept, n_prompts=self._n_clean)
         return None
 
     @property
@@ -173,7 +175,7 @@ class LadderPass:
         forward = layer.module.forward if self._is_watched(layer) else self.network.forward_of(layer)
 
         def stand_in(*args: Any, **kwargs: Any) -> Any:
-            leaves = take_apart((args, kwargs))
+            leaves = flatten((args, kwargs))
             stream = leaves.values[layer.wiring.stream_in]
             if layer.index == 0:
                 self._embedding = self._read_clean(stream, layer.wiring)
@@ -186,7 +188,7 @@ class LadderPass:
             may_view = self.cached is None
             values = expand_leaves(leaves, axes, n_clean=self._n_clean, n_rows=n_rows, may_view=may_view)
             values[layer.wiring.stream_in] = stream
-            args, kwargs = put_back((args, kwargs), leaves.rebuilt(values))
+            args, kwargs = unflatten_into((args, kwargs), leaves.rebuilt(values))
             if self._open is not None:
                 self._open.enter(layer.index, n_rows=n_rows)
             output = self._run_layer(layer, partial(forward, *args, **kwargs), stream=stream, entering=entering)
@@ -242,23 +244,23 @@ class LadderPass:
         return output
 
     def _finish(self, layer: Layer, output: Any, entering: Tensor) -> Any:
-        """The layer's output with its rung kept and, for the block's output, perturbed copies appended."""
-        leaves = take_apart(output)
+        """The layer's output with its lens row kept and, for the block's output, perturbed copies appended."""
+        leaves = flatten(output)
         wiring = layer.wiring
         stream = leaves.values[wiring.stream_out]
-        self._rungs.append(self._read_clean(stream, wiring))
+        self._lens_rows.append(self._read_clean(stream, wiring))
         stream = self._append_at_exit(layer, stream, entering)
         if layer.index == self.network.anatomy.n_layers - 1:
             self._rows = self._read(to_rows_first(stream, wiring), wiring)
             if self._is_over_at_last_layer:
                 raise _PassIsOver
-            return put_back(output, self._clean_output(leaves, wiring))
+            return unflatten_into(output, self._clean_output(leaves, wiring))
         n_rows = stream.shape[wiring.batch_axis]
         axes = self.axes.outputs(layer, leaves, cached=self.cached)
         values = expand_leaves(leaves, axes, n_clean=self._n_clean, n_rows=n_rows, may_view=self.cached is None)
         values[wiring.stream_out] = stream
         # In the model's own lists: what later layers find there is exchanged when they run.
-        return put_back(output, leaves.rebuilt(values))
+        return unflatten_into(output, leaves.rebuilt(values))
 
     def _append_at_exit(self, layer: Layer, stream: Tensor, entering: Tensor) -> Tensor:
         """For the block's output, perturbed copies of the clean rows are appended when the layer has run."""
@@ -288,10 +290,10 @@ class LadderPass:
 
     def _read(self, rows: Tensor, wiring: Wiring) -> Tensor:
         """Rows at the positions that are read, a copy; on one device, on whichever the layer computes."""
-        return read_rows(rows, wiring, self.read, length=self.ids.shape[1]).to(self.network.device)
+        return gather_rows(rows, wiring, self.read, length=self.ids.shape[1]).to(self.network.device)
 
 
-def climb(
+def run_ladder(
     network: Network,
     ids: Tensor,
     *,

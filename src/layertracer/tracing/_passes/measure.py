@@ -49,11 +49,11 @@ def measure_rows(
     # Put on the device before anything runs.
     targets, others = answers_of(batch, ids.device), others_of(batch, ids.device)
     for rows in passes:
-        clean = rows.rungs[-1]
+        clean = rows.lens_rows[-1]
         if lens is None:
             if targets is None:
                 targets = own_top(clean, reduction)
-            stream = torch.stack([rows.embedding, *rows.rungs], dim=2)
+            stream = torch.stack([rows.embedding, *rows.lens_rows], dim=2)
             lens = reduction.lens(stream, targets, n_top=N_TOP, others=others)
         if rows.variants:
             bits = reduction.js_bits(clean.flatten(0, 1), rows.perturbed.flatten(1, 2))
@@ -71,7 +71,7 @@ def measure_plain(
     perturber: Perturber | None,
     variants: Sequence[tuple[int, int]],
 ) -> Measured:
-    """The same numbers from one forward for each rung, layer and draw.
+    """The same numbers from one forward for each lens row, layer and draw.
 
     Args:
         network: The model.
@@ -86,11 +86,11 @@ def measure_plain(
     targets, others = answers_of(batch, ids.device), others_of(batch, ids.device)
     if targets is None:
         targets = top_tokens(logits)
-    rungs = [
+    lens_rows = [
         measure_lens(plain_readout(network, ids, read=read, layer=layer), targets, n_top=N_TOP, others=others)
         for layer in range(-1, network.anatomy.n_layers - 1)
     ]
-    lens = LensStatistics.stacked([*rungs, measure_lens(logits, targets, n_top=N_TOP, others=others)], dim=2)
+    lens = LensStatistics.stacked([*lens_rows, measure_lens(logits, targets, n_top=N_TOP, others=others)], dim=2)
     js: dict[tuple[int, int], Tensor] = {}
     for layer, draw in variants if perturber is not None else ():
         assert perturber is not None  # as above

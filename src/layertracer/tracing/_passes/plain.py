@@ -1,4 +1,4 @@
-"""The plain method: one hooked forward per layer and draw, and one per rung.
+"""The plain method: one hooked forward per layer and draw, and one per lens row.
 
 Slow and simple. The self-check holds the ladder against it, and models whose ladder does not pass
 are traced with it.
@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from layertracer.models import Layer, Network, Role, replacing_forward, take_apart
+from layertracer.models import Layer, Network, Role, flatten, replacing_forward
 from layertracer.tracing._batching.rows import evenly_spaced, from_rows_first, to_rows_first
 from layertracer.tracing._perturbers.perturbers import Perturber
 from layertracer.tracing._sites.branch_output import refuse_unseen, role_at, watching
@@ -40,8 +40,8 @@ def _handing_on(layer: Layer) -> Callable[..., Any]:
     forward, wiring = layer.module.forward, layer.wiring
 
     def hand_on(*args: Any, **kwargs: Any) -> Any:
-        entering = take_apart((args, kwargs)).values[wiring.stream_in].clone()  # a layer may add to it in place
-        return take_apart(forward(*args, **kwargs)).replaced(wiring.stream_out, entering)
+        entering = flatten((args, kwargs)).values[wiring.stream_in].clone()  # a layer may add to it in place
+        return flatten(forward(*args, **kwargs)).replaced(wiring.stream_out, entering)
 
     return hand_on
 
@@ -65,10 +65,10 @@ def perturbing(layer: Layer, perturber: Perturber, *, draw: int) -> Iterator[Non
         return from_rows_first(rows[0], wiring)
 
     def perturbed(*args: Any, **kwargs: Any) -> Any:
-        stream = take_apart((args, kwargs)).values[wiring.stream_in]
+        stream = flatten((args, kwargs)).values[wiring.stream_in]
         entering = to_rows_first(stream, wiring).clone()
         if perturber.site == "block_output":
-            leaves = take_apart(forward(*args, **kwargs))
+            leaves = flatten(forward(*args, **kwargs))
             return leaves.replaced(wiring.stream_out, perturb(leaves.values[wiring.stream_out], entering))
         wanted = role_at(perturber.site)
         edits = []

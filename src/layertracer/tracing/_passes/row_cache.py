@@ -16,7 +16,7 @@ from torch import Tensor
 
 from layertracer.models import (
     BatchAxis,
-    Memory,
+    LayerCache,
     StateMap,
     StatePiece,
     TensorPlace,
@@ -27,32 +27,32 @@ from layertracer.models import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RowMemory:
+class RowCache:
     """What the rows of a pass remember.
 
     Attributes:
         state: Which tensor of the cache is which layer's.
-        memory: The cache.
+        cache: The cache.
         n_prompts: Rows of each group: the prompts of a batch, or one for a prefix that all of them share.
     """
 
     state: StateMap
-    memory: Memory
+    cache: LayerCache
     n_prompts: int
 
-    def open(self, n_prompts: int) -> OpenMemory:
+    def open(self, n_prompts: int) -> OpenCache:
         """A copy to be read on by a batch of `n_prompts`; this one stays as it is."""
         layers = self.state.layers_with
         shared = {piece.path for layer in layers for piece in self.state.pieces(layer) if piece.layer_axis}
         rows = {
             path: self._clean_rows(place.tensor, axes.batch, n_prompts, is_shared=path in shared)
-            for path, place in find_places(self.memory.caches).items()
+            for path, place in find_places(self.cache.caches).items()
             if (axes := self.state.axes.get(path)) is not None and axes.batch is not None
         }
-        tensors = {path: place.tensor for path, place in find_places(self.memory.caches).items()}
-        caches = copy_with(self.memory.caches, tensors | rows)
-        return OpenMemory(
-            memory=Memory(caches=caches, n_tokens=self.memory.n_tokens),
+        tensors = {path: place.tensor for path, place in find_places(self.cache.caches).items()}
+        caches = copy_with(self.cache.caches, tensors | rows)
+        return OpenCache(
+            cache=LayerCache(caches=caches, n_tokens=self.cache.n_tokens),
             before=self,
             n_prompts=n_prompts,
             places=find_places(caches),
@@ -73,19 +73,19 @@ class RowMemory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenMemory:
+class OpenCache:
     """A memory that a pass goes on from.
 
     Attributes:
-        memory: What is given to the model.
+        cache: What is given to the model.
         before: Where it comes from.
         n_prompts: Prompts of the pass.
         places: Where the tensors of the cache stand.
         tensors: What stood there, by path.
     """
 
-    memory: Memory
-    before: RowMemory
+    cache: LayerCache
+    before: RowCache
     n_prompts: int
     places: Mapping[str, TensorPlace]
     tensors: Mapping[str, Tensor]
@@ -108,16 +108,16 @@ class OpenMemory:
             if piece.path not in self.places or (keep and piece.layer_axis is None):
                 continue
             if keep and piece.layer_axis is not None:
-                written = find_places(self.memory.caches)[piece.path].tensor
+                written = find_places(self.cache.caches)[piece.path].tensor
                 self._shared.setdefault(piece.path, {})[layer] = written.select(*piece.layer_axis).clone()
             self._put(piece.path, self.places[piece.path].tensor)
 
-    def with_shared(self, memory: Memory) -> Memory:
+    def with_shared(self, cache: LayerCache) -> LayerCache:
         """What is remembered after a pass, with what every layer wrote into the tensors that all of them share."""
-        tensors = {path: place.tensor for path, place in find_places(memory.caches).items()}
+        tensors = {path: place.tensor for path, place in find_places(cache.caches).items()}
         for path, by_layer in self._shared.items():
             tensors[path] = self._assembled(tensors[path], by_layer, path)
-        return Memory(caches=copy_with(memory.caches, tensors), n_tokens=memory.n_tokens) if self._shared else memory
+        return LayerCache(caches=copy_with(cache.caches, tensors), n_tokens=cache.n_tokens) if self._shared else cache
 
     def _assembled(self, tensor: Tensor, by_layer: Mapping[int, Tensor], path: str) -> Tensor:
         pieces = {layer: piece for layer in by_layer for piece in self.before.state.pieces(layer) if piece.path == path}

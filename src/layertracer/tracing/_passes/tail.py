@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from layertracer.models import Layer, Network, replacing_forward, take_apart
-from layertracer.tracing._batching.rows import as_prompts, read_rows, to_rows_first
+from layertracer.models import Layer, Network, flatten, replacing_forward
+from layertracer.tracing._batching.rows import as_prompts, gather_rows, to_rows_first
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def bypassing(layers: Sequence[Layer], *, replacement: Tensor | None = None) -> 
 
 def _bypass(layer: Layer, replacement: Tensor | None) -> Callable[..., Any]:
     def forward(*args: Any, **kwargs: Any) -> Any:
-        stream = take_apart((args, kwargs)).values[layer.wiring.stream_in]
+        stream = flatten((args, kwargs)).values[layer.wiring.stream_in]
         return layer.output_like(stream if replacement is None else replacement)
 
     return forward
@@ -72,10 +72,10 @@ class Tail:
 
             def observed(*args: Any, **kwargs: Any) -> Any:
                 output = forward(*args, **kwargs)
-                left.append(take_apart(output).values[last.wiring.stream_out])
+                left.append(flatten(output).values[last.wiring.stream_out])
                 return output
 
             with replacing_forward(last.module, observed):
                 self._call.logits(self._token.expand(1, 1))
-        rows = read_rows(to_rows_first(left[-1], last.wiring), last.wiring, [0], length=1)
+        rows = gather_rows(to_rows_first(left[-1], last.wiring), last.wiring, [0], length=1)
         return torch.zeros_like(rows[:, 0])

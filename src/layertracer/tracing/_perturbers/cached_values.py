@@ -62,10 +62,10 @@ class StateMask:
         size = piece.slot_size
         if self.mask.keep is not None:
             return np.broadcast_to(~self.mask.keep[layer, draw], (n_slots, size)).copy()
-        number, stretch = self.mask.masked_stretch(draw, size)
+        number, span = self.mask.masked_stretch(draw, size)
         permutations = _permutations((self.mask.seed, layer, _number_of(piece), number, _MASKS), n_slots, size)
         masked = np.zeros((n_slots, size), dtype=bool)
-        np.put_along_axis(masked, permutations[:, stretch], values=True, axis=1)
+        np.put_along_axis(masked, permutations[:, span], values=True, axis=1)
         return masked[::-1].copy()  # counted from the last position back
 
 

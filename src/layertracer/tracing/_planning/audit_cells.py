@@ -154,14 +154,14 @@ class _Choice:
     def _arithmetic(self, bucket: BucketWork) -> float:
         """What the trace takes for a bucket, its share of what is read before it not counted."""
         weights, prompt, work = self._weights, bucket.prompts[0], self.work
-        n_read, n_rows = len(prompt.read), 1 + work.n_variants
+        n_scored, n_rows = len(prompt.read), 1 + work.n_variants
         if work.method == "plain":
             return len(bucket.prompts) * (n_rows + work.network.anatomy.n_layers / 2) * weights.forward(prompt)
         if work.state is not None:
-            own = 2 * len(prompt.ids) + work.n_variants * n_read
-            return len(bucket.prompts) * (own * weights.layers + n_rows * n_read * weights.tail)
-        n_own = n_read if work.last_only and work.cached is not None else len(prompt.ids) - bucket.n_before
-        each = n_own * weights.climbed(work) + n_rows * n_read * weights.tail + weights.lens(prompt)
+            own = 2 * len(prompt.ids) + work.n_variants * n_scored
+            return len(bucket.prompts) * (own * weights.layers + n_rows * n_scored * weights.tail)
+        n_own = n_scored if work.last_only and work.cached is not None else len(prompt.ids) - bucket.n_before
+        each = n_own * weights.layer_steps(work) + n_rows * n_scored * weights.tail + weights.lens(prompt)
         return len(bucket.prompts) * each
 
 
@@ -212,7 +212,7 @@ class _Weights:
         """Its lens rows."""
         return (1 + self.n_layers) * len(prompt.read) * self.tail
 
-    def climbed(self, work: Workload) -> float:
+    def layer_steps(self, work: Workload) -> float:
         """One token in its clean row and in all perturbed ones, each from the layer that makes it."""
         later = sum(self.n_layers - layer - (0 if work.is_inside else 1) for layer in work.layers)
         return self.layers * (1 + work.n_draws * later / self.n_layers)

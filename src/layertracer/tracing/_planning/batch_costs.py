@@ -1,4 +1,4 @@
-"""What prefixes and batches of prompts take, from the costs of their stretches."""
+"""What prefixes and batches of prompts take, from the costs of their spans."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from layertracer.tracing._distributions.reduction import Reduction
 from layertracer.tracing._passes.ladder import Variants
 from layertracer.tracing._passes.tail import Tail
 from layertracer.tracing._planning.guessed_costs import is_guessable
-from layertracer.tracing._planning.pass_cost import Effort, PassCost, PassShape, clean_row_bytes, reckon_pass
+from layertracer.tracing._planning.pass_cost import Effort, PassCost, PassShape, clean_row_bytes, estimate_pass
 from layertracer.tracing._planning.schedule import BatchCost
-from layertracer.tracing._planning.token_spans import Quantity, Stretch, StretchCosts
+from layertracer.tracing._planning.token_spans import Quantity, SpanCosts, TokenSpan
 from layertracer.tracing._planning.workload import Workload
 
 _LOGITS_TOUCHED = 16
@@ -41,19 +41,19 @@ def make_reduction(network: Network, budget_bytes: int, *, shortage: int = 1) ->
 
 @runtime_checkable
 class CostSource(Protocol):
-    """Where the costs of stretches come from."""
+    """Where the costs of spans come from."""
 
     @property
     def is_measured(self) -> bool:
         """Whether they were measured on the model."""
 
-    def of(self, stretch: Stretch) -> StretchCosts:
-        """The costs of a stretch."""
+    def of(self, span: TokenSpan) -> SpanCosts:
+        """The costs of a span."""
 
     def tail_flops(self) -> float:
         """Floating-point operations of the tail for one position."""
 
-    def without_cache(self, stretches: Collection[Stretch]) -> CostSource:
+    def without_cache(self, spans: Collection[TokenSpan]) -> CostSource:
         """Costs where nothing goes on from what the model remembers."""
 
 
@@ -71,12 +71,12 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reckoner:
+class BatchCosts:
     """The costs of one trace.
 
     Attributes:
         work: What is done.
-        costs: Costs of stretches.
+        costs: Costs of spans.
         reduction: How rows become numbers.
         clean_row: Tokens of the longest prompt, and what one clean row of it takes in a whole forward; None where that
             is guessed.
@@ -87,28 +87,28 @@ class Reckoner:
     reduction: Reduction
     clean_row: tuple[int, float] | None = None
 
-    def with_clean_row(self, prompts: Sequence[Prompt]) -> Reckoner:
+    def with_clean_row(self, prompts: Sequence[Prompt]) -> BatchCosts:
         """Itself, knowing what a clean row of the longest prompt takes, where it does not follow from the weights."""
         if not self.costs.is_measured or is_guessable(self.work.network):
             return self
         longest = max(prompts, key=lambda prompt: len(prompt.ids))
-        stretch = self.work.whole(longest)
-        taken = clean_row_bytes(self.costs.of(stretch), n_own=stretch.n_own, n_read=len(longest.read))
-        return replace(self, clean_row=(stretch.n_own, taken))
+        span = self.work.whole(longest)
+        taken = clean_row_bytes(self.costs.of(span), n_own=span.n_own, n_scored=len(longest.read))
+        return replace(self, clean_row=(span.n_own, taken))
 
     def prefix(self, node: PrefixNode, passes: Sequence[Variants], held: Held) -> tuple[BatchCost, float]:
         """What reading a prefix takes, and the size of what is remembered of it."""
-        stretch, n_calls = self.work.after(node.start, node.end)
+        span, n_calls = self.work.after(node.start, node.end)
         memory, peak, effort, widest, working = 0.0, 0.0, Effort(), 0, 0.0
         passes = [{}] if self.work.last_only else passes
         for variants in passes:
-            shape = self._shape(variants, n_prompts=1, tokens=(node.end - node.start, n_calls), n_read=0)
-            cost = self._pass(stretch, shape)
+            shape = self._shape(variants, n_prompts=1, tokens=(node.end - node.start, n_calls), n_scored=0)
+            cost = self._pass(span, shape)
             peak = max(peak, held.memory_bytes + memory + cost.peak_bytes)
             memory += cost.memory_bytes
             effort += cost.effort
             widest = max(widest, cost.widest_rows)
-            working = max(working, self._working(stretch, shape))
+            working = max(working, self._working(span, shape))
         found = BatchCost(
             peak_bytes=peak,
             working_bytes=working,
@@ -128,24 +128,24 @@ class Reckoner:
         return self._ladder(prompt, n_prompts, passes, held)
 
     def _ladder(self, prompt: Prompt, n_prompts: int, passes: Sequence[Variants], held: Held) -> BatchCost:
-        work, length, n_read = self.work, len(prompt.ids), len(prompt.read)
+        work, length, n_scored = self.work, len(prompt.ids), len(prompt.read)
         peak, effort, working, widest, n_passes = 0.0, Effort(), 0.0, 0, 0
         start, memory = held.n_tokens, held.memory_bytes
         end = work.own_end(prompt, start)
         if end is not None:
-            stretch, n_calls = work.after(start, end)
-            shape = self._shape({}, n_prompts=n_prompts, tokens=(end - start, n_calls), n_read=0)
-            own = self._pass(stretch, shape)
+            span, n_calls = work.after(start, end)
+            shape = self._shape({}, n_prompts=n_prompts, tokens=(end - start, n_calls), n_scored=0)
+            own = self._pass(span, shape)
             peak, effort, n_passes = memory + own.peak_bytes, own.effort, n_calls
             start, memory = end, memory + own.memory_bytes
-            working = self._working(stretch, shape)
-        stretch, n_calls = work.after(start, length) if start else (work.whole(prompt), 1)
+            working = self._working(span, shape)
+        span, n_calls = work.after(start, length) if start else (work.whole(prompt), 1)
         n_logits, before = 0, 0.0
         for number, variants in enumerate(passes):
-            shape = self._shape(variants, n_prompts=n_prompts, tokens=(length - start, n_calls), n_read=n_read)
-            cost = self._pass(stretch, shape)
-            n_lens = 0 if number else (1 + work.network.anatomy.n_layers) * n_prompts * n_read
-            n_rows = cost.widest_rows * n_read
+            shape = self._shape(variants, n_prompts=n_prompts, tokens=(length - start, n_calls), n_scored=n_scored)
+            cost = self._pass(span, shape)
+            n_lens = 0 if number else (1 + work.network.anatomy.n_layers) * n_prompts * n_scored
+            n_rows = cost.widest_rows * n_scored
             # The rows of a pass are still there while the next one runs.
             tops = (
                 before + cost.peak_bytes,
@@ -154,7 +154,7 @@ class Reckoner:
             peak, before = max(peak, memory + max(tops)), cost.rows_bytes
             effort += cost.effort
             n_logits += n_lens + n_rows
-            working, widest = max(working, self._working(stretch, shape)), max(widest, cost.widest_rows)
+            working, widest = max(working, self._working(span, shape)), max(widest, cost.widest_rows)
             n_passes += n_calls
         effort += Effort(traffic=4 * _LOGITS_TOUCHED * n_logits * work.network.anatomy.d_vocab)
         return BatchCost(
@@ -171,11 +171,11 @@ class Reckoner:
 
         Its arithmetic is that of the pieces in which the trace reads it.
         """
-        network, length, n_read = self.work.network, len(prompt.ids), len(prompt.read)
+        network, length, n_scored = self.work.network, len(prompt.ids), len(prompt.read)
         pieces = [(0, held.n_tokens)] if held.n_tokens else []
         flops = sum(self._one_row(*self.work.after(*piece)) for piece in pieces) + self.own_flops(prompt, held.n_tokens)
         logits = length * network.anatomy.d_vocab * self.work.itemsize
-        n_lens = (1 + network.anatomy.n_layers) * n_read
+        n_lens = (1 + network.anatomy.n_layers) * n_scored
         return BatchCost(
             peak_bytes=held.memory_bytes + logits,
             working_bytes=0.0,
@@ -199,38 +199,38 @@ class Reckoner:
         """Likewise of what a prefix adds to the one before it."""
         return self._one_row(*self.work.after(node.start, node.end))
 
-    def _one_row(self, stretch: Stretch, n_calls: int = 1) -> float:
-        costs = self.costs.of(stretch)
+    def _one_row(self, span: TokenSpan, n_calls: int = 1) -> float:
+        costs = self.costs.of(span)
         one = np.ones(self.work.network.anatomy.n_layers)
         return n_calls * (costs.front(Quantity.FLOPS, 1) + float(costs.layers(Quantity.FLOPS, one).sum()))
 
     def _plain(self, prompt: Prompt, n_prompts: int) -> BatchCost:
         """The same forward for all prompts together, again and again."""
-        stretch, anatomy = self.work.whole(prompt), self.work.network.anatomy
-        shape = self._shape({}, n_prompts=n_prompts, tokens=(stretch.n_own, 1), n_read=0)
-        cost = self._pass(stretch, shape)
+        span, anatomy = self.work.whole(prompt), self.work.network.anatomy
+        shape = self._shape({}, n_prompts=n_prompts, tokens=(span.n_own, 1), n_scored=0)
+        cost = self._pass(span, shape)
         # The perturbed copy beside what it is a copy of, and what enters the layer.
-        extra = 3 * n_prompts * self.costs.of(stretch).stream_bytes
+        extra = 3 * n_prompts * self.costs.of(span).stream_bytes
         n_runs = 1 + self.work.n_variants + anatomy.n_layers
         n_rows = n_prompts * len(prompt.read)
         return BatchCost(
             peak_bytes=cost.peak_bytes + extra + 4 * _LOGITS_ALIVE * n_rows * anatomy.d_vocab,
-            working_bytes=self._working(stretch, shape),
+            working_bytes=self._working(span, shape),
             widest_rows=n_prompts,
             n_passes=n_runs,
             # Where a layer is read out, those after it do not run.
             effort=cost.effort.times(1 + self.work.n_variants + anatomy.n_layers / 2),
-            tail_flops=n_runs * n_prompts * stretch.n_own * self.costs.tail_flops(),
+            tail_flops=n_runs * n_prompts * span.n_own * self.costs.tail_flops(),
         )
 
     def _state(self, prompt: Prompt, n_prompts: int, n_variants: int) -> BatchCost:
         """A clean pass, the prefix read with the cache, and steps of the last tokens for groups of variants."""
-        state, work, n_read = self.work.state, self.work, len(prompt.read)
+        state, work, n_scored = self.work.state, self.work, len(prompt.read)
         assert state is not None  # as the caller knows
         clean = self._ladder(prompt, n_prompts, [{}], Held())
         memory, n_rows = state.site.state.row_bytes(len(prompt.ids)), n_prompts * max(1, n_variants)
-        logits = 4 * _LOGITS_ALIVE * n_read * work.network.anatomy.d_vocab
-        share = n_read / len(prompt.ids)
+        logits = 4 * _LOGITS_ALIVE * n_scored * work.network.anatomy.d_vocab
+        share = n_scored / len(prompt.ids)
         n_all = work.n_variants
         guessed = n_prompts * (memory + logits) + n_rows * (2 * memory + logits)
         steps = guessed if state.costs is None else state.costs.peak_bytes(n_prompts, max(1, n_variants))
@@ -240,24 +240,24 @@ class Reckoner:
             widest_rows=n_rows,
             n_passes=2 + -(-n_all // max(1, n_variants)),
             effort=clean.effort.times(2 + share * n_all),
-            tail_flops=clean.tail_flops + n_prompts * n_read * n_all * self.costs.tail_flops(),
+            tail_flops=clean.tail_flops + n_prompts * n_scored * n_all * self.costs.tail_flops(),
         )
 
-    def _shape(self, variants: Variants, *, n_prompts: int, tokens: tuple[int, int], n_read: int) -> PassShape:
+    def _shape(self, variants: Variants, *, n_prompts: int, tokens: tuple[int, int], n_scored: int) -> PassShape:
         """A pass over a number of tokens in a number of calls; where nothing is read, it is to remember them."""
         return PassShape(
             n_prompts=n_prompts,
             n_own=tokens[0],
-            n_read=n_read,
+            n_scored=n_scored,
             draws=self.work.draws(variants),
             is_inside=self.work.is_inside,
-            keeps=not n_read or tokens[1] > 1,
+            keeps=not n_scored or tokens[1] > 1,
             sees=self.work.sees_site,
             n_calls=tokens[1],
         )
 
-    def _pass(self, stretch: Stretch, shape: PassShape) -> PassCost:
-        return reckon_pass(self.costs.of(stretch), shape)
+    def _pass(self, span: TokenSpan, shape: PassShape) -> PassCost:
+        return estimate_pass(self.costs.of(span), shape)
 
-    def _working(self, stretch: Stretch, shape: PassShape) -> float:
-        return float(np.max(self.costs.of(stretch).layers(Quantity.PEAK, shape.entering)))
+    def _working(self, span: TokenSpan, shape: PassShape) -> float:
+        return float(np.max(self.costs.of(span).layers(Quantity.PEAK, shape.entering)))

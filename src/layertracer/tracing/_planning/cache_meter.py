@@ -8,24 +8,24 @@ from layertracer.tracing._passes.cache_pass import StatePass
 from layertracer.tracing._planning.op_meter import Meter
 
 
-def measure_state(state: StatePass, *, length: int, n_read: int) -> StateCosts:
+def measure_state(state: StatePass, *, length: int, n_scored: int) -> StateCosts:
     """What a pass over prompts of that length takes.
 
     Args:
         state: What is done.
         length: Tokens of each prompt.
-        n_read: How many of them are read after the prefix.
+        n_scored: How many of them are read after the prefix.
 
     Raises:
         Whatever the model raises on prompts of this length.
     """
-    (prefix, step), (_, more_variants) = (_peaks(state, (1, n), length=length, n_read=n_read) for n in (1, 2))
+    (prefix, step), (_, more_variants) = (_peaks(state, (1, n), length=length, n_scored=n_scored) for n in (1, 2))
     per_row = max(0, more_variants - step)
     if state.site.way.one_row:  # never are there two prompts
         return StateCosts(
             prefix_fixed=prefix, prefix_per_prompt=0, step_fixed=step - per_row, step_per_prompt=0, step_per_row=per_row
         )
-    prefix_of_two, step_of_two = _peaks(state, (2, 1), length=length, n_read=n_read)
+    prefix_of_two, step_of_two = _peaks(state, (2, 1), length=length, n_scored=n_scored)
     per_prompt = max(0, step_of_two - step - per_row)
     return StateCosts(
         prefix_fixed=max(0, 2 * prefix - prefix_of_two),
@@ -36,16 +36,16 @@ def measure_state(state: StatePass, *, length: int, n_read: int) -> StateCosts:
     )
 
 
-def _peaks(state: StatePass, size: tuple[int, int], *, length: int, n_read: int) -> tuple[int, int]:
+def _peaks(state: StatePass, size: tuple[int, int], *, length: int, n_scored: int) -> tuple[int, int]:
     """The most that is live where the prefix is read, and in a step, for some prompts and variants of each."""
     site, (n_prompts, n_variants) = state.site, size
     _, ids = site.network.probe(batch=n_prompts, length=length)
-    tokens = ids[:, length - n_read :]
+    tokens = ids[:, length - n_scored :]
     variants = [(site.layers[0], 0)] * n_variants
     with Meter() as meter:
-        memory = site.read_prefix(ids, n_after=n_read)
+        cache = site.feed_prefix(ids, n_after=n_scored)
         prefix = meter.reading().peak
         meter.let_down()
-        clean = site.clean(memory, tokens)
-        js_divergence(site.perturbed(memory, tokens, state.perturber, variants), clean)
+        clean = site.clean(cache, tokens)
+        js_divergence(site.perturbed(cache, tokens, state.perturber, variants), clean)
         return prefix, meter.reading().peak

@@ -13,7 +13,7 @@ from layertracer.tracing._planning.workload import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class Fallback:
     """One of them.
 
     Attributes:
@@ -37,7 +37,7 @@ class Way:
         return self.planner.row_by_row
 
 
-def ways_from(planned: Way, prompts: Sequence[Prompt]) -> Iterator[Way]:
+def fallbacks_from(planned: Fallback, prompts: Sequence[Prompt]) -> Iterator[Fallback]:
     """The way that was planned, and those that are slower, each made when it is asked for.
 
     Without shared prefixes, and at last one row at a time: by the plain method, or, at the layers'
@@ -45,25 +45,27 @@ def ways_from(planned: Way, prompts: Sequence[Prompt]) -> Iterator[Way]:
     one another, a prompt's perturbed rows do as well.
     """
     yield planned
-    way = planned
-    if way.work.cached is not None:
-        way = _slower(way, prompts, name="without shared prefixes", work=replace(way.work, cached=None))
-        yield way
-    if way.work.method != "plain":
+    fallback = planned
+    if fallback.work.cached is not None:
+        fallback = _slower(fallback, prompts, name="without shared prefixes", work=replace(fallback.work, cached=None))
+        yield fallback
+    if fallback.work.method != "plain":
         name = "by the plain method, one prompt and one hooked forward at a time"
-        yield _slower(way, prompts, name=name, work=_one_row_at_a_time(way.work), row_by_row=True)
+        yield _slower(fallback, prompts, name=name, work=_one_row_at_a_time(fallback.work), row_by_row=True)
 
 
-def _slower(way: Way, prompts: Sequence[Prompt], *, name: str, work: Workload, row_by_row: bool | None = None) -> Way:
+def _slower(
+    fallback: Fallback, prompts: Sequence[Prompt], *, name: str, work: Workload, row_by_row: bool | None = None
+) -> Fallback:
     root = without_prefixes(prompts)
-    costs = way.planner.reckoner.costs.without_cache(work.all_stretches(root))
+    costs = fallback.planner.batch_costs.costs.without_cache(work.all_spans(root))
     planner = replace(
-        way.planner,
-        reckoner=replace(way.planner.reckoner, work=work, costs=costs),
-        row_by_row=way.row_by_row if row_by_row is None else row_by_row,
+        fallback.planner,
+        batch_costs=replace(fallback.planner.batch_costs, work=work, costs=costs),
+        row_by_row=fallback.row_by_row if row_by_row is None else row_by_row,
     )
     schedule = planner.schedule(root)
-    return replace(way, name=name, planner=planner, schedule=schedule)
+    return replace(fallback, name=name, planner=planner, schedule=schedule)
 
 
 def _one_row_at_a_time(work: Workload) -> Workload:

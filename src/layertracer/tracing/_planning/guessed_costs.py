@@ -1,4 +1,4 @@
-"""Costs of stretches, guessed from the shapes of the weights: for work so small that measuring would slow it down."""
+"""Costs of spans, guessed from the shapes of the weights: for work so small that measuring would slow it down."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from layertracer.models import Network
 from layertracer.tracing._passes.cached_ladder import CachedLadder
-from layertracer.tracing._planning.token_spans import Quantity, Stretch, StretchCosts
+from layertracer.tracing._planning.token_spans import Quantity, SpanCosts, TokenSpan
 
 _STREAMS, _WIDEST = 5, 3
 """Tensors of the stream's width, and of the widest projection's, that are alive in a layer at its busiest moment."""
@@ -32,41 +32,41 @@ def is_guessable(network: Network) -> bool:
     return all(layer.mixer in _GUESSED and layer.mlp == "dense" for layer in network.anatomy.layers)
 
 
-def guess_costs(network: Network, stretch: Stretch, cached: CachedLadder | None) -> StretchCosts:
-    """What a stretch costs, from the widths of its layers.
+def guess_costs(network: Network, span: TokenSpan, cached: CachedLadder | None) -> SpanCosts:
+    """What a span costs, from the widths of its layers.
 
     Args:
         network: The model.
-        stretch: The tokens.
+        span: The tokens.
         cached: How rows go on from what they remember; None where none do.
     """
     anatomy = network.anatomy
     itemsize = torch.empty((), dtype=network.dtype).element_size()
-    own, length = stretch.n_own, stretch.n_before + stretch.n_own
+    own, length = span.n_own, span.n_before + span.n_own
     stream = own * anatomy.d_model * itemsize
     lines = np.zeros((len(Quantity), 2, anatomy.n_layers + 2))
-    memories = np.zeros(anatomy.n_layers)
+    caches = np.zeros(anatomy.n_layers)
     for layer in anatomy.layers:
         phase = 1 + layer.index
         before, after = (
-            0 if cached is None or not stretch.cached else cached.state.layer_bytes(layer.index, n_tokens)
-            for n_tokens in (stretch.n_before, length)
+            0 if cached is None or not span.cached else cached.state.layer_bytes(layer.index, n_tokens)
+            for n_tokens in (span.n_before, length)
         )
-        memories[layer.index] = before if stretch.n_before else 0
+        caches[layer.index] = before if span.n_before else 0
         attention = 2 * max(1, anatomy.d_model // 64) * own * length * itemsize
         alive = _STREAMS * stream + _WIDEST * own * _widest(layer.module) * itemsize
-        remembered = _MEMORY_COPIES * after if stretch.n_before else 0
+        remembered = _MEMORY_COPIES * after if span.n_before else 0
         n_weights = sum(one.numel() for one in layer.module.parameters() if one.ndim == 2)
         lines[Quantity.PEAK, 1, phase] = alive + attention + remembered
-        lines[Quantity.KEPT, 1, phase] = stream + max(after - memories[layer.index], 0)
+        lines[Quantity.KEPT, 1, phase] = stream + max(after - caches[layer.index], 0)
         lines[Quantity.FLOPS, 1, phase] = 2 * n_weights * own + 4 * own * length * anatomy.d_model
         lines[Quantity.TRAFFIC, 1, phase] = _TOUCHED * (alive + remembered)
         lines[Quantity.OPERATORS, 0, phase] = _N_OPERATORS
     lines[[Quantity.PEAK, Quantity.KEPT], 1, 0] = stream
-    if stretch.cached or stretch.through_tail:
+    if span.cached or span.through_tail:
         lines[Quantity.PEAK, 1, -1] = own * anatomy.d_vocab * itemsize
         lines[Quantity.FLOPS, 1, -1] = own * guess_tail_flops(network)
-    return StretchCosts(lines=lines, stream_bytes=stream, memory_bytes=memories)
+    return SpanCosts(lines=lines, stream_bytes=stream, memory_bytes=caches)
 
 
 def guess_tail_flops(network: Network) -> float:

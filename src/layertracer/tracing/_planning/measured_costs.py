@@ -1,4 +1,4 @@
-"""Costs of stretches, measured by running the model's own code on one row and on two, under a meter."""
+"""Costs of spans, measured by running the model's own code on one row and on two, under a meter."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from layertracer.models import Layer, Network, grouped_heads, replacing_forward, take_apart
-from layertracer.tracing._passes.cached_ladder import CachedLadder, Work
-from layertracer.tracing._passes.row_cache import RowMemory
+from layertracer.models import Layer, Network, flatten, grouped_heads, replacing_forward
+from layertracer.tracing._passes.cached_ladder import CachedLadder, RowEdits
+from layertracer.tracing._passes.row_cache import RowCache
 from layertracer.tracing._passes.tail import Tail
 from layertracer.tracing._planning.guessed_costs import guess_tail_flops
 from layertracer.tracing._planning.length_steps import foresee, probed_bytes, shorter
 from layertracer.tracing._planning.op_meter import Meter, Reading
-from layertracer.tracing._planning.token_spans import Quantity, Stretch, StretchCosts, between, fit_lines
+from layertracer.tracing._planning.token_spans import Quantity, SpanCosts, TokenSpan, between, fit_lines
 
 Prepare = Callable[[], Callable[[], object]]
 """Gets everything ready, and returns what runs the model."""
@@ -35,43 +35,43 @@ class CostProbe:
 
     Attributes:
         network: The model.
-        is_climbed: Whether it is traced by the ladder, so that its tail runs on single positions.
+        uses_ladder: Whether it is traced by the ladder, so that its tail runs on single positions.
     """
 
     network: Network
-    is_climbed: bool = True
-    _known: dict[Stretch, StretchCosts] = field(default_factory=dict, init=False)
-    _memories: dict[int, RowMemory] = field(default_factory=dict, init=False)
+    uses_ladder: bool = True
+    _known: dict[TokenSpan, SpanCosts] = field(default_factory=dict, init=False)
+    _caches: dict[int, RowCache] = field(default_factory=dict, init=False)
     _tail_flops: float | None = field(default=None, init=False)
 
     def measure(
-        self, stretches: Collection[Stretch], cached: CachedLadder | None, *, room_bytes: float = math.inf
-    ) -> dict[Stretch, StretchCosts]:
-        """The costs of some stretches, measured at the ends of their range of lengths, and between them reckoned.
+        self, spans: Collection[TokenSpan], cached: CachedLadder | None, *, room_bytes: float = math.inf
+    ) -> dict[TokenSpan, SpanCosts]:
+        """The costs of some spans, measured at the ends of their range of lengths, and between them estimated.
 
         Args:
-            stretches: Which ones.
+            spans: Which ones.
             cached: How rows go on from what they remember; None where none do.
-            room_bytes: What may be live meanwhile; where two rows of a stretch would take more, its costs are foreseen
+            room_bytes: What may be live meanwhile; where two rows of a span would take more, its costs are foreseen
                 from those of shorter ones.
 
         Raises:
             Whatever the model raises on prompts of these lengths.
         """
-        found: dict[Stretch, StretchCosts] = {}
+        found: dict[TokenSpan, SpanCosts] = {}
         try:
-            for form in sorted({form_of(stretch) for stretch in stretches}):
-                alike = [stretch for stretch in stretches if form_of(stretch) == form]
+            for form in sorted({form_of(span) for span in spans}):
+                alike = [span for span in spans if form_of(span) == form]
                 corners = self._corners(alike, cached, room_bytes)
-                found |= {stretch: between(corners, stretch.n_before, stretch.n_own) for stretch in alike}
+                found |= {span: between(corners, span.n_before, span.n_own) for span in alike}
         finally:
-            self._memories.clear()
+            self._caches.clear()
         return found
 
     def tail_flops(self) -> float:
         """Floating-point operations of the tail for one position."""
         if self._tail_flops is None:
-            if not self.is_climbed:
+            if not self.uses_ladder:
                 return guess_tail_flops(self.network)  # it cannot be run on single positions
             tail = Tail(self.network)
             rows = tail.zero_row()
@@ -81,70 +81,70 @@ class CostProbe:
         return self._tail_flops
 
     def _corners(
-        self, alike: Collection[Stretch], cached: CachedLadder | None, room_bytes: float
-    ) -> dict[tuple[int, int], StretchCosts]:
+        self, alike: Collection[TokenSpan], cached: CachedLadder | None, room_bytes: float
+    ) -> dict[tuple[int, int], SpanCosts]:
         """Costs at the corners of the rectangle that holds all pairs of tokens before and own tokens."""
         some = next(iter(alike))
-        n_before = {stretch.n_before for stretch in alike}
-        n_own = {stretch.n_own for stretch in alike}
+        n_before = {span.n_before for span in alike}
+        n_own = {span.n_own for span in alike}
         longest = self.network.max_length or max(n_before) + max(n_own)
         corners = {}
         for before in {min(n_before), max(n_before)}:
             for own in {min(n_own), max(n_own)}:
                 fitting = max(1, min(before, longest - own)) if before else 0
-                corner = Stretch(
+                corner = TokenSpan(
                     n_before=fitting,
                     n_own=own,
                     cached=some.cached,
-                    n_source=max(stretch.n_source for stretch in alike),
+                    n_source=max(span.n_source for span in alike),
                     through_tail=some.through_tail,
                 )
                 corners[before, own] = self._within(corner, cached, room_bytes)
         return corners
 
-    def _within(self, stretch: Stretch, cached: CachedLadder | None, room_bytes: float) -> StretchCosts:
-        """The costs of a stretch: measured if they fit into the room, else foreseen from as much of it as does."""
-        if stretch in self._known:
-            return self._known[stretch]
-        known: list[tuple[Stretch, StretchCosts]] = []
-        for part in shorter(stretch, least_before=1 if cached is None else cached.way.shortest):
+    def _within(self, span: TokenSpan, cached: CachedLadder | None, room_bytes: float) -> SpanCosts:
+        """The costs of a span: measured if they fit into the room, else foreseen from as much of it as does."""
+        if span in self._known:
+            return self._known[span]
+        known: list[tuple[TokenSpan, SpanCosts]] = []
+        for part in shorter(span, least_before=1 if cached is None else cached.way.shortest):
             if known and probed_bytes(foresee(known, part)) > room_bytes:
-                return foresee(known, stretch)
+                return foresee(known, span)
             known.append((part, self._run_both(part, cached)))
-            if probed_bytes(foresee(known[-1:], stretch)) <= room_bytes:  # even if it grows with the square
+            if probed_bytes(foresee(known[-1:], span)) <= room_bytes:  # even if it grows with the square
                 break
         else:
-            if known and probed_bytes(foresee(known, stretch)) > room_bytes:
-                return foresee(known, stretch)
-        self._known[stretch] = self._run_both(stretch, cached)
-        return self._known[stretch]
+            if known and probed_bytes(foresee(known, span)) > room_bytes:
+                return foresee(known, span)
+        self._known[span] = self._run_both(span, cached)
+        return self._known[span]
 
-    def _run_both(self, stretch: Stretch, cached: CachedLadder | None) -> StretchCosts:
-        runs = [_Run(network=self.network, stretch=stretch) for _ in range(2)]
+    def _run_both(self, span: TokenSpan, cached: CachedLadder | None) -> SpanCosts:
+        runs = [_Run(network=self.network, span=span) for _ in range(2)]
         for n_rows, run in enumerate(runs, start=1):
-            call = self._call_with_cache(stretch, cached, n_rows) if cached and stretch.cached else None
+            call = self._call_with_cache(span, cached, n_rows) if cached and span.cached else None
             with grouped_heads(self.network.device):
-                run.measure(call or self._call(stretch, n_rows), stops=not (stretch.cached or stretch.through_tail))
+                run.measure(call or self._call(span, n_rows), stops=not (span.cached or span.through_tail))
         remembered = np.zeros(self.network.anatomy.n_layers)
         for layer in self.network.anatomy.layers:
-            if cached is not None and stretch.n_before:
-                remembered[layer.index] = cached.state.layer_bytes(layer.index, stretch.n_before)
-        return StretchCosts(
+            if cached is not None and span.n_before:
+                remembered[layer.index] = cached.state.layer_bytes(layer.index, span.n_before)
+        return SpanCosts(
             lines=fit_lines(runs[0].table, runs[1].table),
             stream_bytes=runs[0].stream_bytes,
             memory_bytes=remembered,
         )
 
-    def _call(self, stretch: Stretch, n_rows: int) -> Prepare:
-        network, ids = self._ids(stretch, n_rows)
+    def _call(self, span: TokenSpan, n_rows: int) -> Prepare:
+        network, ids = self._ids(span, n_rows)
         return lambda: lambda: network.call(ids)
 
-    def _call_with_cache(self, stretch: Stretch, cached: CachedLadder, n_rows: int) -> Prepare:
-        _, ids = self._ids(stretch, n_rows)
-        if not stretch.n_before:
+    def _call_with_cache(self, span: TokenSpan, cached: CachedLadder, n_rows: int) -> Prepare:
+        _, ids = self._ids(span, n_rows)
+        if not span.n_before:
             return lambda: lambda: cached.state.call.remember(ids)
-        before = self._remember(ids[:1, : stretch.n_before], cached).memory
-        own, with_positions = ids[:, stretch.n_before :], cached.way.with_positions
+        before = self._remember(ids[:1, : span.n_before], cached).cache
+        own, with_positions = ids[:, span.n_before :], cached.way.with_positions
 
         def prepare() -> Callable[[], object]:
             memory, _ = cached.state.repeated(before, n_rows)
@@ -152,23 +152,23 @@ class CostProbe:
 
         return prepare
 
-    def _remember(self, ids: Tensor, cached: CachedLadder) -> RowMemory:
+    def _remember(self, ids: Tensor, cached: CachedLadder) -> RowCache:
         """What one row remembers of that many tokens."""
         n_tokens = ids.shape[1]
-        if n_tokens not in self._memories:
-            self._memories[n_tokens] = cached.read(ids, Work.nothing(), before=None)
-        return self._memories[n_tokens]
+        if n_tokens not in self._caches:
+            self._caches[n_tokens] = cached.read(ids, RowEdits.nothing(), before=None)
+        return self._caches[n_tokens]
 
-    def _ids(self, stretch: Stretch, n_rows: int) -> tuple[Network, Tensor]:
-        network, ids = self.network.probe(batch=n_rows, length=stretch.n_before + stretch.n_own)
-        if stretch.n_source:
-            network, _ = self.network.probe(batch=n_rows, length=stretch.n_source)
+    def _ids(self, span: TokenSpan, n_rows: int) -> tuple[Network, Tensor]:
+        network, ids = self.network.probe(batch=n_rows, length=span.n_before + span.n_own)
+        if span.n_source:
+            network, _ = self.network.probe(batch=n_rows, length=span.n_source)
         return network, ids
 
 
-def form_of(stretch: Stretch) -> tuple[bool, ...]:
-    """Between stretches of one form, costs grow smoothly with their lengths."""
-    return stretch.cached, stretch.n_before > 0, stretch.through_tail
+def form_of(span: TokenSpan) -> tuple[bool, ...]:
+    """Between spans of one form, costs grow smoothly with their lengths."""
+    return span.cached, span.n_before > 0, span.through_tail
 
 
 @dataclass(slots=True, kw_only=True)
@@ -176,7 +176,7 @@ class _Run:
     """One run under the meter, taken apart into its phases."""
 
     network: Network
-    stretch: Stretch
+    span: TokenSpan
     stream_bytes: float = 0.0
     table: Float[np.ndarray, "quantity phase"] = field(init=False)
     _meter: Meter = field(default_factory=Meter, init=False)
@@ -206,7 +206,7 @@ class _Run:
 
         def metered(*args: Any, **kwargs: Any) -> Any:
             if layer.index == 0:
-                stream = take_apart((args, kwargs)).values[wiring.stream_in]
+                stream = flatten((args, kwargs)).values[wiring.stream_in]
                 self.stream_bytes = stream.nbytes / stream.shape[wiring.batch_axis]
                 self._end(0)
             self._begin()

@@ -1,4 +1,4 @@
-"""What one pass of the ladder takes and does, reckoned layer by layer from the costs of its stretch."""
+"""What one pass of the ladder takes and does, estimated layer by layer from the costs of its span."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from layertracer.tracing._planning.token_spans import Quantity, StretchCosts
+from layertracer.tracing._planning.token_spans import Quantity, SpanCosts
 
 _COPIES_AT_SITE = 4
 """Tensors of the size of a layer's new rows that are alive while they are perturbed inside it."""
@@ -22,17 +22,17 @@ class PassShape:
     Attributes:
         n_prompts: Clean rows.
         n_own: Tokens that are read.
-        n_read: Positions that are kept.
+        n_scored: Positions that are kept.
         draws: How many perturbed copies of them each layer adds.
         is_inside: Whether copies are added before the layer runs, not after it.
         keeps: Whether what is remembered afterwards is wanted; the tail then runs as well.
         sees: Whether what stands at the site in the clean rows is looked at.
-        n_calls: In how many calls the tokens are read, each as the stretch's costs say.
+        n_calls: In how many calls the tokens are read, each as the span's costs say.
     """
 
     n_prompts: int
     n_own: int
-    n_read: int
+    n_scored: int
     draws: Float[np.ndarray, " layer"]
     is_inside: bool
     keeps: bool = False
@@ -91,7 +91,7 @@ class PassCost:
 
     Attributes:
         peak_bytes: The most that is live at any time, without what was there before it.
-        rows_bytes: What is left of it for the reduction: rungs and rows.
+        rows_bytes: What is left of it for the reduction: lens rows and rows.
         memory_bytes: What its rows remember afterwards.
         widest_rows: Rows that leave the last layer.
         effort: Its work.
@@ -104,16 +104,16 @@ class PassCost:
     effort: Effort
 
 
-def reckon_pass(costs: StretchCosts, shape: PassShape) -> PassCost:
+def estimate_pass(costs: SpanCosts, shape: PassShape) -> PassCost:
     """What a pass takes, whose rows are in each layer as many as `shape` says."""
     entering, leaving, stream = shape.entering, shape.leaving, costs.stream_bytes
     n_clean, n_layers = shape.n_prompts, len(shape.draws)
     spread = entering * costs.memory_bytes
     memory = spread + np.maximum(costs.layers(Quantity.KEPT, entering) - entering * stream, 0)
     position = stream / shape.n_own * shape.n_calls
-    rung = n_clean * shape.n_read * position
+    lens_row = n_clean * shape.n_scored * position
     before = costs.front(Quantity.KEPT, n_clean) - n_clean * stream  # masks and tables, beside the stream itself
-    held = before + rung * np.arange(1, n_layers + 1) + spread
+    held = before + lens_row * np.arange(1, n_layers + 1) + spread
     if shape.keeps:
         held = held + np.concatenate([[0], np.cumsum(memory)[:-1]])
     if shape.n_calls > 1:  # what the call before left is there until the next one has ended
@@ -124,7 +124,7 @@ def reckon_pass(costs: StretchCosts, shape: PassShape) -> PassCost:
     if shape.keeps:
         after = before + float(memory.sum()) + leaving[-1] * stream
         tops.append(after + costs.back(Quantity.PEAK, n_clean))
-    n_kept = (1 + n_layers) * n_clean * shape.n_read + int(leaving[-1]) * shape.n_read
+    n_kept = (1 + n_layers) * n_clean * shape.n_scored + int(leaving[-1]) * shape.n_scored
     return PassCost(
         peak_bytes=max(tops),
         rows_bytes=n_kept * position,
@@ -134,14 +134,14 @@ def reckon_pass(costs: StretchCosts, shape: PassShape) -> PassCost:
     )
 
 
-def clean_row_bytes(costs: StretchCosts, *, n_own: int, n_read: int) -> float:
+def clean_row_bytes(costs: SpanCosts, *, n_own: int, n_scored: int) -> float:
     """The most that is live in a pass of one clean row."""
     draws = np.zeros(len(costs.memory_bytes))
-    shape = PassShape(n_prompts=1, n_own=n_own, n_read=n_read, draws=draws, is_inside=False)
-    return reckon_pass(costs, shape).peak_bytes
+    shape = PassShape(n_prompts=1, n_own=n_own, n_scored=n_scored, draws=draws, is_inside=False)
+    return estimate_pass(costs, shape).peak_bytes
 
 
-def _inside(costs: StretchCosts, shape: PassShape) -> Float[np.ndarray, " layer"]:
+def _inside(costs: SpanCosts, shape: PassShape) -> Float[np.ndarray, " layer"]:
     """The most that is live around and in each layer, beside what is held over all of them."""
     entering, leaving, stream = shape.entering, shape.leaving, costs.stream_bytes
     new, n_clean = shape.n_prompts * shape.draws, shape.n_prompts
@@ -156,7 +156,7 @@ def _inside(costs: StretchCosts, shape: PassShape) -> Float[np.ndarray, " layer"
     return np.asarray(around + np.maximum(costs.layers(Quantity.PEAK, entering), at_site))
 
 
-def _effort(costs: StretchCosts, shape: PassShape) -> Effort:
+def _effort(costs: SpanCosts, shape: PassShape) -> Effort:
     entering, stream = shape.entering, costs.stream_bytes
     n_back = shape.n_prompts if shape.keeps else 0
     sums = {

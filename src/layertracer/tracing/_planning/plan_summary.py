@@ -71,7 +71,7 @@ def describe_schedule(
         live_bytes=int(live),
         budget_bytes=budget_bytes,
         seconds=rates.seconds(effort, weight_bytes=layer_bytes),
-        is_measured=planner.reckoner.costs.is_measured,
+        is_measured=planner.batch_costs.costs.is_measured,
         notes=(*notes, *schedule.notes),
     )
 
@@ -116,24 +116,24 @@ def _describe_bucket(bucket: BucketWork, growth: ProcessGrowth) -> BucketPlan:
 
 def _looks(planner: Planner, schedule: Schedule, audit: AuditPlan) -> Iterator[BatchCost]:
     """The prompts that are measured again."""
-    memories = {id(bucket): prefix.memory_bytes for prefix, _ in schedule.prefixes() for bucket in prefix.buckets}
+    caches = {id(bucket): prefix.memory_bytes for prefix, _ in schedule.prefixes() for bucket in prefix.buckets}
     for bucket in schedule.buckets():
-        held = Held(n_tokens=bucket.n_before, memory_bytes=memories.get(id(bucket), 0.0))
+        held = Held(n_tokens=bucket.n_before, memory_bytes=caches.get(id(bucket), 0.0))
         for prompt in bucket.prompts:
             if prompt.index in audit.looks:
                 n_runs = 1 + len(audit.looks[prompt.index]) + (prompt.index in audit.readouts)
-                yield planner.reckoner.look(prompt, held, n_runs=n_runs)
+                yield planner.batch_costs.look(prompt, held, n_runs=n_runs)
 
 
 def _plain_flops(planner: Planner, schedule: Schedule) -> float:
     """Of one forward for every prompt and perturbed copy and one without, each read where the trace reads."""
-    tail, n_layers = planner.reckoner.costs.tail_flops(), planner.work.network.anatomy.n_layers
+    tail, n_layers = planner.batch_costs.costs.tail_flops(), planner.work.network.anatomy.n_layers
     total = 0.0
     for bucket, before in _with_flops_before(planner, schedule):
         prompt = bucket.prompts[0]
-        n_read = len(prompt.read)
-        forward = before + planner.reckoner.own_flops(prompt, bucket.n_before)
-        each = (1 + planner.work.n_variants) * (forward + n_read * tail) + n_layers * n_read * tail
+        n_scored = len(prompt.read)
+        forward = before + planner.batch_costs.own_flops(prompt, bucket.n_before)
+        each = (1 + planner.work.n_variants) * (forward + n_scored * tail) + n_layers * n_scored * tail
         total += len(bucket.prompts) * each
     return total
 
@@ -143,7 +143,7 @@ def _with_flops_before(planner: Planner, schedule: Schedule) -> Iterator[tuple[B
     yield from ((bucket, 0.0) for bucket in schedule.alone)
 
     def under(prefix: PrefixWork, before: float) -> Iterator[tuple[BucketWork, float]]:
-        here = before + planner.reckoner.prefix_flops(prefix.node)
+        here = before + planner.batch_costs.prefix_flops(prefix.node)
         yield from ((bucket, here) for bucket in prefix.buckets)
         for child in prefix.children:
             yield from under(child, here)

@@ -1,7 +1,7 @@
 """How much goes into each pass of a trace, decided before anything runs.
 
 The work of a trace is a tree: prompts that share nothing, and prefixes with the prompts after them. For
-every part of it the largest passes are chosen whose peak, reckoned from the costs of their stretches,
+every part of it the largest passes are chosen whose peak, estimated from the costs of their spans,
 is within the budget. The engine follows.
 """
 
@@ -15,7 +15,7 @@ from layertracer.tracing._batching.process_memory import ProcessGrowth
 from layertracer.tracing._batching.prompts import Prompt, bucket_prompts
 from layertracer.tracing._batching.shared_prefixes import PrefixNode
 from layertracer.tracing._passes.ladder import Variants
-from layertracer.tracing._planning.batch_costs import Held, Reckoner
+from layertracer.tracing._planning.batch_costs import BatchCosts, Held
 from layertracer.tracing._planning.schedule import BatchCost, BucketWork, GroupWork, PrefixWork, Schedule
 from layertracer.tracing._planning.trace_plan import format_bytes
 from layertracer.tracing._planning.workload import Workload
@@ -40,7 +40,7 @@ class Planner:
         growth: What a process grows by for what is live.
     """
 
-    reckoner: Reckoner
+    batch_costs: BatchCosts
     budget_bytes: int
     enough_bytes: int | None
     row_by_row: bool
@@ -49,7 +49,7 @@ class Planner:
     @property
     def work(self) -> Workload:
         """What is done."""
-        return self.reckoner.work
+        return self.batch_costs.work
 
     def schedule(self, root: PrefixNode) -> Schedule:
         """All work, in order.
@@ -70,7 +70,7 @@ class Planner:
 
     def without_cache(self) -> Planner:
         """The sizes where nothing goes on from what the model remembers."""
-        return replace(self, reckoner=replace(self.reckoner, work=replace(self.work, cached=None)))
+        return replace(self, batch_costs=replace(self.batch_costs, work=replace(self.work, cached=None)))
 
     def alone(self, prompts: Sequence[Prompt]) -> tuple[BucketWork, ...]:
         """Prompts of any lengths that share nothing."""
@@ -78,7 +78,7 @@ class Planner:
 
     def clean_row_bytes(self, length: int) -> int:
         """What one clean row of that many tokens takes; guessed where the kinds of the layers allow it."""
-        network, measured = self.work.network, self.reckoner.clean_row
+        network, measured = self.work.network, self.batch_costs.clean_row
         if measured is None:
             return row_bytes(network, length)
         n_tokens, n_bytes = measured
@@ -107,7 +107,7 @@ class Planner:
         most = 1 if self.row_by_row else len(bucket)
         if self.work.state is not None:
             plan = self.work.state.plan(
-                length=len(prompt.ids), n_read=len(prompt.read), n_prompts=most, budget_bytes=self._enough
+                length=len(prompt.ids), n_scored=len(prompt.read), n_prompts=most, budget_bytes=self._enough
             )
             return self._work(bucket, plan, 0, self._cost(prompt, plan.n_prompts, plan.n_variants))
         n_prompts = largest(most, lambda number: self._fits(self._cost(prompt, number, all_variants)))
@@ -133,7 +133,7 @@ class Planner:
         while True:
             passes = self.passes(n_variants)
             is_last = n_variants == 1 or self.work.last_only
-            cost, memory = self.reckoner.prefix(node, passes, Held())
+            cost, memory = self.batch_costs.prefix(node, passes, Held())
             if memory > self.budget_bytes:
                 raise _DoesNotFit(
                     _too_much(f"what is remembered of it takes {format_bytes(memory)}", self.budget_bytes)
@@ -147,7 +147,7 @@ class Planner:
             n_variants = -(-n_variants // 2)
 
     def _prefix(self, node: PrefixNode, passes: Sequence[Variants], held: Held) -> PrefixWork:
-        cost, memory = self.reckoner.prefix(node, passes, held)
+        cost, memory = self.batch_costs.prefix(node, passes, held)
         if cost.peak_bytes > self.budget_bytes:
             raise _DoesNotFit(_too_much(f"reading it takes {format_bytes(cost.peak_bytes)}", self.budget_bytes))
         here = Held(n_tokens=node.end, memory_bytes=held.memory_bytes + memory)
@@ -161,7 +161,7 @@ class Planner:
 
     def _bucket_after(self, bucket: Sequence[Prompt], passes: Sequence[Variants], held: Held) -> BucketWork:
         def cost(n_prompts: int) -> BatchCost:
-            return self.reckoner.batch(bucket[0], n_prompts, passes, held)
+            return self.batch_costs.batch(bucket[0], n_prompts, passes, held)
 
         smallest = cost(1)
         if smallest.peak_bytes > self.budget_bytes:
@@ -177,7 +177,7 @@ class Planner:
         return BucketWork(prompts=tuple(bucket), plan=plan, n_before=n_before, cost=cost)
 
     def _cost(self, prompt: Prompt, n_prompts: int, n_variants: int) -> BatchCost:
-        return self.reckoner.batch(prompt, n_prompts, self.passes(n_variants), Held())
+        return self.batch_costs.batch(prompt, n_prompts, self.passes(n_variants), Held())
 
     def _fits(self, cost: BatchCost) -> bool:
         return cost.peak_bytes <= self.budget_bytes and self._is_enough(cost)

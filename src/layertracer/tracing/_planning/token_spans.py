@@ -1,6 +1,6 @@
-"""What one pass of a model's own code over a stretch of tokens costs, for each layer and any number of rows.
+"""What one pass of a model's own code over a span of tokens costs, for each layer and any number of rows.
 
-A stretch has a number of tokens of its own and a number of tokens before it, which the rows remember.
+A span has a number of tokens of its own and a number of tokens before it, which the rows remember.
 Everything is a straight line over the number of rows: so much at any rate, and so much for each row.
 """
 
@@ -32,7 +32,7 @@ class Quantity(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class TokenSpan:
     """Some tokens of every row.
 
     Attributes:
@@ -51,8 +51,8 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StretchCosts:
-    """What a stretch costs.
+class SpanCosts:
+    """What a span costs.
 
     Attributes:
         lines: See `Quantity`; the phases are what comes before the first layer, every layer, and what comes after.
@@ -87,7 +87,7 @@ def fit_lines(one: Float[np.ndarray, "quantity phase"], two: Float[np.ndarray, "
     return np.stack([np.where(grows, 0, one - per_row), per_row], axis=1)
 
 
-def between(corners: dict[tuple[int, int], StretchCosts], n_before: int, n_own: int) -> StretchCosts:
+def between(corners: dict[tuple[int, int], SpanCosts], n_before: int, n_own: int) -> SpanCosts:
     """Costs between the corners of a rectangle of (tokens before, own tokens), bilinear.
 
     Laws: at a corner they are that corner's.
@@ -103,7 +103,7 @@ def between(corners: dict[tuple[int, int], StretchCosts], n_before: int, n_own: 
         for before, own in corners
     }
     used = [(weight, corners[pair]) for pair, weight in weights.items() if weight]
-    return StretchCosts(
+    return SpanCosts(
         lines=np.sum([weight * costs.lines for weight, costs in used], axis=0),
         stream_bytes=sum(weight * costs.stream_bytes for weight, costs in used),
         memory_bytes=np.sum([weight * costs.memory_bytes for weight, costs in used], axis=0),

@@ -15,7 +15,7 @@ from layertracer.tracing._batching.shared_prefixes import PrefixNode
 from layertracer.tracing._passes.cache_pass import StatePass
 from layertracer.tracing._passes.cached_ladder import CachedLadder
 from layertracer.tracing._passes.ladder import Variants
-from layertracer.tracing._planning.token_spans import Stretch
+from layertracer.tracing._planning.token_spans import TokenSpan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,16 +56,16 @@ class Workload:
 
     @property
     def shortest(self) -> int:
-        """How many tokens a stretch after others must have."""
+        """How many tokens a span after others must have."""
         return 1 if self.cached is None else self.cached.way.shortest
 
     def draws(self, variants: Variants) -> Float[np.ndarray, " layer"]:
         """How many copies each layer adds in a pass."""
         return np.array([len(variants.get(layer, ())) for layer in range(self.network.anatomy.n_layers)], dtype=float)
 
-    def whole(self, prompt: Prompt) -> Stretch:
+    def whole(self, prompt: Prompt) -> TokenSpan:
         """A prompt from its first token to its last, without a cache."""
-        return Stretch(
+        return TokenSpan(
             n_before=0,
             n_own=len(prompt.ids),
             cached=False,
@@ -73,13 +73,13 @@ class Workload:
             through_tail=self.method == "plain",
         )
 
-    def after(self, n_before: int, end: int) -> tuple[Stretch, int]:
+    def after(self, n_before: int, end: int) -> tuple[TokenSpan, int]:
         """The tokens from one position to another where the cache is used, as one call reads them, and how many do."""
         assert self.cached is not None  # as the caller knows
         is_stepwise = self.cached.way.stepwise and n_before > 0
         n_own, n_calls = (1, end - n_before) if is_stepwise else (end - n_before, 1)
         last = end - n_own if is_stepwise else n_before
-        return Stretch(n_before=last, n_own=n_own, cached=True), n_calls
+        return TokenSpan(n_before=last, n_own=n_own, cached=True), n_calls
 
     def own_end(self, prompt: Prompt, n_before: int) -> int | None:
         """Where the part of a prompt ends that nothing is done to and that is read on its own; None without one."""
@@ -88,7 +88,7 @@ class Workload:
         end = min(prompt.read[0], len(prompt.ids) - self.shortest)
         return end if end - n_before >= self.shortest else None
 
-    def stretches(self, prompt: Prompt, n_before: int) -> list[Stretch]:
+    def spans(self, prompt: Prompt, n_before: int) -> list[TokenSpan]:
         """All that a prompt is read in, after a shared prefix of that many tokens."""
         if self.method == "plain" or self.state is not None:
             return [self.whole(prompt)]
@@ -97,7 +97,7 @@ class Workload:
         start = n_before if end is None else end
         return [*found, self.after(start, len(prompt.ids))[0] if start else self.whole(prompt)]
 
-    def all_stretches(self, root: PrefixNode) -> set[Stretch]:
+    def all_spans(self, root: PrefixNode) -> set[TokenSpan]:
         """All that prompts and their prefixes are read in."""
-        prompts = {stretch for one in root.nodes() for each in one.prompts for stretch in self.stretches(each, one.end)}
+        prompts = {span for one in root.nodes() for each in one.prompts for span in self.spans(each, one.end)}
         return prompts | {self.after(one.start, one.end)[0] for one in root.nodes() if one.end}

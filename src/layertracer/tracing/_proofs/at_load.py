@@ -20,23 +20,23 @@ from layertracer._errors import AnatomyError, NonFiniteError, SelfCheckError
 from layertracer._types import SITES, Check, SelfCheck, Site
 from layertracer.models import (
     Network,
+    flatten,
     hooking,
     is_out_of_memory,
     keeping_loaded,
     observe_calls,
     replacing_forward,
-    take_apart,
     why_not_compilable,
 )
 from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.reduction import log_probs_of
 from layertracer.tracing._failures import is_of_callers_making
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
-from layertracer.tracing._passes.ladder import climb
+from layertracer.tracing._passes.ladder import run_ladder
 from layertracer.tracing._passes.plain import plain_logits, plain_perturbed, plain_readout
 from layertracer.tracing._passes.tail import Tail
 from layertracer.tracing._proofs.branch_sites import check_sites
-from layertracer.tracing._proofs.differences import largest_gap, worst_of
+from layertracer.tracing._proofs.differences import largest_difference, worst_of
 from layertracer.tracing._proofs.early_exits import decides_between_layers
 from layertracer.tracing._proofs.plain_hooks import hooked_readouts
 from layertracer.tracing._proofs.plain_method import prove_plain
@@ -163,8 +163,8 @@ def _plain_only(network: Network, checks: tuple[Check, ...], *, notes: tuple[str
 def refuse_non_finite(network: Network, ids: Tensor) -> None:
     """Raise for logits that are not finite, naming the first layer where that shows."""
     names = ["the embeddings", *(f"layer {layer.index} ({layer.path})" for layer in network.anatomy.layers)]
-    for name, rung in zip(names, _streams(network, ids), strict=False):
-        if not bool(torch.isfinite(rung).all()):
+    for name, lens_row in zip(names, _streams(network, ids), strict=False):
+        if not bool(torch.isfinite(lens_row).all()):
             raise NonFiniteError(
                 f"The output of {network.name!r} is not finite: NaN or infinity first appears after {name}. Check "
                 f"the weights there, or load the model with dtype='float32' (it runs in {network.dtype})."
@@ -215,7 +215,7 @@ def _refuse_second_stream(network: Network, ids: Tensor, own: Tensor) -> None:
     shapes: list[list[int]] = []
 
     def turn(_: Any, __: Any, ___: Any, output: Any) -> Any:
-        leaves = take_apart(output)
+        leaves = flatten(output)
         stream = leaves.values[layer.wiring.stream_out]
         values = list(leaves.values)
         for index, leaf in leaves.tensors():
@@ -227,7 +227,7 @@ def _refuse_second_stream(network: Network, ids: Tensor, own: Tensor) -> None:
 
     def is_own() -> bool:
         found = log_probs_of(plain_logits(network, ids, read=[_LENGTH - 1]))[:, 0]
-        return largest_gap(found, own) <= tolerance_of(network, "nats")
+        return largest_difference(found, own) <= tolerance_of(network, "nats")
 
     with hooking([layer.module], after=turn):
         is_same = is_own()
@@ -254,7 +254,9 @@ def _refuse_memory(probe: _Probe) -> None:
     """
     network, source = probe.network, probe.network.call.source
     turned = network if source is None else network.reading(source.flip(0))
-    error = largest_gap(log_probs_of(plain_logits(turned, probe.ids.flip(0), read=probe.last))[:, 0].flip(0), probe.own)
+    error = largest_difference(
+        log_probs_of(plain_logits(turned, probe.ids.flip(0), read=probe.last))[:, 0].flip(0), probe.own
+    )
     if not error <= tolerance_of(network, "nats"):
         raise SelfCheckError(
             f"{network.name!r} cannot be read: two prompts in the other order give something else (by {error:.2g} "
@@ -271,7 +273,7 @@ def _batch_error(probe: _Probe, own: Tensor) -> float:
     Where rows compete (for the room of experts, say), a neighbour of its own size need not change anything.
     """
     alone = log_probs_of(plain_logits(probe.network.row(-1), probe.ids[-1:], read=range(_LENGTH)))[0]
-    return worst_of([largest_gap(alone, own), largest_gap(_beside_others(probe), own)])
+    return worst_of([largest_difference(alone, own), largest_difference(_beside_others(probe), own)])
 
 
 def _beside_others(probe: _Probe) -> Tensor:
@@ -282,7 +284,7 @@ def _beside_others(probe: _Probe) -> Tensor:
     network = probe.network if source is None else probe.network.reading(source[[0, -1, 0]])
 
     def scaled(*args: Any, **kwargs: Any) -> Any:
-        leaves = take_apart((args, kwargs))
+        leaves = flatten((args, kwargs))
         stream = leaves.values[wiring.stream_in].clone()
         stream.narrow(wiring.batch_axis, 0, 1).mul_(_FAR_LARGER)
         stream.narrow(wiring.batch_axis, 2, 1).div_(_FAR_LARGER)
@@ -297,14 +299,14 @@ def _ladder_checks(probe: _Probe) -> tuple[Check, ...]:
     network = probe.network
     lens, js = _ladder_readings(probe, "block_output", probe.layers, draws=(0, 1))
     return (
-        _check(network, "readout", largest_gap(lens[probe.layers[-1]], probe.own)),
-        _check(network, "lens", _lens_gap(probe, lens)),
+        _check(network, "readout", largest_difference(lens[probe.layers[-1]], probe.own)),
+        _check(network, "lens", _lens_difference(probe, lens)),
         _check(network, "identity", worst_of(float(js[layer, 0].max()) for layer in probe.layers)),
-        _check(network, "ladder", _plain_gap(probe, "block_output", probe.layers, js)),
+        _check(network, "ladder", _plain_difference(probe, "block_output", probe.layers, js)),
     )
 
 
-def _lens_gap(probe: _Probe, lens: dict[int, Tensor]) -> float:
+def _lens_difference(probe: _Probe, lens: dict[int, Tensor]) -> float:
     """Largest difference of the ladder's readouts, at every layer and from the embeddings, from those by hooks.
 
     The hooked readouts of the first prompt are rows of one batch, as rows do not see one another; a layer that
@@ -312,20 +314,20 @@ def _lens_gap(probe: _Probe, lens: dict[int, Tensor]) -> float:
     """
     network, ids, layers = probe.network.row(0), probe.ids[:1], sorted(lens)
     hooked = log_probs_of(hooked_readouts(network, ids, read=probe.last, layers=layers))
-    gaps = []
+    differences = []
     for layer, row in zip(layers, hooked, strict=True):
-        gap = largest_gap(lens[layer][:1], row)
-        if not gap <= tolerance_of(network, "nats"):
-            gap = worst_of(_alone_gap(probe, layer, lens[layer], row) for row in range(_N_PROMPTS))
-        gaps.append(gap)
-    return worst_of(gaps)
+        difference = largest_difference(lens[layer][:1], row)
+        if not difference <= tolerance_of(network, "nats"):
+            difference = worst_of(_alone_difference(probe, layer, lens[layer], row) for row in range(_N_PROMPTS))
+        differences.append(difference)
+    return worst_of(differences)
 
 
-def _alone_gap(probe: _Probe, layer: int, lens: Tensor, row: int) -> float:
+def _alone_difference(probe: _Probe, layer: int, lens: Tensor, row: int) -> float:
     """How far one prompt's readout after a layer is from the plain method's."""
     network, ids = probe.network.row(row), probe.ids[row].unsqueeze(0)
     plain = log_probs_of(plain_readout(network, ids, read=probe.last, layer=layer))[:, 0]
-    return largest_gap(lens[row].unsqueeze(0), plain)
+    return largest_difference(lens[row].unsqueeze(0), plain)
 
 
 def _ladder_readings(
@@ -333,7 +335,7 @@ def _ladder_readings(
 ) -> tuple[dict[int, Tensor], dict[tuple[int, int], Tensor]]:
     """The ladder's log-probabilities from the embeddings (-1) and after every layer, and its JS, at one site."""
     network = probe.network
-    rows = climb(
+    rows = run_ladder(
         network,
         probe.ids,
         read=probe.last,
@@ -344,7 +346,7 @@ def _ladder_readings(
     # Another prompt in between: what a layer kept of the probe, for the tail to find, must not pass for the tail's own.
     between, ids = network.probe(batch=1, length=_LENGTH_BETWEEN, seed=2)
     between.call(ids)
-    at_tail = torch.cat([torch.stack([rows.embedding, *rows.rungs]), rows.perturbed])[:, :, 0]
+    at_tail = torch.cat([torch.stack([rows.embedding, *rows.lens_rows]), rows.perturbed])[:, :, 0]
     log_probs = log_probs_of(Tail(network)(at_tail.flatten(0, 1))).unflatten(0, at_tail.shape[:2])
     n_lenses = 1 + network.anatomy.n_layers
     lens = dict(zip(range(-1, n_lenses - 1), log_probs, strict=False))
@@ -355,25 +357,25 @@ def _ladder_readings(
     return lens, js
 
 
-def _plain_gap(probe: _Probe, site: Site, layers: Sequence[int], js: dict[tuple[int, int], Tensor]) -> float:
+def _plain_difference(probe: _Probe, site: Site, layers: Sequence[int], js: dict[tuple[int, int], Tensor]) -> float:
     """Largest difference of the ladder's JS from the plain method's, which runs the prompts in turn, each alone.
 
     Alone, because rows that see one another give the same in a batch by either method.
     """
     perturber = half_masked(probe.network, site)
-    gaps = []
+    differences = []
     for layer, row in zip(layers, cycle(range(_N_PROMPTS)), strict=False):
         network, ids = probe.network.row(row), probe.ids[row].unsqueeze(0)
         perturbed = plain_perturbed(network, ids, read=probe.last, perturber=perturber, layer=layer, draw=1)
         plain = js_divergence(log_probs_of(perturbed)[:, 0], probe.own[row].unsqueeze(0))
-        gaps.append(largest_gap(js[layer, 1][row].unsqueeze(0), plain))
-    return worst_of(gaps)
+        differences.append(largest_difference(js[layer, 1][row].unsqueeze(0), plain))
+    return worst_of(differences)
 
 
 def _masking_error(probe: _Probe, site: Site) -> float:
     """How far the ladder's JS at a site is from the plain method's, for a layer of every kind that has the site."""
     layers = one_of_each_kind(probe.network, layers_with(site, probe.network))
-    return _plain_gap(probe, site, layers, _ladder_readings(probe, site, layers, draws=(1,))[1])
+    return _plain_difference(probe, site, layers, _ladder_readings(probe, site, layers, draws=(1,))[1])
 
 
 def _check(network: Network, name: str, error: float, *, meaning: str | None = None) -> Check:

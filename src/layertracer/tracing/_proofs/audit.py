@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from layertracer._types import Audit
-from layertracer.models import Network, is_out_of_memory, replacing_forward, take_apart
+from layertracer.models import Network, flatten, is_out_of_memory, replacing_forward
 from layertracer.tracing._batching.prompts import Prompt, bind_batch
-from layertracer.tracing._batching.rows import read_rows, to_rows_first
+from layertracer.tracing._batching.rows import gather_rows, to_rows_first
 from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.reduction import LensStatistics, Reduction, log_probs_of, measure_lens
 from layertracer.tracing._observers.site_sums import observing_site
@@ -153,14 +153,14 @@ class Auditor:
             self._notes.append(f"Sample {prompt.index} could not be measured again: memory ran out.")
 
     def _compare_clean(self, alone: _Alone) -> None:
-        gaps = alone.lens_gaps()
+        differences = alone.lens_differences()
         self._n_forwards += 1
-        self._n_cells += len(gaps)
-        self._nats.append(float(gaps.max()))
+        self._n_cells += len(differences)
+        self._nats.append(float(differences.max()))
         allowed = nats_tolerance(self.network) + RELATIVE_NATS * np.abs(alone.stored)
-        wrong = np.flatnonzero(~(gaps <= len(alone.prompt.read) * allowed))
+        wrong = np.flatnonzero(~(differences <= len(alone.prompt.read) * allowed))
         self._compare_readout(alone)
-        if not len(wrong) or self._is_rounding(alone.lens_moves, gaps, most=MOST_ROUNDING * allowed):
+        if not len(wrong) or self._is_rounding(alone.lens_moves, differences, most=MOST_ROUNDING * allowed):
             return
         row = int(wrong[-1])
         where = "from the embeddings" if row == 0 else f"after layer {row - 1}"
@@ -173,13 +173,15 @@ class Auditor:
         layer, draw = variant
         stored = float(self.readings.js_bits[alone.prompt.index, draw, layer])
         plain = alone.js_bits(variant)
-        gap = abs(stored - plain)
+        difference = abs(stored - plain)
         self._n_forwards += 1
         self._n_cells += 1
-        self._bits.append(gap)
+        self._bits.append(difference)
         tolerance = max(_BITS_TOLERANCE, eps_of(self.network))
         most = np.array([MOST_ROUNDING * tolerance])
-        if gap <= tolerance or self._is_rounding(lambda: alone.js_moves(variant), np.array([gap]), most=most):
+        if difference <= tolerance or self._is_rounding(
+            lambda: alone.js_moves(variant), np.array([difference]), most=most
+        ):
             return
         raise Disagreement(
             f"sample {alone.prompt.index} perturbed at layer {layer} by draw {draw} had a JS divergence of "
@@ -201,12 +203,12 @@ class Auditor:
                 f"{read:.4g} out of the model with its later layers bypassed"
             )
 
-    def _is_rounding(self, moves: Callable[[], Iterator[Any]], gaps: Any, *, most: Any) -> bool:
+    def _is_rounding(self, moves: Callable[[], Iterator[Any]], differences: Any, *, most: Any) -> bool:
         """Whether gaps are no larger than what the model's own numbers do when its embeddings are rounded otherwise."""
-        if not np.all(gaps <= most):
+        if not np.all(differences <= most):
             return False
         largest = np.max(np.stack(list(moves())), axis=0)
-        is_rounding = bool(np.all(gaps <= jitters_allowed(self.network) * largest))
+        is_rounding = bool(np.all(differences <= jitters_allowed(self.network) * largest))
         self._rounded += is_rounding
         return is_rounding
 
@@ -230,24 +232,24 @@ class _Alone:
         self.stored = self.audit.readings.log_prob[self.prompt.index]
         self.plain, self._own, self._lens = self._clean()
 
-    def lens_gaps(self) -> Any:
+    def lens_differences(self) -> Any:
         """How far the trace is from it, nats [1 + layer]: in the target, and in the most probable tokens."""
-        gaps = _gap(self.stored, self.plain)
+        differences = _difference(self.stored, self.plain)
         readings, lens = self.audit.readings, self._lens
         top = readings.top_prob[self.prompt.index].astype(np.float64)
         # The k-th largest, whichever tokens they are: equally probable ones have no order.
         mine = lens.top_log_prob[0, 0, :, : top.shape[1]].double().exp().cpu().numpy()
-        gaps[1:] = np.maximum(gaps[1:], np.abs(mine[1:] - top).max(axis=1))
+        differences[1:] = np.maximum(differences[1:], np.abs(mine[1:] - top).max(axis=1))
         likely = top[-1] > _LIKELY
         if likely.any():
             own = self._own[0, 0].cpu()[readings.top_ids[self.prompt.index, -1].astype(np.int64)].double().numpy()
-            gaps[-1] = max(gaps[-1], np.abs(own[likely] - np.log(top[-1][likely])).max())
-        return gaps
+            differences[-1] = max(differences[-1], np.abs(own[likely] - np.log(top[-1][likely])).max())
+        return differences
 
     def lens_moves(self) -> Iterator[Any]:
         """How far it is from itself when its embeddings are rounded otherwise, [1 + layer]."""
         for _ in rounding_moves(self.network):
-            yield _gap(self._clean()[0], self.plain)
+            yield _difference(self._clean()[0], self.plain)
 
     def by_bypassing(self, layer: int) -> float:
         """Log-probability of what is followed, out of the whole model with all layers after one bypassed."""
@@ -324,12 +326,12 @@ def watched_alone(network: Network, ids: Tensor, read: Sequence[int]) -> tuple[T
     forward, length = first.module.forward, ids.shape[1]
 
     def entering(*args: Any, **kwargs: Any) -> Any:
-        stream = to_rows_first(take_apart((args, kwargs)).values[first.wiring.stream_in], first.wiring)
-        seen[-1] = read_rows(stream, first.wiring, read, length=length).to(network.device)
+        stream = to_rows_first(flatten((args, kwargs)).values[first.wiring.stream_in], first.wiring)
+        seen[-1] = gather_rows(stream, first.wiring, read, length=length).to(network.device)
         return forward(*args, **kwargs)
 
     def see(layer: int, values: Tensor) -> None:
-        seen[layer] = read_rows(values, layers[layer].wiring, read, length=length).to(network.device)
+        seen[layer] = gather_rows(values, layers[layer].wiring, read, length=length).to(network.device)
 
     with replacing_forward(first.module, entering), observing_site(network, "block_output", see):
         logits = _own_logits(network, ids, read)
@@ -353,7 +355,7 @@ def _rounded_otherwise(network: Network, seed: int) -> Iterator[None]:
     generator = np.random.default_rng([seed, 3])
 
     def rounded(*args: Any, **kwargs: Any) -> Any:
-        leaves = take_apart((args, kwargs))
+        leaves = flatten((args, kwargs))
         stream = leaves.values[place]
         noise = torch.from_numpy(generator.standard_normal(tuple(stream.shape), dtype=np.float32)).to(stream.device)
         eps = torch.finfo(stream.dtype).eps
@@ -364,7 +366,7 @@ def _rounded_otherwise(network: Network, seed: int) -> Iterator[None]:
         yield
 
 
-def _gap(one: Any, other: Any) -> Any:
+def _difference(one: Any, other: Any) -> Any:
     """Largest absolute difference, 0 where both are the same infinity, in float64."""
     one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
     with np.errstate(invalid="ignore"):

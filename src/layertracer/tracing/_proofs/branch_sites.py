@@ -29,13 +29,13 @@ from layertracer.models import (
     Leaves,
     Network,
     Role,
+    flatten,
     has_matrix,
     hooking,
     is_out_of_memory,
     is_quantised,
     keeping_loaded,
     replacing_forward,
-    take_apart,
 )
 from layertracer.tracing._batching.rows import to_rows_first
 from layertracer.tracing._failures import is_of_callers_making
@@ -118,18 +118,18 @@ def _proving(layer: Layer, errors: list[float], *, tolerance: float) -> Callable
             return prove(*args, **kwargs)
 
     def prove(*args: Any, **kwargs: Any) -> Any:
-        entering = take_apart((args, kwargs))
+        entering = flatten((args, kwargs))
         before = [value.clone() if isinstance(value, Tensor) else value for value in entering.values]
         output, additions = _run(layer, forward, (args, kwargs))
-        after = take_apart((args, kwargs)).values
-        leaving = take_apart(output).values[wiring.stream_out].clone()
+        after = flatten((args, kwargs)).values
+        leaving = flatten(output).values[wiring.stream_out].clone()
         entered = before[wiring.stream_in].double()
-        gap = _relative(sum((one.double() for one in additions), start=entered), leaving)
+        difference = _relative(sum((one.double() for one in additions), start=entered), leaving)
         bench = _Bench(layer, forward, Leaves(before, entering.spec), additions, leaving)
         leak = bench.leak()
         # Some quantised maps round all positions by common factors: whatever one holds changes the others a little.
         errors.append(0.0 if is_quantised(layer.module) and leak < _ROUNDING_OF_QUANTISED else leak)
-        errors.append(gap if gap <= tolerance else bench.unsealed(tolerance=tolerance))
+        errors.append(difference if difference <= tolerance else bench.unsealed(tolerance=tolerance))
         # What the trials wrote into shared mappings is undone.
         entering.rebuilt(after)
         return output
@@ -146,7 +146,7 @@ def _run(layer: Layer, forward: Callable[..., Any], call: tuple[Any, Any]) -> tu
         del role
         additions.append(added.clone())
 
-    with watching(layer, take_apart(call).values[layer.wiring.stream_in], note):
+    with watching(layer, flatten(call).values[layer.wiring.stream_in], note):
         output = forward(*args, **kwargs)
     return output, additions
 
@@ -181,7 +181,7 @@ class _Bench:
         n_positions, shift = rows.shape[1], self.layer.additions.shift
         at = max(0, (n_positions - shift) // 2 - 1)
         rows[:, at] = 1 - 3 * rows[:, at].flip(0)
-        leaving, _ = self._repeat(stream, put_back=("mixer", "other"))
+        leaving, _ = self._repeat(stream, unflatten_into=("mixer", "other"))
         positions = [position for position in range(n_positions) if not 0 <= position - at <= shift]
         one, other = (to_rows_first(tensor, wiring)[:, positions] for tensor in (leaving, self.leaving))
         return _relative(one, other)
@@ -191,17 +191,17 @@ class _Bench:
         stream = self.given.values[self.layer.wiring.stream_in]
         gates = self.layer.additions.gates
         with _troubling(self.layer, lambda answer: -3 * answer, spared=gates):
-            sealed, _ = self._repeat(stream, put_back=("mixer", "mlp", "other"))
-            troubled, _ = self._repeat(stream, put_back=())
+            sealed, _ = self._repeat(stream, unflatten_into=("mixer", "mlp", "other"))
+            troubled, _ = self._repeat(stream, unflatten_into=())
         with _troubling(self.layer, _fixed_answer, spared=frozenset()):
-            one, added = self._repeat(stream, put_back=())
-            other, added_to_other = self._repeat(1 - 3 * stream.flip(self.layer.wiring.batch_axis), put_back=())
+            one, added = self._repeat(stream, unflatten_into=())
+            other, added_to_other = self._repeat(1 - 3 * stream.flip(self.layer.wiring.batch_axis), unflatten_into=())
         if _relative(troubled, self.leaving) <= 10 * tolerance or _relative(one, other) <= 10 * tolerance:
             return float("inf")
         impure = [_relative(a, b) for a, b in zip(added, added_to_other, strict=True)]
         return worst_of([_relative(sealed, self.leaving), *impure])
 
-    def _repeat(self, stream: Tensor, *, put_back: Sequence[Role]) -> tuple[Tensor, list[Tensor]]:
+    def _repeat(self, stream: Tensor, *, unflatten_into: Sequence[Role]) -> tuple[Tensor, list[Tensor]]:
         """What leaves the layer, and what its branches added, when it is given `stream`."""
         wiring = self.layer.wiring
         values = [value.clone() if isinstance(value, Tensor) else value for value in self.given.values]
@@ -210,12 +210,12 @@ class _Bench:
 
         def edit(added: Tensor, role: Role) -> Tensor | None:
             seen.append(added.clone())
-            return self.additions[len(seen) - 1] if role in put_back else None
+            return self.additions[len(seen) - 1] if role in unflatten_into else None
 
         args, kwargs = self.given.rebuilt(values)
         with watching(self.layer, values[wiring.stream_in], edit):
             output = self.forward(*args, **kwargs)
-        leaving: Tensor = take_apart(output).values[wiring.stream_out]
+        leaving: Tensor = flatten(output).values[wiring.stream_out]
         return leaving, seen
 
 
@@ -241,7 +241,7 @@ def _troubling(layer: Layer, trouble: Trouble, *, spared: frozenset[nn.Module]) 
 
     def answer(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         del module, args, kwargs
-        leaves = take_apart(output)
+        leaves = flatten(output)
         return leaves.rebuilt([trouble(value) if _is_number(value) else value for value in leaves.values])
 
     with (

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from layertracer._errors import SiteError, printable_cause
 from layertracer._types import Check, SelfCheck
 from layertracer.models import (
-    Memory,
+    LayerCache,
     Network,
     StateMap,
     StatePiece,
     UnusableCacheError,
     find_tensors,
+    flatten,
     hooking,
     is_out_of_memory,
-    take_apart,
 )
 from layertracer.tracing._batching.rows import to_rows_first
 from layertracer.tracing._distributions.js_divergence import js_divergence
@@ -31,7 +31,7 @@ from layertracer.tracing._distributions.reduction import log_probs_of
 from layertracer.tracing._failures import first_line, is_of_callers_making
 from layertracer.tracing._passes.cache_pass import STEP_WAYS, StateSite
 from layertracer.tracing._passes.plain import plain_logits
-from layertracer.tracing._proofs.differences import largest_gap, worst_of
+from layertracer.tracing._proofs.differences import largest_difference, worst_of
 from layertracer.tracing._proofs.probes import one_of_each_kind
 
 _SHORT, _LONG = 4, 17
@@ -190,8 +190,10 @@ def refuse_missing(state: StateMap, network: Network) -> None:
 
 
 def _check_way(site: StateSite) -> tuple[Check, ...]:
-    probes = (_Probe.of(site, length=_SHORT, n_read=1), _Probe.of(site, length=_LONG, n_read=2))
-    readout = _check(site.network, "state_readout", worst_of(largest_gap(one.clean, one.own) for one in probes), "nats")
+    probes = (_Probe.of(site, length=_SHORT, n_scored=1), _Probe.of(site, length=_LONG, n_scored=2))
+    readout = _check(
+        site.network, "state_readout", worst_of(largest_difference(one.clean, one.own) for one in probes), "nats"
+    )
     if not readout.passed:
         return (readout,)  # the other checks would say nothing
     return (
@@ -209,26 +211,26 @@ class _Probe:
     site: StateSite
     ids: Tensor
     tokens: Tensor
-    memory: Memory
+    cache: LayerCache
     own: Tensor
     clean: Tensor
 
     @classmethod
-    def of(cls, site: StateSite, *, length: int, n_read: int) -> _Probe:
-        """A probe whose last `n_read` tokens are read after the prefix."""
+    def of(cls, site: StateSite, *, length: int, n_scored: int) -> _Probe:
+        """A probe whose last `n_scored` tokens are read after the prefix."""
         network = site.network
         batch = 1 if site.way.one_row else 2
         _, ids = network.probe(batch=batch, length=length, seed=2)
-        read = range(length - n_read, length)
+        read = range(length - n_scored, length)
         tokens = ids[:, list(read)]
-        memory = site.read_prefix(ids, n_after=n_read)
+        cache = site.feed_prefix(ids, n_after=n_scored)
         return cls(
             site=site,
             ids=ids,
             tokens=tokens,
-            memory=memory,
+            cache=cache,
             own=log_probs_of(plain_logits(network, ids, read=read)),
-            clean=site.clean(memory, tokens),
+            clean=site.clean(cache, tokens),
         )
 
     def identity_error(self) -> float:
@@ -241,13 +243,13 @@ class _Probe:
         layers = sorted({self.site.layers[0], *one_of_each_kind(self.site.network, self.site.layers)})
         together = js_divergence(self._perturbed([(layer, 1) for layer in layers]), self.clean)[:, -1]
         alone = [js_divergence(self._alone(layer), self.clean[-1:])[0] for layer in layers]
-        return worst_of(largest_gap(one, other) for one, other in zip(together, alone, strict=True))
+        return worst_of(largest_difference(one, other) for one, other in zip(together, alone, strict=True))
 
     def _alone(self, layer: int) -> Tensor:
         """The last prompt with a cache of its own, changed in place and used at once: nothing is repeated or copied."""
-        memory = self.site.read_prefix(self.ids[-1:], n_after=self.tokens.shape[1])
-        self.site.perturb(find_tensors(memory.caches), _PERTURBER, rows=slice(None), layer=layer, draw=1)
-        return self.site.step(memory, self.tokens[-1:])
+        cache = self.site.feed_prefix(self.ids[-1:], n_after=self.tokens.shape[1])
+        self.site.perturb(find_tensors(cache.caches), _PERTURBER, rows=slice(None), layer=layer, draw=1)
+        return self.site.step(cache, self.tokens[-1:])
 
     def layers_error(self) -> float:
         """How much of a layer's perturbed memory shows in the stream before that layer, relatively.
@@ -258,9 +260,11 @@ class _Probe:
         kept, gone = (self._leaving([(layer, draw) for layer in layers]) for draw in (0, 1))
         worst = 0.0
         for variant, layer in enumerate(layers):
-            gaps = [_relative_gap(after[variant], before[variant]) for after, before in zip(gone, kept, strict=True)]
-            worst = max([worst, *gaps[:layer]])
-            if gaps[layer] <= max(gaps[:layer], default=0.0):
+            differences = [
+                _relative_difference(after[variant], before[variant]) for after, before in zip(gone, kept, strict=True)
+            ]
+            worst = max([worst, *differences[:layer]])
+            if differences[layer] <= max(differences[:layer], default=0.0):
                 return float("inf")
         return worst
 
@@ -271,21 +275,21 @@ class _Probe:
 
         def see(module: nn.Module, args: object, kwargs: object, output: object) -> None:
             del args, kwargs
-            leaves, layer = take_apart(output), layers[module]
+            leaves, layer = flatten(output), layers[module]
             stream = to_rows_first(leaves.values[layer.wiring.stream_out], layer.wiring)
             seen.setdefault(layer.index, []).append(stream[:, 0].double().clone())
 
         with hooking(layers, after=see):
-            self._perturbed(variants, n_read=1)
+            self._perturbed(variants, n_scored=1)
         return [torch.cat(seen[layer.index]).unflatten(0, (len(variants), -1)) for layer in layers.values()]
 
-    def _perturbed(self, variants: Sequence[tuple[int, int]], *, n_read: int | None = None) -> Tensor:
+    def _perturbed(self, variants: Sequence[tuple[int, int]], *, n_scored: int | None = None) -> Tensor:
         groups = [[variant] for variant in variants] if self.site.way.one_row else [variants]
-        tokens = self.tokens[:, :n_read]
-        return torch.cat([self.site.perturbed(self.memory, tokens, _PERTURBER, group) for group in groups])
+        tokens = self.tokens[:, :n_scored]
+        return torch.cat([self.site.perturbed(self.cache, tokens, _PERTURBER, group) for group in groups])
 
 
-def _relative_gap(one: Tensor, other: Tensor) -> float:
+def _relative_difference(one: Tensor, other: Tensor) -> float:
     """Largest difference of any dimension, relative to its own size: a few enormous ones would hide the others."""
     return float(((one - other).abs() / (other.abs() + other.abs().median() + 1e-30)).max())
 

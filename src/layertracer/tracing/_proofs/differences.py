@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 
-def largest_gap(one: Tensor, other: Tensor) -> float:
+def largest_difference(one: Tensor, other: Tensor) -> float:
     """Largest absolute difference; where both are minus infinity there is none."""
-    gap = (one - other).abs()
-    return float(gap[~((one == other) & one.isinf())].max()) if gap.numel() else 0.0
+    difference = (one - other).abs()
+    return float(difference[~((one == other) & one.isinf())].max()) if difference.numel() else 0.0
 
 
 def worst_of(errors: Iterable[float]) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layertracer.models import Layer, Network, hooking, take_apart
+from layertracer.models import Layer, Network, flatten, hooking
 from layertracer.tracing._batching.rows import evenly_spaced, from_rows_first, to_rows_first
 from layertracer.tracing._perturbers.perturbers import Perturber
 
@@ -72,11 +72,11 @@ def _exchanging(layer: Layer, exchange: Callable[[Tensor, Tensor], Tensor]) -> I
     wiring = layer.wiring
 
     def before(_: Any, args: Any, kwargs: Any) -> None:
-        stream = take_apart((args, kwargs)).values[wiring.stream_in]
+        stream = flatten((args, kwargs)).values[wiring.stream_in]
         entering[:] = [to_rows_first(stream, wiring).clone()]  # a layer may add to it in place
 
     def after(_: Any, __: Any, ___: Any, output: Any) -> Any:
-        leaves = take_apart(output)
+        leaves = flatten(output)
         stream = exchange(entering.pop(), to_rows_first(leaves.values[wiring.stream_out], wiring))
         return leaves.replaced(wiring.stream_out, from_rows_first(stream, wiring))
 

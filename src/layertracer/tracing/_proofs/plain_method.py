@@ -17,7 +17,7 @@ from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.reduction import log_probs_of
 from layertracer.tracing._failures import is_of_callers_making
 from layertracer.tracing._passes.plain import plain_logits, plain_perturbed, plain_readout
-from layertracer.tracing._proofs.differences import largest_gap, worst_of
+from layertracer.tracing._proofs.differences import largest_difference, worst_of
 from layertracer.tracing._proofs.plain_hooks import hooked_perturbed, hooked_readouts
 from layertracer.tracing._proofs.probes import half_masked
 
@@ -92,10 +92,11 @@ def _measure(network: Network, *, length: int, seed: int) -> _Errors:
 
     layers = range(n_layers)
     return _Errors(
-        plain_readout=largest_gap(readouts[n_layers - 1], own),
-        plain_lens=worst_of(largest_gap(readouts[layer], hooked[layer]) for layer in readouts),
+        plain_readout=largest_difference(readouts[n_layers - 1], own),
+        plain_lens=worst_of(largest_difference(readouts[layer], hooked[layer]) for layer in readouts),
         plain_identity=worst_of(float(perturbed(plain_perturbed, layer, 0).max()) for layer in layers),
         plain_mask=worst_of(
-            largest_gap(perturbed(plain_perturbed, layer, 1), perturbed(hooked_perturbed, layer, 1)) for layer in layers
+            largest_difference(perturbed(plain_perturbed, layer, 1), perturbed(hooked_perturbed, layer, 1))
+            for layer in layers
         ),
     )

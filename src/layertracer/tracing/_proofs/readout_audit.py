@@ -71,15 +71,16 @@ def audit_readout(
     worst = 0.0
     for prompt in prompts:
         bound, ids = bind_batch(network, [prompt])
-        alone = torch.stack(list(_rungs_alone(bound, ids, prompt, method)))
-        gaps = _gaps(alone, read[prompt.index])
-        worst, tolerance = max(worst, float(gaps.max())), nats_tolerance(network)
+        alone = torch.stack(list(_lens_rows_alone(bound, ids, prompt, method)))
+        differences = _differences(alone, read[prompt.index])
+        worst, tolerance = max(worst, float(differences.max())), nats_tolerance(network)
         if method != "plain":
             worst = max(worst, _check_bypassing(bound, ids, prompt, read[prompt.index], tolerance))
-        if bool((gaps <= tolerance).all()):
+        if bool((differences <= tolerance).all()):
             continue
         moves = [
-            _gaps(torch.stack(list(_rungs_alone(bound, ids, prompt, method))), alone) for _ in rounding_moves(bound)
+            _differences(torch.stack(list(_lens_rows_alone(bound, ids, prompt, method))), alone)
+            for _ in rounding_moves(bound)
         ]
         allowed = (
             torch.stack(moves)
@@ -87,18 +88,18 @@ def audit_readout(
             .mul(jitters_allowed(network))
             .clamp(min=tolerance, max=MOST_ROUNDING * tolerance)
         )
-        if not bool((gaps <= allowed).all()):
-            rung = int((gaps > allowed).nonzero()[-1])
-            where = "from the embeddings" if rung == 0 else f"after layer {rung - 1}"
+        if not bool((differences <= allowed).all()):
+            lens_row = int((differences > allowed).nonzero()[-1])
+            where = "from the embeddings" if lens_row == 0 else f"after layer {lens_row - 1}"
             raise Disagreement(
-                f"sample {prompt.index} read {where} had log-probabilities that differ by {float(gaps[rung]):.4g} nats "
-                "when it was read again alone"
+                f"sample {prompt.index} read {where} had log-probabilities that differ by "
+                f"{float(differences[lens_row]):.4g} nats when it was read again alone"
             )
-    n_rungs, n_bypassed = 1 + network.anatomy.n_layers, int(method != "plain")
+    n_lens_rows, n_bypassed = 1 + network.anatomy.n_layers, int(method != "plain")
     return Audit(
         share=0.0,
-        n_cells=(n_rungs + n_bypassed) * len(prompts),
-        n_forwards=(1 + n_bypassed if n_bypassed else n_rungs) * len(prompts),
+        n_cells=(n_lens_rows + n_bypassed) * len(prompts),
+        n_forwards=(1 + n_bypassed if n_bypassed else n_lens_rows) * len(prompts),
         worst_nats=worst if prompts else None,
     )
 
@@ -112,16 +113,16 @@ def _check_bypassing(
         Disagreement: If it is not the same.
     """
     bypassed = log_probs_of(plain_readout(network, ids, read=prompt.read, layer=0)[0, 0]).cpu()
-    gap = float(_gaps(bypassed[None], read[1:2]).max())
-    if not gap <= MOST_READOUT * tolerance:
+    difference = float(_differences(bypassed[None], read[1:2]).max())
+    if not difference <= MOST_READOUT * tolerance:
         raise Disagreement(
-            f"sample {prompt.index} read after layer 0 had log-probabilities that differ by {gap:.4g} nats from those "
-            "of the model with its later layers bypassed"
+            f"sample {prompt.index} read after layer 0 had log-probabilities that differ by {difference:.4g} nats from "
+            "those of the model with its later layers bypassed"
         )
-    return gap
+    return difference
 
 
-def _rungs_alone(network: Network, ids: Tensor, prompt: Prompt, method: Method) -> Iterator[Tensor]:
+def _lens_rows_alone(network: Network, ids: Tensor, prompt: Prompt, method: Method) -> Iterator[Tensor]:
     """Log-probabilities [d_vocab] of one prompt, from the embeddings and after each layer; the last are the model's."""
     n_layers = network.anatomy.n_layers
     if method == "plain":
@@ -130,13 +131,13 @@ def _rungs_alone(network: Network, ids: Tensor, prompt: Prompt, method: Method) 
         return
     logits, rows = watched_alone(network, ids, prompt.read)
     tail = Tail(network)
-    for rung in range(n_layers):
-        yield log_probs_of(tail(rows[:, 0, rung])[0]).cpu()
+    for lens_row in range(n_layers):
+        yield log_probs_of(tail(rows[:, 0, lens_row])[0]).cpu()
     yield log_probs_of(logits[0, 0]).cpu()
 
 
-def _gaps(one: Tensor, other: Tensor) -> Tensor:
-    """Largest differences [rung] of log-probabilities, at tokens that are not all but impossible."""
+def _differences(one: Tensor, other: Tensor) -> Tensor:
+    """Largest differences [lens row] of log-probabilities, at tokens that are not all but impossible."""
     likely = torch.maximum(one, other) > _LIKELY_NATS
-    gap = torch.where(likely & (one != other), (one - other).abs() - RELATIVE_NATS * one.abs(), 0.0)
-    return gap.clamp(min=0).amax(dim=-1)
+    difference = torch.where(likely & (one != other), (one - other).abs() - RELATIVE_NATS * one.abs(), 0.0)
+    return difference.clamp(min=0).amax(dim=-1)

@@ -21,12 +21,12 @@ from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.reduction import log_probs_of
 from layertracer.tracing._failures import first_line, is_of_callers_making
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
-from layertracer.tracing._passes.cached_ladder import STRETCH_WAYS, CachedLadder, Work
-from layertracer.tracing._passes.ladder import LadderRows, climb
+from layertracer.tracing._passes.cached_ladder import STRETCH_WAYS, CachedLadder, RowEdits
+from layertracer.tracing._passes.ladder import LadderRows, run_ladder
 from layertracer.tracing._passes.tail import Tail
 from layertracer.tracing._perturbers.perturbers import LastPosition, Perturber
 from layertracer.tracing._proofs.cache_site import UnderstoodCache
-from layertracer.tracing._proofs.differences import largest_gap, worst_of
+from layertracer.tracing._proofs.differences import largest_difference, worst_of
 from layertracer.tracing._proofs.probes import half_masked, one_of_each_kind, tolerance_of
 from layertracer.tracing._sites.protocol import layers_with
 
@@ -54,12 +54,12 @@ class PrefixProof:
 
     Attributes:
         network: The model.
-        is_climbed: Whether it is traced by the ladder, whose rows do not see one another.
+        uses_ladder: Whether it is traced by the ladder, whose rows do not see one another.
         cache: Its cache, understood.
     """
 
     network: Network
-    is_climbed: bool
+    uses_ladder: bool
     cache: UnderstoodCache
     _verdicts: dict[Site, _Verdict] = field(default_factory=dict, init=False)
 
@@ -99,7 +99,7 @@ class PrefixProof:
 
     def _judge(self, site: Site) -> _Verdict:
         wiring = self.network.anatomy.layers[0].wiring
-        if not self.is_climbed:
+        if not self.uses_ladder:
             return _Verdict(ladder=None, refusal="it is traced by the plain method")
         if wiring.n_leading or wiring.n_parallel > 1:
             return _Verdict(ladder=None, refusal="its stream holds more than one entry for a token")
@@ -138,11 +138,11 @@ class _Probe:
 
     def checks(self) -> tuple[Check, ...]:
         """The errors that were measured."""
-        gaps = [self._shared(_LONG, 0, _SUFFIX), self._shared(_SHORT, _BETWEEN, self._shortest), self._own()]
+        differences = [self._shared(_LONG, 0, _SUFFIX), self._shared(_SHORT, _BETWEEN, self._shortest), self._own()]
         network = self.ladder.network
         return (
-            _check(network, "prefix_readout", worst_of(nats for nats, _ in gaps), "nats"),
-            _check(network, "prefix", worst_of(bits for _, bits in gaps), "bits"),
+            _check(network, "prefix_readout", worst_of(nats for nats, _ in differences), "nats"),
+            _check(network, "prefix", worst_of(bits for _, bits in differences), "bits"),
         )
 
     @property
@@ -153,22 +153,22 @@ class _Probe:
         """The gaps, in nats and bits, where prompts share a prefix, and what follows it."""
         ids = self._prompts(n_prefix + n_between + n_suffix)
         ids[:, : n_prefix + n_between] = ids[:1, : n_prefix + n_between]
-        work = Work(perturber=half_masked(self.ladder.network, self.site), variants=self._variants)
-        memory = self.ladder.read(ids[:1, :n_prefix], work, before=None)
+        edits = RowEdits(perturber=half_masked(self.ladder.network, self.site), variants=self._variants)
+        memory = self.ladder.read(ids[:1, :n_prefix], edits, before=None)
         if n_between:
-            memory = self.ladder.read(ids[:1, n_prefix : n_prefix + n_between], work, before=memory)
+            memory = self.ladder.read(ids[:1, n_prefix : n_prefix + n_between], edits, before=memory)
         own = ids[:, n_prefix + n_between :]
-        rows = self.ladder.climb(own, work, before=memory, read=[own.shape[1] - 1])
-        return self._gaps(rows, ids, work.perturber)
+        rows = self.ladder.run(own, edits, before=memory, read=[own.shape[1] - 1])
+        return self._differences(rows, ids, edits.perturber)
 
     def _own(self) -> tuple[float, float]:
         """Likewise where every prompt has read a prefix of its own, and is perturbed at its last position alone."""
         ids = self._prompts(_SHORT + self._shortest)
         last = LastPosition(perturber=half_masked(self.ladder.network, self.site), positions=(ids.shape[1] - 1,))
-        memory = self.ladder.read(ids[:, :_SHORT], Work.nothing(), before=None)
-        work = Work(perturber=last, variants=self._variants)
-        rows = self.ladder.climb(ids[:, _SHORT:], work, before=memory, read=[self._shortest - 1])
-        return self._gaps(rows, ids, last)
+        memory = self.ladder.read(ids[:, :_SHORT], RowEdits.nothing(), before=None)
+        edits = RowEdits(perturber=last, variants=self._variants)
+        rows = self.ladder.run(ids[:, _SHORT:], edits, before=memory, read=[self._shortest - 1])
+        return self._differences(rows, ids, last)
 
     def _prompts(self, length: int) -> Tensor:
         network = self.ladder.network
@@ -187,9 +187,9 @@ class _Probe:
     def _variants(self) -> dict[int, list[int]]:
         return {layer: [0, 1] for layer in self._layers}
 
-    def _gaps(self, rows: LadderRows, ids: Tensor, perturber: Perturber | None) -> tuple[float, float]:
+    def _differences(self, rows: LadderRows, ids: Tensor, perturber: Perturber | None) -> tuple[float, float]:
         network = self.ladder.network
-        whole = climb(
+        whole = run_ladder(
             network,
             ids,
             read=[ids.shape[1] - 1],
@@ -201,12 +201,12 @@ class _Probe:
         one, other = (_log_probs(network, found, layers) for found in (rows, whole))
         n_lens = len(layers)
         bits = [js_divergence(found[n_lens:], found[n_lens - 1]) for found in (one, other)]
-        return largest_gap(one[:n_lens], other[:n_lens]), largest_gap(*bits)
+        return largest_difference(one[:n_lens], other[:n_lens]), largest_difference(*bits)
 
 
 def _log_probs(network: Network, rows: LadderRows, layers: Sequence[int]) -> Tensor:
     """Of the lens rows after some layers and of all perturbed rows, [row, prompt, d_vocab]."""
-    at_tail = torch.cat([torch.stack([rows.rungs[layer] for layer in layers]), rows.perturbed])[:, :, 0]
+    at_tail = torch.cat([torch.stack([rows.lens_rows[layer] for layer in layers]), rows.perturbed])[:, :, 0]
     log_probs: Tensor = log_probs_of(Tail(network)(at_tail.flatten(0, 1))).unflatten(0, at_tail.shape[:2])
     return log_probs
 
