@@ -89,9 +89,9 @@ miniatures study: export OMP_NUM_THREADS = 1
 
 miniatures: setup
 ifdef FAST
-	$(BIN)/python -m layertracer.miniatures $(NAMES) --fast --out build/miniatures/fast
+	$(BIN)/python -m training $(NAMES) --fast --out build/miniatures/fast
 else
-	$(BIN)/python -m layertracer.miniatures $(NAMES) --out miniatures --embedded src/layertracer/models/miniatures \
+	$(BIN)/python -m training $(NAMES) --out miniatures --embedded src/layertracer/models/miniatures \
 		--state build/miniatures
 endif
 

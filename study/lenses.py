@@ -21,9 +21,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from layertracer.api import Trace
-from layertracer.miniatures import FULL, draw_batch
 from layertracer.runs import PromptRecord
 from layertracer.tracing import TracedModel
+
+from training import FULL, draw_batch
 
 _SEED = 1000
 """Seed of the documents; those of trainings are 0, 1 and 2."""

@@ -1,4 +1,4 @@
-"""`python -m layertracer.miniatures`: train the miniatures."""
+"""`python -m training`: train the miniatures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from layertracer._errors import LayerTracerError
-from layertracer.miniatures import FAST, FULL, ask_miniatures, make_miniatures, write_data_card
+
+from training import FAST, FULL, ask_miniatures, make_miniatures, write_data_card
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -56,7 +57,7 @@ def main(  # noqa: PLR0913 - one argument an option
                 recipe=recipe,
                 device=device,
                 compiles=compiles,
-                command=" ".join(["python -m layertracer.miniatures", *flags]),
+                command=" ".join(["python -m training", *flags]),
             )
     except LayerTracerError as error:
         raise click.ClickException(str(error)) from None

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from layertracer._errors import UsageError
-from layertracer.miniatures._build import build_untrained
-from layertracer.miniatures._corpus import draw_batch
-from layertracer.miniatures._families import Miniature
-from layertracer.miniatures._kernels import computing_in_one_chunk
-from layertracer.miniatures._optimise import Schedule, make_optimisers, set_rates
+
+from training.build import build_untrained
+from training.corpus import draw_batch
+from training.families import Miniature
+from training.kernels import computing_in_one_chunk
+from training.optimise import Schedule, make_optimisers, set_rates
 
 logger = logging.getLogger("layertracer")
 

@@ -14,13 +14,14 @@ from typing import Any
 import torch
 
 from layertracer._errors import UsageError
-from layertracer.miniatures._card import write_card
-from layertracer.miniatures._evaluation import Score, evaluate
-from layertracer.miniatures._families import FAMILIES, Miniature
-from layertracer.miniatures._questions import Questionnaire
-from layertracer.miniatures._training import Recipe, Trained
-from layertracer.miniatures._vocabulary import make_tokenizer
 from layertracer.runs import package_version
+
+from training.card import write_card
+from training.evaluation import Score, evaluate
+from training.families import FAMILIES, Miniature
+from training.loop import Recipe, Trained
+from training.questions import Questionnaire
+from training.vocabulary import make_tokenizer
 
 RECORD = "training.json"
 
