@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from layertracer._errors import LayerTracerError
+from layertracer._files import write_whole
 
 from training import FAST, FULL, ask_miniatures, make_miniatures, write_data_card
 
@@ -61,8 +62,7 @@ def main(  # noqa: PLR0913 - one argument an option
             )
     except LayerTracerError as error:
         raise click.ClickException(str(error)) from None
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "README.md").write_text(write_data_card(), encoding="utf-8")
+    write_whole(out / "README.md", write_data_card().encode())
     for folder in folders:
         click.echo(folder)
 
