@@ -29,6 +29,7 @@ from typing import Any
 from transformers.utils import logging
 
 import layertracer
+from layertracer._files import write_whole
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "build" / "architectures"
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     n_wrong = sum(bool(short.faults or short.misnamed or long.faults) for short, long in verdicts)
     print(f"{len(verdicts)} cases in {time.perf_counter() - began:.0f} s, {n_wrong} of them wrong.")
     if whole:
-        options.out.write_text(conformance_page.page_of(verdicts), "utf-8")
+        write_whole(options.out, conformance_page.page_of(verdicts).encode())
         print(f"wrote {options.out}")
     return 1 if n_wrong else 0
 
@@ -142,10 +143,7 @@ def _kept(path: Path) -> tuple[Any, Any] | None:
 
 
 def _keep(path: Path, found: tuple[Any, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    partial.write_bytes(pickle.dumps(found))
-    partial.replace(path)
+    write_whole(path, pickle.dumps(found))
 
 
 if __name__ == "__main__":

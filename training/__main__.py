@@ -1,4 +1,4 @@
-"""`python -m layertracer.miniatures`: train the miniatures."""
+"""`python -m training`: train the miniatures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 import click
 
 from layertracer._errors import LayerTracerError
-from layertracer.miniatures import FAST, FULL, ask_miniatures, make_miniatures, write_data_card
+from layertracer._files import write_whole
+
+from training import FAST, FULL, ask_miniatures, make_miniatures, write_data_card
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -56,12 +58,11 @@ def main(  # noqa: PLR0913 - one argument an option
                 recipe=recipe,
                 device=device,
                 compiles=compiles,
-                command=" ".join(["python -m layertracer.miniatures", *flags]),
+                command=" ".join(["python -m training", *flags]),
             )
     except LayerTracerError as error:
         raise click.ClickException(str(error)) from None
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "README.md").write_text(write_data_card(), encoding="utf-8")
+    write_whole(out / "README.md", write_data_card().encode())
     for folder in folders:
         click.echo(folder)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from layertracer.miniatures._vocabulary import token_ids
+from training.vocabulary import token_ids
 
 Size = Literal["S", "M", "L"]
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from layertracer.miniatures import build_untrained, draw_batch, find_miniature
-from layertracer.miniatures._kernels import causal_conv, computing_in_one_chunk, gated_delta_rule, selective_scan
+from training import build_untrained, draw_batch, find_miniature
+from training.kernels import causal_conv, computing_in_one_chunk, gated_delta_rule, selective_scan
 
 FAMILIES = ("gated-deltanet", "hybrid", "mamba2", "mamba2-hybrid")
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from layertracer.miniatures import write_questionnaires, write_samples
-from layertracer.miniatures._evaluation import evaluate, share_solved
-from layertracer.miniatures._questions import Question, Questionnaire
-from layertracer.miniatures._relations import RELATIONS, known_pairs
-from layertracer.miniatures._vocabulary import token_ids
+from training import write_questionnaires, write_samples
+from training.evaluation import evaluate, share_solved
+from training.questions import Question, Questionnaire
+from training.relations import RELATIONS, known_pairs
+from training.vocabulary import token_ids
 
 
 class Echo(nn.Module):

@@ -9,9 +9,9 @@ from itertools import chain, islice
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from layertracer.miniatures import _words
-from layertracer.miniatures._documents import KINDS, Token
-from layertracer.miniatures._vocabulary import token_ids
+from training import lexicon
+from training.documents import KINDS, Token
+from training.vocabulary import token_ids
 
 OPEN_WEIGHT = 0.1
 """Weight in the loss of tokens that nothing before them determines."""
@@ -64,7 +64,7 @@ def draw_document(rng: random.Random, n_tokens: int, *, kind: str | None = None)
     if kind is None:
         kind = rng.choices(list(KINDS), [weight for weight, _ in KINDS.values()])[0]
     write = KINDS[kind][1]
-    document = list(islice(chain([(_words.BEGIN, True)], write(rng, n_tokens)), n_tokens))
+    document = list(islice(chain([(lexicon.BEGIN, True)], write(rng, n_tokens)), n_tokens))
     if len(document) < n_tokens:  # a relation has fewer pairs than a long document has lines: more of another document
         document += draw_document(rng, n_tokens - len(document) + 1)[1:]
     return document

@@ -15,7 +15,8 @@ from transformers import AutoTokenizer
 
 import layertracer as lt
 from layertracer._errors import UsageError
-from layertracer.miniatures import (
+
+from training import (
     FAMILIES,
     FAST,
     Recipe,
@@ -26,8 +27,8 @@ from layertracer.miniatures import (
     make_tokenizer,
     train,
 )
-from layertracer.miniatures.__main__ import main
-from layertracer.miniatures._optimise import Schedule
+from training.__main__ import main
+from training.optimise import Schedule
 
 TINY = Recipe(n_steps=5, n_documents=2, n_tokens=16)
 
@@ -46,7 +47,7 @@ def test_every_miniature_is_listed_once() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_parameters_match(family: str) -> None:
     """All families have the same number of parameters in size M, within 6 %."""
-    from layertracer.miniatures import build_untrained
+    from training import build_untrained
 
     module = build_untrained(find_miniature(family))
     assert sum(parameter.numel() for parameter in module.parameters()) == pytest.approx(850_000, rel=0.06)
@@ -171,12 +172,12 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
 
 
 def test_command_trains(tmp_path: Path) -> None:
-    """`python -m layertracer.miniatures NAME` writes the checkpoint and the card of the corpus."""
+    """`python -m training NAME` writes the checkpoint and the card of the corpus."""
     result = CliRunner().invoke(main, ["attention-s", "--fast", "--steps", "3", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "attention-s" / "training.json").read_text(encoding="utf-8"))
     assert record["recipe"] == {"n_steps": 3, "n_documents": 8, "n_tokens": 32}
-    assert record["command"] == "python -m layertracer.miniatures --fast --steps 3 attention-s"
+    assert record["command"] == "python -m training --fast --steps 3 attention-s"
     assert (tmp_path / "attention-s" / "model.safetensors").is_file()
     assert "# The miniatures' corpus" in (tmp_path / "README.md").read_text(encoding="utf-8")
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import TypeAlias
 
-from layertracer.miniatures import _words
-from layertracer.miniatures._relations import KNOWN_RELATIONS, RELATIONS, Line, draw_lines, draw_words, known_pairs
+from training import lexicon
+from training.relations import KNOWN_RELATIONS, RELATIONS, Line, draw_lines, draw_words, known_pairs
 
 Token: TypeAlias = "tuple[str, bool]"
 """A word, and whether what stands before it determines it."""
@@ -18,7 +18,7 @@ DEFAULT_TEMPLATE = "{x} -> {y} \n"
 
 _PREFIXES = ("Q", "in", "word", "one")
 _SEPARATORS = ("->", ":", "=", ",", "|", "?", "-", "becomes", "is", "as", "and", "for")
-_ENDS = (_words.NEWLINE, ";", ".")
+_ENDS = (lexicon.NEWLINE, ";", ".")
 
 HELD_OUT_TEMPLATES = ("{x} | {y} \n",)
 """A separator and an end that training shows often, and never together."""
@@ -92,7 +92,7 @@ def write_few_shot(rng: random.Random, n_tokens: int) -> Iterator[Token]:
     distracted = rng.randrange(1, 6) if rng.random() < _SHARE_DISTRACTED else 0
     for index, line in enumerate(lines):
         if index and index == distracted:
-            yield from chain(_write_sentence(rng), [(_words.NEWLINE, False)])
+            yield from chain(_write_sentence(rng), [(lexicon.NEWLINE, False)])
         yield from write_line(template, line, determined=index > 0)
 
 
@@ -125,7 +125,7 @@ def write_recall(rng: random.Random, n_tokens: int) -> Iterator[Token]:
         yield from write_bindings(bindings, form)
         for key, value in rng.sample(bindings, len(bindings)):
             yield (key, False)
-            yield from ((word, True) for word in (form[2], value, _words.NEWLINE) if word)
+            yield from ((word, True) for word in (form[2], value, lexicon.NEWLINE) if word)
 
 
 def draw_bindings(rng: random.Random, n: int, *, held_out: bool = False) -> list[tuple[str, str]]:
@@ -138,7 +138,7 @@ def write_bindings(bindings: list[tuple[str, str]], form: tuple[str, str, str]) 
     """Keys with their values, in the signs of one form."""
     for index, (key, value) in enumerate(bindings):
         last = index == len(bindings) - 1
-        tokens = ((key, False), (form[0], True), (value, False), (_words.NEWLINE if last else form[1], False))
+        tokens = ((key, False), (form[0], True), (value, False), (lexicon.NEWLINE if last else form[1], False))
         yield from (token for token in tokens if token[0])
 
 
@@ -160,7 +160,7 @@ def is_held_out_sum(a: int, b: int) -> bool:
 def write_sum(a: int, b: int, *, sign: str) -> list[Token]:
     """One sum or difference, which must lie between 0 and 40."""
     result = a + b if sign == "+" else a - b
-    return [(str(a), False), (sign, False), (str(b), False), ("=", True), (str(result), True), (_words.NEWLINE, True)]
+    return [(str(a), False), (sign, False), (str(b), False), ("=", True), (str(result), True), (lexicon.NEWLINE, True)]
 
 
 def write_sentences(rng: random.Random, n_tokens: int) -> Iterator[Token]:
@@ -172,8 +172,8 @@ def write_sentences(rng: random.Random, n_tokens: int) -> Iterator[Token]:
 
 def _write_sentence(rng: random.Random) -> list[Token]:
     subject, number = write_subject(rng)
-    verb = rng.choice(_words.VERBS)[number]
-    return [*subject, (verb, True), (rng.choice(_words.ADVERBS), False), (".", True)]
+    verb = rng.choice(lexicon.VERBS)[number]
+    return [*subject, (verb, True), (rng.choice(lexicon.ADVERBS), False), (".", True)]
 
 
 def write_subject(rng: random.Random) -> tuple[list[Token], int]:
@@ -182,7 +182,7 @@ def write_subject(rng: random.Random) -> tuple[list[Token], int]:
     tokens = [("the", False), (noun, False)]
     if rng.random() < 0.6:
         other, _ = _draw_noun(rng)
-        tokens += [(rng.choice(_words.PREPOSITIONS), False), ("the", True), (other, False)]
+        tokens += [(rng.choice(lexicon.PREPOSITIONS), False), ("the", True), (other, False)]
     return tokens, number
 
 

@@ -14,13 +14,15 @@ from typing import Any
 import torch
 
 from layertracer._errors import UsageError
-from layertracer.miniatures._card import write_card
-from layertracer.miniatures._evaluation import Score, evaluate
-from layertracer.miniatures._families import FAMILIES, Miniature
-from layertracer.miniatures._questions import Questionnaire
-from layertracer.miniatures._training import Recipe, Trained
-from layertracer.miniatures._vocabulary import make_tokenizer
+from layertracer._files import whole_folder, write_whole
 from layertracer.runs import package_version
+
+from training.card import write_card
+from training.evaluation import Score, evaluate
+from training.families import FAMILIES, Miniature
+from training.loop import Recipe, Trained
+from training.questions import Questionnaire
+from training.vocabulary import make_tokenizer
 
 RECORD = "training.json"
 
@@ -77,20 +79,16 @@ def save_checkpoint(
     """
     if folder.exists() and not (folder / RECORD).is_file():
         raise UsageError(f"{folder} is there and holds no miniature. Name a folder that is not there yet.")
-    beside = folder.with_name(folder.name + ".part")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    module: Any = trained.module.to("cpu")
-    module.to(torch.bfloat16).save_pretrained(beside)
-    make_tokenizer().save_pretrained(beside)
-    stored = _load(beside)
-    record = _make_record(
-        trained, evaluate(stored, questionnaires), miniature=miniature, recipe=recipe, provenance=provenance
-    )
-    record["n_parameters"] = sum(parameter.numel() for parameter in stored.parameters())
-    _write_papers(beside, record)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(beside, folder)
+    with whole_folder(folder, put_in_place=_replace) as beside:
+        module: Any = trained.module.to("cpu")
+        module.to(torch.bfloat16).save_pretrained(beside)
+        make_tokenizer().save_pretrained(beside)
+        stored = _load(beside)
+        record = _make_record(
+            trained, evaluate(stored, questionnaires), miniature=miniature, recipe=recipe, provenance=provenance
+        )
+        record["n_parameters"] = sum(parameter.numel() for parameter in stored.parameters())
+        _write_papers(beside, record)
     return record
 
 
@@ -114,10 +112,15 @@ def _load(folder: Path) -> Any:
     return module.eval()
 
 
+def _replace(beside: Path, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.rename(beside, folder)
+
+
 def _write_papers(folder: Path, record: dict[str, Any]) -> None:
     """The record and the card of a miniature."""
-    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(write_card(record), encoding="utf-8")
+    write_whole(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+    write_whole(folder / "README.md", write_card(record).encode())
 
 
 def _make_record(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from layertracer.miniatures._questions import NOVELTIES
+from training.questions import NOVELTIES
 
 _N_POINTS = 12
 
@@ -67,7 +67,7 @@ Apache-2.0. The word pairs of antonym and synonym are from WordNet 3.0, under it
 
 def write_card(record: Mapping[str, Any]) -> str:
     """The card as Markdown, from the record in `training.json`."""
-    from layertracer.miniatures._vocabulary import token_ids
+    from training.vocabulary import token_ids
 
     recipe, points = record["recipe"], _pick(record["losses"])
     description = str(record["description"])

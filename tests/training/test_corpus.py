@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from layertracer._errors import UnknownNameError
-from layertracer.miniatures import draw_batch, draw_document, find_miniature, make_tokenizer, write_data_card
-from layertracer.miniatures._documents import (
+from layertracer.tasks import builtin_pairs
+
+from training import draw_batch, draw_document, find_miniature, make_tokenizer, write_data_card
+from training.documents import (
     DEFAULT_TEMPLATE,
     FOREIGN_TEMPLATES,
     HELD_OUT_TEMPLATES,
@@ -18,9 +20,8 @@ from layertracer.miniatures._documents import (
     draw_template,
     is_held_out_sum,
 )
-from layertracer.miniatures._relations import KNOWN_RELATIONS, held_out_words, known_pairs
-from layertracer.miniatures._vocabulary import token_ids
-from layertracer.tasks import builtin_pairs
+from training.relations import KNOWN_RELATIONS, held_out_words, known_pairs
+from training.vocabulary import token_ids
 
 LENGTH = 48
 

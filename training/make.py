@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from layertracer._errors import UnknownNameError
-from layertracer.miniatures._checkpoint import RECORD, ask_again, describe_here, save_checkpoint
-from layertracer.miniatures._families import EMBEDDED, Miniature, list_miniatures
-from layertracer.miniatures._questions import write_questionnaires
-from layertracer.miniatures._training import Recipe, train
+
+from training.checkpoint import RECORD, ask_again, describe_here, save_checkpoint
+from training.families import EMBEDDED, Miniature, list_miniatures
+from training.loop import Recipe, train
+from training.questions import write_questionnaires
 
 logger = logging.getLogger("layertracer")
 
@@ -44,7 +45,7 @@ def make_miniatures(  # noqa: PLR0913 - what users call takes its settings by na
     recipe: Recipe = FULL,
     device: str = "cpu",
     compiles: bool = False,
-    command: str = "layertracer.miniatures",
+    command: str = "training",
 ) -> tuple[Path, ...]:
     """Trains miniatures that are not there yet and writes their folders.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,11 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from layertracer._errors import UsageError
-from layertracer.miniatures._build import build_untrained
-from layertracer.miniatures._corpus import draw_batch
-from layertracer.miniatures._families import Miniature
-from layertracer.miniatures._kernels import computing_in_one_chunk
-from layertracer.miniatures._optimise import Schedule, make_optimisers, set_rates
+from layertracer._files import write_whole
+
+from training.build import build_untrained
+from training.corpus import draw_batch
+from training.families import Miniature
+from training.kernels import computing_in_one_chunk
+from training.optimise import Schedule, make_optimisers, set_rates
 
 logger = logging.getLogger("layertracer")
 
@@ -173,7 +174,7 @@ def _extend_curve(progress: _Progress, miniature: Miniature) -> None:
 
 
 def _keep(path: Path, module: nn.Module, optimisers: list[Any], progress: _Progress, recipe: Recipe) -> None:
-    """Writes everything that is needed to go on, to a file beside and then in place."""
+    """Writes everything that is needed to go on."""
     state = {
         "recipe": asdict(recipe),
         "module": module.state_dict(),
@@ -183,10 +184,7 @@ def _keep(path: Path, module: nn.Module, optimisers: list[Any], progress: _Progr
         "pending": progress.pending,
         "cpu_s": progress.cpu_s,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    torch.save(state, beside)
-    os.replace(beside, path)
+    write_whole(path, lambda file: torch.save(state, file))
 
 
 def _restore(path: Path | None, module: nn.Module, optimisers: list[Any], recipe: Recipe) -> _Progress:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layertracer.miniatures._families import FAMILIES, Miniature
+from training.families import FAMILIES, Miniature
 
 _STD = 0.02
 _STEP_SIZES = (0.001, 0.1)

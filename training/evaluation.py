@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from layertracer.miniatures._questions import Question, Questionnaire
-from layertracer.miniatures._relations import RELATIONS
-from layertracer.miniatures._vocabulary import token_ids
+from training.questions import Question, Questionnaire
+from training.relations import RELATIONS
+from training.vocabulary import token_ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

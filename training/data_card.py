@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from layertracer.miniatures._corpus import OPEN_WEIGHT, draw_document
-from layertracer.miniatures._documents import (
+from training.corpus import OPEN_WEIGHT, draw_document
+from training.documents import (
     DEFAULT_TEMPLATE,
     FACTS,
     FOREIGN_TEMPLATES,
@@ -17,7 +17,8 @@ from layertracer.miniatures._documents import (
     draw_template,
     is_held_out_sum,
 )
-from layertracer.miniatures._relations import (
+from training.loop import Recipe
+from training.relations import (
     KNOWN_RELATIONS,
     RULES,
     content_words,
@@ -25,8 +26,7 @@ from layertracer.miniatures._relations import (
     known_pairs,
     sequences,
 )
-from layertracer.miniatures._training import Recipe
-from layertracer.miniatures._vocabulary import token_ids
+from training.vocabulary import token_ids
 
 _N_COUNTED = 2000
 _TERMS = 21
@@ -36,7 +36,7 @@ _CARD = """\
 
 Documents from a generator, each step of training with documents of its own; nothing is stored. The words and their
 pairs are those of LayerTracer's built-in tasks (antonyms and synonyms from WordNet 3.0, the rest written for
-LayerTracer). This page is written by `python -m layertracer.miniatures`, which also trains the models.
+LayerTracer). This page is written by `python -m training`, which also trains the models.
 
 ## Vocabulary
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from layertracer.miniatures import _words
-from layertracer.miniatures._relations import content_words
+from training import lexicon
+from training.relations import content_words
 
 
 @cache
 def token_ids() -> dict[str, int]:
     """Token ids by word: marks, symbols, numbers, letters, then all words, sorted."""
-    verbs = [form for verb in _words.VERBS for form in verb]
-    names = (*_words.DAYS, *_words.MONTHS)
-    rest = sorted({*content_words(), *verbs, *names, *_words.ADVERBS, *_words.PREPOSITIONS, *_words.FRAMES})
-    first = (_words.UNKNOWN, _words.BEGIN, *_words.SYMBOLS, *_words.NUMBERS, *_words.LETTERS)
+    verbs = [form for verb in lexicon.VERBS for form in verb]
+    names = (*lexicon.DAYS, *lexicon.MONTHS)
+    rest = sorted({*content_words(), *verbs, *names, *lexicon.ADVERBS, *lexicon.PREPOSITIONS, *lexicon.FRAMES})
+    first = (lexicon.UNKNOWN, lexicon.BEGIN, *lexicon.SYMBOLS, *lexicon.NUMBERS, *lexicon.LETTERS)
     return {word: index for index, word in enumerate(dict.fromkeys((*first, *rest)))}
 
 
@@ -30,18 +30,18 @@ def make_tokenizer() -> Any:
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    inner = Tokenizer(models.WordLevel(vocab=dict(token_ids()), unk_token=_words.UNKNOWN))
+    inner = Tokenizer(models.WordLevel(vocab=dict(token_ids()), unk_token=lexicon.UNKNOWN))
     inner.pre_tokenizer = pre_tokenizers.Split(Regex(r"->|\n|\w+|[^\w\s]"), behavior="removed", invert=True)
     inner.post_processor = processors.TemplateProcessing(
-        single=f"{_words.BEGIN} $A",
-        pair=f"{_words.BEGIN} $A $B",
-        special_tokens=[(_words.BEGIN, token_ids()[_words.BEGIN])],
+        single=f"{lexicon.BEGIN} $A",
+        pair=f"{lexicon.BEGIN} $A $B",
+        special_tokens=[(lexicon.BEGIN, token_ids()[lexicon.BEGIN])],
     )
     make: Any = PreTrainedTokenizerFast
     return make(
         tokenizer_object=inner,
-        bos_token=_words.BEGIN,
-        eos_token=_words.BEGIN,
-        unk_token=_words.UNKNOWN,
+        bos_token=lexicon.BEGIN,
+        eos_token=lexicon.BEGIN,
+        unk_token=lexicon.UNKNOWN,
         clean_up_tokenization_spaces=False,
     )

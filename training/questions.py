@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import chain
 
 from layertracer._types import Sample
-from layertracer.miniatures import _words
-from layertracer.miniatures._documents import (
+
+from training import lexicon
+from training.documents import (
     DEFAULT_TEMPLATE,
     FOREIGN_TEMPLATES,
     HELD_OUT_TEMPLATES,
@@ -21,7 +22,7 @@ from layertracer.miniatures._documents import (
     write_subject,
     write_sum,
 )
-from layertracer.miniatures._relations import RELATIONS, Line, draw_lines
+from training.relations import RELATIONS, Line, draw_lines
 
 N_SHOT = 4
 NOVELTIES = ("prompts", "pairs", "templates", "words")
@@ -120,7 +121,7 @@ def _cut(tokens: list[Token], query: Line) -> Question:
     """The prompt up to where the answer is due."""
     words = [word for word, _ in tokens]
     end = len(words) - 1 - words[::-1].index(query[1])
-    return Question(words=(_words.BEGIN, *words[:end]), right=(query[1],))
+    return Question(words=(lexicon.BEGIN, *words[:end]), right=(query[1],))
 
 
 def _ask_recall(rng: random.Random, task: str, novelty: str) -> Question:
@@ -130,7 +131,7 @@ def _ask_recall(rng: random.Random, task: str, novelty: str) -> Question:
     bindings = draw_bindings(rng, rng.choice(_N_KEYS), held_out=novelty == "pairs")
     key, value = rng.choice(bindings)
     shown = (word for word, _ in write_bindings(bindings, form))
-    return Question(words=(_words.BEGIN, *shown, key, *filter(None, form[2:])), right=(value,))
+    return Question(words=(lexicon.BEGIN, *shown, key, *filter(None, form[2:])), right=(value,))
 
 
 def _ask_sum(rng: random.Random, task: str, novelty: str) -> Question:
@@ -140,7 +141,7 @@ def _ask_sum(rng: random.Random, task: str, novelty: str) -> Question:
     shown = rng.sample([pair for pair in terms if not is_held_out_sum(*pair)], 3)
     asked = rng.choice([pair for pair in terms if is_held_out_sum(*pair)])
     words = [word for pair in (*shown, asked) for word, _ in write_sum(*pair, sign="+")]
-    return Question(words=(_words.BEGIN, *words[:-2]), right=(str(sum(asked)),))
+    return Question(words=(lexicon.BEGIN, *words[:-2]), right=(str(sum(asked)),))
 
 
 def _ask_agreement(rng: random.Random, task: str, novelty: str) -> Question:
@@ -148,10 +149,10 @@ def _ask_agreement(rng: random.Random, task: str, novelty: str) -> Question:
     del task, novelty
     before, number_before = write_subject(rng)
     subject, number = write_subject(rng)
-    first = [word for word, _ in before] + [rng.choice(_words.VERBS)[number_before], rng.choice(_words.ADVERBS), "."]
-    forms = tuple(zip(*_words.VERBS, strict=True))
+    first = [word for word, _ in before] + [rng.choice(lexicon.VERBS)[number_before], rng.choice(lexicon.ADVERBS), "."]
+    forms = tuple(zip(*lexicon.VERBS, strict=True))
     return Question(
-        words=tuple(chain([_words.BEGIN], first, (word for word, _ in subject))),
+        words=tuple(chain([lexicon.BEGIN], first, (word for word, _ in subject))),
         right=forms[number],
         wrong=forms[1 - number],
     )

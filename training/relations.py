@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TypeAlias
 
-from layertracer.miniatures import _words
 from layertracer.tasks import builtin_pairs
+
+from training import lexicon
 
 Line: TypeAlias = "tuple[tuple[str, ...], str]"
 """The words of an input, and its answer."""
@@ -108,7 +109,7 @@ def _frequencies(n_words: int) -> tuple[float, ...]:
 @cache
 def sequences() -> tuple[Line, ...]:
     """Every member of a sequence with the one that follows."""
-    runs = (_words.NUMBERS, _words.LETTERS, _words.DAYS, _words.MONTHS)
+    runs = (lexicon.NUMBERS, lexicon.LETTERS, lexicon.DAYS, lexicon.MONTHS)
     return tuple(((a,), b) for run in runs for a, b in itertools.pairwise(run))
 
 
