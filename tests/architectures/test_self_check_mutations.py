@@ -24,7 +24,7 @@ from layertracer.tracing._ladder import LadderPass, LadderRows
 from layertracer.tracing._model import TracedModel, prove
 from layertracer.tracing._tail import Tail
 
-from tests.architectures.faulty_model import (
+from tests.support.models.faulty import (
     PROMPTS,
     WIDTH,
     Layer,

@@ -18,7 +18,7 @@ from layertracer.models._gguf_pre_tokenizers import PRE_TOKENIZERS
 from layertracer.models._gguf_pre_tokenizers import build as build_pre_tokenizer
 from layertracer.models._loading import load_parts
 
-from tests.models.gguf_files import BY_NAME, GgufArchitecture, build, write
+from tests.support.checkpoints.gguf_files import BY_NAME, GgufArchitecture, build, write
 
 pytestmark = pytest.mark.usefixtures("cache_folder")
 

@@ -18,7 +18,7 @@ from layertracer.models._contradictions import describe_contradictions
 from layertracer.models._loading import load_parts
 from layertracer.models._placement import Placement
 
-from tests.models.tiny_checkpoints import edit_config, save_checkpoint, tiny_gpt2, tiny_llama
+from tests.support.checkpoints.tiny import edit_config, save_checkpoint, tiny_gpt2, tiny_llama
 
 IDS = torch.tensor([[1, 3, 4, 5]])
 

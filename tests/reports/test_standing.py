@@ -22,7 +22,7 @@ from layertracer.reports._sections import list_sections
 from layertracer.reports._tables import layer_table
 from layertracer.runs import TraceRecord, read_run, save_run
 
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 
 def _even(record: TraceRecord) -> TraceRecord:

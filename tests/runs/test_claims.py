@@ -13,7 +13,7 @@ from layertracer.runs._folder import write_file, write_folder
 from layertracer.runs._locks import hold, let_go
 from layertracer.runs._siblings import NEW, sibling_of
 
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 FILES = {"run.json": b"{}"}
 

@@ -5,7 +5,7 @@ A program of its own, since it registers a device type with PyTorch. Tensors on 
 data, indices by a Python list. So does an operator on tensors of two devices. What FakeTensorMode allows, copies
 between the host and the device, is refused by a mode of our own while a pass runs.
 
-    python -m tests.fake_accelerator
+    python -m tests.support.models.fake_accelerator
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from layertracer.tracing._perturb import Fills, LastPosition, MaskPerturber, Noi
 from layertracer.tracing._reduce import Reduction
 from layertracer.tracing._tail import Tail
 
-from tests.architectures.families import build_tiny
-from tests.hybrids import Hybrid
+from tests.support.models.families import build_tiny
+from tests.support.models.hybrids import Hybrid
 
 DEVICE = "fakeaccel"
 N_PROMPTS, LENGTH = 3, 7
