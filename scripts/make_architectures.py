@@ -5,10 +5,10 @@
     python scripts/make_architectures.py --shard 1/4         the first of four shares, without writing the page
 
 Each family is built tiny with no parameter at its default, and what LayerTracer says of it is compared with plain
-PyTorch hooks and with what people read in its source (tests/architectures): once on short prompts, and once on prompts
-of 50 tokens with windows, chunks and chosen keys of 20. What was found is kept in build/architectures as long as no
-code changes, so that an interrupted run, or several shares, go on from there. The exit code is 1 where anything is
-wrong.
+PyTorch hooks and with what people read in its source (tests/architectures/read_by_hand): once on short
+prompts, and once on prompts of 50 tokens with windows, chunks and chosen keys of 20. What was found is kept in
+build/architectures as long as no code changes, so that an interrupted run, or several shares, go on from there. The
+exit code is 1 where anything is wrong.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "build" / "architectures"
 sys.path.insert(0, str(ROOT))  # the tests are no installed package
 
-conformance: Any = import_module("tests.architectures.conformance")
-conformance_cases: Any = import_module("tests.architectures.conformance_cases")
-conformance_page: Any = import_module("tests.architectures.conformance_page")
-long_conformance: Any = import_module("tests.architectures.long_conformance")
+conformance: Any = import_module("tests.support.conformance.examination")
+conformance_cases: Any = import_module("tests.support.conformance.cases")
+conformance_page: Any = import_module("tests.support.conformance.page")
+long_conformance: Any = import_module("tests.support.conformance.long_examination")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -126,7 +126,7 @@ def _tell(number: str, short: Any, long: Any) -> None:
 def _state_of_the_code() -> str:
     """A name for the code that is examined, and for that which examines it."""
     digest = hashlib.sha256()
-    for folder in (Path(layertracer.__file__).parent, ROOT / "tests" / "architectures"):
+    for folder in (Path(layertracer.__file__).parent, ROOT / "tests" / "architectures", ROOT / "tests" / "support"):
         for path in sorted(folder.rglob("*.py")):
             digest.update(path.read_bytes())
     for package in ("torch", "transformers"):

@@ -11,7 +11,7 @@ import pytest
 
 from layertracer.runs import save_run
 
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 HEAVY = ("torch", "transformers", "accelerate", "safetensors")
 LIMIT_S = 0.5

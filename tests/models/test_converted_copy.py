@@ -29,8 +29,8 @@ from layertracer.models._loading.placement import resolve_placement
 from layertracer.models._sources import load_parts
 
 from tests.models.alterations import alter
-from tests.models.gguf_files import BY_NAME, build, write
-from tests.models.tiny_checkpoints import tiny_gpt2, tiny_llama, write_gguf
+from tests.support.checkpoints.gguf_files import BY_NAME, build, write
+from tests.support.checkpoints.tiny import tiny_gpt2, tiny_llama, write_gguf
 
 IDS = torch.tensor([[1, 3, 4, 5]])
 WEIGHTS = "model.safetensors"

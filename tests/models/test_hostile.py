@@ -24,8 +24,8 @@ from layertracer.models._plausibility.settings import Held, refuse_countless_par
 from layertracer.models._plausibility.settings_trial import refuse_filling_settings
 from layertracer.tasks import load_task
 
-from tests.hostile_checkpoints import ESCAPE, LOADED, REFUSED, build, edit, write_gguf_heads
-from tests.models.tiny_checkpoints import save_checkpoint, tiny_llama, write_gguf
+from tests.support.checkpoints.hostile import ESCAPE, LOADED, REFUSED, build, edit, write_gguf_heads
+from tests.support.checkpoints.tiny import save_checkpoint, tiny_llama, write_gguf
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes, devices and limits of memory as Linux has them")
 

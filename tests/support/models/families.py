@@ -17,7 +17,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from tests.architectures.plain_modules import NanoGPT, TorchEncoderDecoder
+from tests.support.models.plain_modules import NanoGPT, TorchEncoderDecoder
 
 ATTENTION, SLIDING, DELTA, MAMBA = "attention", "sliding_attention", "gated_deltanet", "mamba"
 

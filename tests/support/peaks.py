@@ -1,6 +1,6 @@
 """What traces and readouts of tiny models really take, in a process of their own.
 
-    python -m tests.peaks NAME ...
+    python -m tests.support.peaks NAME ...
 
 Prints one JSON object a line: the planned peak, of a readout the size of its result, and the growth of resident memory
 as the kernel counts it. A trace that is refused has no planned peak.
@@ -22,8 +22,8 @@ import layertracer as lt
 from benchmarks.measuring import measure, resident_bytes
 from layertracer.tracing import _readout as _lens
 
-from tests.architectures import registry
-from tests.architectures.families import BY_NAME, build_tiny
+from tests.support.models import registry
+from tests.support.models.families import BY_NAME, build_tiny
 
 BUDGET = 200_000_000
 TIGHT = {"capped": 60_000_000, "written-out": 100_000_000, "beyond": 60_000_000}

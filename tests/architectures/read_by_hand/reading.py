@@ -1,6 +1,6 @@
 """What decoder layers really are, as one reads it in the source of their models: the form of the tables.
 
-`read_by_hand_1.TABLE_1` and `read_by_hand_2.TABLE_2` hold one `ReadByHand` per family. They are written
+`table_1.TABLE_1` and `table_2.TABLE_2` hold one `ReadByHand` per family. They are written
 by reading what each model computes; nothing in them is learned from LayerTracer.
 
 Kinds of mixers:

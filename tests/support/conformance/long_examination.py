@@ -21,10 +21,10 @@ from torch import nn
 
 import layertracer as lt
 
-from tests.architectures.conformance import ANSWER, JS_BITS, READOUT_NATS, SITES, TABLE, gap_of, quietly
-from tests.architectures.conformance_cases import REFUSED, Case
-from tests.architectures.conformance_oracle import Numbers, PlainModel, Reading
-from tests.architectures.long_oracle import LongOracle
+from tests.support.conformance.cases import REFUSED, Case
+from tests.support.conformance.examination import ANSWER, JS_BITS, READOUT_NATS, SITES, TABLE, gap_of, quietly
+from tests.support.oracles.conformance import Numbers, PlainModel, Reading
+from tests.support.oracles.long_prompts import LongOracle
 
 Question = Callable[[LongOracle], Numbers]
 

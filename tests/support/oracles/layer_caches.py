@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from tests.oracles import js_bits
+from tests.support.oracles.plain_hooks import js_bits
 
 Masked = Callable[[str, int, int], NDArray[np.bool_]]
 """Which entries are masked, [slot, entry], of the tensor at a path with that many slots of that many entries."""

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from tests.planted_decoder import PAD, CachingDecoder, Decoder, Layer, drawn
-from tests.planted_fault_models import (
+from tests.support.models.planted_decoder import PAD, CachingDecoder, Decoder, Layer, drawn
+from tests.support.models.planted_fault_models import (
     BEYOND,
     MANY_ROWS,
     N_CHOSEN,

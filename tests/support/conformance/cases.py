@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from tests.architectures import registry
-from tests.architectures.tiny_settings import D_VOCAB
+from tests.support.models import registry
+from tests.support.models.tiny_settings import D_VOCAB
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tests.architectures.conformance_cases import REFUSED, VARIANTS
-from tests.architectures.long_conformance import LongVerdict
-from tests.architectures.page_parts import name_of, table
+from tests.support.conformance.cases import REFUSED, VARIANTS
+from tests.support.conformance.long_examination import LongVerdict
+from tests.support.conformance.page_parts import name_of, table
 
 _COLUMNS = {
     "readouts": "readout, nats",

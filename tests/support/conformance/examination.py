@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 import layertracer as lt
 
-from tests.architectures.conformance_cases import REFUSED, VARIANTS, Case
-from tests.architectures.conformance_oracle import Numbers, PlainModel, Reading
-from tests.architectures.read_by_hand_1 import TABLE_1
-from tests.architectures.read_by_hand_2 import TABLE_2
-from tests.architectures.reading import Kinds, ReadByHand
+from tests.architectures.read_by_hand.reading import Kinds, ReadByHand
+from tests.architectures.read_by_hand.table_1 import TABLE_1
+from tests.architectures.read_by_hand.table_2 import TABLE_2
+from tests.support.conformance.cases import REFUSED, VARIANTS, Case
+from tests.support.oracles.conformance import Numbers, PlainModel, Reading
 
 TABLE: Mapping[str, ReadByHand] = MappingProxyType(dict(TABLE_1) | dict(TABLE_2))
 

@@ -5,7 +5,7 @@ A program of its own, since it registers a device type with PyTorch. Tensors on 
 data, indices by a Python list. So does an operator on tensors of two devices. What FakeTensorMode allows, copies
 between the host and the device, is refused by a mode of our own while a pass runs.
 
-    python -m tests.fake_accelerator
+    python -m tests.support.models.fake_accelerator
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from layertracer.tracing._perturbers.perturbers import (
     make_perturber,
 )
 
-from tests.architectures.families import build_tiny
-from tests.hybrids import Hybrid
+from tests.support.models.families import build_tiny
+from tests.support.models.hybrids import Hybrid
 
 DEVICE = "fakeaccel"
 N_PROMPTS, LENGTH = 3, 7

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import transformers
 
-from tests.models.tiny_checkpoints import randomize
+from tests.support.checkpoints.tiny import randomize
 
 Array = np.ndarray
 Tensors = list[tuple[str, Array]]

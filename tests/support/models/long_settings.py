@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from tests.architectures import tiny_settings as tiny
+from tests.support.models import tiny_settings as tiny
 
 REACH = 20
 ORIGINAL_CONTEXT = 30

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.planted_decoder import (
+from tests.support.models.planted_decoder import (
     D_MODEL,
     N_LAYERS,
     PAD,

@@ -10,7 +10,7 @@ import numpy as np
 from layertracer._types import LayerRecord, Noise
 from layertracer.runs import TraceRecord
 
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 ATTENTION = ("attention",)
 MAMBA = ("mamba2",)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tests.architectures import registry
+from tests.support.models import registry
 
 Numbers = NDArray[np.float64]
 Masks = NDArray[np.bool_]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tests.architectures.conformance_cases import Case
+from tests.support.conformance.cases import Case
 
 _OF_PAIR = " (encoder-decoder)"
 

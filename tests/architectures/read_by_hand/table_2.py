@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from tests.architectures.reading import Kinds, ReadByHand, all_layers, by_index, by_layer_types, of_text
+from tests.architectures.read_by_hand.reading import Kinds, ReadByHand, all_layers, by_index, by_layer_types, of_text
 
 # ---------------------------------------------------------------- rules
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tests.architectures.plain_modules import CausalSelfAttention, FeedForward
-from tests.oracles import Branch
+from tests.support.models.plain_modules import CausalSelfAttention, FeedForward
+from tests.support.oracles.plain_hooks import Branch
 
 D_MODEL, D_VOCAB = 24, 41
 LAYERS = "layers"

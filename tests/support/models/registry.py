@@ -26,8 +26,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
 
-from tests.architectures import long_settings as long
-from tests.architectures import tiny_settings as tiny
+from tests.support.models import long_settings as long
+from tests.support.models import tiny_settings as tiny
 
 CAUSAL: tuple[str, ...] = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 # Transformers lists models there too that hear audio and write with a decoder alone.

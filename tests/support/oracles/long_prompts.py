@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.architectures.conformance_oracle import Masks, Numbers, PlainModel, Reading, position_axis
+from tests.support.oracles.conformance import Masks, Numbers, PlainModel, Reading, position_axis
 
 
 class LongOracle:
