@@ -18,8 +18,11 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from layertracer._errors import ModelLoadError, OutOfMemoryError, TaskFileError
-from layertracer.models import _adapter_patterns, _plausibility, _settings_trial, load_parts
+from layertracer.models import load_parts
 from layertracer.models._gguf.header import check_header
+from layertracer.models._plausibility import adapter_patterns as _adapter_patterns
+from layertracer.models._plausibility import settings as _plausibility
+from layertracer.models._plausibility import settings_trial as _settings_trial
 from layertracer.models._plausibility.settings import Held, refuse_countless_parts, refuse_unfillable
 from layertracer.models._plausibility.settings_trial import refuse_filling_settings
 from layertracer.tasks import load_task

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 import layertracer as lt
 from benchmarks.measuring import can_forget_peak
-from layertracer.tracing import TraceOptions, _lens
+from layertracer.tracing import TraceOptions
+from layertracer.tracing import _readout as _lens
 from layertracer.tracing._batching.process_memory import Keeper, ProcessGrowth
 from layertracer.tracing._passes.ladder import run_ladder
 from layertracer.tracing._passes.measure import measure_rows
