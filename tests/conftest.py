@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from jaxtyping import install_import_hook
 
 # `layertracer` is imported inside the fixtures only: under test its import is hooked to check shapes, and the hook is
 # set after this file is read.
@@ -28,6 +29,10 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # Shared machines are slow at times, and the first example pays for imports: a test is stopped by its own time limit.
 settings.register_profile("layertracer", deadline=None)
 settings.load_profile("layertracer")
+
+# Shapes are checked in the training of the miniatures, too: the option in pyproject.toml takes one package only where
+# the checker has arguments.
+install_import_hook("training", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 IN_CI = bool(os.environ.get("CI"))
 

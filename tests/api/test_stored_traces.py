@@ -11,7 +11,7 @@ import pytest
 import layertracer as lt
 from layertracer._types import Perturbation
 
-from tests.planted import D_MODEL, PlantedModel, planted_answer
+from tests.support.models.planted import D_MODEL, PlantedModel, planted_answer
 
 IDS = [(3, 5, 9), (7, 2, 4), (11, 1), (4, 4, 8, 2)]
 SAMPLES = [lt.Sample(prompt_ids=ids, answer_id=planted_answer(ids)) for ids in IDS]

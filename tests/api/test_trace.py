@@ -11,9 +11,9 @@ import layertracer as lt
 from layertracer.runs import read_run, save_run
 from layertracer.tracing import Progress
 
-from tests.interruptions import interrupting
-from tests.planted import PlantedModel, planted_answer
-from tests.sample_records import make_record
+from tests.support.interruptions import interrupting
+from tests.support.models.planted import PlantedModel, planted_answer
+from tests.support.records.sample_records import make_record
 
 SAMPLES = [
     lt.Sample(prompt_ids=ids, answer_id=planted_answer(ids)) for ids in [(3, 5, 9), (7, 2, 4), (11, 1), (4, 4, 8, 2)]

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 import layertracer as lt
 
-from tests.oracles import js_bits
+from tests.support.oracles.plain_hooks import js_bits
 
 PROMPT = (7, 23, 41, 4, 36, 38, 52, 17, 30)
 DECODER = (5, 11, 33, 29, 8, 45, 19)

@@ -10,8 +10,8 @@ from torch import nn
 
 import layertracer as lt
 
-from tests.architectures.families import BY_NAME, build_tiny
-from tests.oracles import BRANCHES, plain_embedding_readout, plain_js, plain_readouts
+from tests.support.models.families import BY_NAME, build_tiny
+from tests.support.oracles.plain_hooks import BRANCHES, plain_embedding_readout, plain_js, plain_readouts
 
 NAMES = tuple(BY_NAME)
 NAMES_AND_SITES = [(name, site) for name, family in BY_NAME.items() for site in family.sites]

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.architectures.families import BY_NAME, Family, build_tiny
-from tests.oracles import (
+from tests.support.models.families import BY_NAME, Family, build_tiny
+from tests.support.oracles.plain_hooks import (
     BRANCHES,
     INNER_INPUTS,
     js_bits,

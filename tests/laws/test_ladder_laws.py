@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 import layertracer as lt
 
-from tests.architectures.families import BY_NAME, build_tiny, logits_of
-from tests.architectures.plain_modules import NanoGPT
-from tests.budgets import allowing
-from tests.oracles import plain_embedding_readout, plain_log_probs, plain_readouts
-from tests.planted import PlantedModel, planted_answer
+from tests.support.budgets import allowing
+from tests.support.models.families import BY_NAME, build_tiny, logits_of
+from tests.support.models.plain_modules import NanoGPT
+from tests.support.models.planted import PlantedModel, planted_answer
+from tests.support.oracles.plain_hooks import plain_embedding_readout, plain_log_probs, plain_readouts
 
 # One of each mechanism: plain, post-norm with softcaps, parallel with an addition in place, flattened positions,
 # residual inside the branches, recurrent with rescaling, hybrid with experts, fused code of PyTorch.

@@ -16,7 +16,7 @@ from layertracer.models import fingerprint
 from layertracer.models._calling.wrappers import forward_parameters
 from layertracer.models._sources import load_parts
 
-from tests.models.tiny_checkpoints import (
+from tests.support.checkpoints.tiny import (
     edit_config,
     randomize,
     save_checkpoint,
@@ -24,8 +24,8 @@ from tests.models.tiny_checkpoints import (
     tiny_llama,
     word_tokenizer,
 )
-from tests.oracles import plain_js
-from tests.state_oracle import plain_state_js
+from tests.support.oracles.layer_caches import plain_state_js
+from tests.support.oracles.plain_hooks import plain_js
 
 peft: Any = pytest.importorskip("peft")
 

@@ -18,7 +18,7 @@ from layertracer.models._gguf.pre_tokenizers import PRE_TOKENIZERS
 from layertracer.models._gguf.pre_tokenizers import build as build_pre_tokenizer
 from layertracer.models._sources import load_parts
 
-from tests.models.gguf_files import BY_NAME, GgufArchitecture, build, write
+from tests.support.checkpoints.gguf_files import BY_NAME, GgufArchitecture, build, write
 
 pytestmark = pytest.mark.usefixtures("cache_folder")
 

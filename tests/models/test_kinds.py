@@ -10,9 +10,9 @@ from torch import nn
 import layertracer as lt
 from layertracer.models import make_network
 
-from tests.architectures import registry
-from tests.architectures.read_by_hand_1 import TABLE_1
-from tests.architectures.read_by_hand_2 import TABLE_2
+from tests.architectures.read_by_hand.table_1 import TABLE_1
+from tests.architectures.read_by_hand.table_2 import TABLE_2
+from tests.support.models import registry
 
 READ_BY_HAND = {**TABLE_1, **TABLE_2}
 

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 import layertracer as lt
 from layertracer.models._tokenizers.tokenizer_file import compare_with_file
 
-from tests.models.tiny_checkpoints import WORDS, randomize, save_checkpoint, tiny_llama, word_tokenizer
+from tests.support.checkpoints.tiny import WORDS, randomize, save_checkpoint, tiny_llama, word_tokenizer
 
 
 def _save_mixture(folder: Path) -> Path:

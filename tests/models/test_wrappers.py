@@ -14,8 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 
 import layertracer as lt
 
-from tests.architectures.families import BY_NAME, build_tiny
-from tests.oracles import BRANCHES, plain_js, plain_readouts
+from tests.support.models.families import BY_NAME, build_tiny
+from tests.support.oracles.plain_hooks import BRANCHES, plain_js, plain_readouts
 
 IDS = (5, 9, 33, 7, 60, 41, 2)
 SAMPLES = [lt.Sample(prompt_ids=IDS, answer_id=11), lt.Sample(prompt_ids=IDS[::-1], answer_id=3)]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import layertracer as lt
 
-from tests.architectures.families import BY_NAME, build_tiny
-from tests.oracles import BRANCHES, plain_js, plain_readouts, plain_site_means, plain_skip_js
+from tests.support.models.families import BY_NAME, build_tiny
+from tests.support.oracles.plain_hooks import BRANCHES, plain_js, plain_readouts, plain_site_means, plain_skip_js
 
 NAMES = ("llama", "gemma2", "opt", "bloom", "falcon", "granite", "jamba", "qwen3_next", "rwkv", "nanogpt")
 SITES = ("block_output", "mixer_output", "mlp_output")

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 import layertracer as lt
 from layertracer import LayerTracerError
 
-from tests.planted_decoder import D_MODEL, N_LAYERS
-from tests.planted_faults import FAULTS, FaultCase
+from tests.support.models.planted_decoder import D_MODEL, N_LAYERS
+from tests.support.models.planted_faults import FAULTS, FaultCase
 
 _WRONG_PROB, _WRONG_BITS = 1e-3, 1e-3
 """Errors of a probability and of a divergence beyond any rounding of these small models."""

@@ -15,11 +15,11 @@ from torch import nn
 
 import layertracer as lt
 
-from tests.architectures.families import BY_NAME, build_tiny
-from tests.budgets import smallest
-from tests.hybrids import Hybrid
-from tests.models.tiny_checkpoints import save_checkpoint, tiny_llama
-from tests.offloaded import OFFLOADS, count_loads, offloaded
+from tests.support.budgets import smallest
+from tests.support.checkpoints.tiny import save_checkpoint, tiny_llama
+from tests.support.models.families import BY_NAME, build_tiny
+from tests.support.models.hybrids import Hybrid
+from tests.support.models.offloaded import OFFLOADS, count_loads, offloaded
 
 FAMILIES = ("llama", "jamba", "gpt2")
 """A Transformer, a hybrid of Mamba and attention with experts, and one with tied embeddings."""

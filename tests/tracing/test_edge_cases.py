@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen3MoeConfig, Qwen3Moe
 
 import layertracer as lt
 
-from tests.oracles import Branch, plain_js
+from tests.support.oracles.plain_hooks import Branch, plain_js
 from tests.tracing.test_self_check import D_VOCAB, N_LAYERS, SAMPLES, WIDTH, Layer, Model, RunningMean
 
 

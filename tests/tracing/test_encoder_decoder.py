@@ -16,10 +16,10 @@ from transformers import (
 
 import layertracer as lt
 
-from tests.architectures import registry
-from tests.odd_tokenizers import byte_fallback
-from tests.oracles import js_bits
-from tests.word_level import word_tokenizer
+from tests.support.models import registry
+from tests.support.oracles.plain_hooks import js_bits
+from tests.support.tokenizers.odd import byte_fallback
+from tests.support.tokenizers.word_level import word_tokenizer
 
 SOURCES = ((7, 23, 91, 4, 66), (12, 45, 3), (90, 33, 15, 62, 48), (55, 8, 74))
 DECODED = ((5, 9, 12), (5, 44), (5, 60, 61), (5, 30, 8))

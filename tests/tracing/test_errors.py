@@ -18,8 +18,8 @@ from layertracer.reports import summarize
 from layertracer.tracing import token_texts
 from layertracer.tracing._failures import explain_failure
 
-from tests.architectures.families import build_tiny
-from tests.architectures.plain_modules import Block, NanoGPT
+from tests.support.models.families import build_tiny
+from tests.support.models.plain_modules import Block, NanoGPT
 
 SHORT, LONG = (5, 9, 33, 71), (8, 44, 12, 90, 27, 61, 3, 56, 19, 77)
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 import layertracer as lt
 from layertracer.tracing._sites.protocol import layers_with
 
-from tests.budgets import smallest
-from tests.hybrids import BRANCHES, D_MODEL, HAVING, KINDS, LAYERS, MIXERS, Hybrid, HybridLayer
-from tests.oracles import plain_js, plain_site_means
+from tests.support.budgets import smallest
+from tests.support.models.hybrids import BRANCHES, D_MODEL, HAVING, KINDS, LAYERS, MIXERS, Hybrid, HybridLayer
+from tests.support.oracles.plain_hooks import plain_js, plain_site_means
 
 SITES = ("mixer_output", "mlp_output")
 N_LAYERS, N_DRAWS = len(KINDS), 2

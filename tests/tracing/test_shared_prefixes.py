@@ -22,9 +22,9 @@ import layertracer as lt
 from layertracer.tracing._batching.prompts import Prompt
 from layertracer.tracing._batching.shared_prefixes import PrefixNode, plan_prefixes, tokens_saved
 
-from tests.architectures import registry
-from tests.architectures.families import BY_NAME, build_family, build_tiny
-from tests.oracles import BRANCHES, plain_js, plain_readouts
+from tests.support.models import registry
+from tests.support.models.families import BY_NAME, build_family, build_tiny
+from tests.support.oracles.plain_hooks import BRANCHES, plain_js, plain_readouts
 
 DEMONSTRATIONS = (7, 23, 91, 4, 66, 38, 52, 17, 80, 12, 45, 3)
 OTHERS = (60, 61, 62, 63, 64, 65, 66, 67, 68)

@@ -6,7 +6,7 @@ import numpy as np
 
 import layertracer as lt
 
-from tests.oracles import Branch, plain_js, plain_readouts
+from tests.support.oracles.plain_hooks import Branch, plain_js, plain_readouts
 
 LAYERS = "model.layers"
 BRANCHES = {"mixer_output": (Branch(module="self_attn"),)}

@@ -24,12 +24,12 @@ import layertracer as lt
 from layertracer.models import BatchAxis, StatePiece
 from layertracer.tracing._perturbers.cached_values import StateMask, StateNoise
 
-from tests.architectures import registry
-from tests.architectures.families import BY_NAME, build_family, build_tiny
-from tests.architectures.plain_modules import NanoGPT
-from tests.budgets import smallest
-from tests.oracles import js_bits
-from tests.state_oracle import Masked, everything, plain_state_js
+from tests.support.budgets import smallest
+from tests.support.models import registry
+from tests.support.models.families import BY_NAME, build_family, build_tiny
+from tests.support.models.plain_modules import NanoGPT
+from tests.support.oracles.layer_caches import Masked, everything, plain_state_js
+from tests.support.oracles.plain_hooks import js_bits
 
 NAMES = (
     "llama",

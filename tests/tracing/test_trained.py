@@ -7,7 +7,7 @@ import pytest
 
 import layertracer as lt
 
-from tests.oracles import Branch, plain_js, plain_readouts
+from tests.support.oracles.plain_hooks import Branch, plain_js, plain_readouts
 
 LAYERS = "model.layers"
 BRANCHES = {

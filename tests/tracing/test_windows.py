@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 import layertracer as lt
 
-from tests.architectures.families import ATTENTION, BY_NAME, SLIDING, Family, build_family
-from tests.oracles import BRANCHES, plain_js, plain_readouts
-from tests.state_oracle import everything, plain_state_js
+from tests.support.models.families import ATTENTION, BY_NAME, SLIDING, Family, build_family
+from tests.support.oracles.layer_caches import everything, plain_state_js
+from tests.support.oracles.plain_hooks import BRANCHES, plain_js, plain_readouts
 
 WINDOWS = (3, 5, 6, 8, 12, 13, 16)  # 5 and 13 are the lengths of the probes at load
 FEW_WINDOWS = (5, 8, 13)
