@@ -27,7 +27,9 @@ from layertracer.models import (
 )
 from layertracer.tasks import EncodedTask, Task, encode_samples
 from layertracer.tracing._failures import explaining_failures
+from layertracer.tracing._lenses.protocol import Lens
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
+from layertracer.tracing._passes.tail import Tail
 from layertracer.tracing._planning.measured_costs import CostProbe
 from layertracer.tracing._proofs.at_load import check_network, why_not_compiled
 from layertracer.tracing._proofs.cache_site import StateProof, UnderstoodCache
@@ -300,3 +302,17 @@ def prove(
         cost_probe=CostProbe(network=as_written, uses_ladder=uses_ladder),
         prefix_proof=PrefixProof(network=as_written, uses_ladder=uses_ladder, cache=cache),
     )
+
+
+def refuse_untranslatable(network: Network, lenses: Sequence[Lens]) -> None:
+    """Raise where a model's residual stream is nothing that lenses translate.
+
+    Raises:
+        UsageError: If it holds several vectors for each token.
+    """
+    row = Tail(network).zero_row() if lenses else None
+    if row is not None and row.ndim > 2:
+        raise UsageError(
+            f"The lens {lenses[0].name!r} cannot read {network.name!r}, whose residual stream holds "
+            f"{list(row.shape[1:])} numbers for each token and not one vector. Read it with the logit lens."
+        )

@@ -22,6 +22,7 @@ from layertracer._types import (
 )
 from layertracer.measures import OnsetCriterion, Rise
 from layertracer.tasks import EncodedTask, Task
+from layertracer.tracing._lenses.protocol import Lens
 from layertracer.tracing._model import TracedModel, encode_for
 
 
@@ -40,6 +41,7 @@ class TraceOptions:
         system: Text of a system's turn before them there.
         template_arguments: What else the template is given, e.g. {"enable_thinking": False}.
         seed: Seed of the bootstrap.
+        lenses: Lenses beside the logit lens.
         audit: Share of the trace's arithmetic in which some of its numbers are measured again; 0 for none.
         memory: Memory that the trace may take beyond the weights, e.g. "4GiB"; None for most of what is free.
         command: The command line, for the record.
@@ -54,6 +56,7 @@ class TraceOptions:
     system: str | None = None
     template_arguments: Mapping[str, Any] | None = None
     seed: int = 0
+    lenses: Sequence[Lens] = ()
     audit: float = 0.1
     memory: str | int | None = None
     command: Sequence[str] | None = None

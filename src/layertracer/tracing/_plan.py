@@ -115,7 +115,7 @@ def plan_prompts(
     if memory is not None:
         budget_bytes = parse_memory(memory)
     root, cached, notes = _find_prefixes(model, prompts, options)
-    work = _workload(model, prompts, options.perturbation, cached)
+    work = replace(_workload(model, prompts, options.perturbation, cached), n_lenses=1 + len(options.lenses))
     enough = enough_bytes(model.network)
     fills = fills_from_runs(options.perturbation)
     bank = bank_bytes(model.network) if fills else 0

@@ -21,7 +21,7 @@ from layertracer.tracing._batching.process_memory import Keeper, give_back, retu
 from layertracer.tracing._batching.prompts import Prompt, prepare_prompts, warn_of_decoder_start
 from layertracer.tracing._engine import Engine
 from layertracer.tracing._failures import CallbackRaised, explain_failure, is_of_callers_making, shielded
-from layertracer.tracing._model import TracedModel
+from layertracer.tracing._model import TracedModel, refuse_untranslatable
 from layertracer.tracing._observers.protocol import LAYER_MEASURES
 from layertracer.tracing._observers.site_sums import SiteSums, collect_site_values
 from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, settle_site
@@ -89,6 +89,7 @@ def trace_model(
     options = options or TraceOptions()
     started_at, began = datetime.now(UTC), time.perf_counter()
     options, site_notes = settle_site(model, options)
+    refuse_untranslatable(model.network, options.lenses)
     task = load_task(task) if isinstance(task, str) else task
     encoded = encode_task(model, task, options)
     prompts = prepare_prompts(
@@ -188,6 +189,7 @@ class _Run:
             n_layers=model.anatomy.n_layers,
             n_draws=options.perturbation.n_draws,
             n_top=min(N_TOP, model.anatomy.d_vocab),
+            lenses=[one.name for one in options.lenses],
         )
 
     @property
@@ -294,6 +296,7 @@ class _Run:
             reduction=make_reduction(model.network, fallback.planner.budget_bytes),
             perturber_at=passes.at,
             plan=audit_plan(fallback.schedule, work, self._options),
+            lenses=self._options.lenses,
         )
         self._fallback_notes = []
         engine = Engine(
@@ -302,6 +305,7 @@ class _Run:
             readings=self.readings,
             auditor=self._auditor,
             answers=self._make_answer_reader(fallback.planner),
+            lenses=self._options.lenses,
             on_progress=self._on_progress,
             notes=self._fallback_notes,
         )
@@ -338,6 +342,7 @@ class _Run:
             row_by_row=planner.row_by_row,
             budget_bytes=planner.budget_bytes,
             row_bytes=planner.clean_row_bytes,
+            lenses=self._options.lenses,
         )
 
     def _make_perturber(self, fills: Fills | None = None) -> Perturber:
@@ -374,4 +379,5 @@ def _specify(encoded: EncodedTask, options: TraceOptions) -> TraceSpec:
         target=options.target,
         target_tokens=options.target_tokens,
         seed=options.seed,
+        lenses=tuple(one.name for one in options.lenses),
     )

@@ -32,6 +32,7 @@ class Workload:
         sees_site: Whether what stands at the site in clean rows is looked at.
         cached: How rows go on from what they remember; None where they never do.
         state: What is done to the layers' memory; None where nothing is.
+        n_lenses: How many lenses read what leaves the layers.
     """
 
     network: Network
@@ -43,6 +44,7 @@ class Workload:
     sees_site: bool = False
     cached: CachedLadder | None = None
     state: StatePass | None = None
+    n_lenses: int = 1
 
     @property
     def n_variants(self) -> int:
