@@ -14,7 +14,7 @@ from layertracer.measures._bootstrap import (
     note_on_onsets,
     percentile_interval,
 )
-from layertracer.measures._criteria import ONSET_NAMES, describe_onset, onset_from_dict, onset_from_name
+from layertracer.measures._criteria import ONSET_NAMES, onset_from_dict, onset_from_name
 from layertracer.measures._curves import TargetCurves
 from layertracer.measures._depth import interpolate_profile, relative_depth
 from layertracer.measures._divergences import find_missing
@@ -70,7 +70,6 @@ __all__ = [
     "bootstrap_mean_curve",
     "check_resampling",
     "contrast_kinds",
-    "describe_onset",
     "describe_particle",
     "find_missing",
     "find_task_particle",

@@ -18,7 +18,7 @@ from layertracer.runs._schema import (
 from layertracer.runs._siblings import name_limit, shorten_name
 from layertracer.runs._specs import ModelRecord, PromptRecord, TraceSpec, storable_text
 from layertracer.runs._storage import read_run, save_run
-from layertracer.runs._summary import summarize_mixer, summarize_record
+from layertracer.runs._summary import summarize_mixer, summarize_particle, summarize_record, summarize_vulnerable
 from layertracer.runs._verify import Verification, verify_run
 
 __all__ = [
@@ -48,7 +48,9 @@ __all__ = [
     "shorten_path",
     "storable_text",
     "summarize_mixer",
+    "summarize_particle",
     "summarize_record",
+    "summarize_vulnerable",
     "verify_run",
     "without_home",
     "write_file",
