@@ -5,7 +5,7 @@ from layertracer.runs._folder import write_file
 from layertracer.runs._format_page import describe_format
 from layertracer.runs._full_paths import expand_home
 from layertracer.runs._header_fields import HEADER_FIELDS, HeaderField
-from layertracer.runs._provenance import collect_provenance, package_version, shorten_path, without_home
+from layertracer.runs._provenance import collect_provenance, package_version, shorten_path
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import (
     HEADER_FILE,
@@ -52,6 +52,5 @@ __all__ = [
     "summarize_record",
     "summarize_vulnerable",
     "verify_run",
-    "without_home",
     "write_file",
 ]
