@@ -75,8 +75,8 @@ def _dead(source: Path, *programs: Path) -> list[str]:
     for path, tree in trees.items():
         for name, node in _definitions(tree):
             is_private = name.startswith("_") and node in tree.body
-            n_read = (in_module[path] if is_private else everywhere)[name]
-            if n_read == _mentions(node)[name]:
+            n_scored = (in_module[path] if is_private else everywhere)[name]
+            if n_scored == _mentions(node)[name]:
                 dead.add(name)
     return sorted(dead)
 

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from layertracer.runs import _recovery, _replacement
-from layertracer.runs._folder import write_folder
+from layertracer.runs._folders import recovery as _recovery
+from layertracer.runs._folders import replacement as _replacement
+from layertracer.runs._folders.whole_folders import write_folder
 from layertracer.runs._parts import PARTS_FOLDER, read_parts, write_part
 
 OLD, NEW, NEXT = ({"layers.parquet": text, "run.json": text} for text in (b"old", b"new", b"next"))

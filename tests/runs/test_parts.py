@@ -15,7 +15,7 @@ import pytest
 
 from layertracer import RunError
 from layertracer.runs import save_run
-from layertracer.runs._folder import write_folder
+from layertracer.runs._folders.whole_folders import write_folder
 from layertracer.runs._parts import PARTS_FOLDER, holds_only_parts, read_parts, remove_parts, write_part
 
 from tests.sample_records import make_record

@@ -15,6 +15,7 @@ from layertracer.measures._bootstrap import (
     note_on_onsets,
     percentile_interval,
 )
+from layertracer.measures._checked_arrays import find_missing
 from layertracer.measures._criteria import ONSET_NAMES, onset_from_dict, onset_from_name
 from layertracer.measures._curves import TargetCurves
 from layertracer.measures._depth import interpolate_profile, relative_depth

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from layertracer._types import Audit, TaskParticle, VulnerableLayer
-from layertracer.reports._findings import find_all, find_solved, gain, js_curve, target_curve
-from layertracer.reports._numbers import round_for_json
-from layertracer.reports._sentence import summary_sentence
+from layertracer.reports._values.findings import find_all, find_solved, gain, js_curve, target_curve
+from layertracer.reports._values.numbers import round_for_json
+from layertracer.reports._values.sentence import summary_sentence
 from layertracer.runs import TraceRecord, summarize_mixer, summarize_particle, summarize_vulnerable
 
 

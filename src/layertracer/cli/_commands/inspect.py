@@ -9,6 +9,7 @@ import click
 
 from layertracer.cli._choices import DEFAULT_MODEL, SITES
 from layertracer.cli._console import quiet_stdout, say, say_json, say_table
+from layertracer.cli._exit_codes import debug_option
 from layertracer.cli._options import load_asked_model, model_options, option
 from layertracer.cli._progress import showing_progress
 

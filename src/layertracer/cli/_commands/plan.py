@@ -8,9 +8,10 @@ import click
 
 from layertracer.cli._choices import DEFAULT_MODEL
 from layertracer.cli._console import quiet_stdout, say, say_json, say_table
+from layertracer.cli._exit_codes import debug_option
 from layertracer.cli._options import load_asked_model, model_options, option, task_options
 from layertracer.cli._progress import showing_progress
-from layertracer.cli._questions import (
+from layertracer.cli._trace_options import (
     effort_options,
     load_asked_task,
     make_perturbation,

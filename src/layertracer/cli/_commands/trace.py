@@ -20,12 +20,11 @@ from layertracer.cli._exit_codes import (
     explain_interruption,
     explain_kept,
 )
-from layertracer.cli._choices import DEFAULT_MODEL, ONSETS
-from layertracer.cli._console import describe_terminal, quiet_stdout, say, say_aside, say_drawn, say_json
-from layertracer.cli._destination import Saved, reserving, save_trace
 from layertracer.cli._options import add_options, load_asked_model, model_options, option, task_options
 from layertracer.cli._progress import ProgressDisplay, showing_progress
-from layertracer.cli._questions import (
+from layertracer.cli._run_folder import Saved, reserving, save_trace
+from layertracer.cli._streams import give_up_stdout
+from layertracer.cli._trace_options import (
     effort_options,
     load_asked_task,
     make_perturbation,

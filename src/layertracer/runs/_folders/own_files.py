@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+from layertracer.runs._folders.siblings import FILE, GONE, name_limit, shorten_name, token_of, with_purpose
 from layertracer.runs._parts import PARTS_FOLDER, holds_only_parts, remove_parts
 from layertracer.runs._schema import OWN_FILES, REPORT_FILE
 

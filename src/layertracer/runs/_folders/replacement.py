@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from layertracer._types import read_plain_file
-from layertracer.runs._exchange import exchange
-from layertracer.runs._locks import hold, let_go
-from layertracer.runs._own_files import discard, hand_over, holds_more_than_parts, marker_of, unmark
+from layertracer.runs._folders.exchange import exchange
+from layertracer.runs._folders.locks import hold, let_go
+from layertracer.runs._folders.own_files import discard, hand_over, holds_more_than_parts, marker_of, unmark
+from layertracer.runs._folders.siblings import OLD, sibling_of, token_of
 from layertracer.runs._schema import HEADER_FILE, LARGEST_HEADER_BYTES
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from layertracer._errors import RunError, UsageError, printable_cause
 from layertracer._files import flush_folder, open_new, write_flushed, write_whole
-from layertracer.runs._full_paths import refuse_lost_start
-from layertracer.runs._locks import hold, is_still_at, let_go, lock
-from layertracer.runs._own_files import holds_more_than_parts, marker_of, remove_own
-from layertracer.runs._recovery import clean_up, clean_up_files, put_back
-from layertracer.runs._replacement import identify, put_in_place
+from layertracer.runs._folders.full_paths import refuse_lost_start
+from layertracer.runs._folders.locks import hold, is_still_at, let_go, lock
+from layertracer.runs._folders.own_files import holds_more_than_parts, marker_of, remove_own
+from layertracer.runs._folders.recovery import clean_up, clean_up_files, put_back
+from layertracer.runs._folders.replacement import identify, put_in_place
+from layertracer.runs._folders.siblings import FILE, NEW, WHOLE, sibling_of, token_of, with_purpose
 from layertracer.runs._schema import HEADER_FILE, OWN_FILES
 
 
