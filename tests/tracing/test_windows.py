@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import layertracer as lt
 
-from tests.support.models.families import BRANCHES, BY_NAME, Family, build_family
+from tests.support.models.families import ATTENTION, BRANCHES, BY_NAME, SLIDING, Family, build_family
 from tests.support.oracles.layer_caches import everything, plain_state_js
 from tests.support.oracles.plain_hooks import plain_js, plain_readouts
 
