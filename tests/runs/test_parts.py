@@ -18,7 +18,7 @@ from layertracer.runs import save_run
 from layertracer.runs._folders.whole_folders import write_folder
 from layertracer.runs._parts import PARTS_FOLDER, holds_only_parts, read_parts, remove_parts, write_part
 
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 CONTENTS = {0: b"", 1: b"one\r\n\x00", 2: bytes(range(256)) * 40, 7: b"sieben"}
 
