@@ -253,7 +253,7 @@ class BatchCosts:
             draws=self.work.draws(variants),
             is_inside=self.work.is_inside,
             keeps=not n_scored or tokens[1] > 1,
-            sees=self.work.sees_site,
+            sees=True,  # layer measures look at all clean rows
             n_calls=tokens[1],
         )
 
