@@ -8,6 +8,7 @@ import ipaddress
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,14 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-# `layertracer` is imported inside the fixtures only: under test its import is hooked to check shapes, and the hook is
-# set after this file is read.
+from tests.support.shapes import check_only_shapes
+
+# `layertracer` is imported inside the fixtures only: which of its functions are checked is decided at its import.
 if TYPE_CHECKING:
     from layertracer import TracedModel
+
+# Before `layertracer` is imported.
+check_only_shapes()
 
 # Read by libraries at import, hence not in a fixture. Programs that tests start inherit them.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -67,6 +72,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "smollm2" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.smollm2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_models_stay_as_they_are() -> Iterator[None]:
+    """No test file changes a model that all of them share."""
+    yield
+    door = sys.modules.get("tests.support.tiny")
+    changed = door.changed() if door else []
+    assert changed == [], (
+        f"tests of this file changed shared models: {changed}; take them from `tests.support.tiny.fresh`"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from layertracer.tasks import encode_samples, show_tokens
 from layertracer.tracing import token_texts
 
 from tests.support.checkpoints.hostile import ESCAPE, PANIC_REGEX, SLOW_REGEX
-from tests.support.tokenizers.odd import byte_fallback, digits_apart, word_pieces
+from tests.support.tokenizers import byte_fallback, digits_apart, word_pieces
 
 
 def _make(**parts: Any) -> PreTrainedTokenizerFast:

@@ -1,7 +1,7 @@
-"""What decoder layers really are, as one reads it in the source of their models: the form of the tables.
+"""What decoder layers really are, as one reads it in the source of their models: the form of the table.
 
-`table_1.TABLE_1` and `table_2.TABLE_2` hold one `ReadByHand` per family. They are written
-by reading what each model computes; nothing in them is learned from LayerTracer.
+`table.TABLE` holds one `ReadByHand` per family. It is written by reading what each model computes; nothing in it is
+learned from LayerTracer.
 
 Kinds of mixers:
     attention: Softmax attention to all earlier positions; a decoder's cross-attention does not change the name.

@@ -1,13 +1,12 @@
-"""A tiny model with a tokenizer, as a folder that the command line can load."""
+"""Tiny models with their tokenizers, as folders that the command line can load."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from tokenizers.trainers import BpeTrainer
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -15,6 +14,8 @@ from transformers import (
     NemotronHForCausalLM,
     PreTrainedTokenizerFast,
 )
+
+from tests.support.tokenizers import trained_bpe, word_tokenizer
 
 POISON = "poison"
 """A word whose embedding is NaN: a prompt that holds it makes the model's output NaN."""
@@ -61,12 +62,7 @@ def write_pairs(path: Path, *, with_poison: bool = False) -> Path:
 def _train_tokenizer() -> PreTrainedTokenizerFast:
     words = sorted({word for pair in PAIRS for word in pair} | {POISON, "->"})
     texts = [f"{word} {word} {word}\n" for word in words] * 3
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    bpe.train_from_iterator(texts, BpeTrainer(vocab_size=600, initial_alphabet=alphabet, show_progress=False))
-    return PreTrainedTokenizerFast(tokenizer_object=bpe)
+    return PreTrainedTokenizerFast(tokenizer_object=trained_bpe(texts, n_tokens=600))
 
 
 def write_hybrid(folder: Path) -> Path:
@@ -91,6 +87,28 @@ def write_hybrid(folder: Path) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(5)
         model = NemotronHForCausalLM(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_word_checkpoint(folder: Path, words: Iterable[str]) -> Path:
+    """Write a Llama of three layers and random weights that knows these words."""
+    tokenizer = word_tokenizer(words)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=128,
+        tie_word_embeddings=False,
+        initializer_range=0.4,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = LlamaForCausalLM(config)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from tests.support.tokenizers import split_at_spaces
+
 WORDS = ("<unk>", "<s>", "</s>", "hot", "cold", "wide", "narrow", "->", *(f"w{i}" for i in range(24)))
 
 
@@ -51,19 +53,10 @@ def randomize(module: nn.Module, *, seed: int) -> nn.Module:
     return module.eval()
 
 
-def word_tokenizer() -> Any:
+def make_tokenizer() -> Any:
     """A tokenizer that knows `WORDS`, split at spaces."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        clean_up_tokenization_spaces=False,
+    return split_at_spaces(
+        WORDS, bos_token="<s>", eos_token="</s>", unk_token="<unk>", clean_up_tokenization_spaces=False
     )
 
 
@@ -71,7 +64,7 @@ def save_checkpoint(folder: Path, model: Any, *, with_tokenizer: bool = True) ->
     """The model in `folder`, as save_pretrained writes it."""
     model.save_pretrained(folder)
     if with_tokenizer:
-        word_tokenizer().save_pretrained(folder)
+        make_tokenizer().save_pretrained(folder)
     return folder
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,11 @@ from numpy.typing import NDArray
 
 import layertracer as lt
 
-from tests.architectures.read_by_hand.reading import Kinds, ReadByHand
-from tests.architectures.read_by_hand.table_1 import TABLE_1
-from tests.architectures.read_by_hand.table_2 import TABLE_2
+from tests.architectures.read_by_hand.reading import Kinds
+from tests.architectures.read_by_hand.table import TABLE
 from tests.support.conformance.cases import REFUSED, VARIANTS, Case
-from tests.support.oracles.conformance import Numbers, PlainModel, Reading
-
-TABLE: Mapping[str, ReadByHand] = MappingProxyType(dict(TABLE_1) | dict(TABLE_2))
+from tests.support.oracles.by_family import PlainModel, Reading
+from tests.support.oracles.plain_hooks import Numbers
 
 READOUT_NATS = 1e-3
 JS_BITS = 1e-4

@@ -21,10 +21,12 @@ from torch import nn
 
 import layertracer as lt
 
+from tests.architectures.read_by_hand.table import TABLE
 from tests.support.conformance.cases import REFUSED, Case
-from tests.support.conformance.examination import ANSWER, JS_BITS, READOUT_NATS, SITES, TABLE, gap_of, quietly
-from tests.support.oracles.conformance import Numbers, PlainModel, Reading
+from tests.support.conformance.examination import ANSWER, JS_BITS, READOUT_NATS, SITES, gap_of, quietly
+from tests.support.oracles.by_family import PlainModel, Reading
 from tests.support.oracles.long_prompts import LongOracle
+from tests.support.oracles.plain_hooks import Numbers
 
 Question = Callable[[LongOracle], Numbers]
 

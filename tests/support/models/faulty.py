@@ -6,10 +6,8 @@ hands on beside the stream; its tail has a norm and a softcap.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +18,8 @@ from layertracer._types import SelfCheck
 from layertracer.models import Network
 from layertracer.tracing._model import TracedModel
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
+
+from tests.support.oracles.plain_hooks import plain_js, plain_readouts
 
 N_LAYERS, WIDTH, N_HEADS, D_VOCAB, CAP = 4, 12, 2, 29, 3.0
 
@@ -122,31 +122,8 @@ def numbers(model: TracedModel, site: str = "block_output") -> tuple[np.ndarray,
 
 def by_plain_hooks(module: nn.Module) -> tuple[np.ndarray, np.ndarray]:
     """The same by plain hooks, one prompt and one hook at a time, nothing of LayerTracer in it."""
-    layers: Any = module.layers
-
-    def log_probs(ids: tuple[int, ...]) -> np.ndarray:
-        with torch.no_grad():
-            return module(torch.tensor([ids]))[0, -1].double().log_softmax(-1).numpy()
-
-    def hooked(ids: tuple[int, ...], chosen: Any, edit: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
-        handles = [
-            layer.register_forward_hook(lambda _m, args, out: (edit(args[0], out[0]), *out[1:])) for layer in chosen
-        ]
-        try:
-            return log_probs(ids)
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    lens = [[hooked(ids, layers[i + 1 :], lambda entering, _: entering) for i in range(N_LAYERS)] for ids in PROMPTS]
-    bits = np.zeros((len(PROMPTS), 2, N_LAYERS))
-    for row, draw, layer in np.ndindex(bits.shape):
-        mask = torch.from_numpy(keep()[layer, draw])
-        masked = hooked(PROMPTS[row], [layers[layer]], lambda _, out, mask=mask: out * mask)
-        p, q = np.exp(log_probs(PROMPTS[row])), np.exp(masked)
-        mean = (p + q) / 2
-        bits[row, draw, layer] = (p @ np.log2(p / mean) + q @ np.log2(q / mean)) / 2
-    return np.array(lens), bits
+    lens = [plain_readouts(module, "layers", ids) for ids in PROMPTS]
+    return np.array(lens), np.array([plain_js(module, "layers", ids, keep=keep()) for ids in PROMPTS])
 
 
 def unchecked(network: Network) -> TracedModel:

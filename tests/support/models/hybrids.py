@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.models.plain_modules import CausalSelfAttention, FeedForward
-from tests.support.oracles.plain_hooks import Branch
 
 D_MODEL, D_VOCAB = 24, 41
 LAYERS = "layers"
 KINDS = ("mean", "mlp", "attention", "attention+mlp", "mlp", "mean+mlp")
 """What every layer is made of. The first and the fifth lack one site, and so does the third."""
 
-BRANCHES = {"mixer_output": (Branch(module="mixer"),), "mlp_output": (Branch(module="mlp"),)}
+BRANCHES = {"mixer_output": "mixer", "mlp_output": "mlp"}
 HAVING = {
     "mixer_output": tuple(layer for layer, kind in enumerate(KINDS) if kind != "mlp"),
     "mlp_output": tuple(layer for layer, kind in enumerate(KINDS) if "mlp" in kind),

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.support.oracles.conformance import Masks, Numbers, PlainModel, Reading, position_axis
+from tests.support.oracles.by_family import PlainModel, Reading
+from tests.support.oracles.plain_hooks import Masks, Numbers
 
 
 class LongOracle:
@@ -82,8 +83,8 @@ class LongOracle:
         """What leaves each layer, of every prompt, [position, width]."""
         found = []
         for reading in self.readings:
-            length = len(reading.decoder_ids or reading.ids)
-            found.append([_positions_first(leaving, length) for _, leaving in self.plain.streams(reading)])
+            length = len(reading.traced)
+            found.append([_positions_first(leaving, length) for leaving in self.plain.leaving(reading)])
         return found
 
     @cached_property
@@ -93,6 +94,6 @@ class LongOracle:
 
 
 def _positions_first(stream: Tensor, length: int) -> Tensor | None:
-    """A stream of one row as [position, width]; None where it is not made of that."""
-    axis = position_axis(stream, length)
-    return None if axis is None else stream.movedim(axis, 0)[:, 0]
+    """A stream [row, position, width] or [position, row, width] of one row as [position, width]; None for any other."""
+    axes = [axis for axis, size in enumerate(stream.shape[:-1]) if size == length]
+    return stream.movedim(axes[0], 0)[:, 0] if stream.ndim == 3 and len(axes) == 1 else None

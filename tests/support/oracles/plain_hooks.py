@@ -1,15 +1,18 @@
 """The numbers that LayerTracer must reproduce, obtained the slow and obvious way.
 
 One prompt at a time, one hooked forward per layer and draw, plain `register_forward_hook`, arithmetic on
-distributions in float64. Where a branch adds to the stream is written down by hand for every family. Nothing
-here imports LayerTracer.
+distributions in float64. Where a branch adds to the stream is what people read in the source
+(`tests/architectures/read_by_hand`). Nothing here imports LayerTracer, and nothing is shared with how it finds or
+runs anything.
+
+The `plain_…` functions ask about a module that takes token ids. `log_probs_without`, `js_when_masked` and
+`js_when_edited` ask the same about anything else that can say its log-probabilities.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,116 +20,77 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-Edit = Callable[[Tensor, Tensor], Tensor]
+Numbers = NDArray[np.float64]
+Masks = NDArray[np.bool_]
+Edit = Callable[[Any, Tensor], Tensor]
 """From what a module received as its stream and what it made of it to what it shall return."""
+Says = Callable[[], Numbers]
+"""A model on one prompt: its log-probabilities of the next token, [d_vocab]."""
+Branches = Mapping[str, str | None]
+"""By site, the modules of a layer whose outputs are what a branch adds; written as in `ReadByHand`."""
+
+# ---------------------------------------------------------------- distributions
 
 
-@dataclass(frozen=True, kw_only=True)
-class Branch:
-    """Where one branch of a layer hands its addition to the stream.
-
-    Attributes:
-        module: Path below the layer of the module whose output is the addition.
-        adds_residual: The module adds the residual itself; the addition is its output minus its second argument.
-    """
-
-    module: str
-    adds_residual: bool = False
+def log_softmax(logits: Tensor) -> Numbers:
+    """Log-probabilities of logits [d_vocab], in float64."""
+    values = logits.detach().to(torch.float64).cpu().numpy()
+    shifted = values - values.max()
+    return np.asarray(shifted - np.log(np.exp(shifted).sum()))
 
 
-_ATTENTION_MLP = {"mixer_output": (Branch(module="self_attn"),), "mlp_output": (Branch(module="mlp"),)}
-_POST_NORMS = {
-    "mixer_output": (Branch(module="post_attention_layernorm"),),
-    "mlp_output": (Branch(module="post_feedforward_layernorm"),),
-}
-_GPT2 = {"mixer_output": (Branch(module="attn"),), "mlp_output": (Branch(module="mlp"),)}
-_NEOX = {"mixer_output": (Branch(module="attention"),), "mlp_output": (Branch(module="mlp"),)}
-_FALCON = {"mixer_output": (Branch(module="self_attention"),), "mlp_output": (Branch(module="mlp"),)}
-_BLOOM = {
-    "mixer_output": (Branch(module="self_attention", adds_residual=True),),
-    "mlp_output": (Branch(module="mlp", adds_residual=True),),
-}
-_DELTA = {
-    "mixer_output": (Branch(module="linear_attn"), Branch(module="self_attn")),
-    "mlp_output": (Branch(module="mlp"),),
-}
-_MAMBA: dict[str, tuple[Branch, ...]] = {"mixer_output": (Branch(module="mixer"),), "mlp_output": ()}
-
-BRANCHES: dict[str, dict[str, tuple[Branch, ...]]] = {
-    "llama": _ATTENTION_MLP,
-    "mistral": _ATTENTION_MLP,
-    "qwen2": _ATTENTION_MLP,
-    "qwen3": _ATTENTION_MLP,
-    "qwen3_moe": _ATTENTION_MLP,
-    "gemma2": _POST_NORMS,
-    "gemma3_text": _POST_NORMS,
-    "gpt2": _GPT2,
-    "gpt_neox": _NEOX,
-    "gpt_neox_sequential": _NEOX,
-    # The last linear map of OPT's MLP sees all positions of the batch as rows of one matrix.
-    "opt": {"mixer_output": (Branch(module="self_attn"),), "mlp_output": (Branch(module="fc2"),)},
-    "phi": _ATTENTION_MLP,
-    "falcon": _FALCON,
-    "falcon_new_decoder": _FALCON,
-    "falcon_sequential": _FALCON,
-    "falcon_alibi": _FALCON,
-    "bloom": _BLOOM,
-    "cohere": _ATTENTION_MLP,
-    # Granite multiplies both branches by a constant afterwards, which commutes with a mask.
-    "granite": _ATTENTION_MLP,
-    "olmo2": _POST_NORMS,
-    "mixtral": _ATTENTION_MLP,
-    "mamba": _MAMBA,
-    "mamba2": _MAMBA,
-    "qwen3_next": _DELTA,
-    "qwen3_5_text": _DELTA,
-    "jamba": {
-        "mixer_output": (Branch(module="mamba"), Branch(module="self_attn")),
-        "mlp_output": (Branch(module="feed_forward"),),
-    },
-    "rwkv": {"mixer_output": (Branch(module="attention"),), "mlp_output": (Branch(module="feed_forward"),)},
-    "nanogpt": _GPT2,
-    "torch_encoder": {"mixer_output": (Branch(module="self_attn"),), "mlp_output": (Branch(module="linear2"),)},
-    "planted": {"mixer_output": (Branch(module="mixer"),), "mlp_output": (Branch(module="mlp"),)},
-}
-"""By family and site: the branches of a layer; of several alternatives each layer has exactly one."""
-
-INNER_INPUTS: dict[tuple[str, int], str] = {("rwkv", 0): "pre_ln"}
-"""Layers that transform the stream before their branches read it, by the module that does so."""
+def js_bits(log_p: Numbers, log_q: Numbers) -> float:
+    """Jensen-Shannon divergence in bits, straight from its definition, in float64."""
+    p, q = np.exp(log_p), np.exp(log_q)
+    mixture = (p + q) / 2
+    return 0.5 * _kl_bits(p, mixture) + 0.5 * _kl_bits(q, mixture)
 
 
-def plain_logits(module: nn.Module, ids: Sequence[int]) -> NDArray[np.float64]:
+def _kl_bits(p: Numbers, q: Numbers) -> float:
+    support = p > 0
+    return float((p[support] * (np.log2(p[support]) - np.log2(q[support]))).sum())
+
+
+# ---------------------------------------------------------------- modules that take token ids
+
+
+def plain_logits(module: nn.Module, ids: Sequence[int]) -> Numbers:
     """The model's own logits at the last position of one prompt, float64 [d_vocab]."""
-    tokens = torch.tensor([list(ids)], device=next(module.parameters()).device)
-    with torch.no_grad():
-        output = module(tokens, use_cache=False) if hasattr(module, "config") else module(tokens)
-    if not isinstance(output, Tensor):
-        output = output[0] if isinstance(output, tuple) else output.logits
-    return output[0, -1].to(torch.float64).cpu().numpy()
+    return _last_logits(module, ids).to(torch.float64).cpu().numpy()
 
 
-def plain_log_probs(module: nn.Module, ids: Sequence[int]) -> NDArray[np.float64]:
+def plain_log_probs(module: nn.Module, ids: Sequence[int]) -> Numbers:
     """The model's own log-probabilities of the next token, float64 [d_vocab]."""
-    logits = plain_logits(module, ids)
-    shifted = logits - logits.max()
-    return shifted - np.log(np.exp(shifted).sum())
+    return log_softmax(_last_logits(module, ids))
 
 
-def plain_readouts(
-    module: nn.Module, layers: str, ids: Sequence[int], *, only: Sequence[int] | None = None
-) -> NDArray[np.float64]:
+@torch.no_grad()
+def _last_logits(module: nn.Module, ids: Sequence[int]) -> Tensor:
+    parameter = next(module.parameters(), None)
+    tokens = torch.tensor([list(ids)], device=None if parameter is None else parameter.device)
+    # Only models of Transformers have this; they get no cache, which some would fill.
+    output = module(tokens, use_cache=False) if hasattr(module, "generate") else module(tokens)
+    if isinstance(output, Mapping):
+        output = output["logits"]
+    elif isinstance(output, tuple):
+        output = output[0]
+    logits: Tensor = output[0, -1]
+    return logits
+
+
+def plain_readouts(module: nn.Module, layers: str, ids: Sequence[int], *, only: Sequence[int] | None = None) -> Numbers:
     """Log-probabilities read after every layer: all later layers are the identity, float64 [layer, d_vocab].
 
     With `only`, of these layers alone.
     """
     stack = list(module.get_submodule(layers))
     chosen = range(len(stack)) if only is None else only
-    return np.stack([_with_identities(module, stack[layer + 1 :], ids) for layer in chosen])
+    return np.stack([log_probs_without(stack[layer + 1 :], lambda: plain_log_probs(module, ids)) for layer in chosen])
 
 
-def plain_embedding_readout(module: nn.Module, layers: str, ids: Sequence[int]) -> NDArray[np.float64]:
+def plain_embedding_readout(module: nn.Module, layers: str, ids: Sequence[int]) -> Numbers:
     """Log-probabilities read from the embeddings: every layer is the identity, float64 [d_vocab]."""
-    return _with_identities(module, list(module.get_submodule(layers)), ids)
+    return log_probs_without(list(module.get_submodule(layers)), lambda: plain_log_probs(module, ids))
 
 
 def plain_js(
@@ -134,13 +98,13 @@ def plain_js(
     layers: str,
     ids: Sequence[int],
     *,
-    keep: NDArray[np.bool_],
-    branches: dict[str, tuple[Branch, ...]] | None = None,
+    keep: Masks,
+    branches: Branches | None = None,
     site: str = "block_output",
     last_only: bool = False,
-    fill: NDArray[np.float64] | None = None,
+    fill: Sequence[Any] | Numbers | None = None,
     only: Sequence[int] | None = None,
-) -> NDArray[np.float64]:
+) -> Numbers:
     """JS divergence in bits between the model and the model with one site masked, float64 [draw, layer].
 
     Args:
@@ -154,33 +118,28 @@ def plain_js(
         fill: What masked dimensions become, [layer, width]; zero where it is not given.
         only: These layers alone; the others stay NaN.
     """
-    stack = list(module.get_submodule(layers))
-    clean = plain_log_probs(module, ids)
-    result = np.full((keep.shape[1], len(stack)), np.nan)
-    for layer in range(len(stack)) if only is None else only:
-        block = stack[layer]
-        for draw in range(keep.shape[1]):
-            mask = torch.as_tensor(np.array(keep[layer, draw]))
-            values = None if fill is None else torch.as_tensor(fill[layer])
-            with masking(block, mask, site=site, branches=branches, last_only=last_only, fill=values):
-                result[draw, layer] = js_bits(clean, plain_log_probs(module, ids))
-    return result
+    return js_when_masked(
+        lambda: plain_log_probs(module, ids),
+        list(module.get_submodule(layers)),
+        keep,
+        branch=_branch_at(site, branches),
+        last_of=len(ids) if last_only else None,
+        fill=fill,
+        only=only,
+    )
 
 
-def plain_skip_js(
-    module: nn.Module, layers: str, ids: Sequence[int], *, last_only: bool = False
-) -> NDArray[np.float64]:
+def plain_skip_js(module: nn.Module, layers: str, ids: Sequence[int], *, last_only: bool = False) -> Numbers:
     """JS divergence in bits when one layer at a time is bypassed, float64 [layer]."""
 
     def bypass(received: Tensor, output: Tensor) -> Tensor:
-        return torch.cat([output[:, :-1], received[:, -1:]], dim=1) if last_only else received
+        return last_replaced(output, received, len(ids)) if last_only else received
 
     clean = plain_log_probs(module, ids)
-    result = []
-    for block in module.get_submodule(layers):
-        with editing(block, bypass):
-            result.append(js_bits(clean, plain_log_probs(module, ids)))
-    return np.array(result)
+    stack = module.get_submodule(layers)
+    return np.array(
+        [js_when_edited(lambda: plain_log_probs(module, ids), block, bypass, clean=clean) for block in stack]
+    )
 
 
 def plain_site_means(
@@ -188,14 +147,20 @@ def plain_site_means(
     layers: str,
     prompts: Sequence[Sequence[int]],
     *,
-    branches: dict[str, tuple[Branch, ...]] | None = None,
+    branches: Branches | None = None,
     site: str = "block_output",
-) -> NDArray[np.float64]:
+) -> Numbers:
     """Mean of a site over all positions of all prompts, float64 [layer, width]."""
     means = []
     for block in module.get_submodule(layers):
         seen: list[Tensor] = []
-        with _watching(block, seen, site=site, branches=branches):
+
+        def note(_: object, output: Tensor, seen: list[Tensor] = seen) -> Tensor:
+            seen.append(output.clone())  # Falcon adds to it in place afterwards
+            return output
+
+        (target,) = branch_modules(block, _branch_at(site, branches))
+        with editing(target, note):
             for ids in prompts:
                 plain_logits(module, ids)
         rows = torch.cat([values.reshape(-1, values.shape[-1]) for values in seen])
@@ -203,33 +168,61 @@ def plain_site_means(
     return np.stack(means)
 
 
-@contextmanager
-def _watching(
-    block: nn.Module, seen: list[Tensor], *, site: str, branches: dict[str, tuple[Branch, ...]] | None
-) -> Iterator[None]:
-    """One layer whose values at a site are noted; nothing is changed."""
-    branch = Branch(module="") if site == "block_output" else branch_of(block, (branches or {})[site])
-
-    def note(received: Tensor, output: Tensor) -> Tensor:
-        seen.append(
-            (output - received if branch.adds_residual else output).clone()
-        )  # a copy: Falcon adds to it in place afterwards
-        return output
-
-    with editing(block.get_submodule(branch.module), note, argument=int(branch.adds_residual)):
-        yield
+def _branch_at(site: str, branches: Branches | None) -> str | None:
+    return None if site == "block_output" else (branches or {})[site]
 
 
-def js_bits(log_p: NDArray[np.float64], log_q: NDArray[np.float64]) -> float:
-    """Jensen-Shannon divergence in bits, straight from its definition, in float64."""
-    p, q = np.exp(log_p), np.exp(log_q)
-    mixture = (p + q) / 2
-    return 0.5 * _kl_bits(p, mixture) + 0.5 * _kl_bits(q, mixture)
+# ---------------------------------------------------------------- whatever says its log-probabilities
 
 
-def _kl_bits(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
-    support = p > 0
-    return float((p[support] * (np.log2(p[support]) - np.log2(q[support]))).sum())
+def log_probs_without(layers: Sequence[nn.Module], says: Says) -> Numbers:
+    """What is said while some layers are the identity, [d_vocab]."""
+    with ExitStack() as stack:
+        for layer in layers:
+            stack.enter_context(editing(layer, lambda received, _: received))
+        return says()
+
+
+def js_when_masked(
+    says: Says,
+    layers: Sequence[nn.Module],
+    keep: Masks,
+    *,
+    branch: str | None = None,
+    last_of: int | None = None,
+    fill: Sequence[Any] | Numbers | None = None,
+    only: Sequence[int] | None = None,
+) -> Numbers:
+    """JS divergence in bits when one layer at a time is masked, [draw, layer].
+
+    Args:
+        says: The model on one prompt.
+        layers: Its layers, in order.
+        keep: Which dimensions stay, [layer, draw, width].
+        branch: What is masked inside a layer, as in `ReadByHand`; the layer's output where it is not given.
+        last_of: Mask the last of so many positions alone.
+        fill: What masked dimensions become, [layer, width]; zero where it is not given.
+        only: These layers alone; the others stay NaN.
+    """
+    clean = says()
+    result = np.full((keep.shape[1], len(layers)), np.nan)
+    for layer in range(len(layers)) if only is None else only:
+        values = None if fill is None else torch.as_tensor(fill[layer])
+        for draw in range(keep.shape[1]):
+            mask = torch.as_tensor(np.array(keep[layer, draw]))
+            with masking(layers[layer], mask, branch=branch, last_of=last_of, fill=values):
+                result[draw, layer] = js_bits(clean, says())
+    return result
+
+
+def js_when_edited(says: Says, module: nn.Module, edit: Edit, *, clean: Numbers | None = None) -> float:
+    """JS divergence in bits when one module's output is edited; `clean` is what the model says by itself."""
+    own = says() if clean is None else clean
+    with editing(module, edit):
+        return js_bits(own, says())
+
+
+# ---------------------------------------------------------------- hooks
 
 
 @contextmanager
@@ -237,64 +230,64 @@ def masking(
     block: nn.Module,
     keep: Tensor,
     *,
-    site: str,
-    branches: dict[str, tuple[Branch, ...]] | None = None,
-    last_only: bool = False,
+    branch: str | None = None,
+    last_of: int | None = None,
     fill: Tensor | None = None,
 ) -> Iterator[None]:
-    """One layer with the masked dimensions of one site set to zero, or to `fill`."""
+    """One layer with the masked dimensions of its output, or of a branch, set to zero, or to `fill`."""
 
-    def masked(values: Tensor) -> Tensor:
-        factor = keep.to(dtype=values.dtype, device=values.device)
-        other = torch.zeros_like(factor) if fill is None else fill.to(dtype=values.dtype, device=values.device)
-        changed = values * factor + other * (1 - factor)
-        if last_only:  # one prompt at a time: also right where positions are rows of a matrix
-            changed[..., :-1, :] = values[..., :-1, :]
-        return changed
+    def masked(_: object, values: Tensor) -> Tensor:
+        other = torch.zeros((), dtype=values.dtype) if fill is None else fill
+        changed = torch.where(keep.bool().to(values.device), values, other.to(values.device, values.dtype))
+        return changed if last_of is None else last_replaced(values, changed, last_of)
 
-    if site == "block_output":
-        with editing(block, lambda _, output: masked(output)):
-            yield
-        return
-    branch = branch_of(block, (branches or {})[site])
-
-    def edit(received: Tensor, output: Tensor) -> Tensor:
-        return received + masked(output - received) if branch.adds_residual else masked(output)
-
-    with editing(block.get_submodule(branch.module), edit, argument=int(branch.adds_residual)):
+    modules = branch_modules(block, branch)
+    assert modules, f"{type(block).__name__} has no {branch}"
+    with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(editing(module, masked))
         yield
 
 
-def branch_of(block: nn.Module, alternatives: Sequence[Branch]) -> Branch:
-    """The one of the alternatives that this layer has."""
-    names = {name for name, _ in block.named_modules()}
-    present = [branch for branch in alternatives if branch.module in names]
-    assert len(present) == 1, f"{type(block).__name__} has {len(present)} of {[b.module for b in alternatives]}"
-    return present[0]
+def branch_modules(block: nn.Module, branch: str | None) -> list[nn.Module]:
+    """The modules that a branch names: of `a|b` the last that the layer has, of `a+b` all; without one, the layer."""
+    if branch is None:
+        return [block]
+    present = dict(block.named_modules())
+    found = [present[name] for name in branch.replace("|", "+").split("+") if name in present]
+    return found[-1:] if "|" in branch else found
 
 
 @contextmanager
-def editing(module: nn.Module, edit: Edit, *, argument: int = 0) -> Iterator[None]:
-    """A module whose (first) output is replaced by `edit(received, output)`.
+def editing(module: nn.Module, edit: Edit) -> Iterator[None]:
+    """A module whose (first) output becomes `edit(received, output)`; what else it returns stays.
 
-    `received` is the positional argument of that number; where the stream comes as a keyword, "hidden_states".
+    `received` is a copy of the first positional argument, or of the keyword `hidden_states`: that is the stream in
+    every layer of every family, and modules may add to it in place.
     """
+    received: list[Any] = []
 
-    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> object:
-        received = args[argument] if len(args) > argument else kwargs.get("hidden_states")
-        if isinstance(output, tuple):
-            return (edit(received, output[0]), *output[1:])
-        return edit(received, output)
+    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        stream = args[0] if args else kwargs.get("hidden_states")
+        received[:] = [stream.clone() if isinstance(stream, Tensor) else stream]
 
-    handle = module.register_forward_hook(hook, with_kwargs=True)
+    def after(_: nn.Module, _args: object, output: Any) -> Any:
+        if isinstance(output, Tensor):
+            return edit(received[0], output)
+        assert type(output) in (tuple, list), type(output)
+        return type(output)([edit(received[0], output[0]), *output[1:]])
+
+    handles = [module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
-def _with_identities(module: nn.Module, blocks: Sequence[nn.Module], ids: Sequence[int]) -> NDArray[np.float64]:
-    with ExitStack() as stack:
-        for block in blocks:
-            stack.enter_context(editing(block, lambda received, _: received))
-        return plain_log_probs(module, ids)
+def last_replaced(stream: Tensor, other: Tensor, length: int) -> Tensor:
+    """A stream whose last position is another's; the positions are the only axis of that length beside the width."""
+    (axis,) = [axis for axis, size in enumerate(stream.shape[:-1]) if size == length]
+    replaced = stream.clone()
+    replaced.select(axis, -1).copy_(other.select(axis, -1))
+    return replaced

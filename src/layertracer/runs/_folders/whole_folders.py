@@ -12,7 +12,7 @@ from layertracer._errors import RunError, UsageError, printable_cause
 from layertracer._files import flush_folder, open_new, write_flushed, write_whole
 from layertracer.runs._folders.full_paths import refuse_lost_start
 from layertracer.runs._folders.locks import hold, is_still_at, let_go, lock
-from layertracer.runs._folders.own_files import marker_of, remove_own
+from layertracer.runs._folders.own_files import holds_more_than_parts, marker_of, remove_own
 from layertracer.runs._folders.recovery import clean_up, clean_up_files, put_back
 from layertracer.runs._folders.replacement import identify, put_in_place
 from layertracer.runs._folders.siblings import FILE, NEW, WHOLE, sibling_of, token_of, with_purpose
@@ -29,7 +29,8 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> 
     Files of an overwritten run that LayerTracer did not write are kept in the new folder.
 
     Args:
-        path: The folder, which must not exist unless it is empty or `overwrite` is set.
+        path: The folder, which must not exist unless it is empty, holds parts of an unfinished run alone, which go, or
+            `overwrite` is set.
         files: Content by file name.
         overwrite: Whether an existing run may be replaced.
 
@@ -107,15 +108,15 @@ def refuse_occupied(path: Path, *, overwrite: bool) -> None:
     """Refuse a path at which no run can be written.
 
     Raises:
-        RunError: If something is there, except an empty folder, or a run and `overwrite` is set; or if no folder can
-            be made there; or if it is the current folder or one above it.
+        RunError: If something is there, except an empty folder, parts of an unfinished run, or a run and `overwrite` is
+            set; or if no folder can be made there; or if it is the current folder or one above it.
     """
     if not path.exists():
         _refuse_unwritable(path)
         return
     if not path.is_dir():
         raise RunError(f"{path} is a file, and a run is a folder. Give the path of a folder that does not exist yet.")
-    if any(path.iterdir()):
+    if holds_more_than_parts(path):
         _refuse_content(path, overwrite=overwrite)
     _refuse_surroundings(path)
 

@@ -226,14 +226,14 @@ class StatePass:
     def _refuse_difference(self, clean: Tensor, lens: LensStatistics, batch: Sequence[Prompt]) -> None:
         """Raise where the most probable tokens have other log-probabilities with the cache than without it."""
         network = self.site.network
-        gap = (clean.gather(-1, lens.top_ids[:, :, -1]) - lens.top_log_prob[:, :, -1]).abs().amax(dim=(1, 2))
-        worst = int(gap.argmax())
+        differences = (clean.gather(-1, lens.top_ids[:, :, -1]) - lens.top_log_prob[:, :, -1]).abs().amax(dim=(1, 2))
+        worst = int(differences.argmax())
         tolerance = max(1e-3, 64 * torch.finfo(network.dtype).eps)
-        if not gap[worst] <= tolerance and not bool(lens.log_prob.isnan().any()):
+        if not differences[worst] <= tolerance and not bool(lens.log_prob.isnan().any()):
             raise SiteError(
                 f"{network.name!r} says something else with its cache than without it: on sample {batch[worst].index} "
-                f"the log-probabilities differ by {float(gap[worst]):.2g} nats (allowed: {tolerance:.2g}), so that "
-                "nothing measured at 'state' would be right. Use site='block_output'."
+                f"the log-probabilities differ by {float(differences[worst]):.2g} nats (allowed: {tolerance:.2g}), so "
+                "that nothing measured at 'state' would be right. Use site='block_output'."
             )
 
 

@@ -220,7 +220,7 @@ class Auditor:
         return 1 + self.network.anatomy.n_layers
 
     def _is_rounding(self, moves: Callable[[], Iterator[Any]], differences: Any, *, most: Any) -> bool:
-        """Whether gaps are no larger than what the model's own numbers do when its embeddings are rounded otherwise."""
+        """Whether differences are no larger than what the model's own numbers do with embeddings rounded otherwise."""
         if not np.all(differences <= most):
             return False
         largest = np.max(np.stack(list(moves())), axis=0)

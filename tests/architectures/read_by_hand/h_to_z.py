@@ -668,6 +668,6 @@ _ENCODER_DECODER: Mapping[str, ReadByHand] = {
     "umt5": _t5(note="each layer has its own position bias"),
 }
 
-TABLE_2: Mapping[str, ReadByHand] = MappingProxyType(
+H_TO_Z: Mapping[str, ReadByHand] = MappingProxyType(
     dict(_CAUSAL) | {f"encdec:{name}": entry for name, entry in _ENCODER_DECODER.items()}
 )

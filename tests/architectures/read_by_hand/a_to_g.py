@@ -454,4 +454,4 @@ _DOTS_3 = (
 _TABLE["dots3_note"] = _pre_norm(of_text(_LATENT_OR_INDEXED), of_text(BY_MLP_TYPES), note=_DOTS_3)
 _TABLE["dots3_note_text"] = _pre_norm(_LATENT_OR_INDEXED, BY_MLP_TYPES, note=_DOTS_3)
 
-TABLE_1: Mapping[str, ReadByHand] = MappingProxyType(_TABLE)
+A_TO_G: Mapping[str, ReadByHand] = MappingProxyType(_TABLE)
