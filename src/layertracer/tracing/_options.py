@@ -21,9 +21,9 @@ from layertracer._types import (
     is_site_asked,
 )
 from layertracer.measures import OnsetCriterion, Rise
-from layertracer.tasks import EncodedTask, Task
+from layertracer.tasks import Task
 from layertracer.tracing._lenses.protocol import Lens
-from layertracer.tracing._model import TracedModel, encode_for
+from layertracer.tracing._model import LaidOut, TracedModel, lay_out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,21 +61,17 @@ class TraceOptions:
     memory: str | int | None = None
     command: Sequence[str] | None = None
 
-    @property
-    def followed(self) -> TargetTokens | None:
-        """Tokens of the answers that are followed; None where the model's own are."""
-        return self.target_tokens if self.target == "answer" else None
 
-
-def encode_task(model: TracedModel, samples: Task | Iterable[Sample], options: TraceOptions) -> EncodedTask:
-    """A task, or samples, as token ids of the model's own tokenizer, as the options ask for them."""
-    return encode_for(
+def lay_out_task(model: TracedModel, samples: Task | Iterable[Sample], options: TraceOptions) -> LaidOut:
+    """The prompts of a task, or samples, as the options ask for them."""
+    return lay_out(
         model,
         samples,
         chat=options.chat,
         system=options.system,
         template_arguments=options.template_arguments,
-        followed=options.followed,
+        target=options.target,
+        target_tokens=options.target_tokens,
     )
 
 

@@ -15,6 +15,7 @@ from layertracer.tracing._batching.on_devices import to_host
 from layertracer.tracing._batching.prompts import Prompt
 from layertracer.tracing._distributions.reduction import LensStatistics
 from layertracer.tracing._distributions.row_measures import ROW_MEASURES
+from layertracer.tracing._lenses.protocol import unreadable
 from layertracer.tracing._observers.protocol import LAYER_MEASURES
 from layertracer.tracing._whole_answers import AnswersRead
 
@@ -146,7 +147,8 @@ class Readings:
         if bool(lens.log_prob.isnan().any()) or bool(js.isnan().any()):
             raise NonFiniteError(_where_not_finite(batch, lens, js, layers=layers))
         for name, read in lenses.items():
-            _refuse_nan_of_lens(name, batch, read)
+            if bool(read.log_prob.isnan().any()):
+                raise unreadable(name, int(read.log_prob.isnan().nonzero()[:, 2].min()) - 1)
         where = [prompt.index for prompt in batch]
         for name, read in lenses.items():
             self.lenses[name].keep(where, read)
@@ -184,18 +186,6 @@ def on_host(
         for name, first in zip(lenses, range(0, len(statistics), len(names)), strict=True)
     }
     return read, dict(zip(rows, fetched[len(statistics) :], strict=True))
-
-
-def _refuse_nan_of_lens(name: str, batch: Sequence[Prompt], read: LensStatistics) -> None:
-    """Raise where what a lens other than the logit lens makes of a layer cannot be read."""
-    bad = read.log_prob.isnan().any(dim=1).nonzero()
-    if len(bad):
-        prompt, lens_row = bad[0].tolist()
-        place = "after the embeddings" if lens_row == 0 else f"after layer {lens_row - 1}"
-        raise NonFiniteError(
-            f"The lens {name!r} makes the readout of sample {batch[prompt].index} {place} NaN or infinite, where the "
-            "logit lens's is finite. Use a lens that was fitted on this model, or leave it out."
-        )
 
 
 def _where_not_finite(batch: Sequence[Prompt], lens: LensStatistics, js: Tensor, *, layers: Sequence[int]) -> str:

@@ -18,13 +18,13 @@ from layertracer.models import in_evaluation_mode, keeping_loaded, without_gradi
 from layertracer.runs import TraceRecord, TraceSpec
 from layertracer.tasks import EncodedTask, Task, load_task
 from layertracer.tracing._batching.process_memory import Keeper, give_back, returning_large_tensors
-from layertracer.tracing._batching.prompts import Prompt, prepare_prompts, warn_of_decoder_start
+from layertracer.tracing._batching.prompts import Prompt, warn_of_decoder_start
 from layertracer.tracing._engine import Engine
 from layertracer.tracing._failures import CallbackRaised, explain_failure, is_of_callers_making, shielded
 from layertracer.tracing._model import TracedModel, refuse_untranslatable
 from layertracer.tracing._observers.protocol import LAYER_MEASURES
 from layertracer.tracing._observers.site_sums import SiteSums, collect_site_values
-from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, settle_site
+from layertracer.tracing._options import TraceOptions, fills_from_runs, lay_out_task, settle_site
 from layertracer.tracing._passes.batch_passes import BatchPasses
 from layertracer.tracing._passes.measure import N_TOP
 from layertracer.tracing._perturbers.perturbers import Fills, Perturber, make_perturber
@@ -91,10 +91,7 @@ def trace_model(
     options, site_notes = settle_site(model, options)
     refuse_untranslatable(model.network, options.lenses)
     task = load_task(task) if isinstance(task, str) else task
-    encoded = encode_task(model, task, options)
-    prompts = prepare_prompts(
-        encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
-    )
+    encoded, prompts = lay_out_task(model, task, options)
     parts = RecordParts(
         model=model,
         samples=encoded.samples,

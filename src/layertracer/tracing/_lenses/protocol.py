@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from layertracer._errors import UnknownNameError, UsageError
+from layertracer._errors import NonFiniteError, UnknownNameError, UsageError
 from layertracer._types import checked_name, shown
 from layertracer._types.registries import Registration
 
@@ -82,6 +82,15 @@ def _take(given: Any) -> Lens:
         )
     checked_name("lens", given.name)
     return given
+
+
+def unreadable(name: str, layer: int) -> NonFiniteError:
+    """The error where what a lens makes of a layer, −1 for the embeddings, cannot be read."""
+    where = "the embeddings" if layer < 0 else f"layer {layer}"
+    return NonFiniteError(
+        f"The lens {name!r} makes the readout after {where} NaN or infinite, where the logit lens's is finite. Use a "
+        "lens that was fitted on this model, or leave it out."
+    )
 
 
 def translated(lens: Lens, rows: Float[Tensor, "*row width"], *, layer: int, n_layers: int) -> Tensor:
