@@ -199,7 +199,7 @@ def test_state_passes_take_what_was_measured(name: str, n_prompts: int, n_varian
     lens = measure_rows([rows], prompts, ids, reduction=reduction).lens
     variants = [(layer, draw) for layer in state.site.layers for draw in range(4)][:n_variants]
     with torch.no_grad(), Meter() as meter:
-        state.measure(ids, prompts, lens, n_variants=n_variants, variants=variants)
+        state.measure(ids, prompts, lens, cells=variants, n_variants=n_variants)
     planned, real = state.costs.peak_bytes(n_prompts, n_variants), meter.reading().peak
     assert planned >= 0.8 * real
     assert planned <= 2 * real

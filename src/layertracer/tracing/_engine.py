@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from layertracer._errors import AnatomyError, LayerTracerError, NonFiniteError, OutOfMemoryError
 from layertracer.models import Network, is_out_of_memory, without_gradients
@@ -15,7 +14,6 @@ from layertracer.tracing._batching.batches import run_batches
 from layertracer.tracing._batching.memory_budget import PassPlan
 from layertracer.tracing._batching.prompts import Prompt, bind_batch
 from layertracer.tracing._failures import first_line, is_of_callers_making
-from layertracer.tracing._observers.site_sums import SiteSums
 from layertracer.tracing._passes.batch_passes import BatchPasses, Before
 from layertracer.tracing._passes.measure import Measured, measure_plain, measure_rows
 from layertracer.tracing._passes.plain import plain_logits
@@ -36,15 +34,14 @@ def _reason_of(error: Exception) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Engine:
-    """One model, one perturbation, one plan.
+    """One model, what is done to it, one plan.
 
     Attributes:
-        climber: What is done to which rows.
+        passes: What is done to which rows.
         planner: Chooses how much goes into a pass.
         readings: Where the numbers go; what was finished before an error stays there.
         auditor: Measures some of them again.
         answers: Reads whole answers; None where nobody asks.
-        sums: Where what stands at the site in clean rows is summed; None where nobody asks.
         on_progress: Called after every batch.
         notes: What a user should know of how it went.
     """
@@ -54,7 +51,6 @@ class Engine:
     readings: Readings
     auditor: Auditor
     answers: AnswerReader | None = None
-    sums: SiteSums | None = None
     on_progress: Callable[[Progress], None] | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -145,31 +141,33 @@ class Engine:
 
     def _measure_batch(self, batch: Sequence[Prompt], plan: PassPlan, before: Before) -> None:
         network, ids = bind_batch(self.network, batch)
-        anatomy, read = network.anatomy, batch[0].read
-        sums = None if self.sums is None else SiteSums(anatomy.n_layers, anatomy.d_model)
+        read, observers, work = batch[0].read, self.passes.fresh_observers(), self._work
         if not before.passes:
-            n_draws = 0 if self.passes.perturber is None else self._work.n_draws
-            before = Before(passes=plan.passes(layers=self._work.layers, n_draws=n_draws))
-        if self._work.method == "ladder":
-            rows = self.passes.run(network, ids, read=read, before=before, sums=sums)
+            before = Before(passes=plan.passes(work.in_ladder))
+        if work.method == "ladder":
+            indices = tuple(prompt.index for prompt in batch)
+            rows = self.passes.run(network, ids, read=read, before=before, observers=observers, prompts=indices)
             reduction = make_reduction(network, self.planner.budget_bytes, shortage=plan.shortage)
             measured = measure_rows(rows, batch, ids, reduction=reduction)
         else:
-            variants = [(layer, draw) for layer in self._work.layers for draw in range(self._work.n_draws)]
-            perturber = self.passes.at(network, ids, read)
-            measured = measure_plain(network, ids, batch, perturber=perturber, variants=variants)
-        js = measured.js
-        if self._work.state is not None:
-            js = self._work.state.measure(ids, batch, measured.lens, n_variants=plan.n_variants)
-        self._keep(batch, measured, js)
-        if self.sums is not None and sums is not None:
-            self.sums.add(sums)
+            edits = {cell: self.passes.draws.edit(*cell) for cell in work.in_ladder}
+            perturbers = self.passes.at(network, ids, read)
+            measured = measure_plain(network, ids, batch, edits=edits, perturbers=perturbers)
+        if work.state is not None:
+            measured.js.update(
+                work.state.measure(ids, batch, measured.lens, cells=work.in_state, n_variants=plan.n_states)
+            )
+        self._keep(batch, measured)
+        for total, seen in zip(self.passes.observers, observers, strict=True):
+            if seen.per_prompt() is None:
+                total.add(seen)
 
-    def _keep(self, batch: Sequence[Prompt], measured: Measured, js: dict[tuple[int, int], Tensor]) -> None:
-        layers = self._work.layers
-        js_bits = torch.zeros(len(batch), self._work.n_draws, len(layers), device=measured.lens.log_prob.device)
-        for (layer, draw), bits in js.items():
-            js_bits[:, draw, layers.index(layer)] = bits
+    def _keep(self, batch: Sequence[Prompt], measured: Measured) -> None:
+        js_bits = torch.zeros(
+            len(batch), self._work.n_draws, self.network.anatomy.n_layers, device=measured.lens.log_prob.device
+        )
+        for (layer, draw), bits in measured.js.items():
+            js_bits[:, draw, layer] = bits
         if self.answers is not None:
             self.readings.answers |= self.answers.read(batch, measured.lens)
-        self.readings.keep(batch, measured.lens, js_bits, layers=layers)
+        self.readings.keep(batch, measured.lens, js_bits, cells=self._work.cells)

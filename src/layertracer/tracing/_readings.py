@@ -78,29 +78,31 @@ class Readings:
         """Nothing is finished: what was measured is not to be believed."""
         self.finished[:] = False
 
-    def keep(self, batch: Sequence[Prompt], lens: LensStatistics, js: Tensor, *, layers: Sequence[int]) -> None:
+    def keep(
+        self, batch: Sequence[Prompt], lens: LensStatistics, js: Tensor, *, cells: Sequence[tuple[int, int]]
+    ) -> None:
         """Take over one batch.
 
         Args:
             batch: Its prompts.
             lens: Statistics [prompt, read, 1 + layer]; entry 0 is read from the embeddings.
-            js: JS divergence [prompt, draw, perturbed layer], bits.
-            layers: The layers that were perturbed, those that have the site.
+            js: JS divergence [prompt, draw, layer], bits.
+            cells: The layers and draws that were perturbed, those whose layer has the site.
 
         Raises:
             NonFiniteError: If a number of them is NaN; nothing of the batch is kept.
         """
         lens, js = lens_on_host(lens, js)
         if bool(lens.log_prob.isnan().any()) or bool(js.isnan().any()):
-            raise NonFiniteError(_where_not_finite(batch, lens, js, layers=layers))
+            raise NonFiniteError(_where_not_finite(batch, lens, js))
         where = [prompt.index for prompt in batch]
         self.log_prob[where] = lens.log_prob.sum(dim=1).numpy()
         self.rank[where] = lens.rank[:, :, 1:].amax(dim=1).numpy()
         self.entropy_bits[where] = lens.entropy_bits[:, :, 1:].mean(dim=1).numpy()
         self.top_ids[where] = lens.top_ids[:, 0, 1:].numpy()
         self.top_prob[where] = lens.top_log_prob[:, 0, 1:].exp().numpy()
-        for layer, bits in zip(layers, js.numpy().swapaxes(0, 2), strict=True):
-            self.js_bits[where, :, layer] = bits.T
+        layers, draws = np.array(cells, int).reshape(-1, 2).T
+        self.js_bits[np.array(where)[:, None], draws, layers] = js.numpy()[:, draws, layers]
         for prompt, top in zip(batch, lens.top_ids[:, :, -1, 0].tolist(), strict=True):
             self.top1_ids[prompt.index] = tuple(top)
             self.target_ids[prompt.index] = prompt.target_ids or tuple(top)
@@ -123,7 +125,7 @@ def lens_on_host(lens: LensStatistics, js: Tensor) -> tuple[LensStatistics, Tens
     return LensStatistics(**dict(zip(names, statistics, strict=True))), js
 
 
-def _where_not_finite(batch: Sequence[Prompt], lens: LensStatistics, js: Tensor, *, layers: Sequence[int]) -> str:
+def _where_not_finite(batch: Sequence[Prompt], lens: LensStatistics, js: Tensor) -> str:
     bad_lens = lens.log_prob.isnan().any(dim=1)
     if bool(bad_lens.any()):
         prompt, lens_row = bad_lens.nonzero()[bad_lens.nonzero()[:, 1].argmin()].tolist()
@@ -136,6 +138,6 @@ def _where_not_finite(batch: Sequence[Prompt], lens: LensStatistics, js: Tensor,
         )
     first = js.isnan().nonzero()[0]
     return (
-        f"Perturbing layer {layers[int(js.isnan().nonzero()[:, 2].min())]} makes the output of sample "
+        f"Perturbing layer {int(js.isnan().nonzero()[:, 2].min())} makes the output of sample "
         f"{batch[int(first[0])].index} NaN or infinite. Use a weaker perturbation, or dtype='float32'."
     )

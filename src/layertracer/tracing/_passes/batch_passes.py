@@ -9,12 +9,14 @@ from torch import Tensor
 
 from layertracer.models import Network
 from layertracer.tracing._batching.rows import stream_positions
-from layertracer.tracing._observers.site_sums import SiteSums
+from layertracer.tracing._observers.protocol import BatchObserver, add_each
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
 from layertracer.tracing._passes.cached_ladder import CachedLadder, RowEdits
 from layertracer.tracing._passes.ladder import LadderPass, LadderRows, Variants, run_pass
 from layertracer.tracing._passes.row_cache import RowCache
-from layertracer.tracing._perturbers.perturbers import LastPosition, Perturber
+from layertracer.tracing._passes.row_groups import DrawAxis
+from layertracer.tracing._perturbers.last_position import LastPosition
+from layertracer.tracing._perturbers.protocol import Perturber
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,14 +26,14 @@ class Before:
     Attributes:
         n_tokens: How many tokens.
         passes: The variants of each pass.
-        memories: What the rows of each pass remember of them; a single one for all passes where nothing was perturbed.
-        sums: What stood at the site there, for one prompt; None where nobody asks.
+        caches: What the rows of each pass remember of them; a single one for all passes where nothing was perturbed.
+        observers: What was seen there, of one prompt, in the order of those of the passes.
     """
 
     n_tokens: int = 0
     passes: tuple[Variants, ...] = ()
     caches: tuple[RowCache, ...] = ()
-    sums: SiteSums | None = None
+    observers: tuple[BatchObserver, ...] = ()
 
     def of(self, number: int) -> RowCache | None:
         """What the rows of a pass remember."""
@@ -45,18 +47,26 @@ class BatchPasses:
     Attributes:
         network: The model.
         axes: Batch axes of its layers' arguments.
-        perturber: What is done to its layers; None for the lens rows alone.
-        last_only: Whether only the prompt's last position is perturbed.
+        perturbers: What is done to its layers; None in the place of what another pass does to the layers' caches.
+        draws: The draws of all of them.
+        last: Which of them perturb the prompt's last position alone.
         cached: How rows go on from what they remember; None where they never do.
-        sees_site: Whether what stands at the site in clean rows is wanted.
+        observers: What looks at the clean rows; each batch and each prefix has fresh ones.
     """
 
     network: Network
     axes: ArgumentAxes
-    perturber: Perturber | None
-    last_only: bool
+    perturbers: tuple[Perturber | None, ...]
+    draws: DrawAxis
+    last: tuple[bool, ...]
     cached: CachedLadder | None = None
-    sees_site: bool = False
+    observers: tuple[BatchObserver, ...] = ()
+
+    @property
+    def last_only(self) -> bool:
+        """Whether nothing is done to any token before the prompt's last position."""
+        in_passes = [last for last, one in zip(self.last, self.perturbers, strict=True) if one is not None]
+        return bool(in_passes) and all(in_passes)
 
     def read(self, ids: Tensor, before: Before) -> Before:
         """What the rows of each pass remember after a span that all prompts of a group share.
@@ -66,15 +76,20 @@ class BatchPasses:
             before: What they remember of the tokens before it, and the variants of each pass.
         """
         assert self.cached is not None  # nothing is shared without
-        anatomy, caches = self.network.anatomy, []
-        sums = SiteSums(anatomy.n_layers, anatomy.d_model) if self.sees_site else None
+        caches, observers = [], self.fresh_observers()
         for number, variants in enumerate([{}] if self.last_only else before.passes):
-            see = sums.see if sums is not None and number == 0 else None
-            edits = RowEdits(perturber=self.perturber, variants=variants, see=see)
+            edits = RowEdits(
+                perturbers=self._at(()),
+                variants=self.draws.variants(variants),
+                observers=observers if number == 0 else (),
+            )
             caches.append(self.cached.read(ids, edits, before=before.of(number)))
-        if sums is not None and before.sums is not None:
-            sums.add(before.sums)
-        return replace(before, n_tokens=before.n_tokens + ids.shape[1], caches=tuple(caches), sums=sums)
+        add_each(observers, before.observers)
+        return replace(before, n_tokens=before.n_tokens + ids.shape[1], caches=tuple(caches), observers=observers)
+
+    def fresh_observers(self) -> tuple[BatchObserver, ...]:
+        """Observers of a batch or a prefix, which have seen nothing."""
+        return tuple(one.fresh() for one in self.observers)
 
     def run(
         self,
@@ -83,7 +98,8 @@ class BatchPasses:
         *,
         read: Sequence[int],
         before: Before,
-        sums: SiteSums | None,
+        observers: Sequence[BatchObserver],
+        prompts: tuple[int, ...] = (),
     ) -> Iterator[LadderRows]:
         """The rows of each pass over a batch.
 
@@ -92,16 +108,20 @@ class BatchPasses:
             ids: Token ids [prompt, position] of whole prompts.
             read: Positions that are read.
             before: What was read before, and the variants of each pass.
-            sums: Takes in what stands at the site in the clean rows, counted once.
+            observers: Fresh ones, which see the clean rows once.
+            prompts: The prompts' indices in the task.
         """
-        see = None if sums is None else sums.see
-        if sums is not None and before.sums is not None:
-            sums.add(before.sums, times=len(ids))
+        add_each(observers, before.observers, times=len(ids))
         if self.last_only and self.cached is not None:
-            before = self._read_own(ids, read, before, sums)
-        perturber = self.at(network, ids, read)
+            before = self._read_own(ids, read, before, observers)
+        perturbers = self.at(network, ids, read)
         for number, variants in enumerate(before.passes):
-            edits = RowEdits(perturber=perturber, variants=variants, see=see if number == 0 else None)
+            edits = RowEdits(
+                perturbers=perturbers,
+                variants=self.draws.variants(variants),
+                observers=observers if number == 0 else (),
+                prompts=prompts,
+            )
             cache = before.of(number)
             if cache is None or self.cached is None:
                 yield self._run_whole(network, ids, edits, read)
@@ -110,23 +130,26 @@ class BatchPasses:
                 own = [position - first for position in read]
                 yield self.cached.run(ids[:, first:], edits, before=cache, read=own)
 
-    def _read_own(self, ids: Tensor, read: Sequence[int], before: Before, sums: SiteSums | None) -> Before:
+    def _read_own(self, ids: Tensor, read: Sequence[int], before: Before, observers: Sequence[BatchObserver]) -> Before:
         """Each prompt's own tokens before its last, which nothing is done to."""
         assert self.cached is not None  # as the caller knows
         end = min(read[0], ids.shape[1] - self.cached.way.shortest)
         if end - before.n_tokens < self.cached.way.shortest:
             return before
-        edits = RowEdits(perturber=self.perturber, variants={}, see=None if sums is None else sums.see)
+        edits = replace(RowEdits.nothing(), observers=observers)
         cache = self.cached.read(ids[:, before.n_tokens : end], edits, before=before.of(0))
         return replace(before, n_tokens=end, caches=(cache,))
 
-    def at(self, network: Network, ids: Tensor, read: Sequence[int]) -> Perturber | None:
-        """The perturber; at the prompt's last position alone, the first that is read, where only that is perturbed."""
-        if not self.last_only or self.perturber is None:
-            return self.perturber
+    def at(self, network: Network, ids: Tensor, read: Sequence[int]) -> tuple[Perturber | None, ...]:
+        """The perturbers; those of the prompt's last position alone at the first that is read."""
         wiring = network.anatomy.layers[0].wiring
-        last = stream_positions(wiring, read[:1], length=ids.shape[1])
-        return LastPosition(perturber=self.perturber, positions=last)
+        return self._at(stream_positions(wiring, read[:1], length=ids.shape[1]))
+
+    def _at(self, positions: Sequence[int]) -> tuple[Perturber | None, ...]:
+        return tuple(
+            LastPosition(perturber=one, positions=positions) if last and one is not None else one
+            for last, one in zip(self.last, self.perturbers, strict=True)
+        )
 
     def _run_whole(self, network: Network, ids: Tensor, edits: RowEdits, read: Sequence[int]) -> LadderRows:
         return run_pass(
@@ -134,9 +157,10 @@ class BatchPasses:
                 network=network,
                 ids=ids,
                 read=read,
-                perturber=edits.perturber,
+                perturbers=edits.perturbers,
                 variants=edits.variants,
                 axes=self.axes,
-                see=edits.see,
+                observers=edits.observers,
+                prompts=edits.prompts,
             )
         )

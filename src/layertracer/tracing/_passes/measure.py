@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +13,9 @@ from layertracer.tracing._batching.prompts import Prompt
 from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.reduction import LensStatistics, Reduction, log_probs_of, measure_lens
 from layertracer.tracing._passes.ladder import LadderRows
-from layertracer.tracing._passes.plain import plain_logits, plain_perturbed, plain_readout
-from layertracer.tracing._perturbers.perturbers import Perturber
+from layertracer.tracing._passes.plain import PlainEdits, plain_logits, plain_readout
+from layertracer.tracing._passes.row_groups import Edit
+from layertracer.tracing._perturbers.protocol import Perturber
 
 N_TOP = 5
 """How many of the most probable tokens are kept for each prompt and layer."""
@@ -68,8 +69,8 @@ def measure_plain(
     ids: Tensor,
     batch: Sequence[Prompt],
     *,
-    perturber: Perturber | None,
-    variants: Sequence[tuple[int, int]],
+    edits: Mapping[tuple[int, int], Edit],
+    perturbers: Sequence[Perturber | None] = (),
 ) -> Measured:
     """The same numbers from one forward for each lens row, layer and draw.
 
@@ -77,8 +78,8 @@ def measure_plain(
         network: The model.
         ids: Token ids [prompt, position].
         batch: The prompts.
-        perturber: What is done to its layers.
-        variants: Layers and draws.
+        edits: What is done for each layer and draw.
+        perturbers: What carries it out.
     """
     read = batch[0].read
     logits = plain_logits(network, ids, read=read)
@@ -92,10 +93,11 @@ def measure_plain(
     ]
     lens = LensStatistics.stacked([*lens_rows, measure_lens(logits, targets, n_top=N_TOP, others=others)], dim=2)
     js: dict[tuple[int, int], Tensor] = {}
-    for layer, draw in variants if perturber is not None else ():
-        assert perturber is not None  # as above
-        perturbed = plain_perturbed(network, ids, read=read, perturber=perturber, layer=layer, draw=draw)
-        js[layer, draw] = js_divergence(log_probs_of(perturbed), own).mean(dim=-1)
+    prompts = tuple(prompt.index for prompt in batch)
+    for cell, edit in edits.items():
+        with PlainEdits(perturbers=perturbers, edits=[edit], prompts=prompts).made_in(network.anatomy.layers):
+            perturbed = plain_logits(network, ids, read=read)
+        js[cell] = js_divergence(log_probs_of(perturbed), own).mean(dim=-1)
     return Measured(lens=lens, js=js)
 
 

@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layertracer._types import Audit
+from layertracer._types import Audit, Site
 from layertracer.models import Network, flatten, is_out_of_memory, replacing_forward
 from layertracer.tracing._batching.prompts import Prompt, bind_batch
-from layertracer.tracing._batching.rows import gather_rows, to_rows_first
+from layertracer.tracing._batching.rows import gather_rows
 from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.reduction import LensStatistics, Reduction, log_probs_of, measure_lens
-from layertracer.tracing._observers.site_sums import observing_site
+from layertracer.tracing._observers.protocol import CleanCall, observing
+from layertracer.tracing._passes.batch_passes import BatchPasses
 from layertracer.tracing._passes.measure import others_of
-from layertracer.tracing._passes.plain import perturbing, plain_readout
-from layertracer.tracing._perturbers.perturbers import Perturber
+from layertracer.tracing._passes.plain import PlainEdits, plain_readout
 from layertracer.tracing._planning.audit_cells import AuditPlan, Variant
 from layertracer.tracing._planning.workload import Workload
 from layertracer.tracing._readings import Readings
@@ -44,9 +44,6 @@ MOST_READOUT = 3
 _LIKELY = 1e-6
 _MANY_LOGITS = 2**26
 """A quarter of a gibibyte in float32."""
-
-PerturberAt = Callable[[Network, Tensor, Sequence[int]], Perturber | None]
-"""What is done to the layers for prompts [prompt, position] that are read at some positions."""
 
 
 class Disagreement(Exception):  # noqa: N818 - not an error: it says that a slower way is to be taken
@@ -77,7 +74,7 @@ class Auditor:
         work: What is done to the prompts.
         readings: What the trace has measured.
         reduction: How rows become numbers.
-        perturber_at: What is done to the layers.
+        passes: What is done to which rows.
         plan: What is measured again.
     """
 
@@ -85,7 +82,7 @@ class Auditor:
     work: Workload
     readings: Readings
     reduction: Reduction
-    perturber_at: PerturberAt
+    passes: BatchPasses
     plan: AuditPlan
     _n_cells: int = field(init=False, default=0)
     _n_forwards: int = field(init=False, default=0)
@@ -274,13 +271,17 @@ class _Alone:
             yield np.array([abs(self._js(variant, own) - usual)])
 
     def _js(self, variant: Variant, own: Tensor) -> float:
-        (layer, draw), read, work = variant, self.prompt.read, self.audit.work
-        if work.state is not None:
-            js = work.state.measure(self._ids, [self.prompt], self._lens, n_variants=1, variants=[variant])
+        read, work = self.prompt.read, self.audit.work
+        if variant in work.in_state:
+            assert work.state is not None  # its cells are
+            js = work.state.measure(self._ids, [self.prompt], self._lens, cells=[variant], n_variants=1)
             return float(js[variant])
-        perturber = self.audit.perturber_at(self.network, self._ids, read)
-        assert perturber is not None  # there are variants
-        with perturbing(self.network.anatomy.layers[layer], perturber, draw=draw):
+        edits = PlainEdits(
+            perturbers=self.audit.passes.at(self.network, self._ids, read),
+            edits=[self.audit.passes.draws.edit(*variant)],
+            prompts=(self.prompt.index,),
+        )
+        with edits.made_in(self.network.anatomy.layers):
             perturbed = log_probs_of(_own_logits(self.network, self._ids, read))
         return float(js_divergence(perturbed, own).mean())
 
@@ -319,25 +320,46 @@ def _own_logits(network: Network, ids: Tensor, read: Sequence[int]) -> Tensor:
     return network.call.logits(ids)[:, -n_last:]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ReadRows:
+    """What enters the first layer and leaves every layer, at the positions that are read.
+
+    Attributes:
+        network: The model.
+        read: The positions.
+        length: How many tokens the prompt has.
+        rows: By layer, [prompt, read, …, width]; -1 is what enters the first.
+    """
+
+    network: Network
+    read: Sequence[int]
+    length: int
+    rows: dict[int, Tensor] = field(default_factory=dict)
+
+    @property
+    def site(self) -> Site:
+        """What leaves a layer."""
+        return "block_output"
+
+    def see(self, call: CleanCall, leaving: Tensor) -> None:
+        """Copy the rows that are read."""
+        if call.layer.index == 0:
+            self.rows[-1] = self._at_read(call, call.entering)
+        self.rows[call.layer.index] = self._at_read(call, leaving)
+
+    def _at_read(self, call: CleanCall, rows: Tensor) -> Tensor:
+        return gather_rows(rows, call.layer.wiring, self.read, length=self.length).to(self.network.device)
+
+
 def watched_alone(network: Network, ids: Tensor, read: Sequence[int]) -> tuple[Tensor, Tensor]:
     """The model's own logits, and what entered its first layer and left every layer, [prompt, read, 1 + layer, …]."""
-    layers, seen = network.anatomy.layers, {}
-    first = layers[0]
-    forward, length = first.module.forward, ids.shape[1]
-
-    def entering(*args: Any, **kwargs: Any) -> Any:
-        stream = to_rows_first(flatten((args, kwargs)).values[first.wiring.stream_in], first.wiring)
-        seen[-1] = gather_rows(stream, first.wiring, read, length=length).to(network.device)
-        return forward(*args, **kwargs)
-
-    def see(layer: int, values: Tensor) -> None:
-        seen[layer] = gather_rows(values, layers[layer].wiring, read, length=length).to(network.device)
-
-    with replacing_forward(first.module, entering), observing_site(network, "block_output", see):
+    layers, length = network.anatomy.layers, ids.shape[1]
+    seen = _ReadRows(network=network, read=read, length=length)
+    with observing(network, [seen]):
         logits = _own_logits(network, ids, read)
-    if missing := [layer.index for layer in layers if layer.index not in seen]:
+    if missing := [layer.index for layer in layers if layer.index not in seen.rows]:
         raise Disagreement(f"layers {missing} do not run for a prompt of {length} tokens that is alone")
-    return logits, torch.stack([seen[layer] for layer in range(-1, len(layers))], dim=2)
+    return logits, torch.stack([seen.rows[layer] for layer in range(-1, len(layers))], dim=2)
 
 
 def rounding_moves(network: Network) -> Iterator[int]:

@@ -1,0 +1,110 @@
+"""Observers of clean rows: what enters and what leaves each layer of a model, seen while it runs.
+
+An observer changes nothing and keeps no tensor of the stream. It sees every position of every prompt once: the tokens
+of a prefix that is read once for several prompts are seen once, and count for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from layertracer._types import Site
+from layertracer.models import Layer, Network, flatten, replacing_forward
+from layertracer.tracing._batching.rows import to_rows_first
+from layertracer.tracing._sites.protocol import run_edited
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanCall:
+    """A layer that runs on clean rows.
+
+    Attributes:
+        layer: The layer.
+        entering: The stream that enters it, [prompt, position, …, width].
+    """
+
+    layer: Layer
+    entering: Tensor
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Something that looks at the layers of a model in clean rows."""
+
+    @property
+    def site(self) -> Site:
+        """Where it looks: "block_output" for what leaves the layer, or what a branch adds."""
+
+    def see(self, call: CleanCall, leaving: Tensor) -> None:
+        """Take in some positions of some prompts; of the same prompts each time, in the same order.
+
+        Neither tensor may be kept: the model may go on to write over both.
+
+        Args:
+            call: The layer, and what enters it.
+            leaving: What stands at the site, [prompt, position, …, width].
+        """
+
+
+@runtime_checkable
+class BatchObserver(Observer, Protocol):
+    """An observer of a trace, whose prompts run in batches, behind prefixes that are read once for several of them."""
+
+    @property
+    def name(self) -> str:
+        """What its numbers are called."""
+
+    def fresh(self) -> BatchObserver:
+        """Another one of its kind, which has seen nothing: each batch and each prefix has its own."""
+
+    def add(self, other: Any, *, times: int = 1) -> None:
+        """Take in what another one of its kind saw of tokens that `times` prompts share, once for each of them."""
+
+    def per_prompt(self) -> Float[Tensor, "prompt layer"] | None:
+        """A number of each prompt and layer; None where it keeps sums, which are added up over all prompts."""
+
+
+def add_each(observers: Sequence[BatchObserver], others: Sequence[BatchObserver], *, times: int = 1) -> None:
+    """What others saw, if there are any, taken in by observers of the same kinds in the same order."""
+    if others:
+        for one, other in zip(observers, others, strict=True):
+            one.add(other, times=times)
+
+
+def looking_at(observers: Sequence[Observer], site: Site) -> list[Observer]:
+    """Those that look at a site."""
+    return [one for one in observers if one.site == site]
+
+
+@contextmanager
+def observing(network: Network, observers: Sequence[Observer]) -> Iterator[None]:
+    """Shows the observers every layer that runs in the block."""
+    with ExitStack() as stack:
+        for layer in network.anatomy.layers if observers else ():
+            stack.enter_context(replacing_forward(layer.module, _observed(layer, observers)))
+        yield
+
+
+def _observed(layer: Layer, observers: Sequence[Observer]) -> Callable[..., Any]:
+    forward, wiring = layer.module.forward, layer.wiring
+
+    def observed(*args: Any, **kwargs: Any) -> Any:
+        stream = flatten((args, kwargs)).values[wiring.stream_in]
+        # A copy: a layer may add to the stream in place.
+        call = CleanCall(layer=layer, entering=to_rows_first(stream, wiring).clone())
+
+        def note(site: Site, values: Tensor) -> None:
+            for one in looking_at(observers, site):
+                one.see(call, values)
+
+        notes = {one.site: partial(note, one.site) for one in observers}
+        return run_edited(layer, forward, args, kwargs, notes)
+
+    return observed
