@@ -15,7 +15,7 @@ from layertracer import DamagedRunError, verify_run
 from layertracer._types import Audit
 from layertracer.runs import TraceRecord, read_run, save_run
 
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 _D_VOCAB = 50
 _ANSWER = 7

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 import layertracer as lt
 from benchmarks.measuring import can_forget_peak
-from layertracer.tracing import TraceOptions, _lens
+from layertracer.tracing import TraceOptions
+from layertracer.tracing import _readout as _lens
 from layertracer.tracing._batching.process_memory import Keeper, ProcessGrowth
 from layertracer.tracing._passes.ladder import run_ladder
-from layertracer.tracing._passes.measure import measure_rows
+from layertracer.tracing._passes.measure import followed_of, measure_rows
 from layertracer.tracing._plan import plan_prompts
 from layertracer.tracing._planning.batch_costs import make_reduction
 from layertracer.tracing._planning.length_steps import foresee, probed_bytes
@@ -29,9 +30,9 @@ from layertracer.tracing._planning.measured_costs import CostProbe
 from layertracer.tracing._planning.op_meter import Meter
 from layertracer.tracing._planning.token_spans import Quantity, SpanCosts, TokenSpan
 
-from tests.architectures.families import build_tiny
-from tests.budgets import laid_out_for
-from tests.peaks import BUDGET, FREE, READOUT, TIGHT, build
+from tests.support.budgets import laid_out_for
+from tests.support.models.families import build_tiny
+from tests.support.peaks import BUDGET, FREE, READOUT, TIGHT, build
 
 ROOT = Path(__file__).parents[2]
 SWEEP = (
@@ -59,7 +60,7 @@ def samples(n_prompts: int, length: int) -> list[lt.Sample]:
 def measured_in_a_process(names: tuple[str, ...]) -> list[dict[str, Any]]:
     """What traces and readouts took in a process of their own."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.peaks", *names],
+        [sys.executable, "-m", "tests.support.peaks", *names],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -199,7 +200,7 @@ def test_state_passes_take_what_was_measured(name: str, n_prompts: int, n_varian
     lens = measure_rows([rows], prompts, ids, reduction=reduction).lens
     variants = [(layer, draw) for layer in state.site.layers for draw in range(4)][:n_variants]
     with torch.no_grad(), Meter() as meter:
-        state.measure(ids, prompts, lens, cells=variants, n_variants=n_variants)
+        state.measure(ids, prompts, lens, cells=variants, n_variants=n_variants, followed=followed_of(prompts, lens))
     planned, real = state.costs.peak_bytes(n_prompts, n_variants), meter.reading().peak
     assert planned >= 0.8 * real
     assert planned <= 2 * real

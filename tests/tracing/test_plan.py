@@ -30,9 +30,9 @@ from layertracer.tracing._proofs.audit import Auditor
 from layertracer.tracing._readings import Readings
 from layertracer.tracing._whole_answers import AnswerReader
 
-from tests.architectures.families import build_tiny
-from tests.budgets import allowing, laid_out_for
-from tests.hybrids import Hybrid
+from tests.support.budgets import allowing, laid_out_for
+from tests.support.models.families import build_tiny
+from tests.support.models.hybrids import Hybrid
 
 _SIZES = {"alone": (12, 0, 20), "shared": (40, 24, 4)}
 """Prompts, tokens that they share, and tokens of their own."""

@@ -6,6 +6,16 @@ from layertracer._types.given import checked_whole, shown
 from layertracer._types.interrupts import InterruptGate, keeping_interrupts_back
 from layertracer._types.log import make_printable
 from layertracer._types.mask import Mask, Scheme
+from layertracer._types.measures import (
+    JS_BITS,
+    MEASURE_NAME,
+    TARGET_LOG_PROB,
+    LayerMeasure,
+    MeasureInfo,
+    checked_name,
+    is_line,
+    read_only,
+)
 from layertracer._types.noise import Noise
 from layertracer._types.origin import Origin, find_origin
 from layertracer._types.panic import LibraryPanicError, is_panic, panics_as_errors
@@ -16,7 +26,9 @@ from layertracer._types.results import (
     Audit,
     Check,
     Interval,
+    LargestLayer,
     LayerRecord,
+    LossLayer,
     Method,
     MixerGroup,
     SelfCheck,
@@ -40,7 +52,10 @@ from layertracer._types.skip import Skip
 __all__ = [
     "DEFAULT_SITE",
     "FALLBACK_SITE",
+    "JS_BITS",
+    "MEASURE_NAME",
     "SITES",
+    "TARGET_LOG_PROB",
     "WHOLE_FINGERPRINT",
     "Audit",
     "Check",
@@ -51,9 +66,13 @@ __all__ = [
     "Fill",
     "InterruptGate",
     "Interval",
+    "LargestLayer",
+    "LayerMeasure",
     "LayerRecord",
     "LibraryPanicError",
+    "LossLayer",
     "Mask",
+    "MeasureInfo",
     "Method",
     "MixerGroup",
     "Noise",
@@ -73,10 +92,12 @@ __all__ = [
     "TargetTokens",
     "TaskParticle",
     "VulnerableLayer",
+    "checked_name",
     "checked_whole",
     "count_sure_draws",
     "fills_from_runs",
     "find_origin",
+    "is_line",
     "is_panic",
     "is_site_asked",
     "keeping_interrupts_back",
@@ -84,6 +105,7 @@ __all__ = [
     "make_printable",
     "name_draws",
     "panics_as_errors",
+    "read_only",
     "read_plain_file",
     "register_site_facts",
     "shown",

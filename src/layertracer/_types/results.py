@@ -53,12 +53,11 @@ class TaskParticle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VulnerableLayer:
-    """The layer whose perturbation changes the output most: argmax of the mean JS divergence.
+class LargestLayer:
+    """The layer with the largest mean of something, and whether it stands out.
 
     Attributes:
         layer: The layer.
-        mean_js_bits: Its mean JS divergence over prompts and draws.
         interval: From the first to the last of the contenders; None where prompts or random draws are too few to tell
             layers apart (`note` says so).
         stability: Share of the resamples of prompts and draws in which `layer` stays the argmax.
@@ -69,7 +68,6 @@ class VulnerableLayer:
     """
 
     layer: int
-    mean_js_bits: float
     interval: Interval | None
     stability: float
     per_prompt: tuple[int, ...]
@@ -79,8 +77,33 @@ class VulnerableLayer:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the layer stands out: no other one can be the most vulnerable. Never where there is no interval."""
+        """Whether the layer stands out: no other one can be the largest. Never where there is no interval."""
         return self.interval is not None and len(self.contenders) == 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VulnerableLayer(LargestLayer):
+    """The layer whose perturbation changes the output most: argmax of the mean JS divergence.
+
+    Attributes:
+        mean_js_bits: Its mean JS divergence over prompts and draws.
+    """
+
+    mean_js_bits: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossLayer(LargestLayer):
+    """The layer whose perturbation costs the target most: argmax of the mean loss of its log-probability.
+
+    The loss is the clean log-probability minus the perturbed one. `per_prompt` has an entry for every prompt that
+    counts: those with one answer that is right.
+
+    Attributes:
+        mean_loss_nats: Its mean loss over prompts and draws; negative where perturbing any layer helps the target.
+    """
+
+    mean_loss_nats: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

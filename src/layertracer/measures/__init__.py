@@ -4,6 +4,7 @@ from layertracer.measures._bootstrap import (
     MIN_UNITS,
     SURE_UNITS,
     CurveBand,
+    bootstrap_crossed_curve,
     bootstrap_js_curve,
     bootstrap_mean_curve,
     layer_interval,
@@ -15,7 +16,7 @@ from layertracer.measures._bootstrap import (
     percentile_interval,
 )
 from layertracer.measures._checked_arrays import find_missing
-from layertracer.measures._criteria import ONSET_NAMES, describe_onset, onset_from_dict, onset_from_name
+from layertracer.measures._criteria import ONSET_NAMES, onset_from_dict, onset_from_name
 from layertracer.measures._curves import TargetCurves
 from layertracer.measures._depth import interpolate_profile, relative_depth
 from layertracer.measures._dominance import DominantDimensions, attribute_to_dominant
@@ -42,7 +43,7 @@ from layertracer.measures._trend import (
     pool_groups,
     scaling_slope,
 )
-from layertracer.measures._vulnerability import find_vulnerable_layer, largest_layer
+from layertracer.measures._vulnerability import find_largest_loss, find_vulnerable_layer, largest_layer
 
 __all__ = [
     "MIN_UNITS",
@@ -66,12 +67,13 @@ __all__ = [
     "SizeGroups",
     "TargetCurves",
     "attribute_to_dominant",
+    "bootstrap_crossed_curve",
     "bootstrap_js_curve",
     "bootstrap_mean_curve",
     "check_resampling",
     "contrast_kinds",
-    "describe_onset",
     "describe_particle",
+    "find_largest_loss",
     "find_missing",
     "find_task_particle",
     "find_vulnerable_layer",

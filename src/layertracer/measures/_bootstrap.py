@@ -98,10 +98,29 @@ def bootstrap_js_curve(
     Raises:
         UsageError: If there is no prompt, draw or layer, a value is not finite, or a number is out of range.
     """
-    js = check_finite(js_bits, axes=("prompt", "draw", "layer"), caller="bootstrap_js_curve")
+    low, high = bootstrap_crossed_curve(js_bits, n_resamples=n_resamples, level=level, seed=seed, sampling=sampling)
+    return CurveBand(low=np.clip(low, 0.0, 1.0), high=np.clip(high, 0.0, 1.0))
+
+
+def bootstrap_crossed_curve(
+    values: Float[np.ndarray, "prompt draw layer"],
+    *,
+    n_resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+    sampling: Sampling = PROMPTS_AND_DRAWS,
+) -> CurveBand:
+    """Interval of the mean of each layer, over prompts and draws; it may reach beyond the values.
+
+    Laws: those of `resample_crossed_means`.
+
+    Raises:
+        UsageError: If there is no prompt, draw or layer, a value is not finite, or a number is out of range.
+    """
+    checked = check_finite(values, axes=("prompt", "draw", "layer"), caller="bootstrap_crossed_curve")
     check_resampling(n_resamples, level)
-    means = resample_crossed_means(js, n_resamples=n_resamples, seed=seed, sampling=sampling)
-    low, high = np.clip(np.quantile(means, tails(level), axis=0), 0.0, 1.0)
+    means = resample_crossed_means(checked, n_resamples=n_resamples, seed=seed, sampling=sampling)
+    low, high = np.quantile(means, tails(level), axis=0)
     return CurveBand(low=low, high=high)
 
 

@@ -22,7 +22,7 @@ def same_values(left: object, right: object) -> bool:
     if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
         return len(left) == len(right) and all(map(same_values, left, right))
     if dataclasses.is_dataclass(left) and not isinstance(left, type) and type(left) is type(right):
-        names = [field.name for field in dataclasses.fields(left)]
+        names = [field.name for field in dataclasses.fields(left) if field.compare]
         return all(same_values(getattr(left, name), getattr(right, name)) for name in names)
     if isinstance(left, float) and isinstance(right, float) and math.isnan(left):
         return math.isnan(right)

@@ -148,7 +148,8 @@ def has_valid_checksum(content: bytes) -> bool:
 
 def read_spec(header: Mapping[str, Any]) -> TraceSpec:
     """The specification in a header."""
-    return TraceSpec(**header["spec"])
+    fields = dict(header["spec"])
+    return TraceSpec(**fields | {name: tuple(fields.get(name, ())) for name in ("further_perturbations", "lenses")})
 
 
 def read_model(header: Mapping[str, Any]) -> ModelRecord:

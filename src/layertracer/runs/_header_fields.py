@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from layertracer._types import MEASURE_NAME
 from layertracer.runs._json_rules import (
     Anything,
     Entries,
@@ -46,6 +47,7 @@ _SEED = Whole(high=None)
 _COUNT = Whole(high=2**31 - 1)
 _BYTES = Whole(high=2**62)
 _TEXTS = Items(Text())
+_NAME = Text(pattern=(MEASURE_NAME.pattern, "an identifier of at most 64 letters, digits and underscores"))
 
 _PLAN = Fields(
     optional={
@@ -104,6 +106,7 @@ _SPEC = Fields(
         "target_tokens": Text(choices=("first", "all")),
         "seed": _SEED,
     },
+    optional={"further_perturbations": Items(_PERTURBATION), "lenses": Items(_NAME)},
     closed=True,
 )
 

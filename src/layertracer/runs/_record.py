@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +14,7 @@ from jaxtyping import Float
 from layertracer._errors import RunError, UsageError
 from layertracer._types import (
     Audit,
+    LayerMeasure,
     Method,
     MixerGroup,
     SelfCheck,
@@ -22,6 +23,7 @@ from layertracer._types import (
     VulnerableLayer,
     count_sure_draws,
     name_draws,
+    read_only,
 )
 from layertracer.measures import (
     DominantDimensions,
@@ -38,7 +40,11 @@ from layertracer.measures import (
     onset_from_dict,
     sweep_onset,
 )
+from layertracer.runs._context import RecordContext
+from layertracer.runs._effects import EffectRecord
 from layertracer.runs._equality import same_values
+from layertracer.runs._lens_records import LensRecord
+from layertracer.runs._named import further_columns, gather_effects, gather_lenses, gather_measures
 from layertracer.runs._specs import ModelRecord, PromptRecord, TraceSpec, storable_text
 
 if TYPE_CHECKING:
@@ -99,9 +105,13 @@ class TraceRecord:
             planned, and in runs that were stored before there were plans.
         audit: What it measured of itself again; None where it failed before that, and in runs that were stored before
             there were audits.
+        effects: What each perturbation does, by its site, in the order in which they were asked for. The first one is
+            what `spec.perturbation`, `js_bits` and `dominant_*` say, and is made of these where left out.
+        measures: Layer measures by name.
+        lenses: What other lenses than the logit lens read, by name.
 
     Raises:
-        UsageError: If an array's shape does not fit the others.
+        UsageError: If an array's shape does not fit the others, or effects, measures or lenses do not fit the trace.
     """
 
     # Shapes and types are those of ARRAY_AXES: checked whenever a record is made, not only under test.
@@ -129,16 +139,31 @@ class TraceRecord:
     n_requested: int
     plan: Mapping[str, Any] | None = None
     audit: Audit | None = None
+    effects: Mapping[str, EffectRecord] = field(default_factory=dict)
+    measures: Mapping[str, LayerMeasure] = field(default_factory=dict)
+    lenses: Mapping[str, LensRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Copy and freeze the arrays, and refuse those that do not fit together."""
         for name, (dtype, _) in ARRAY_AXES.items():
-            array = np.array(getattr(self, name), dtype=dtype, order="C")
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
+            object.__setattr__(self, name, read_only(getattr(self, name), dtype))
         texts = {int(token): storable_text(text) for token, text in self.tokens.items()}
         object.__setattr__(self, "tokens", texts)
         self._check_shapes()
+        context = self._context()
+        object.__setattr__(self, "effects", gather_effects(self, context))
+        object.__setattr__(self, "measures", gather_measures(self))
+        object.__setattr__(self, "lenses", gather_lenses(self, context))
+
+    def _context(self) -> RecordContext:
+        has_one = np.array([not prompt.other_answer_ids for prompt in self.prompts], dtype=bool)
+        last = self.target_log_prob[:, -1] if self.n_layers else np.full(self.n_prompts, np.nan)
+        return RecordContext(
+            onset=self.spec.onset,
+            seed=self.spec.seed,
+            units=self.sampling.units,
+            clean_log_prob=np.where(has_one, last, np.nan).astype(np.float64),
+        )
 
     def _check_shapes(self) -> None:
         sizes = {"prompt": len(self.prompts), "layer": self.model.n_layers}
@@ -345,7 +370,18 @@ class TraceRecord:
             )
         arrays = {name: getattr(self, name)[rows] for name, (_, axes) in ARRAY_AXES.items() if axes[0] == "prompt"}
         prompts = tuple(self.prompts[row] for row in rows)
-        return dataclasses.replace(self, prompts=prompts, n_requested=max(self.n_requested, len(prompts)), **arrays)
+        return dataclasses.replace(
+            self,
+            prompts=prompts,
+            n_requested=max(self.n_requested, len(prompts)),
+            effects={key: effect.select(rows) for key, effect in self.effects.items()},
+            measures={
+                name: dataclasses.replace(measure, values=measure.values[rows])
+                for name, measure in self.measures.items()
+            },
+            lenses={name: lens.select(rows) for name, lens in self.lenses.items()},
+            **arrays,
+        )
 
     def solved_only(self: Record) -> Record:
         """The trace of the prompts of which the model gives the whole answer."""
@@ -357,7 +393,9 @@ class TraceRecord:
         Returns:
             Columns `prompt`, `layer`, `mixer`, `target_prob`, `target_log_prob` (nats), `target_rank`,
             `entropy_bits` and `js_bits` (mean over draws; NaN at layers without the
-            perturbed site).
+            perturbed site). Behind them one for every layer measure, by its name; `target_log_prob_loss` (nats, mean
+            over draws) where it was measured; of further perturbations the same, e.g. `mlp_output.js_bits`; and of
+            other lenses e.g. `linear.target_prob`.
         """
         import pandas as pd
 
@@ -372,5 +410,6 @@ class TraceRecord:
                 "target_rank": self.target_rank.ravel(),
                 "entropy_bits": self.entropy_bits.ravel(),
                 "js_bits": self.js_bits.mean(axis=1).ravel(),
+                **further_columns(self),
             }
         )

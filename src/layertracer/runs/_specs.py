@@ -82,6 +82,8 @@ class TraceSpec:
         target: "answer" or "model": whose token is followed.
         target_tokens: "first" or "all": how much of the answer is followed.
         seed: Seed of the bootstrap.
+        further_perturbations: `to_dict()` of those beside it, where several were asked for at once.
+        lenses: Names of the lenses beside the logit lens.
     """
 
     task: Mapping[str, Any]
@@ -90,6 +92,13 @@ class TraceSpec:
     target: TargetKind
     target_tokens: TargetTokens
     seed: int
+    further_perturbations: tuple[Mapping[str, Any], ...] = ()
+    lenses: tuple[str, ...] = ()
+
+    @property
+    def perturbations(self) -> tuple[Mapping[str, Any], ...]:
+        """All perturbations, in the order in which they were asked for."""
+        return (self.perturbation, *self.further_perturbations)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

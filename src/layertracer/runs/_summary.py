@@ -49,14 +49,15 @@ def _answers(record: TraceRecord) -> dict[str, Any]:
             raise NonFiniteError(f"{name} holds {n_nan} NaN, so there is no answer. Trace in float32.")
     robustness = record.robustness
     return {
-        "task_particle": _summarize_particle(record.task_particle),
-        "vulnerable_layer": _summarize_vulnerable(record.vulnerable_layer),
+        "task_particle": summarize_particle(record.task_particle),
+        "vulnerable_layer": summarize_vulnerable(record.vulnerable_layer),
         "robustness": {"max_bits": float(robustness.max_bits), "mean_bits": float(robustness.mean_bits)},
         "by_mixer": [summarize_mixer(group) for group in record.by_mixer],
     }
 
 
-def _summarize_particle(particle: TaskParticle) -> dict[str, Any]:
+def summarize_particle(particle: TaskParticle) -> dict[str, Any]:
+    """The layer at which the task starts, as JSON values."""
     return {
         "layer": particle.layer,
         "interval": _interval(particle.interval),
@@ -66,7 +67,8 @@ def _summarize_particle(particle: TaskParticle) -> dict[str, Any]:
     }
 
 
-def _summarize_vulnerable(vulnerable: VulnerableLayer) -> dict[str, Any]:
+def summarize_vulnerable(vulnerable: VulnerableLayer) -> dict[str, Any]:
+    """The layer that breaks most easily, as JSON values."""
     return {
         "layer": vulnerable.layer,
         "mean_js_bits": vulnerable.mean_js_bits,

@@ -13,9 +13,11 @@ from layertracer.models import Network, is_out_of_memory, without_gradients
 from layertracer.tracing._batching.batches import run_batches
 from layertracer.tracing._batching.memory_budget import PassPlan
 from layertracer.tracing._batching.prompts import Prompt, bind_batch
+from layertracer.tracing._distributions.row_measures import ROW_MEASURES
 from layertracer.tracing._failures import first_line, is_of_callers_making
+from layertracer.tracing._observers.protocol import BatchObserver
 from layertracer.tracing._passes.batch_passes import BatchPasses, Before
-from layertracer.tracing._passes.measure import Measured, measure_plain, measure_rows
+from layertracer.tracing._passes.measure import Measured, followed_of, measure_plain, measure_rows
 from layertracer.tracing._passes.plain import plain_logits
 from layertracer.tracing._planning.batch_costs import make_reduction
 from layertracer.tracing._planning.planner import Planner
@@ -152,22 +154,31 @@ class Engine:
         else:
             edits = {cell: self.passes.draws.edit(*cell) for cell in work.in_ladder}
             perturbers = self.passes.at(network, ids, read)
-            measured = measure_plain(network, ids, batch, edits=edits, perturbers=perturbers)
+            measured = measure_plain(network, ids, batch, edits=edits, perturbers=perturbers, observers=observers)
         if work.state is not None:
-            measured.js.update(
-                work.state.measure(ids, batch, measured.lens, cells=work.in_state, n_variants=plan.n_states)
+            followed, cells = followed_of(batch, measured.lens), work.in_state
+            found = work.state.measure(
+                ids, batch, measured.lens, cells=cells, n_variants=plan.n_states, followed=followed
             )
-        self._keep(batch, measured)
-        for total, seen in zip(self.passes.observers, observers, strict=True):
-            if seen.per_prompt() is None:
-                total.add(seen)
+            measured = replace(measured, rows=measured.rows | found)
+        self._keep(batch, measured, observers)
 
-    def _keep(self, batch: Sequence[Prompt], measured: Measured) -> None:
-        js_bits = torch.zeros(
-            len(batch), self._work.n_draws, self.network.anatomy.n_layers, device=measured.lens.log_prob.device
-        )
-        for (layer, draw), bits in measured.js.items():
-            js_bits[:, draw, layer] = bits
+    def _keep(self, batch: Sequence[Prompt], measured: Measured, observers: Sequence[BatchObserver]) -> None:
+        work, device = self._work, measured.lens.log_prob.device
+        shape = len(batch), work.n_draws, self.network.anatomy.n_layers
+        rows = {name: torch.zeros(*shape, device=device) for name in self.readings.rows}
+        for (layer, draw), numbers in measured.rows.items():
+            for name, per_prompt in numbers.items():
+                rows[name][:, draw, layer] = per_prompt
+        without = [row for row, prompt in enumerate(batch) if prompt.more]
+        for name, values in rows.items() if without else ():
+            if ROW_MEASURES[name].is_of_target:
+                values[without] = torch.nan
         if self.answers is not None:
             self.readings.answers |= self.answers.read(batch, measured.lens)
-        self.readings.keep(batch, measured.lens, js_bits, cells=self._work.cells)
+        seen = {one.name: one.per_prompt() for one in observers}
+        measures = {name: by_layer for name, by_layer in seen.items() if by_layer is not None}
+        self.readings.keep(batch, measured.lens, rows, cells=work.cells, measures=measures)
+        for total, one in zip(self.passes.observers, observers, strict=True):
+            if one.name not in measures:
+                total.add(one)

@@ -22,6 +22,7 @@ from layertracer.tracing._batching.prompts import Prompt, prepare_prompts, warn_
 from layertracer.tracing._engine import Engine
 from layertracer.tracing._failures import CallbackRaised, explain_failure, is_of_callers_making, shielded
 from layertracer.tracing._model import TracedModel
+from layertracer.tracing._observers.protocol import LAYER_MEASURES
 from layertracer.tracing._observers.site_sums import SiteSums, collect_site_values
 from layertracer.tracing._options import TraceOptions, encode_task, settle_sites
 from layertracer.tracing._passes.batch_passes import BatchPasses
@@ -285,7 +286,7 @@ class _Run:
             draws=draw_axis(self._options.perturbations),
             last=tuple(site.last_only for site in work.sites),
             cached=work.cached,
-            observers=observers,
+            observers=(*observers, *LAYER_MEASURES.values()),
         )
         self._auditor = Auditor(
             network=model.network,

@@ -6,7 +6,7 @@ of a prefix that is read once for several prompts are seen once, and count for e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from layertracer._types import Site
+from layertracer._types.measures import MeasureInfo
+from layertracer._types.registries import Registration
 from layertracer.models import Layer, Network, flatten, replacing_forward
 from layertracer.tracing._batching.rows import to_rows_first
 from layertracer.tracing._sites.protocol import run_edited
@@ -67,8 +69,26 @@ class BatchObserver(Observer, Protocol):
     def add(self, other: Any, *, times: int = 1) -> None:
         """Take in what another one of its kind saw of tokens that `times` prompts share, once for each of them."""
 
-    def per_prompt(self) -> Float[Tensor, "prompt layer"] | None:
-        """A number of each prompt and layer; None where it keeps sums, which are added up over all prompts."""
+    def per_prompt(self) -> Mapping[int, Float[Tensor, " prompt"]] | None:
+        """A number of each prompt, by layer; None where it keeps sums, which are added up over all prompts."""
+
+
+@runtime_checkable
+class LayerMeasurer(BatchObserver, Protocol):
+    """An observer that makes a number of each prompt and layer: a layer measure."""
+
+    @property
+    def info(self) -> MeasureInfo:
+        """What the number is called, its unit, and what it means."""
+
+
+LAYER_MEASURES: dict[str, LayerMeasurer] = {}
+"""What is measured of every layer in clean rows, by name: observers that have seen nothing."""
+
+
+def register_layer_measure(measure: LayerMeasurer) -> Registration[LayerMeasurer]:
+    """Have a number of every layer measured in every trace from now on, until that is undone."""
+    return Registration(LAYER_MEASURES, measure.info.name, measure)
 
 
 def add_each(observers: Sequence[BatchObserver], others: Sequence[BatchObserver], *, times: int = 1) -> None:

@@ -26,8 +26,7 @@ class PassShape:
         inside: How many perturbed copies of them come in before each layer runs.
         behind: How many come in after it has run.
         keeps: Whether what is remembered afterwards is wanted; the tail then runs as well.
-        sees_inside: Whether something is looked at in the clean rows while a layer runs.
-        sees_behind: Whether what leaves it is looked at.
+        sees: Whether the clean rows are looked at.
         n_calls: In how many calls the tokens are read, each as the span's costs say.
     """
 
@@ -37,8 +36,7 @@ class PassShape:
     inside: Float[np.ndarray, " layer"]
     behind: Float[np.ndarray, " layer"]
     keeps: bool = False
-    sees_inside: bool = False
-    sees_behind: bool = False
+    sees: bool = False
     n_calls: int = 1
 
     @property
@@ -120,13 +118,13 @@ def estimate_pass(costs: SpanCosts, shape: PassShape) -> PassCost:
     position = stream / shape.n_own * shape.n_calls
     lens_row = n_clean * shape.n_scored * position
     before = costs.front(Quantity.KEPT, n_clean) - n_clean * stream  # masks and tables, beside the stream itself
-    held = before + lens_row * np.arange(1, n_layers + 1) + spread
+    reserved = before + lens_row * np.arange(1, n_layers + 1) + spread
     if shape.keeps:
-        held = held + np.concatenate([[0], np.cumsum(memory)[:-1]])
+        reserved = reserved + np.concatenate([[0], np.cumsum(memory)[:-1]])
     if shape.n_calls > 1:  # what the call before left is there until the next one has ended
         before += float(spread.sum())
-        held = held + float(spread.sum())
-    peaks = held + _inside(costs, shape)
+        reserved = reserved + float(spread.sum())
+    peaks = reserved + _inside(costs, shape)
     tops = [costs.front(Quantity.PEAK, n_clean), float(peaks.max())]
     if shape.keeps:
         after = before + float(memory.sum()) + leaving[-1] * stream
@@ -154,12 +152,12 @@ def _inside(costs: SpanCosts, shape: PassShape) -> Float[np.ndarray, " layer"]:
     inside, behind = shape.n_prompts * shape.inside, shape.n_prompts * shape.behind
     n_clean = shape.n_prompts
     around = entering * stream + n_clean * stream  # what goes in, and a copy of the clean rows of it
-    looked_at = n_clean * stream * _COPIES_LOOKED_AT
+    looked_at = n_clean * stream * _COPIES_LOOKED_AT if shape.sees else 0.0
     # The caller still holds the stream without the rows that come in before the layer runs.
     around = around + (entering - inside) * stream * (inside > 0)
     at_site = costs.layers(Quantity.KEPT, entering) + np.maximum(
-        _COPIES_AT_SITE * inside * stream + shape.sees_inside * looked_at,
-        np.maximum((behind + leaving) * stream * (behind > 0), shape.sees_behind * looked_at),
+        _COPIES_AT_SITE * inside * stream + looked_at,
+        np.maximum((behind + leaving) * stream * (behind > 0), looked_at),
     )
     return np.asarray(around + np.maximum(costs.layers(Quantity.PEAK, entering), at_site))
 

@@ -102,10 +102,6 @@ class Workload:
         """Whether nothing is done to any token before the prompt's last position."""
         return bool(self.in_ladder) and all(site.last_only for site in self.sites if site.is_in_ladder)
 
-    def sees(self, join: Join) -> bool:
-        """Whether something is looked at in clean rows where rows come in so."""
-        return any(site.sees_site for site in self.sites if site.join == join)
-
     def without_sight(self) -> Workload:
         """The same, with nothing looked at."""
         return replace(self, sites=tuple(replace(site, sees_site=False) for site in self.sites))

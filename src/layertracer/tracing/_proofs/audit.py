@@ -20,8 +20,8 @@ from layertracer._types import Audit, Site
 from layertracer.models import Network, flatten, is_out_of_memory, replacing_forward
 from layertracer.tracing._batching.prompts import Prompt, bind_batch
 from layertracer.tracing._batching.rows import gather_rows
-from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.reduction import LensStatistics, Reduction, log_probs_of, measure_lens
+from layertracer.tracing._distributions.row_measures import ROW_MEASURES, FollowedRows, measure_distributions
 from layertracer.tracing._observers.protocol import CleanCall, observing
 from layertracer.tracing._passes.batch_passes import BatchPasses
 from layertracer.tracing._passes.measure import others_of
@@ -168,21 +168,26 @@ class Auditor:
 
     def _compare_perturbed(self, alone: _Alone, variant: Variant) -> None:
         layer, draw = variant
-        stored = float(self.readings.js_bits[alone.prompt.index, draw, layer])
-        plain = alone.js_bits(variant)
-        difference = abs(stored - plain)
+        stored, plain = alone.stored_rows(variant), alone.rows(variant)
+        differences = _difference(stored, plain)
         self._n_forwards += 1
         self._n_cells += 1
-        self._bits.append(difference)
-        tolerance = max(_BITS_TOLERANCE, eps_of(self.network))
-        most = np.array([MOST_ROUNDING * tolerance])
-        if difference <= tolerance or self._is_rounding(
-            lambda: alone.js_moves(variant), np.array([difference]), most=most
+        for name, difference in zip(alone.audited, differences.tolist(), strict=True):
+            (self._bits if name == "js_bits" else self._nats).append(difference)
+        nats = len(alone.prompt.read) * (nats_tolerance(self.network) + RELATIVE_NATS * np.abs(stored))
+        bits = max(_BITS_TOLERANCE, eps_of(self.network))
+        tolerances = np.where([name == "js_bits" for name in alone.audited], bits, nats)
+        wrong = np.flatnonzero(~(differences <= tolerances))
+        if not len(wrong) or self._is_rounding(
+            lambda: alone.row_moves(variant), differences, most=MOST_ROUNDING * tolerances
         ):
             return
+        found = ROW_MEASURES[alone.audited[int(wrong[0])]].info
+        what = "a JS divergence" if found.name == "js_bits" else f"a {found.name}"
         raise Disagreement(
-            f"sample {alone.prompt.index} perturbed at layer {layer} by draw {draw} had a JS divergence of "
-            f"{stored:.4g} bits beside others and {plain:.4g} when it was measured again alone"
+            f"sample {alone.prompt.index} perturbed at layer {layer} by draw {draw} had {what} of "
+            f"{stored[wrong[0]]:.4g} {found.unit} beside others and {plain[wrong[0]]:.4g} when it was measured again "
+            "alone"
         )
 
     def _compare_readout(self, alone: _Alone) -> None:
@@ -201,7 +206,7 @@ class Auditor:
             )
 
     def _is_rounding(self, moves: Callable[[], Iterator[Any]], differences: Any, *, most: Any) -> bool:
-        """Whether gaps are no larger than what the model's own numbers do when its embeddings are rounded otherwise."""
+        """Whether differences are no larger than what the model's own numbers do with embeddings rounded otherwise."""
         if not np.all(differences <= most):
             return False
         largest = np.max(np.stack(list(moves())), axis=0)
@@ -254,28 +259,46 @@ class _Alone:
         logits = plain_readout(self.network, self._ids, read=self.prompt.read, layer=layer)
         return float(measure_lens(logits, targets, n_top=1, others=others).log_prob.double().sum())
 
-    def _followed(self) -> tuple[Tensor, Tensor | None]:
+    def _followed(self) -> FollowedRows:
         """Tokens that are followed [1, read], and others that count as well."""
         followed, device = self.audit.readings.target_ids[self.prompt.index], self._ids.device
-        return torch.tensor([followed], device=device), others_of([self.prompt], device)
+        return FollowedRows(torch.tensor([followed], device=device), others_of([self.prompt], device))
 
-    def js_bits(self, variant: Variant) -> float:
-        """JS divergence of a perturbed copy, bits."""
-        return self._js(variant, self._own)
+    @property
+    def audited(self) -> list[str]:
+        """The row measures that are held against the trace: divergences and log-probabilities."""
+        return [
+            name
+            for name in self.audit.readings.rows
+            if name == "js_bits"
+            or (ROW_MEASURES[name].info.unit == "nats" and not (ROW_MEASURES[name].is_of_target and self.prompt.more))
+        ]
 
-    def js_moves(self, variant: Variant) -> Iterator[Any]:
-        """How far that is from itself when the embeddings are rounded otherwise."""
-        usual = self.js_bits(variant)
+    def stored_rows(self, variant: Variant) -> Any:
+        """The trace's row measures of a perturbed copy, [measure]."""
+        layer, draw = variant
+        rows = self.audit.readings.rows
+        return np.array([float(rows[name][self.prompt.index, draw, layer]) for name in self.audited])
+
+    def rows(self, variant: Variant) -> Any:
+        """Row measures of a perturbed copy, [measure]."""
+        return self._rows(variant, self._own)
+
+    def row_moves(self, variant: Variant) -> Iterator[Any]:
+        """How far they are from themselves when the embeddings are rounded otherwise."""
+        usual = self.rows(variant)
         for _ in rounding_moves(self.network):
             own = log_probs_of(_own_logits(self.network, self._ids, self.prompt.read))
-            yield np.array([abs(self._js(variant, own) - usual)])
+            yield _difference(self._rows(variant, own), usual)
 
-    def _js(self, variant: Variant, own: Tensor) -> float:
+    def _rows(self, variant: Variant, own: Tensor) -> Any:
         read, work = self.prompt.read, self.audit.work
         if variant in work.in_state:
             assert work.state is not None  # its cells are
-            js = work.state.measure(self._ids, [self.prompt], self._lens, cells=[variant], n_variants=1)
-            return float(js[variant])
+            found = work.state.measure(
+                self._ids, [self.prompt], self._lens, cells=[variant], n_variants=1, followed=self._followed()
+            )[variant]
+            return np.array([float(found[name]) for name in self.audited])
         edits = PlainEdits(
             perturbers=self.audit.passes.at(self.network, self._ids, read),
             edits=[self.audit.passes.draws.edit(*variant)],
@@ -283,7 +306,8 @@ class _Alone:
         )
         with edits.made_in(self.network.anatomy.layers):
             perturbed = log_probs_of(_own_logits(self.network, self._ids, read))
-        return float(js_divergence(perturbed, own).mean())
+        found = measure_distributions(perturbed, own, self._followed())
+        return np.array([float(found[name]) for name in self.audited])
 
     def _clean(self) -> tuple[Any, Tensor, LensStatistics]:
         """Log-probabilities of what is followed [1 + layer], the model's own distribution, and all lens rows."""

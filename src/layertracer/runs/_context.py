@@ -1,0 +1,53 @@
+"""What an effect or a lens must know of its trace to give an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from layertracer._errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordContext:
+    """What of a trace stands beside each of its effects and lenses.
+
+    Attributes:
+        onset: `to_dict()` of the onset criterion.
+        seed: Seed of the bootstrap.
+        units: Unit of every prompt, as `Sampling` takes them.
+        clean_log_prob: Log-probability of the target in the clean output, nats, [prompt]; NaN for prompts with several
+            answers, any of which counts there, while one is followed in perturbed rows.
+    """
+
+    onset: Mapping[str, Any]
+    seed: int
+    units: tuple[int, ...] | None
+    clean_log_prob: NDArray[np.float64]
+
+
+def require_context(context: RecordContext | None, what: str) -> RecordContext:
+    """The context of an effect or a lens.
+
+    Raises:
+        UsageError: If it stands in no trace.
+    """
+    if context is None:
+        raise UsageError(
+            f"{what} follows from a trace, and this belongs to none. Take it from trace.effects or trace.lenses."
+        )
+    return context
+
+
+def require_rows(context: RecordContext, what: str) -> None:
+    """Refuse an answer where no prompt was finished.
+
+    Raises:
+        UsageError: If there is no prompt.
+    """
+    if not context.clean_log_prob.size:
+        raise UsageError(f"There is no {what}: no prompt was finished. Check n_prompts first, or run the trace again.")

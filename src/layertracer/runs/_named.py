@@ -1,0 +1,139 @@
+"""What a record holds by name, made to fit it: effects, layer measures, lenses."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from layertracer._errors import UsageError
+from layertracer._types import LayerMeasure
+from layertracer.runs._context import RecordContext
+from layertracer.runs._effects import DOMINANT_AXES, EffectRecord, effect_keys
+from layertracer.runs._lens_records import LENS_AXES, LensRecord
+
+if TYPE_CHECKING:
+    from layertracer.runs._record import TraceRecord
+else:  # under test, annotations are looked up when a function is called
+    TraceRecord = object
+
+RECORD_COLUMNS = ("prompt", "layer", "draw", "effect", "mixer", "js_bits", "target_prob", *LENS_AXES)
+"""Names that a layer measure cannot have: they stand for something else, in tables and in data frames."""
+
+
+def gather_effects(record: TraceRecord, context: RecordContext) -> dict[str, EffectRecord]:
+    """The effects of a record, by their keys.
+
+    The first one has the record's own arrays, whatever it had: these are what is changed where a record is copied with
+    other numbers.
+
+    Raises:
+        UsageError: If there is not one for each perturbation, or one does not fit.
+    """
+    perturbations = record.spec.perturbations
+    given = list(record.effects.values())
+    if not given and len(perturbations) == 1:
+        given = [_from_arrays(record, {})]
+    if len(given) != len(perturbations):
+        raise UsageError(
+            f"effects holds {len(given)} effects, and spec has {len(perturbations)} perturbations. Give one effect for "
+            "each of them, in their order."
+        )
+    given[0] = _from_arrays(record, given[0].infos, given[0].rows)
+    found = {}
+    for key, asked, effect in zip(effect_keys(perturbations), perturbations, given, strict=True):
+        _check_effect(record, effect, asked)
+        found[key] = dataclasses.replace(effect, key=key, context=context)
+    return found
+
+
+def _from_arrays(record: TraceRecord, infos: Mapping[str, Any], rows: Mapping[str, np.ndarray] = {}) -> EffectRecord:
+    """The first effect, of the record's own arrays."""
+    return EffectRecord(
+        key=effect_keys([record.spec.perturbation])[0],
+        perturbation=record.spec.perturbation,
+        rows={**rows, "js_bits": record.js_bits},
+        infos=infos,
+        **{name: getattr(record, name) for name in DOMINANT_AXES},
+    )
+
+
+def _check_effect(record: TraceRecord, effect: EffectRecord, asked: Mapping[str, Any]) -> None:
+    if dict(effect.perturbation) != dict(asked):
+        raise UsageError(
+            f"The effect {effect.key!r} is of another perturbation than the one at its place in spec. Give the effects "
+            "in the order of spec.perturbation and spec.further_perturbations."
+        )
+    n_prompts, _, n_layers = effect.js_bits.shape
+    if (n_prompts, n_layers) != (record.n_prompts, record.n_layers):
+        raise UsageError(
+            f"js_bits of the effect {effect.key!r} has shape {list(effect.js_bits.shape)}, this record needs "
+            f"[{record.n_prompts}, draw, {record.n_layers}]: one row per finished prompt and one column per layer."
+        )
+
+
+def gather_measures(record: TraceRecord) -> dict[str, LayerMeasure]:
+    """The layer measures of a record, by their names.
+
+    Raises:
+        UsageError: If one has another name, or the name of something else, or does not fit.
+    """
+    for name, measure in record.measures.items():
+        if name != measure.name:
+            raise UsageError(f"measures holds {measure.name!r} under the name {name!r}. Use its own name as the key.")
+        if name in RECORD_COLUMNS:
+            raise UsageError(
+                f"A layer measure cannot be called {name!r}: that name stands for something else in every trace. Give "
+                "it one of its own."
+            )
+        _check_rows(record, measure.values.shape, f"The layer measure {name!r}")
+    return dict(record.measures)
+
+
+def gather_lenses(record: TraceRecord, context: RecordContext) -> dict[str, LensRecord]:
+    """The lenses of a record, by their names.
+
+    Raises:
+        UsageError: If one has another name, or does not fit.
+    """
+    for name, lens in record.lenses.items():
+        if name != lens.name:
+            raise UsageError(f"lenses holds {lens.name!r} under the name {name!r}. Use its own name as the key.")
+        _check_rows(record, lens.target_rank.shape, f"The lens {name!r}")
+        if lens.top_ids.shape != record.top_ids.shape:
+            raise UsageError(
+                f"top_ids of the lens {name!r} has shape {list(lens.top_ids.shape)}, this record needs "
+                f"{list(record.top_ids.shape)}: as many tokens as the logit lens keeps."
+            )
+    return {name: dataclasses.replace(lens, context=context) for name, lens in record.lenses.items()}
+
+
+def _check_rows(record: TraceRecord, shape: tuple[int, ...], what: str) -> None:
+    if shape != (record.n_prompts, record.n_layers):
+        raise UsageError(
+            f"{what} has values of shape {list(shape)}, this record needs {[record.n_prompts, record.n_layers]} "
+            "([prompt, layer]). Every array has one row per finished prompt and one column per layer of the model."
+        )
+
+
+def further_columns(record: TraceRecord) -> dict[str, np.ndarray]:
+    """What a data frame of one row per prompt and layer holds beside the logit lens and the first divergence."""
+    return {name: values.ravel() for name, values in _further_columns(record)}
+
+
+def _further_columns(record: TraceRecord) -> Iterator[tuple[str, np.ndarray]]:
+    for name, measure in record.measures.items():
+        yield name, measure.values
+    for number, (key, effect) in enumerate(record.effects.items()):
+        prefix = f"{key}." if number else ""
+        for name, rows in effect.rows.items():
+            if name == "target_log_prob":
+                yield f"{prefix}target_log_prob_loss", np.asarray(effect.target_log_prob_loss).mean(axis=1)
+            elif number or name != "js_bits":
+                yield f"{prefix}{name}", rows.mean(axis=1)
+    for name, lens in record.lenses.items():
+        yield f"{name}.target_prob", lens.target_prob
+        yield f"{name}.target_rank", lens.target_rank
+        yield f"{name}.entropy_bits", lens.entropy_bits
