@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from layertracer._types import Perturbation, Sample
@@ -12,15 +12,16 @@ from layertracer.measures import OnsetCriterion
 from layertracer.tasks import Task
 
 if TYPE_CHECKING:
-    from layertracer.tracing import Loadable, Progress, TracedModel
+    from layertracer.tracing import Lens, Loadable, Progress, TracedModel
 
     ModelLike: TypeAlias = Loadable
     TaskLike: TypeAlias = Any
     PerturbationLike: TypeAlias = Perturbation | type[Perturbation] | str | None
+    LensLike: TypeAlias = Lens | str | Sequence[Lens | str] | None
     OnsetLike: TypeAlias = OnsetCriterion | type[OnsetCriterion] | str | None
     ProgressLike: TypeAlias = Callable[[Progress], None] | bool | None
 else:  # under test, annotations are looked up when a function is called: what is none of these has an error of ours
-    TracedModel = ModelLike = TaskLike = PerturbationLike = OnsetLike = ProgressLike = Any
+    TracedModel = ModelLike = TaskLike = PerturbationLike = LensLike = OnsetLike = ProgressLike = Any
 
 
 def asked_of_layers(perturbation: object, *, target: object, target_tokens: object) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from layertracer.models import Network, in_evaluation_mode, without_gradients
 from layertracer.tasks import Task, load_task
 from layertracer.tracing._batching.memory_budget import default_budget_bytes, enough_bytes, parse_memory
 from layertracer.tracing._batching.process_memory import growth_of_trace, returning_large_tensors
-from layertracer.tracing._batching.prompts import Prompt, prepare_prompts
+from layertracer.tracing._batching.prompts import Prompt
 from layertracer.tracing._batching.shared_prefixes import PrefixNode, plan_prefixes, tokens_saved, without_prefixes
 from layertracer.tracing._failures import explaining_failures, first_line, is_of_callers_making
 from layertracer.tracing._model import TracedModel
 from layertracer.tracing._observers.site_sums import bank_bytes
-from layertracer.tracing._options import TraceOptions, encode_task, settle_sites
+from layertracer.tracing._options import TraceOptions, lay_out_task, settle_sites
 from layertracer.tracing._passes.cache_pass import StatePass, refuse_without_prefix
 from layertracer.tracing._passes.cached_ladder import CachedLadder
 from layertracer.tracing._passes.measure import N_TOP
@@ -92,12 +92,9 @@ def plan_trace(
     options = options or TraceOptions()
     options, site_notes = settle_sites(model, options)
     task = load_task(task) if isinstance(task, str) else task
-    encoded = encode_task(model, task, options)
+    encoded, prompts = lay_out_task(model, task, options)
     module = model.network.call.module
     with in_evaluation_mode(module), explaining_failures(model.name, "while a trace of it was planned"):
-        prompts = prepare_prompts(
-            encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
-        )
         plan = plan_prompts(model, prompts, options, measures=True).plan
     return replace(plan, notes=(*site_notes, *encoded.left_out, *plan.notes))
 
@@ -117,6 +114,7 @@ def plan_prompts(
     if memory is not None:
         budget_bytes = parse_memory(memory)
     root, work, notes = _lay_out(model, prompts, options)
+    work = replace(work, n_lenses=1 + len(options.lenses))
     enough = enough_bytes(model.network)
     filled = {one.site for one in options.perturbations if fills_from_runs(one)}
     fills, bank = bool(filled), len(filled) * bank_bytes(model.network)

@@ -57,7 +57,8 @@ def build_record(
     dimension, ratio = _dominant_dimensions(site_rms[0], parts.model.anatomy.n_layers)
     width = SITES[parts.perturbations[0].site].width(parts.model.network)
     prompts = tuple(_prompt_record(parts.samples[index], readings, index) for index in done.tolist())
-    log_prob, rank = readings.of_all_continuations()
+    logit = readings.logit
+    log_prob, rank = readings.of_all_continuations("logit")
     return TraceRecord(
         spec=parts.spec,
         model=describe_model(parts.model),
@@ -67,14 +68,14 @@ def build_record(
         target_log_prob=log_prob[done, 1:],
         embedding_log_prob=log_prob[done, 0],
         target_rank=rank[done],
-        entropy_bits=readings.entropy_bits[done],
+        entropy_bits=logit.entropy_bits[done],
         js_bits=readings.js_bits[done],
-        top_ids=readings.top_ids[done],
-        top_prob=readings.top_prob[done],
+        top_ids=logit.top_ids[done],
+        top_prob=logit.top_prob[done],
         dominant_dimension=dimension,
         dominant_ratio=ratio,
         dominant_hit=_hits(parts.perturbations[0], dimension, width=width),
-        tokens=token_texts(parts.model.tokenizer, _occurring(prompts, readings.top_ids[done])),
+        tokens=token_texts(parts.model.tokenizer, _occurring(prompts, logit.top_ids[done])),
         method=parts.method,
         status=status,
         error=None if error is None else describe_error(error),
@@ -110,7 +111,7 @@ def _prompt_record(sample: EncodedSample, readings: Readings, index: int) -> Pro
         answer_ids=sample.answer_ids,
         target_ids=target,
         top_id=top[0],
-        top_prob=float(readings.top_prob[index, -1, 0]),
+        top_prob=float(readings.logit.top_prob[index, -1, 0]),
         solved=answers.solved,
         prompt_text=sample.prompt_text,
         answer_text=sample.answer_text,
