@@ -108,7 +108,9 @@ class EffectRecord:
                 f"js_bits of the effect {self.key!r} has shape {list(shape)}, and needs [{', '.join(ROW_AXES)}]."
             )
         sizes = dict(zip(ROW_AXES, shape, strict=True))
-        arrays = {name: (self.rows[name], ROW_AXES) for name in self.rows}
+        arrays: dict[str, tuple[np.ndarray, tuple[str, ...]]] = {
+            name: (one, ROW_AXES) for name, one in self.rows.items()
+        }
         arrays |= {name: (getattr(self, name), axes) for name, (_, axes) in DOMINANT_AXES.items()}
         for name, (array, axes) in arrays.items():
             expected = tuple(sizes[axis] for axis in axes)
