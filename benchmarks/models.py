@@ -83,21 +83,22 @@ def write_model(name: str) -> Path:
     folder = folder_of(name)
     if folder.exists():
         return folder
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    if name == REAL:
-        import layertracer as lt
+    from layertracer._files import whole_folder  # peers read these models where there is no LayerTracer
 
-        real = lt.load_model(REAL, device="cpu", dtype="float32")
-        module: Any = real.module
-        module.save_pretrained(partial)
-        real.tokenizer.save_pretrained(partial)
-    else:
-        # Peers want a tokenizer beside a model; it is never asked for anything.
-        shutil.copytree(write_model(REAL), partial, ignore=shutil.ignore_patterns("*.safetensors", "*config.json"))
-        shutil.copy(folder_of(REAL) / "tokenizer_config.json", partial)
-        build(SMALL[name]).save_pretrained(partial)
-    partial.rename(folder)
+    with whole_folder(folder) as partial:
+        if name == REAL:
+            import layertracer as lt
+
+            real = lt.load_model(REAL, device="cpu", dtype="float32")
+            module: Any = real.module
+            module.save_pretrained(partial)
+            real.tokenizer.save_pretrained(partial)
+        else:
+            # Peers want a tokenizer beside a model; it is never asked for anything.
+            unwanted = shutil.ignore_patterns("*.safetensors", "*config.json")
+            shutil.copytree(write_model(REAL), partial, ignore=unwanted, dirs_exist_ok=True)
+            shutil.copy(folder_of(REAL) / "tokenizer_config.json", partial)
+            build(SMALL[name]).save_pretrained(partial)
     return folder
 
 

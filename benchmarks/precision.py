@@ -73,7 +73,7 @@ def load_default(dtype: torch.dtype) -> lt.TracedModel:
 def tiny(family: str) -> Callable[[torch.dtype], lt.TracedModel]:
     """A tiny model of a family, with no parameter at its default."""
     sys.path.insert(0, str(ROOT))
-    families: Any = importlib.import_module("tests.architectures.families")
+    families: Any = importlib.import_module("tests.support.models.families")
     return lambda dtype: lt.wrap_model(families.build_tiny(family).to(dtype), name=family)
 
 

@@ -5,10 +5,10 @@
     python scripts/make_architectures.py --shard 1/4         the first of four shares, without writing the page
 
 Each family is built tiny with no parameter at its default, and what LayerTracer says of it is compared with plain
-PyTorch hooks and with what people read in its source (tests/architectures): once on short prompts, and once on prompts
-of 50 tokens with windows, chunks and chosen keys of 20. What was found is kept in build/architectures as long as no
-code changes, so that an interrupted run, or several shares, go on from there. The exit code is 1 where anything is
-wrong.
+PyTorch hooks and with what people read in its source (tests/architectures/read_by_hand): once on short
+prompts, and once on prompts of 50 tokens with windows, chunks and chosen keys of 20. What was found is kept in
+build/architectures as long as no code changes, so that an interrupted run, or several shares, go on from there. The
+exit code is 1 where anything is wrong.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ from typing import Any
 from transformers.utils import logging
 
 import layertracer
+from layertracer._files import write_whole
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "build" / "architectures"
 sys.path.insert(0, str(ROOT))  # the tests are no installed package
 
-conformance: Any = import_module("tests.architectures.conformance")
-conformance_cases: Any = import_module("tests.architectures.conformance_cases")
-conformance_page: Any = import_module("tests.architectures.conformance_page")
-long_conformance: Any = import_module("tests.architectures.long_conformance")
+conformance: Any = import_module("tests.support.conformance.examination")
+conformance_cases: Any = import_module("tests.support.conformance.cases")
+conformance_page: Any = import_module("tests.support.conformance.page")
+long_conformance: Any = import_module("tests.support.conformance.long_examination")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     n_wrong = sum(bool(short.faults or short.misnamed or long.faults) for short, long in verdicts)
     print(f"{len(verdicts)} cases in {time.perf_counter() - began:.0f} s, {n_wrong} of them wrong.")
     if whole:
-        options.out.write_text(conformance_page.page_of(verdicts), "utf-8")
+        write_whole(options.out, conformance_page.page_of(verdicts).encode())
         print(f"wrote {options.out}")
     return 1 if n_wrong else 0
 
@@ -125,7 +126,7 @@ def _tell(number: str, short: Any, long: Any) -> None:
 def _state_of_the_code() -> str:
     """A name for the code that is examined, and for that which examines it."""
     digest = hashlib.sha256()
-    for folder in (Path(layertracer.__file__).parent, ROOT / "tests" / "architectures"):
+    for folder in (Path(layertracer.__file__).parent, ROOT / "tests" / "architectures", ROOT / "tests" / "support"):
         for path in sorted(folder.rglob("*.py")):
             digest.update(path.read_bytes())
     for package in ("torch", "transformers"):
@@ -142,10 +143,7 @@ def _kept(path: Path) -> tuple[Any, Any] | None:
 
 
 def _keep(path: Path, found: tuple[Any, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    partial.write_bytes(pickle.dumps(found))
-    partial.replace(path)
+    write_whole(path, pickle.dumps(found))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 from layertracer import _errors
+from layertracer._files import write_whole
 from layertracer.cli import main as command_line
 from layertracer.runs import describe_format
 
@@ -165,7 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         stale.append(name)
         if not options.check:
-            path.write_text(text, "utf-8")
+            write_whole(path, text.encode())
             print(f"wrote {name}")
     if options.check and stale:
         print(f"Stale: {', '.join(stale)}. Run `make docs` and commit what it writes.", file=sys.stderr)

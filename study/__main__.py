@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 import pandas as pd
 
+from layertracer._files import write_whole
+
 from study.figures import draw_figures
 from study.findings import collect_findings
 from study.page import write_page
@@ -33,7 +35,7 @@ def main(runs: Path, *, page_only: bool) -> None:
     findings = pd.read_parquet(RESULTS)
     draw_figures(findings, ROOT / "docs" / "images")
     page = ROOT / "docs" / "miniatures.md"
-    page.write_text(write_page(findings, plan), encoding="utf-8")
+    write_whole(page, write_page(findings, plan).encode())
     click.echo(page)
 
 

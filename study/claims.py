@@ -8,12 +8,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from layertracer.miniatures import SCALED
-
 from study.findings import describe_unsolved, miniature_labels, sites_of, tasks_of, unsolved
 from study.lenses import N_POSITIONS
 from study.plan import PARTICLE_SITE
 from study.tables import interval, number, pick, share, signed, table
+from training import SCALED
 
 _CLAIM_DEPTH, _CLAIM_SIZE = "deep_particles", "larger_is_more_robust"
 _SPAN = 10.0

@@ -10,10 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from layertracer.miniatures import FAMILIES
-
 from study.findings import is_twin, sites_of, tasks_of
 from study.subjects import SMOLLM2, TWIN
+from training import FAMILIES
 
 _WIDTH = 9.0
 _HEADROOM = 1.05

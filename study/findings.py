@@ -12,11 +12,11 @@ import pandas as pd
 import layertracer as lt
 from layertracer._types import Site
 from layertracer.comparisons import ComparisonSettings
-from layertracer.miniatures import SCALED
 
 from study.plan import PARTICLE_SITE, Plan
 from study.runs import load_read_runs, load_runs, with_linear_lens
 from study.subjects import SMOLLM2, Subject
+from training import SCALED
 
 _KEPT = {
     "depth": ("model", "profile", "headline", "verdict"),

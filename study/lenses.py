@@ -8,7 +8,6 @@ token becomes `W[i] x + b[i]`, fitted over documents that no training saw, and g
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +19,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from layertracer._files import write_whole
 from layertracer.api import Trace
-from layertracer.miniatures import FULL, draw_batch
 from layertracer.runs import PromptRecord
 from layertracer.tracing import TracedModel
+
+from training import FULL, draw_batch
 
 _SEED = 1000
 """Seed of the documents; those of trainings are 0, 1 and 2."""
@@ -95,10 +96,8 @@ class TargetReading:
     rank: Int[np.ndarray, "prompt stream"]
 
     def save(self, path: Path) -> None:
-        """Writes the arrays, to a file beside and then in place."""
-        beside = path.with_suffix(".part.npz")
-        np.savez(beside, log_prob=self.log_prob, rank=self.rank)
-        os.replace(beside, path)
+        """Writes the arrays."""
+        write_whole(path, lambda file: np.savez(file, log_prob=self.log_prob, rank=self.rank))
 
     @classmethod
     def load(cls, path: Path) -> TargetReading:

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from layertracer._errors import UsageError
-from layertracer.miniatures import EMBEDDED, Score, make_tokenizer, share_solved
 
 from study.claims import describe_depth_claim, describe_size_claim, summarise_claims
 from study.contrasts import describe_hybrids, describe_stacks, summarise_equal_depth, summarise_recall, summarise_stacks
@@ -18,6 +17,7 @@ from study.findings import is_twin, miniature_labels, sites_of, tasks_of, traine
 from study.plan import Plan
 from study.subjects import LONGER, TWIN, find_checkpoints
 from study.tables import at_most, number, pick, share, table, wrap
+from training import EMBEDDED, Score, make_tokenizer, share_solved
 
 _LISTS = frozenset({"copy", "first", "last"})
 """Relations of which words and not pairs are held out."""

@@ -11,12 +11,12 @@ import layertracer as lt
 from layertracer._errors import UsageError
 from layertracer._types import Site
 from layertracer.api import Trace
-from layertracer.miniatures import write_samples
 from layertracer.tasks import Task
 
 from study.lenses import TargetReading, fit_linear_lens, read_targets
 from study.plan import PARTICLE_SITE, Plan
 from study.subjects import Subject
+from training import write_samples
 
 
 def load_prompts(task: str, plan: Plan) -> Task | Sequence[lt.Sample]:

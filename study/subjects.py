@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import layertracer as lt
-from layertracer.miniatures import Miniature, build_untrained, locate_miniatures, make_tokenizer
 from layertracer.tracing import TracedModel
+
+from training import Miniature, build_untrained, locate_miniatures, make_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "miniatures"

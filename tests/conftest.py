@@ -8,16 +8,22 @@ import ipaddress
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from jaxtyping import install_import_hook
 
-# `layertracer` is imported inside the fixtures only: under test its import is hooked to check shapes, and the hook is
-# set after this file is read.
+from tests.support.shapes import check_only_shapes
+
+# `layertracer` is imported inside the fixtures only: which of its functions are checked is decided at its import.
 if TYPE_CHECKING:
     from layertracer import TracedModel
+
+# Before `layertracer` is imported.
+check_only_shapes()
 
 # Read by libraries at import, hence not in a fixture. Programs that tests start inherit them.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -28,6 +34,10 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # Shared machines are slow at times, and the first example pays for imports: a test is stopped by its own time limit.
 settings.register_profile("layertracer", deadline=None)
 settings.load_profile("layertracer")
+
+# Shapes are checked in the training of the miniatures, too: the option in pyproject.toml takes one package only where
+# the checker has arguments.
+install_import_hook("training", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 IN_CI = bool(os.environ.get("CI"))
 
@@ -62,6 +72,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "smollm2" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.smollm2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_models_stay_as_they_are() -> Iterator[None]:
+    """No test file changes a model that all of them share."""
+    yield
+    door = sys.modules.get("tests.support.tiny")
+    changed = door.changed() if door else []
+    assert changed == [], (
+        f"tests of this file changed shared models: {changed}; take them from `tests.support.tiny.fresh`"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 import layertracer as lt
 from layertracer.runs import save_run
 
-from tests.model_records import make_model
+from tests.support.records.model_records import make_model
 
 
 def test_traces_and_paths_are_compared_alike(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 import layertracer as lt
 from layertracer._types import Perturbation
 
-from tests.planted import D_MODEL, PlantedModel, planted_answer
+from tests.support.models.planted import D_MODEL, planted_answer
+from tests.support.tiny import tiny
 
 IDS = [(3, 5, 9), (7, 2, 4), (11, 1), (4, 4, 8, 2)]
 SAMPLES = [lt.Sample(prompt_ids=ids, answer_id=planted_answer(ids)) for ids in IDS]
@@ -23,7 +24,7 @@ FOREIGN = [lt.Sample(prompt_ids=ids, answer_id=10**6) for ids in IDS]
 @pytest.fixture(scope="module")
 def planted() -> lt.TracedModel:
     """A model of 19 tokens, whose distributions come close to both ends of every range."""
-    return lt.wrap_model(PlantedModel(), name="planted")
+    return tiny("planted")
 
 
 def _keep() -> np.ndarray:

@@ -11,9 +11,10 @@ import layertracer as lt
 from layertracer.runs import read_run, save_run
 from layertracer.tracing import Progress
 
-from tests.interruptions import interrupting
-from tests.planted import PlantedModel, planted_answer
-from tests.sample_records import make_record
+from tests.support.interruptions import interrupting
+from tests.support.models.planted import planted_answer
+from tests.support.records.sample_records import make_record
+from tests.support.tiny import tiny
 
 SAMPLES = [
     lt.Sample(prompt_ids=ids, answer_id=planted_answer(ids)) for ids in [(3, 5, 9), (7, 2, 4), (11, 1), (4, 4, 8, 2)]
@@ -23,7 +24,7 @@ SAMPLES = [
 @pytest.fixture(scope="module")
 def planted() -> lt.TracedModel:
     """A model that answers at layer 3 and breaks at layer 1."""
-    return lt.wrap_model(PlantedModel(), name="planted")
+    return tiny("planted")
 
 
 def test_trace_finds_what_was_planted(planted: lt.TracedModel) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import layertracer as lt
 
-from tests.word_level import write_word_checkpoint
+from tests.support.checkpoints.command_line import write_word_checkpoint
 
 N_KNOWN = 40
 UNKNOWN_PAIR = "has a word outside the model's vocabulary"

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import layertracer as lt
 
-from tests.architectures.plain_modules import CausalSelfAttention, FeedForward
-from tests.oracles import js_bits, plain_log_probs
+from tests.support.models.plain_modules import CausalSelfAttention, FeedForward
+from tests.support.oracles.plain_hooks import js_bits, plain_log_probs
 
 D_MODEL, N_LAYERS = 32, 3
 PROMPTS = ((5, 9, 33, 71, 2, 68), (8, 44, 12, 90), (27, 61, 3, 56, 19, 77))

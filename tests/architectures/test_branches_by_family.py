@@ -6,17 +6,17 @@ that also looks at an encoder.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 import layertracer as lt
 
-from tests.oracles import js_bits
+from tests.support.oracles.plain_hooks import js_when_masked, log_softmax
 
 PROMPT = (7, 23, 41, 4, 36, 38, 52, 17, 30)
 DECODER = (5, 11, 33, 29, 8, 45, 19)
@@ -142,7 +142,7 @@ def log_probs(name: str) -> np.ndarray:
     if name in ENCODER_DECODER:
         inputs["decoder_input_ids"] = torch.tensor([DECODER])
     with torch.inference_mode():
-        return build(name)(**inputs).logits[0, -1].double().log_softmax(-1).numpy()
+        return log_softmax(build(name)(**inputs).logits[0, -1])
 
 
 @pytest.mark.parametrize("site", ["mixer_output", "mlp_output"])
@@ -158,24 +158,8 @@ def test_a_site_equals_a_hook_on_what_is_added(name: str, site: str) -> None:
     assert (bits > 1e-6).all()
     if branch is None:
         return
-    clean = log_probs(name)
-    for index in range(n_layers):
-        module = build(name).get_submodule(f"{layers}.{index}.{branch}")
-        with_mask = module.register_forward_hook(_masking(torch.tensor(keep[index, 0])))
-        try:
-            np.testing.assert_allclose(bits[index], js_bits(clean, log_probs(name)), atol=1e-5, rtol=0)
-        finally:
-            with_mask.remove()
-
-
-def _masking(keep: Tensor):  # noqa: ANN202 - a hook
-    def mask(module: nn.Module, args: object, output: object) -> object:
-        del module, args
-        if isinstance(output, Tensor):
-            return output * keep
-        return type(output)([output[0] * keep, *output[1:]])
-
-    return mask
+    (expected,) = js_when_masked(partial(log_probs, name), list(build(name).get_submodule(layers)), keep, branch=branch)
+    np.testing.assert_allclose(bits, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", sorted(ENCODER_DECODER))

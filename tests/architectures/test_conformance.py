@@ -7,8 +7,7 @@ from functools import cache
 import pytest
 import transformers
 
-from tests.architectures.conformance import FULL, QUICK, Extent, Verdict, examine
-from tests.architectures.conformance_cases import (
+from tests.support.conformance.cases import (
     MECHANISMS,
     NOT_SHARED,
     REFUSED,
@@ -18,10 +17,11 @@ from tests.architectures.conformance_cases import (
     default_cases,
     long_cases,
 )
-from tests.architectures.conformance_page import PAGE, differences, page_of, transformers_of
-from tests.architectures.families import FAMILIES
-from tests.architectures.long_conformance import PAD, LongVerdict, examine_long, long_readings
-from tests.architectures.long_settings import ORIGINAL_CONTEXT, REACH
+from tests.support.conformance.examination import FULL, QUICK, Extent, Verdict, examine
+from tests.support.conformance.long_examination import PAD, LongVerdict, examine_long, long_readings
+from tests.support.conformance.page import PAGE, differences, page_of, transformers_of
+from tests.support.models.families import FAMILIES
+from tests.support.models.long_settings import ORIGINAL_CONTEXT, REACH
 
 
 @cache

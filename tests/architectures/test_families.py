@@ -10,8 +10,9 @@ from torch import nn
 
 import layertracer as lt
 
-from tests.architectures.families import BY_NAME, build_tiny
-from tests.oracles import BRANCHES, plain_embedding_readout, plain_js, plain_readouts
+from tests.support.models.families import BRANCHES, BY_NAME, build_tiny
+from tests.support.oracles.plain_hooks import plain_embedding_readout, plain_js, plain_readouts
+from tests.support.tiny import tiny
 
 NAMES = tuple(BY_NAME)
 NAMES_AND_SITES = [(name, site) for name, family in BY_NAME.items() for site in family.sites]
@@ -31,12 +32,6 @@ ANSWER = 42
 # RWKV halves its stream between layers. Silenced layers do not stop that, a readout does not go through it: the last
 # norm makes both alike but for its epsilon.
 READOUT_TOLERANCE = {"rwkv": 1e-3}
-
-
-@cache
-def wrapped(name: str) -> lt.TracedModel:
-    """The tiny model of a family, told by nothing but the module."""
-    return lt.wrap_model(build_tiny(name), name=name)
 
 
 def samples() -> list[lt.Sample]:
@@ -67,7 +62,7 @@ def oracle_readouts(name: str) -> list[np.ndarray]:
 @pytest.mark.parametrize("name", NAMES)
 def test_anatomy_is_as_written_down(name: str) -> None:
     """Layers, their paths, mixers and MLPs, and the widths are those that a reader of the configuration names."""
-    family, anatomy = BY_NAME[name], wrapped(name).anatomy
+    family, anatomy = BY_NAME[name], tiny(name).anatomy
     assert anatomy.n_layers == family.n_layers
     assert anatomy.d_model == family.d_model
     assert anatomy.d_vocab == family.d_vocab
@@ -75,14 +70,14 @@ def test_anatomy_is_as_written_down(name: str) -> None:
     assert tuple(layer.mlp for layer in anatomy.layers) == family.mlps
     assert [layer.index for layer in anatomy.layers] == list(range(family.n_layers))
     assert [layer.path for layer in anatomy.layers] == [f"{family.layers}.{i}" for i in range(family.n_layers)]
-    stack = wrapped(name).module.get_submodule(family.layers)
+    stack = tiny(name).module.get_submodule(family.layers)
     assert all(layer.module is module for layer, module in zip(anatomy.layers, stack, strict=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_self_check_passes_with_the_ladder(name: str) -> None:
     """Every check at load is within its tolerance and allows the ladder."""
-    check = wrapped(name).self_check
+    check = tiny(name).self_check
     assert check.passed, [one for one in check.checks if not one.passed]
     assert check.method == "ladder", check.notes
     assert not check.row_by_row
@@ -91,7 +86,7 @@ def test_self_check_passes_with_the_ladder(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_readouts_equal_the_model_with_its_later_layers_silenced(name: str) -> None:
     """At every layer the readout is what the model says when all later layers are the identity."""
-    readout = np.asarray(lt.read_layers(wrapped(name), samples()).log_probs)
+    readout = np.asarray(lt.read_layers(tiny(name), samples()).log_probs)
     assert readout.dtype == np.float32
     for log_probs, expected in zip(readout, oracle_readouts(name), strict=True):
         np.testing.assert_allclose(log_probs, expected[1:], atol=READOUT_TOLERANCE.get(name, 1e-4), rtol=0)
@@ -101,7 +96,7 @@ def test_readouts_equal_the_model_with_its_later_layers_silenced(name: str) -> N
 def test_divergences_equal_one_plain_hook_at_a_time(name: str, site: str) -> None:
     """JS divergence of every prompt, draw and layer is that of one hooked forward for each of them."""
     family, module, keep = BY_NAME[name], build_tiny(name), masks(name)
-    trace = lt.trace(wrapped(name), samples(), perturbation=lt.Mask.explicit(keep, site=site))
+    trace = lt.trace(tiny(name), samples(), perturbation=lt.Mask.explicit(keep, site=site))
     assert trace.method == "ladder"
     assert trace.js_bits.shape == (len(PROMPTS), 3, family.n_layers)
     for prompt, bits in zip(PROMPTS, trace.js_bits, strict=True):
@@ -113,7 +108,7 @@ def test_divergences_equal_one_plain_hook_at_a_time(name: str, site: str) -> Non
 @pytest.mark.parametrize("name", NAMES)
 def test_the_targets_curve_equals_the_oracles(name: str) -> None:
     """Probability of the answer at every layer and from the embeddings, in the order in which prompts were given."""
-    trace = lt.trace(wrapped(name), samples(), perturbation=lt.Mask(draws=1))
+    trace = lt.trace(tiny(name), samples(), perturbation=lt.Mask(draws=1))
     for row, log_probs in enumerate(oracle_readouts(name)):
         np.testing.assert_allclose(trace.target_prob[row], np.exp(log_probs[1:, ANSWER]), atol=1e-5, rtol=0)
         np.testing.assert_allclose(trace.embedding_prob[row], np.exp(log_probs[0, ANSWER]), atol=1e-5, rtol=0)

@@ -13,7 +13,7 @@ from torch import nn
 
 import layertracer as lt
 
-from tests.architectures import registry
+from tests.support.models import registry
 
 PROMPTS = ((7, 23, 91, 4, 66, 38, 52, 17, 80), (12, 45, 3, 99, 31), (90, 33, 15, 62, 48, 5, 71, 29, 94))
 

@@ -11,10 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.architectures.families import BY_NAME, Family, build_tiny
-from tests.oracles import (
-    BRANCHES,
-    INNER_INPUTS,
+from tests.support.models.families import BRANCHES, BY_NAME, Family, build_tiny
+from tests.support.oracles.plain_hooks import (
     js_bits,
     masking,
     plain_embedding_readout,
@@ -25,6 +23,8 @@ from tests.oracles import (
 
 PROMPT = (3, 17, 54, 92, 8, 41, 66, 23, 71, 5, 38)
 NAMES = tuple(BY_NAME)
+INNER_INPUTS = {("rwkv", 0): "pre_ln"}
+"""Layers that transform the stream before their branches read it, by the module that does so."""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -35,7 +35,7 @@ def test_masking_all_of_every_branch_makes_a_layer_the_identity(name: str) -> No
     for layer, block in enumerate(module.get_submodule(family.layers)):
         with ExitStack() as stack:
             for site in family.sites[1:]:
-                stack.enter_context(masking(block, nothing, site=site, branches=BRANCHES[name]))
+                stack.enter_context(masking(block, nothing, branch=BRANCHES[name][site]))
             received, returned = _pass_through(module, block, INNER_INPUTS.get((name, layer)))
         assert torch.equal(received, returned), f"layer {layer}"
 
@@ -49,9 +49,9 @@ def test_a_mask_on_one_branch_touches_only_the_masked_dimensions(name: str, site
     keep = (torch.arange(family.d_model) % 3 != 0).float()
     for layer, block in enumerate(module.get_submodule(family.layers)):
         inner = INNER_INPUTS.get((name, layer))
-        with masking(block, torch.zeros(family.d_model), site=other, branches=BRANCHES[name]):
+        with masking(block, torch.zeros(family.d_model), branch=BRANCHES[name][other]):
             received, whole = _pass_through(module, block, inner)
-            with masking(block, keep, site=site, branches=BRANCHES[name]):
+            with masking(block, keep, branch=BRANCHES[name][site]):
                 _, masked = _pass_through(module, block, inner)
         kept = keep.bool()
         assert torch.allclose(masked[..., ~kept], received[..., ~kept], atol=1e-6)

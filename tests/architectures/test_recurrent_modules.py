@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import layertracer as lt
 
-from tests.oracles import js_bits
+from tests.support.oracles.plain_hooks import js_bits
 
 D_VOCAB, WIDTH, N_LAYERS = 47, 24, 3
 PROMPTS = ((5, 9, 2, 31, 7, 40), (11, 3, 3, 26, 19, 8), (1, 44, 30, 12))

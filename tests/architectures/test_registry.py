@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.architectures.long_settings import ORIGINAL_CONTEXT, REACH
-from tests.architectures.registry import (
+from tests.support.models.long_settings import ORIGINAL_CONTEXT, REACH
+from tests.support.models.registry import (
     CAUSAL,
     ENCODER_DECODER,
     NOT_CAUSAL,

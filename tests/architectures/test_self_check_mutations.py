@@ -25,7 +25,7 @@ from layertracer.tracing._passes import ladder as _ladder
 from layertracer.tracing._passes.ladder import LadderPass, LadderRows
 from layertracer.tracing._passes.tail import Tail
 
-from tests.architectures.faulty_model import (
+from tests.support.models.faulty import (
     PROMPTS,
     WIDTH,
     Layer,

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from layertracer.cli import main
 from layertracer.runs import save_run
 
-from tests.cli.tiny_checkpoint import write_checkpoint, write_pairs
-from tests.sample_records import make_record
+from tests.support.checkpoints.command_line import write_checkpoint, write_pairs
+from tests.support.records.sample_records import make_record
 
 
 @pytest.fixture

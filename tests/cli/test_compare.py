@@ -11,8 +11,8 @@ import pytest
 from layertracer.runs import save_run
 
 from tests.cli.conftest import call
-from tests.cli.tiny_checkpoint import write_hybrid
-from tests.model_records import HYBRID, make_model, make_sizes
+from tests.support.checkpoints.command_line import write_hybrid
+from tests.support.records.model_records import HYBRID, make_model, make_sizes
 
 FAST = ("--resamples", "300", "--onset", "rise")
 

@@ -23,8 +23,8 @@ from layertracer.cli._commands import trace as _trace
 from layertracer.cli._progress import PlainProgress
 
 from tests.cli.conftest import call
-from tests.interruptions import interrupting
-from tests.sample_records import make_record
+from tests.support.interruptions import interrupting
+from tests.support.records.sample_records import make_record
 
 COMMAND = (sys.executable, "-m", "layertracer")
 SMALL = ("--shots", "1", "--limit", "4", "--draws", "2", "--mask-fraction", "0.5")

@@ -10,7 +10,7 @@ from layertracer.runs import save_run
 
 from tests.cli.conftest import call
 from tests.runs.alterations import contents, with_altered_header, write_files
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 
 @pytest.mark.parametrize(("first", "n"), [(0, 25), pytest.param(1000, 1000, marks=pytest.mark.slow)])

@@ -22,7 +22,7 @@ from layertracer.runs import REPORT_FILE, claim_folder, write_file
 from layertracer.runs._folders.siblings import FILE, claim_of, sibling_of
 
 from tests.cli.conftest import call
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from layertracer.cli._run_folder import default_run_folders, reserving, save_tra
 from layertracer.cli._streams import forgiving_stderr
 from layertracer.tracing import Progress
 
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 
 @given(done=st.integers(1, 1000), total=st.integers(1, 1000), elapsed_s=st.floats(0, 1e5))

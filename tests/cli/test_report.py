@@ -11,7 +11,7 @@ import pytest
 from layertracer.runs import HEADER_FILE, save_run
 
 from tests.cli.conftest import call
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 
 def test_report_is_written_into_the_run(stored_run: Path, tmp_path: Path) -> None:

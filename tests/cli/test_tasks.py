@@ -11,8 +11,7 @@ import pytest
 from layertracer import list_tasks
 
 from tests.cli.conftest import call
-from tests.cli.tiny_checkpoint import PAIRS
-from tests.word_level import write_word_checkpoint
+from tests.support.checkpoints.command_line import PAIRS, write_word_checkpoint
 
 
 def test_tasks_lists_the_built_in_ones() -> None:

@@ -14,7 +14,7 @@ from layertracer.cli._progress import PlainProgress
 from layertracer.reports._values.reproduce import command_line
 
 from tests.cli.conftest import call
-from tests.cli.tiny_checkpoint import POISON, write_hybrid, write_pairs
+from tests.support.checkpoints.command_line import POISON, write_hybrid, write_pairs
 
 SMALL = ("--shots", "2", "--limit", "4", "--draws", "2", "--mask-fraction", "0.5")
 

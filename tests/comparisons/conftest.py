@@ -11,7 +11,7 @@ from layertracer.comparisons import ComparisonSettings, ModelComparison, compare
 from layertracer.measures import Rise
 from layertracer.runs import TraceRecord
 
-from tests.model_records import HYBRID, make_model
+from tests.support.records.model_records import HYBRID, make_model
 
 
 def compare_fast(records: Sequence[TraceRecord], **settings: Any) -> ModelComparison:

@@ -11,7 +11,7 @@ import layertracer as lt
 from layertracer.comparisons._cells import without_formula
 from layertracer.runs import save_run
 
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "＝1", "-", "=-5"])

@@ -13,8 +13,8 @@ from layertracer.comparisons import ComparisonSettings, compare_records
 from layertracer.runs import TraceRecord
 
 from tests.comparisons.conftest import compare_fast
-from tests.model_records import make_model
-from tests.sample_records import make_record
+from tests.support.records.model_records import make_model
+from tests.support.records.sample_records import make_record
 
 
 def _asking(record: TraceRecord, part: str, **changes: Any) -> TraceRecord:

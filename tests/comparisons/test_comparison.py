@@ -15,7 +15,7 @@ from layertracer.measures import ONSET_NAMES, HalfMax, Rise
 from layertracer.runs import TraceRecord
 
 from tests.comparisons.conftest import compare_fast
-from tests.model_records import ATTENTION, HYBRID, MAMBA, make_model
+from tests.support.records.model_records import ATTENTION, HYBRID, MAMBA, make_model
 
 
 def test_summaries_are_those_of_the_traces() -> None:

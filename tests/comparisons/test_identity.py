@@ -13,7 +13,7 @@ from layertracer.comparisons import compare_records
 from layertracer.comparisons._identity import describe_same_models, identify_models
 from layertracer.runs import TraceRecord
 
-from tests.model_records import make_model
+from tests.support.records.model_records import make_model
 
 
 def run(fingerprint: str, name: str = "one", **known: Any) -> TraceRecord:

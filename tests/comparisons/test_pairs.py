@@ -14,7 +14,7 @@ from layertracer.comparisons import PairDifference, compare_records
 from layertracer.runs import TraceRecord
 
 from tests.comparisons.conftest import compare_fast
-from tests.model_records import make_model
+from tests.support.records.model_records import make_model
 
 
 def _difference(pair: PairDifference, quantity: str) -> tuple[float | None, tuple[float, float]]:

@@ -11,7 +11,7 @@ from layertracer import Rise, UsageError
 from layertracer.comparisons import ModelComparison, Verdict
 
 from tests.comparisons.conftest import compare_fast
-from tests.model_records import ATTENTION, HYBRID, MAMBA, make_model, make_sizes
+from tests.support.records.model_records import ATTENTION, HYBRID, MAMBA, make_model, make_sizes
 
 DEEP, ROBUST = "deep_particles", "larger_is_more_robust"
 

@@ -11,7 +11,7 @@ import pytest
 
 from layertracer.runs import save_run
 
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 HEAVY = ("torch", "transformers", "accelerate", "safetensors")
 LIMIT_S = 0.5
@@ -44,7 +44,7 @@ def _heavy_modules_after(program: str, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "package", ["cli", "api", "reports", "comparisons", "runs", "measures", "tasks", "_types", "_errors"]
+    "package", ["cli", "api", "reports", "comparisons", "runs", "measures", "tasks", "_types", "_errors", "_files"]
 )
 def test_package_imports_no_torch(package: str) -> None:
     """Importing a package other than `models` and `tracing` imports no torch."""

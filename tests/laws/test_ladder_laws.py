@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from functools import cache
 
 import numpy as np
 import pytest
@@ -14,11 +13,12 @@ from torch import Tensor, nn
 
 import layertracer as lt
 
-from tests.architectures.families import BY_NAME, build_tiny, logits_of
-from tests.architectures.plain_modules import NanoGPT
-from tests.budgets import allowing
-from tests.oracles import plain_embedding_readout, plain_log_probs, plain_readouts
-from tests.planted import PlantedModel, planted_answer
+from tests.support.budgets import allowing
+from tests.support.models.families import BY_NAME, build_tiny, logits_of
+from tests.support.models.plain_modules import NanoGPT
+from tests.support.models.planted import PlantedModel, planted_answer
+from tests.support.oracles.plain_hooks import plain_embedding_readout, plain_log_probs, plain_readouts
+from tests.support.tiny import tiny
 
 # One of each mechanism: plain, post-norm with softcaps, parallel with an addition in place, flattened positions,
 # residual inside the branches, recurrent with rescaling, hybrid with experts, fused code of PyTorch.
@@ -36,12 +36,6 @@ PROMPTS: tuple[tuple[int, ...], ...] = (
 ARRAYS = ("target_log_prob", "target_prob", "target_rank", "entropy_bits", "js_bits", "embedding_log_prob")
 
 
-@cache
-def wrapped(name: str) -> lt.TracedModel:
-    """The tiny model of a family."""
-    return lt.wrap_model(build_tiny(name), name=name)
-
-
 def as_samples(prompts: tuple[tuple[int, ...], ...]) -> list[lt.Sample]:
     """Prompts whose answers differ from one another."""
     return [lt.Sample(prompt_ids=prompt, answer_id=(7 * prompt[0] + 3) % 101) for prompt in prompts]
@@ -57,7 +51,7 @@ def hooks_and_overrides(module: nn.Module) -> list[tuple[int, int, bool]]:
 @pytest.mark.parametrize("name", LAW_FAMILIES)
 def test_the_last_readout_is_the_models_own_distribution(name: str) -> None:
     """After the last layer there is nothing left but the tail: the readout is what the model itself says."""
-    readout = np.asarray(lt.read_layers(wrapped(name), as_samples(PROMPTS)).log_probs)
+    readout = np.asarray(lt.read_layers(tiny(name), as_samples(PROMPTS)).log_probs)
     module = build_tiny(name)
     for prompt, log_probs in zip(PROMPTS, readout, strict=True):
         np.testing.assert_allclose(log_probs[-1], plain_log_probs(module, prompt), atol=1e-5, rtol=0)
@@ -121,7 +115,7 @@ def test_a_mask_that_keeps_everything_changes_nothing(name: str, site: str) -> N
     """An all-ones mask gives a divergence of 0."""
     family = BY_NAME[name]
     keep = np.ones((family.n_layers, 2, family.d_model))
-    trace = lt.trace(wrapped(name), as_samples(PROMPTS), perturbation=lt.Mask.explicit(keep, site=site))
+    trace = lt.trace(tiny(name), as_samples(PROMPTS), perturbation=lt.Mask.explicit(keep, site=site))
     assert np.all(trace.js_bits >= 0.0)
     assert np.all(trace.js_bits <= 1e-7)
 
@@ -131,8 +125,8 @@ def test_a_mask_that_keeps_everything_changes_nothing(name: str, site: str) -> N
 def test_permuting_prompts_permutes_results(order: list[int], name: str, site: str) -> None:
     """Prompts come back in the order given, and none knows of the others."""
     mask = lt.Mask(site=site, draws=2)
-    straight = lt.trace(wrapped(name), as_samples(PROMPTS), perturbation=mask)
-    permuted = lt.trace(wrapped(name), as_samples(tuple(PROMPTS[i] for i in order)), perturbation=mask)
+    straight = lt.trace(tiny(name), as_samples(PROMPTS), perturbation=mask)
+    permuted = lt.trace(tiny(name), as_samples(tuple(PROMPTS[i] for i in order)), perturbation=mask)
     for array in ARRAYS:
         np.testing.assert_allclose(
             getattr(permuted, array), getattr(straight, array)[list(order)], atol=1e-6, rtol=1e-5
@@ -144,9 +138,9 @@ def test_permuting_prompts_permutes_results(order: list[int], name: str, site: s
 def test_a_prompt_alone_equals_the_prompt_among_others(name: str, site: str) -> None:
     """A batch of one gives the numbers of a batch of many."""
     mask = lt.Mask(site=site, draws=2)
-    together = lt.trace(wrapped(name), as_samples(PROMPTS), perturbation=mask)
+    together = lt.trace(tiny(name), as_samples(PROMPTS), perturbation=mask)
     for row, prompt in enumerate(PROMPTS[:3]):
-        alone = lt.trace(wrapped(name), as_samples((prompt,)), perturbation=mask)
+        alone = lt.trace(tiny(name), as_samples((prompt,)), perturbation=mask)
         np.testing.assert_allclose(alone.js_bits[0], together.js_bits[row], atol=1e-6, rtol=0)
         np.testing.assert_allclose(alone.target_prob[0], together.target_prob[row], atol=1e-6, rtol=0)
 
@@ -164,9 +158,9 @@ def test_a_prompt_alone_equals_the_prompt_among_others(name: str, site: str) -> 
 def test_results_do_not_depend_on_the_memory_budget(name: str, site: str, live: str) -> None:
     """However small the chunks that a budget forces, the numbers are the same within rounding."""
     mask = lt.Mask(site=site, draws=5)
-    roomy = lt.trace(wrapped(name), as_samples(PROMPTS), perturbation=mask)
-    memory = allowing(wrapped(name), as_samples(PROMPTS), live)
-    tight = lt.trace(wrapped(name), as_samples(PROMPTS), perturbation=mask, memory=memory)
+    roomy = lt.trace(tiny(name), as_samples(PROMPTS), perturbation=mask)
+    memory = allowing(tiny(name), as_samples(PROMPTS), live)
+    tight = lt.trace(tiny(name), as_samples(PROMPTS), perturbation=mask, memory=memory)
     for array in ARRAYS:
         np.testing.assert_allclose(getattr(tight, array), getattr(roomy, array), atol=1e-6, rtol=1e-5)
 
@@ -184,8 +178,8 @@ def test_results_do_not_depend_on_the_memory_budget(name: str, site: str, live: 
 def test_equal_seeds_give_equal_results_bit_for_bit(perturbation: lt.Mask | lt.Noise | lt.Skip) -> None:
     """The same inputs and seed give the same numbers run after run, and PyTorch's global generator is not touched."""
     state = torch.random.get_rng_state()
-    first = lt.trace(wrapped("gemma2"), as_samples(PROMPTS), perturbation=perturbation)
-    second = lt.trace(wrapped("gemma2"), as_samples(PROMPTS), perturbation=perturbation)
+    first = lt.trace(tiny("gemma2"), as_samples(PROMPTS), perturbation=perturbation)
+    second = lt.trace(tiny("gemma2"), as_samples(PROMPTS), perturbation=perturbation)
     for array in ARRAYS:
         assert np.array_equal(getattr(first, array), getattr(second, array)), array
     assert torch.equal(state, torch.random.get_rng_state())
@@ -195,8 +189,8 @@ def test_equal_seeds_give_equal_results_bit_for_bit(perturbation: lt.Mask | lt.N
 def test_other_seeds_give_other_divergences(perturbation: lt.Mask | lt.Noise) -> None:
     """A seed that is ignored would make every run agree with every other."""
     other = type(perturbation)(seed=2, draws=2)
-    first = lt.trace(wrapped("llama"), as_samples(PROMPTS), perturbation=perturbation)
-    second = lt.trace(wrapped("llama"), as_samples(PROMPTS), perturbation=other)
+    first = lt.trace(tiny("llama"), as_samples(PROMPTS), perturbation=perturbation)
+    second = lt.trace(tiny("llama"), as_samples(PROMPTS), perturbation=other)
     assert not np.allclose(first.js_bits, second.js_bits, atol=1e-3)
     assert np.array_equal(first.target_log_prob, second.target_log_prob)
 
@@ -229,7 +223,7 @@ def test_the_planted_layers_are_found(n_layers: int, where: tuple[int, int], sit
 def test_rank_entropy_and_probability_equal_their_definitions(name: str) -> None:
     """Rank, entropy and probability of every layer are those of the oracle's distribution in float64."""
     samples = as_samples(PROMPTS)
-    trace = lt.trace(wrapped(name), samples, perturbation=lt.Mask(draws=1))
+    trace = lt.trace(tiny(name), samples, perturbation=lt.Mask(draws=1))
     module, layers = build_tiny(name), BY_NAME[name].layers
     for row, sample in enumerate(samples):
         log_probs = plain_readouts(module, layers, sample.prompt_ids)
@@ -246,7 +240,7 @@ def test_rank_entropy_and_probability_equal_their_definitions(name: str) -> None
 @pytest.mark.parametrize("name", LAW_FAMILIES)
 def test_the_models_own_token_has_rank_one_at_the_last_layer(name: str) -> None:
     """With target="model" the followed token is the top one of the model itself."""
-    trace = lt.trace(wrapped(name), as_samples(PROMPTS), perturbation=lt.Mask(draws=1), target="model")
+    trace = lt.trace(tiny(name), as_samples(PROMPTS), perturbation=lt.Mask(draws=1), target="model")
     module = build_tiny(name)
     for prompt, record in zip(PROMPTS, trace.prompts, strict=True):
         own = plain_log_probs(module, prompt)
@@ -263,7 +257,7 @@ def test_no_noise_changes_nothing_and_more_noise_changes_more(name: str, site: s
     means = []
     for scale in (0.0, 0.03, 0.3):
         noise = lt.Noise(scale=scale, site=site, draws=2)
-        means.append(lt.trace(wrapped(name), as_samples(PROMPTS), perturbation=noise).js_bits.mean(axis=(0, 1)))
+        means.append(lt.trace(tiny(name), as_samples(PROMPTS), perturbation=noise).js_bits.mean(axis=(0, 1)))
     assert np.all(means[0] <= 1e-7)
     assert np.all(means[1] > 0)
     assert means[2].mean() > 3 * means[1].mean()
@@ -277,16 +271,16 @@ def test_where_all_positions_are_alike_a_fill_from_elsewhere_changes_nothing(fil
     """
     prompts = ((9,) * 5, (9,) * 8, (9,) * 5)
     mask = lt.Mask(site=site, fill=fill, fraction=0.5, draws=2)
-    trace = lt.trace(wrapped("llama"), as_samples(prompts), perturbation=mask)
+    trace = lt.trace(tiny("llama"), as_samples(prompts), perturbation=mask)
     assert np.all(trace.js_bits <= 1e-6)
-    zeroed = lt.trace(wrapped("llama"), as_samples(prompts), perturbation=lt.Mask(site=site, fraction=0.5, draws=2))
+    zeroed = lt.trace(tiny("llama"), as_samples(prompts), perturbation=lt.Mask(site=site, fraction=0.5, draws=2))
     assert np.all(zeroed.js_bits.mean(axis=(0, 1)) > 1e-4)
 
 
 @pytest.mark.parametrize("fill", ["mean", "resample"])
 def test_fills_differ_from_zero_and_stay_in_range(fill: str) -> None:
     """A fill is not the zero fill in disguise, and its divergence is one."""
-    filled = lt.trace(wrapped("llama"), as_samples(PROMPTS), perturbation=lt.Mask(fill=fill, draws=2))
-    zeroed = lt.trace(wrapped("llama"), as_samples(PROMPTS), perturbation=lt.Mask(draws=2))
+    filled = lt.trace(tiny("llama"), as_samples(PROMPTS), perturbation=lt.Mask(fill=fill, draws=2))
+    zeroed = lt.trace(tiny("llama"), as_samples(PROMPTS), perturbation=lt.Mask(draws=2))
     assert np.all((filled.js_bits >= 0) & (filled.js_bits <= 1))
     assert not np.allclose(filled.js_bits, zeroed.js_bits, atol=1e-3)

@@ -1,4 +1,4 @@
-"""Onset criteria by name, from JSON, and in words."""
+"""Onset criteria by name, and from JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from layertracer.measures import (
     OnsetCriterion,
     Ratio,
     Rise,
-    describe_onset,
     onset_from_dict,
     onset_from_name,
 )
@@ -32,11 +31,10 @@ def test_a_criterion_survives_json(criterion: OnsetCriterion) -> None:
 
 @pytest.mark.parametrize("name", ONSET_NAMES)
 def test_every_name_makes_a_criterion(name: str) -> None:
-    """Every listed name makes a criterion with defaults, which says its name and can be described."""
+    """Every listed name makes a criterion with defaults, which says its name."""
     criterion = onset_from_name(name)
     assert isinstance(criterion, OnsetCriterion)
     assert criterion.to_dict()["kind"] == name
-    assert "(" not in describe_onset(criterion.to_dict())
 
 
 def test_the_default_comes_first() -> None:
@@ -80,14 +78,3 @@ def test_missing_kind_is_refused() -> None:
 def test_infinite_sigmas_are_none_in_json() -> None:
     """The rule of sigmas switched off is None, since JSON has no infinity."""
     assert Rise(sigmas=math.inf).to_dict()["sigmas"] is None
-
-
-def test_description_says_when_sigmas_are_off() -> None:
-    """The phrase for people leaves out a rule that is off, and says that `AbsRatio` finds drops."""
-    assert describe_onset(Rise(sigmas=math.inf).to_dict()) == "first rise of at least 0.05"
-    assert "drops" in describe_onset(AbsRatio().to_dict())
-
-
-def test_description_of_a_criterion_from_elsewhere() -> None:
-    """A criterion that is unknown here is described by its own words, not refused."""
-    assert describe_onset({"kind": "knee", "order": 2}) == "knee(order=2)"

@@ -23,8 +23,8 @@ from layertracer.measures import (
     TargetCurves,
 )
 
-from tests.measures import naive_onsets as naive
 from tests.strategies import make_curves, target_curves
+from tests.support.oracles import onsets as naive
 
 
 def _as_percents(curves: TargetCurves) -> list[list[int]]:

@@ -16,16 +16,16 @@ from layertracer.models import fingerprint
 from layertracer.models._calling.wrappers import forward_parameters
 from layertracer.models._sources import load_parts
 
-from tests.models.tiny_checkpoints import (
+from tests.support.checkpoints.tiny import (
     edit_config,
+    make_tokenizer,
     randomize,
     save_checkpoint,
     save_in_hub_cache,
     tiny_llama,
-    word_tokenizer,
 )
-from tests.oracles import plain_js
-from tests.state_oracle import plain_state_js
+from tests.support.oracles.layer_caches import plain_state_js
+from tests.support.oracles.plain_hooks import plain_js
 
 peft: Any = pytest.importorskip("peft")
 
@@ -78,14 +78,14 @@ class TestWrapping:
     def test_equals_the_merged_model(self) -> None:
         """A model with an adapter beside its weights gives the numbers of the merged one, within rounding."""
         adapted = lora(tiny_llama())
-        beside = lt.wrap_model(adapted, word_tokenizer())
+        beside = lt.wrap_model(adapted, make_tokenizer())
         assert beside.self_check.method == "ladder"
         assert [layer.path for layer in beside.anatomy.layers] == [f"base_model.model.model.layers.{i}" for i in (0, 1)]
         assert {layer.mixer for layer in beside.anatomy.layers} == {"attention"}
         text = [lt.Sample(prompt="hot cold wide ->", answer="narrow")]
         tokens = lt.trace(beside, text)
         trace = lt.trace(beside, SAMPLES)
-        merged = lt.wrap_model(adapted.merge_and_unload(), word_tokenizer())
+        merged = lt.wrap_model(adapted.merge_and_unload(), make_tokenizer())
         assert type(merged.module).__name__ == "LlamaForCausalLM"
         np.testing.assert_allclose(trace.js_bits, lt.trace(merged, SAMPLES).js_bits, atol=1e-6)
         np.testing.assert_allclose(trace.target_prob, lt.trace(merged, SAMPLES).target_prob, atol=1e-6)
@@ -164,7 +164,7 @@ class TestFolders:
         _, adapter = folders
         model = lt.load_model(adapter, device="cpu")
         assert (model.name, model.self_check.method) == ("adapter", "ladder")
-        assert model.tokenizer("hot cold").input_ids == word_tokenizer()("hot cold").input_ids
+        assert model.tokenizer("hot cold").input_ids == make_tokenizer()("hot cold").input_ids
         own = lt.trace(lt.wrap_model(lora(tiny_llama())), SAMPLES)
         np.testing.assert_allclose(lt.trace(model, SAMPLES).js_bits, own.js_bits, atol=1e-7)
         assert not any(parameter.requires_grad for parameter in model.module.parameters())

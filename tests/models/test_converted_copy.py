@@ -21,16 +21,17 @@ import torch
 from safetensors.torch import load_model, save_file
 
 from layertracer import ModelLoadError
-from layertracer.models import _gguf, fingerprint
+from layertracer.models import fingerprint
 from layertracer.models._converted.copies import DamagedEntryError, Entry, open_entry
 from layertracer.models._converted.verification import check_loaded, check_written, describe_weights
+from layertracer.models._gguf import checkpoint as _gguf
 from layertracer.models._gguf.checkpoint import _Copy, _load_fresh, _state
 from layertracer.models._loading.placement import resolve_placement
 from layertracer.models._sources import load_parts
 
 from tests.models.alterations import alter
-from tests.models.gguf_files import BY_NAME, build, write
-from tests.models.tiny_checkpoints import tiny_gpt2, tiny_llama, write_gguf
+from tests.support.checkpoints.gguf_files import BY_NAME, build, write
+from tests.support.checkpoints.tiny import tiny_gpt2, tiny_llama, write_gguf
 
 IDS = torch.tensor([[1, 3, 4, 5]])
 WEIGHTS = "model.safetensors"

@@ -20,8 +20,8 @@ from layertracer.models._weights.digests import digest_all, digest_values
 from layertracer.models._weights.fingerprint import fingerprint
 from layertracer.models._weights.shapes import named_weights
 
-from tests.models.tiny_checkpoints import randomize, save_checkpoint, tiny_gpt2, tiny_llama
-from tests.offloaded import OFFLOADS, offloaded
+from tests.support.checkpoints.tiny import randomize, save_checkpoint, tiny_gpt2, tiny_llama
+from tests.support.models.offloaded import OFFLOADS, offloaded
 
 FLOATS = ("float64", "float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2")
 OTHERS = ("int64", "int32", "int16", "int8", "uint8", "bool", "complex64")

@@ -20,7 +20,7 @@ from layertracer.models._converted.file_hash import hash_file
 from layertracer.models._gguf.model import read_gguf
 from layertracer.models._sources import load_parts
 
-from tests.models.tiny_checkpoints import tiny_llama, write_gguf
+from tests.support.checkpoints.tiny import tiny_llama, write_gguf
 
 IDS = torch.tensor([[1, 3, 4, 5]])
 CONVERTED = "Converting"

@@ -14,7 +14,7 @@ import torch
 import layertracer as lt
 from layertracer.models._sources import load_parts
 
-from tests.models.gguf_files import ARCHITECTURES, BY_NAME, N_VOCAB, GgufArchitecture, build, write
+from tests.support.checkpoints.gguf_files import ARCHITECTURES, BY_NAME, N_VOCAB, GgufArchitecture, build, write
 
 IDS = torch.tensor([[5, 9, 13, 7, 22, 41, 5, 33, 8, 60, 11, 12]])
 BLOCKS = [gguf.GGMLQuantizationType[kind] for kind in ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")]

@@ -15,7 +15,17 @@ import torch
 from layertracer import ModelLoadError
 from layertracer.models._sources import load_parts
 
-from tests.models.gguf_files import BY_NAME, CONTEXT, HEAD, N_LAYERS, N_VOCAB, WIDTH, GgufArchitecture, build, write
+from tests.support.checkpoints.gguf_files import (
+    BY_NAME,
+    CONTEXT,
+    HEAD,
+    N_LAYERS,
+    N_VOCAB,
+    WIDTH,
+    GgufArchitecture,
+    build,
+    write,
+)
 
 pytestmark = pytest.mark.usefixtures("cache_folder")
 

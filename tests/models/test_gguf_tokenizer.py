@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, pre_tokenizers
 
 import layertracer as lt
 from layertracer.models._gguf.pre_tokenizers import PRE_TOKENIZERS
 from layertracer.models._gguf.pre_tokenizers import build as build_pre_tokenizer
 from layertracer.models._sources import load_parts
 
-from tests.models.gguf_files import BY_NAME, GgufArchitecture, build, write
+from tests.support.checkpoints.gguf_files import BY_NAME, GgufArchitecture, build, write
+from tests.support.tokenizers import trained_bpe
 
 pytestmark = pytest.mark.usefixtures("cache_folder")
 
@@ -63,17 +64,12 @@ BY_HAND: Mapping[str, tuple[str, tuple[str, ...]]] = {
 @pytest.fixture(scope="module")
 def merges_across() -> Tokenizer:
     """Merges of bytes that were learned over whole texts: their ids tell how a text was cut."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=600,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=["<unk>", "<s>", "</s>"],
-        show_progress=False,
+    return trained_bpe(
+        [*TEXTS, *(text for text, _ in BY_HAND.values())] * 3,
+        n_tokens=600,
+        specials=("<unk>", "<s>", "</s>"),
+        split=pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
     )
-    tokenizer.train_from_iterator([*TEXTS, *(text for text, _ in BY_HAND.values())] * 3, trainer)
-    tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer
 
 
 def parts_of(tokenizer: Tokenizer) -> tuple[list[str], list[str]]:

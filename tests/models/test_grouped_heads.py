@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 import layertracer as lt
 from layertracer.models import grouped_heads
 
-from tests.architectures import registry
+from tests.support.models import registry
 
 _SWITCH = "TRANSFORMERS_SDPA_FORCE_GQA"
 _CPU = torch.device("cpu")

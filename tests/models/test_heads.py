@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import layertracer as lt
 
-from tests.models.tiny_checkpoints import edit_config, randomize, save_checkpoint, tiny_llama
+from tests.support.checkpoints.tiny import edit_config, randomize, save_checkpoint, tiny_llama
 
 INSTEAD = r".*AutoModelForCausalLM"
 

@@ -18,14 +18,17 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from layertracer._errors import ModelLoadError, OutOfMemoryError, TaskFileError
-from layertracer.models import _adapter_patterns, _plausibility, _settings_trial, load_parts
+from layertracer.models import load_parts
 from layertracer.models._gguf.header import check_header
+from layertracer.models._plausibility import adapter_patterns as _adapter_patterns
+from layertracer.models._plausibility import settings as _plausibility
+from layertracer.models._plausibility import settings_trial as _settings_trial
 from layertracer.models._plausibility.settings import Held, refuse_countless_parts, refuse_unfillable
 from layertracer.models._plausibility.settings_trial import refuse_filling_settings
 from layertracer.tasks import load_task
 
-from tests.hostile_checkpoints import ESCAPE, LOADED, REFUSED, build, edit, write_gguf_heads
-from tests.models.tiny_checkpoints import save_checkpoint, tiny_llama, write_gguf
+from tests.support.checkpoints.hostile import ESCAPE, LOADED, REFUSED, build, edit, write_gguf_heads
+from tests.support.checkpoints.tiny import save_checkpoint, tiny_llama, write_gguf
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes, devices and limits of memory as Linux has them")
 

@@ -14,7 +14,7 @@ import torch
 from layertracer import ModelLoadError, UnknownNameError, UsageError
 from layertracer.models._sources import load_parts
 
-from tests.models.tiny_checkpoints import WORDS, save_checkpoint, save_in_hub_cache, tiny_gpt2, tiny_llama
+from tests.support.checkpoints.tiny import WORDS, save_checkpoint, save_in_hub_cache, tiny_gpt2, tiny_llama
 
 IDS = torch.tensor([[1, 3, 4, 5]])
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -10,11 +10,8 @@ from torch import nn
 import layertracer as lt
 from layertracer.models import make_network
 
-from tests.architectures import registry
-from tests.architectures.read_by_hand_1 import TABLE_1
-from tests.architectures.read_by_hand_2 import TABLE_2
-
-READ_BY_HAND = {**TABLE_1, **TABLE_2}
+from tests.architectures.read_by_hand.table import TABLE
+from tests.support.models import registry
 
 # One family for every kind, with the reason where there are several.
 FAMILIES = (
@@ -62,7 +59,7 @@ def _kinds(module: nn.Module) -> tuple[tuple[str, str], ...]:
 def test_kinds_do_not_depend_on_the_names_of_classes(family: str) -> None:
     """With all of its classes renamed a model has the kinds that reading its source gives."""
     module = _build(family)
-    read = READ_BY_HAND[family]
+    read = TABLE[family]
     expected = tuple(zip(read.mixers(module.config), read.mlps(module.config), strict=True))
     _rename(module)
     assert _kinds(module) == expected

@@ -13,7 +13,7 @@ from layertracer.models._loading import embedded as _embedded
 from layertracer.models._loading.embedded import list_embedded
 from layertracer.models._sources import load_parts
 
-from tests.models.tiny_checkpoints import (
+from tests.support.checkpoints.tiny import (
     WORDS,
     edit_config,
     save_checkpoint,

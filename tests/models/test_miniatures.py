@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import layertracer as lt
-from layertracer.miniatures import EMBEDDED, list_miniatures, write_questionnaires
-from layertracer.miniatures._evaluation import evaluate, share_solved
 from layertracer.models import list_embedded
 from layertracer.models._loading.embedded import find_embedded
 from layertracer.tasks import list_tasks
+
+from training import EMBEDDED, list_miniatures, write_questionnaires
+from training.evaluation import evaluate, share_solved
 
 ROOT = Path(__file__).parents[2]
 NAMES = tuple(f"mini/{name}" for name in EMBEDDED)

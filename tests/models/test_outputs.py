@@ -13,8 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import layertracer as lt
 
-from tests.hybrids import Hybrid
-from tests.oracles import plain_js, plain_readouts
+from tests.support.models.hybrids import Hybrid
+from tests.support.oracles.plain_hooks import plain_js, plain_readouts
 
 INNER = Hybrid()
 IDS = (3, 9, 4, 7, 11, 2)

@@ -22,8 +22,9 @@ import layertracer as lt
 from layertracer.models import fingerprint
 from layertracer.models._weights.shapes import count_parameters, has_matrix, is_quantised
 
-from tests.models.tiny_checkpoints import edit_config, randomize, save_checkpoint, tiny_llama
-from tests.oracles import BRANCHES, plain_js, plain_readouts
+from tests.support.checkpoints.tiny import edit_config, randomize, save_checkpoint, tiny_llama
+from tests.support.models.families import BRANCHES
+from tests.support.oracles.plain_hooks import plain_js, plain_readouts
 
 IDS = (5, 9, 33, 7, 60, 41, 2)
 N_LAYERS, WIDTH = 4, 64

@@ -14,7 +14,7 @@ from layertracer import ModelLoadError
 from layertracer.models._plausibility.safetensors_header import check_whole, read_header
 from layertracer.models._sources import load_parts
 
-from tests.models.tiny_checkpoints import save_checkpoint, tiny_llama
+from tests.support.checkpoints.tiny import save_checkpoint, tiny_llama
 
 
 @pytest.fixture

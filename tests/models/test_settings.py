@@ -18,8 +18,8 @@ from layertracer.models._gguf.model import read_gguf
 from layertracer.models._sources import load_parts
 from layertracer.models._weights.settings import describe_settings
 
-from tests.models.gguf_files import BY_NAME, build, write
-from tests.models.tiny_checkpoints import save_checkpoint, tiny_llama
+from tests.support.checkpoints.gguf_files import BY_NAME, build, write
+from tests.support.checkpoints.tiny import save_checkpoint, tiny_llama
 
 IDS = torch.arange(1, 30)[None]
 

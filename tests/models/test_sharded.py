@@ -13,7 +13,7 @@ import layertracer as lt
 from layertracer.models import fingerprint
 from layertracer.models._sources import load_parts
 
-from tests.models.tiny_checkpoints import randomize, save_in_hub_cache, tiny_gpt2, tiny_llama
+from tests.support.checkpoints.tiny import randomize, save_in_hub_cache, tiny_gpt2, tiny_llama
 
 IDS = torch.tensor([[1, 3, 4, 5]])
 SAMPLES = [lt.Sample(prompt_ids=(1, 3, 4, 5), answer_id=7)]

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 import layertracer as lt
 from layertracer.models._tokenizers.tokenizer_file import compare_with_file
 
-from tests.models.tiny_checkpoints import WORDS, randomize, save_checkpoint, tiny_llama, word_tokenizer
+from tests.support.checkpoints.tiny import WORDS, make_tokenizer, randomize, save_checkpoint, tiny_llama
 
 
 def _save_mixture(folder: Path) -> Path:
@@ -54,7 +54,7 @@ def test_another_reading_is_told_and_kept(tmp_path: Path, caplog: pytest.LogCapt
 @pytest.mark.parametrize("model_type", ["llama", "gpt2", "qwen3", "mistral"])
 def test_files_that_are_read_as_they_are(model_type: str, tmp_path: Path) -> None:
     """Model types whose class leaves the file alone pass without a word."""
-    word_tokenizer().save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}), encoding="utf-8")
     assert compare_with_file(AutoTokenizer.from_pretrained(tmp_path), tmp_path) == ()
 
@@ -75,7 +75,7 @@ def test_a_wrong_vocabulary_is_found(tmp_path: Path) -> None:
     """Where ordinary text is unknown to both, words of the file's own vocabulary tell them apart."""
     from transformers import GPT2Tokenizer
 
-    word_tokenizer().save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
     other = GPT2Tokenizer(vocab={"<|endoftext|>": 0}, merges=[])
     (note,) = compare_with_file(other, tmp_path)
     assert "GPT2Tokenizer" in note
@@ -85,4 +85,4 @@ def test_no_file_is_no_difference(tmp_path: Path) -> None:
     """Checkpoints without tokenizer.json, or without a tokenizer, have nothing to compare."""
     save_checkpoint(tmp_path, tiny_llama(), with_tokenizer=False)
     assert compare_with_file(None, tmp_path) == ()
-    assert compare_with_file(word_tokenizer(), tmp_path) == ()
+    assert compare_with_file(make_tokenizer(), tmp_path) == ()

@@ -18,7 +18,7 @@ from layertracer.models._loading.placement import Placement
 from layertracer.models._plausibility.contradictions import describe_contradictions
 from layertracer.models._sources import load_parts
 
-from tests.models.tiny_checkpoints import edit_config, save_checkpoint, tiny_gpt2, tiny_llama
+from tests.support.checkpoints.tiny import edit_config, save_checkpoint, tiny_gpt2, tiny_llama
 
 IDS = torch.tensor([[1, 3, 4, 5]])
 

@@ -14,8 +14,9 @@ from torch.optim.swa_utils import AveragedModel
 
 import layertracer as lt
 
-from tests.architectures.families import BY_NAME, build_tiny
-from tests.oracles import BRANCHES, plain_js, plain_readouts
+from tests.support.models.families import BRANCHES, BY_NAME, build_tiny
+from tests.support.oracles.plain_hooks import plain_js, plain_readouts
+from tests.support.tiny import tiny
 
 IDS = (5, 9, 33, 7, 60, 41, 2)
 SAMPLES = [lt.Sample(prompt_ids=IDS, answer_id=11), lt.Sample(prompt_ids=IDS[::-1], answer_id=3)]
@@ -138,7 +139,7 @@ def test_distributed_data_parallel() -> None:
     wrapped = lt.wrap_model(DistributedDataParallel(module))
     assert wrapped.module is module
     assert wrapped.name == "Qwen3ForCausalLM"
-    own = lt.trace(lt.wrap_model(build_tiny("qwen3")), SAMPLES)
+    own = lt.trace(tiny("qwen3"), SAMPLES)
     np.testing.assert_array_equal(lt.trace(wrapped, SAMPLES).js_bits, own.js_bits)
 
 

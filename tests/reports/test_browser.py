@@ -14,7 +14,7 @@ import pytest
 from layertracer.reports import write_report
 from layertracer.runs import TraceRecord
 
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 pytestmark = pytest.mark.browser
 

@@ -19,8 +19,8 @@ from layertracer.reports import render_comparison_page, render_comparison_text, 
 from layertracer.reports._comparison.overview import build_comparison_overview
 from layertracer.runs import TraceRecord
 
-from tests.model_records import ATTENTION, HYBRID, MAMBA, make_model, make_sizes
-from tests.sample_records import HOSTILE_TEXTS
+from tests.support.records.model_records import ATTENTION, HYBRID, MAMBA, make_model, make_sizes
+from tests.support.records.sample_records import HOSTILE_TEXTS
 
 FIGURES = ("curves", "places", "differences", "scaling")
 FAST = ComparisonSettings(n_resamples=300)

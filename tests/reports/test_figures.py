@@ -11,7 +11,7 @@ import pytest
 from layertracer._errors import UnknownNameError, UsageError
 from layertracer.reports import write_figures
 
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 NAMES = ["curves", "dominant", "map", "strips"]
 STARTS = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}

@@ -15,7 +15,7 @@ from layertracer._types import Mask
 from layertracer.reports import render_page, render_text, summarize, write_figures, write_report
 from layertracer.runs import TraceRecord
 
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 MISSING = (1, 4, 5, 9)
 MASK_OF_MLP = Mask(site="mlp_output").to_dict()

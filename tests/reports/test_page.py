@@ -24,7 +24,7 @@ from layertracer.reports._assets import to_script_json
 from layertracer.reports._values.reproduce import command_line, python_code
 from layertracer.runs import TraceRecord
 
-from tests.sample_records import HOSTILE_TEXTS, make_record
+from tests.support.records.sample_records import HOSTILE_TEXTS, make_record
 
 
 class _Elements(HTMLParser):

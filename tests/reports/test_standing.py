@@ -22,7 +22,7 @@ from layertracer.reports._values.overview import build_overview
 from layertracer.reports._values.prompts import Budget
 from layertracer.runs import TraceRecord, read_run, save_run
 
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 
 def _even(record: TraceRecord) -> TraceRecord:

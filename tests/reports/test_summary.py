@@ -14,7 +14,7 @@ from layertracer.reports._sections.tables import prompt_table
 from layertracer.reports._values.overview import build_overview
 from layertracer.runs import TraceRecord
 
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 
 def _silent(record: TraceRecord) -> TraceRecord:

@@ -12,7 +12,7 @@ from rich.text import Text
 from layertracer.reports import render_text, summary_sentence
 from layertracer.runs import TraceRecord
 
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 
 @pytest.fixture(autouse=True)

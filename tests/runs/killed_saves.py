@@ -16,6 +16,7 @@ from typing import Any
 from layertracer.runs._folders import recovery as _recovery
 from layertracer.runs._folders import replacement as _replacement
 from layertracer.runs._folders.whole_folders import write_folder
+from layertracer.runs._parts import PARTS_FOLDER, read_parts, write_part
 
 OLD, NEW, NEXT = ({"layers.parquet": text, "run.json": text} for text in (b"old", b"new", b"next"))
 FOREIGN = {"notes.txt": "mine", "figures/curve.svg": "<svg/>"}
@@ -54,9 +55,11 @@ def save_and_be_killed(path: Path, count: int, *, overwrite: bool, is_exchanged:
 
 
 def content_of(path: Path) -> str | None:
-    """Which run lies at a path, whole: "old" or "new"; None where nothing lies."""
+    """Which run lies at a path, whole: "old" or "new"; "parts" of one alone; None where nothing lies."""
     if not path.exists():
         return None
+    if os.listdir(path) == [PARTS_FOLDER]:
+        return "parts" if read_parts(path).whole == {0: b"0", 1: b"1"} else "mixed"
     contents = {(path / name).read_text() for name in OLD}
     return contents.pop() if len(contents) == 1 else "mixed"
 
@@ -80,21 +83,27 @@ def has_foreign(path: Path) -> bool:
     return all((path / name).is_file() and (path / name).read_text() == FOREIGN[name] for name in FOREIGN)
 
 
-def observe(count: int, then: str, *, overwrite: bool, is_exchanged: bool) -> dict[str, Any]:
+def prepare_parts(path: Path) -> None:
+    """Parts of the run that is to be saved."""
+    for number in (0, 1):
+        write_part(path, number, str(number).encode())
+
+
+def observe(count: int, then: str, *, before: str, is_exchanged: bool) -> dict[str, Any]:
     """What lies where after a kill, and after what is done then.
 
     Args:
         count: The operation that the process does not live to do.
         then: "load" the run, "save" another one there, save one "elsewhere" in the folder, or have the run "moved" away
             and load the name that it had.
-        overwrite: Whether a run lies there.
+        before: What lies there: "nothing", a "run", or "parts".
         is_exchanged: Whether the system can exchange folders.
     """
     folder = Path(tempfile.mkdtemp())
     path, moved = folder / "run", folder / "moved"
-    if overwrite:
-        prepare(path)
-    seen: dict[str, Any] = {"killed": save_and_be_killed(path, count, overwrite=overwrite, is_exchanged=is_exchanged)}
+    {"nothing": lambda _: None, "run": prepare, "parts": prepare_parts}[before](path)
+    is_killed = save_and_be_killed(path, count, overwrite=before == "run", is_exchanged=is_exchanged)
+    seen: dict[str, Any] = {"killed": is_killed}
     seen |= {"then": then, "at_once": content_of(path), "was_whole": is_whole(folder)}
     if then == "moved" and path.exists():
         path.rename(moved)
@@ -103,23 +112,23 @@ def observe(count: int, then: str, *, overwrite: bool, is_exchanged: bool) -> di
         write_folder(path if then == "save" else folder / "other", NEXT, overwrite=True)
     seen |= {"after": content_of(path), "moved": content_of(moved)}
     seen["foreign"] = has_foreign(moved if moved.exists() else path)
+    seen["parts"] = [one.name for one in (path, moved) if (one / PARTS_FOLDER).exists()]
     write_folder(folder / "last", NEXT, overwrite=True)
     seen["left"] = sorted(entry.name for entry in folder.iterdir() if entry.name.startswith("."))
     seen["names"] = sorted(entry.name for entry in folder.iterdir())
     return seen
 
 
-def sweep(*, overwrite: bool, is_exchanged: bool) -> list[dict[str, Any]]:
+def sweep(*, before: str, is_exchanged: bool) -> list[dict[str, Any]]:
     """What is observed for the first operation, the second one, ... until a save is through."""
     seen: list[dict[str, Any]] = []
     count = 0
     while not seen or seen[-1]["killed"]:
         count += 1
-        seen += [observe(count, then, overwrite=overwrite, is_exchanged=is_exchanged) for then in THEN]
+        seen += [observe(count, then, before=before, is_exchanged=is_exchanged) for then in THEN]
     return seen
 
 
 if __name__ == "__main__":
     os.fsync = lambda descriptor: None  # noqa: ARG005 - what is written outlives a process
-    _overwrite, _is_exchanged = (argument == "yes" for argument in sys.argv[1:])
-    sys.stdout.write(json.dumps(sweep(overwrite=_overwrite, is_exchanged=_is_exchanged)))
+    sys.stdout.write(json.dumps(sweep(before=sys.argv[1], is_exchanged=sys.argv[2] == "yes")))

@@ -13,7 +13,7 @@ from layertracer.runs._folders.locks import hold, let_go
 from layertracer.runs._folders.siblings import NEW, sibling_of
 from layertracer.runs._folders.whole_folders import write_file, write_folder
 
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 FILES = {"run.json": b"{}"}
 

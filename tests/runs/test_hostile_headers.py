@@ -12,7 +12,7 @@ from layertracer import DamagedRunError, RunFormatError
 from layertracer.runs import HEADER_FILE, read_run, save_run
 
 from tests.runs.alterations import Files, contents, seal_text, with_altered_header, with_header, write_files
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from layertracer.runs._schema import LAYERS, PERTURBATIONS, PROMPTS, TOKENS
 from layertracer.runs._tables import arrow_schema
 
 from tests.runs.alterations import Files, contents, parquet_bytes, with_header, with_table_bytes, write_files
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 FILES = [HEADER_FILE, *(table.file for table in TABLES)]
 RECORD = make_record(n_prompts=2, n_layers=3, n_draws=2, top_k=2)

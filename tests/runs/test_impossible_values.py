@@ -14,7 +14,7 @@ from layertracer import DamagedRunError
 from layertracer.runs import read_run, save_run
 
 from tests.runs.alterations import Files, contents, with_column, with_header, write_files
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 Change = Callable[[Any], object]
 

@@ -22,11 +22,11 @@ from layertracer.runs._folders.whole_folders import write_folder
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
-def _sweep(tmp_path: Path, *, overwrite: bool, is_exchanged: bool) -> list[dict[str, Any]]:
+def _sweep(tmp_path: Path, *, before: str, is_exchanged: bool) -> list[dict[str, Any]]:
     root = Path(__file__).parents[2]
     paths = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-m", "tests.runs.killed_saves", *("yes" if on else "no" for on in (overwrite, is_exchanged))],
+        [sys.executable, "-m", "tests.runs.killed_saves", before, "yes" if is_exchanged else "no"],
         cwd=root,
         env=os.environ | {"PYTHONPATH": paths, "TMPDIR": str(tmp_path)},
         check=True,
@@ -45,7 +45,7 @@ def test_an_overwritten_run_is_the_old_one_or_the_new_one(tmp_path: Path, is_exc
     Every file of the user's goes where the run is, also where that was moved away, and nothing is left after the next
     save. Where the system lets folders change places, the path itself is never empty.
     """
-    seen = _sweep(tmp_path, overwrite=True, is_exchanged=is_exchanged)
+    seen = _sweep(tmp_path, before="run", is_exchanged=is_exchanged)
     for one in seen:
         assert one["at_once"] in ({"old", "new"} if is_exchanged else {"old", "new", None}), one
         newest = "new" if one["was_whole"] else "old"
@@ -63,12 +63,32 @@ def test_an_overwritten_run_is_the_old_one_or_the_new_one(tmp_path: Path, is_exc
 
 def test_a_new_run_is_whole_or_not_there(tmp_path: Path) -> None:
     """Killed before each operation of a first save: the whole run or none, and another save goes through."""
-    seen = _sweep(tmp_path, overwrite=False, is_exchanged=True)
+    seen = _sweep(tmp_path, before="nothing", is_exchanged=True)
     for one in seen:
         assert one["at_once"] in {"new", None}, one
         if one["moved"] is None:
             expected = "next" if one["then"] == "save" else "new" if one["was_whole"] else None
             assert one["after"] == expected, one
+        assert (one["hidden"], one["left"]) == (None, []), one
+    assert {one["was_whole"] for one in seen} == {True, False}
+
+
+@pytest.mark.parametrize("is_exchanged", [True, False], ids=["exchange", "two renames"])
+def test_parts_are_there_until_the_run_is(tmp_path: Path, is_exchanged: bool) -> None:
+    """Killed before each operation of the save of a run whose parts lie there: the parts, or the run without them.
+
+    A whole new run comes to its place with the next load or save; parts are nowhere then, and lost nowhere before.
+    """
+    seen = _sweep(tmp_path, before="parts", is_exchanged=is_exchanged)
+    for one in seen:
+        assert one["at_once"] in ({"parts", "new"} if is_exchanged else {"parts", "new", None}), one
+        newest = "new" if one["was_whole"] else "parts"
+        if one["moved"] is None:
+            assert one["after"] == ("next" if one["then"] == "save" else newest), one
+        else:
+            assert one["after"] == ("new" if one["was_whole"] and one["moved"] == "parts" else None), one
+        kept = {"moved"} if one["moved"] == "parts" else {"run"} if one["after"] == "parts" else set()
+        assert set(one["parts"]) == kept, one
         assert (one["hidden"], one["left"]) == (None, []), one
     assert {one["was_whole"] for one in seen} == {True, False}
 

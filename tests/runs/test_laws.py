@@ -14,7 +14,7 @@ import pytest
 from layertracer import DamagedRunError, verify_run
 from layertracer.runs import TraceRecord, read_run, save_run
 
-from tests.logit_records import ANSWER, D_VOCAB, record_of
+from tests.support.records.logit_records import ANSWER, D_VOCAB, record_of
 
 _LOGITS = np.random.default_rng(3).normal(0, 2, (4, 3, D_VOCAB))
 _LOGITS[3, -1, ANSWER] = 9.0

@@ -18,7 +18,6 @@ from layertracer import DamagedRunError, UsageError, verify_run
 from layertracer._types import LayerMeasure, MeasureInfo
 from layertracer.runs import HEADER_FILE, EffectRecord, TraceRecord, read_run, save_run
 
-from tests.logit_records import ANSWER, D_VOCAB, js_by_definition, log_softmax, named_record, record_of
 from tests.runs.alterations import (
     Files,
     contents,
@@ -28,7 +27,8 @@ from tests.runs.alterations import (
     with_table_bytes,
     write_files,
 )
-from tests.sample_records import make_record
+from tests.support.records.logit_records import ANSWER, D_VOCAB, js_by_definition, log_softmax, named_record, record_of
+from tests.support.records.sample_records import make_record
 
 RECORD = named_record()
 PERTURBATIONS, LAYERS = "perturbations.parquet", "layers.parquet"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from layertracer.runs import collect_provenance, package_version, shorten_path, without_home
+from layertracer.runs import collect_provenance, package_version, shorten_path
 
 
 def test_provenance_names_versions_platform_and_times() -> None:
@@ -76,9 +76,3 @@ def test_unknown_package_has_no_version() -> None:
 def test_absolute_paths_are_cut_to_their_last_name(argument: str, shortened: str) -> None:
     """Only absolute paths are cut; names, relative paths and templates stay."""
     assert shorten_path(argument) == shortened
-
-
-def test_home_is_written_as_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a sentence the home folder becomes `~`."""
-    monkeypatch.setenv("HOME", "/home/ada")
-    assert without_home("No file /home/ada/x.json.") == "No file ~/x.json."

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from layertracer import RunError, UsageError
 from layertracer.runs import PromptRecord, TraceRecord
 
-from tests.sample_records import make_record
 from tests.strategies import trace_records
+from tests.support.records.sample_records import make_record
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])

@@ -32,8 +32,8 @@ from layertracer.runs import (
 from layertracer.runs._header import encode_header
 from layertracer.runs._upgrades import UPGRADES, StoredRun, upgrade_run
 
-from tests.sample_records import make_record
 from tests.strategies import trace_records
+from tests.support.records.sample_records import make_record
 
 FILES = [HEADER_FILE, *(table.file for table in TABLES)]
 SMALL = make_record(n_prompts=2, n_layers=3, n_draws=2, top_k=2, hostile=True)
@@ -247,7 +247,7 @@ def test_a_killed_save_leaves_the_old_run_or_the_new_one(tmp_path: Path) -> None
     program = """
 import os, sys, threading
 from layertracer.runs import save_run
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 record, path = make_record(n_prompts=64, n_layers=48), sys.argv[1]
 threading.Timer(float(sys.argv[2]), lambda: os._exit(9)).start()
 while True:

@@ -17,7 +17,7 @@ from layertracer.cli import main
 from layertracer.runs import HEADER_FILE, RUN_FORMAT_VERSION, package_version, read_run, save_run
 
 from tests.runs.alterations import contents, with_column, with_header, write_files
-from tests.sample_records import make_record
+from tests.support.records.sample_records import make_record
 
 STORED = Path(__file__).parents[1] / "stored_runs" / "v1"
 RECORD = dataclasses.replace(

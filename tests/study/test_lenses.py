@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import layertracer as lt
-from layertracer.miniatures import FULL, build_untrained, draw_batch, find_miniature, make_tokenizer, write_samples
 from layertracer.tracing import TracedModel
 
 from study.lenses import N_POSITIONS, LinearLens, TargetReading, fit_linear_lens, logit_lens, read_targets
+from training import FULL, build_untrained, draw_batch, find_miniature, make_tokenizer, write_samples
 
 
 def _load(name: str) -> TracedModel:

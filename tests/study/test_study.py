@@ -11,7 +11,6 @@ import pytest
 
 import layertracer as lt
 from layertracer import UsageError
-from layertracer.miniatures import build_untrained, find_miniature, list_miniatures, make_tokenizer
 from layertracer.tracing import TracedModel
 
 from study.figures import draw_figures, family_of
@@ -20,6 +19,7 @@ from study.page import write_page
 from study.plan import Plan
 from study.runs import load_runs, make_readings, make_runs
 from study.subjects import RESULTS, ROOT, TWIN, Subject, list_subjects
+from training import build_untrained, find_miniature, list_miniatures, make_tokenizer
 
 NAMES = ("attention", "attention-s", "gated-deltanet", "mamba2", "hybrid", "mamba2-hybrid")
 PLAN = Plan(tasks=("antonym", "recall"), sites=("block_output", "mixer_output"), n_prompts=4, n_draws=5, n_resamples=50)

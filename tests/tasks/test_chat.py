@@ -20,7 +20,7 @@ from layertracer._types import Sample
 from layertracer.tasks import EncodedTask, TookTooLong, encode_samples
 from layertracer.tasks._confined import CallFailedError, ConfinedCall
 
-from tests.odd_tokenizers import digits_apart
+from tests.support.tokenizers import digits_apart
 
 SAMPLE = Sample(prompt="hot -> cold\nwide ->", answer=" narrow")
 TURNS = (

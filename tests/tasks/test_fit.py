@@ -19,7 +19,7 @@ from layertracer._errors import EmptyTaskError
 from layertracer._types import Sample
 from layertracer.tasks import Task, encode_samples, fit_task, list_tasks, load_task
 
-from tests.word_level import MARKS, word_tokenizer
+from tests.support.tokenizers import MARKS, word_tokenizer
 
 Fast = PreTrainedTokenizerFast
 

@@ -18,8 +18,8 @@ from layertracer.models._tokenizers.text_growth import find_growth
 from layertracer.tasks import encode_samples, show_tokens
 from layertracer.tracing import token_texts
 
-from tests.hostile_checkpoints import ESCAPE, PANIC_REGEX, SLOW_REGEX
-from tests.odd_tokenizers import byte_fallback, digits_apart, word_pieces
+from tests.support.checkpoints.hostile import ESCAPE, PANIC_REGEX, SLOW_REGEX
+from tests.support.tokenizers import byte_fallback, digits_apart, word_pieces
 
 
 def _make(**parts: Any) -> PreTrainedTokenizerFast:

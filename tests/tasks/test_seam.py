@@ -8,7 +8,7 @@ from layertracer._types import Sample
 from layertracer.tasks import encode_samples
 from layertracer.tasks._tokens.seam import Seam, find_seam
 
-from tests.tasks.conftest import make_bpe
+from tests.support.tokenizers import make_bpe
 
 SEAMS: list[tuple[str, str, Seam | None]] = [
     ("Q: capital of France?\nA:", "Paris", "mark"),

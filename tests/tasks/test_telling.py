@@ -14,7 +14,7 @@ from layertracer import TracedModel
 from layertracer._types import EncodedSample, Sample
 from layertracer.tasks import encode_samples
 
-from tests.odd_tokenizers import WithoutDecode, byte_fallback, characters, digits_apart, word_pieces
+from tests.support.tokenizers import WithoutDecode, byte_fallback, characters, digits_apart, word_pieces
 
 Make = Callable[[], PreTrainedTokenizerFast]
 

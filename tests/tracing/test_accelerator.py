@@ -20,7 +20,7 @@ def said() -> list[str]:
         pytest.skip("this PyTorch lets no device be registered from Python")
     # A process of its own, since a device stays registered to its end. The package is found where it was found here.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path]))}
-    command = [sys.executable, "-m", "tests.fake_accelerator"]
+    command = [sys.executable, "-m", "tests.support.models.fake_accelerator"]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-3000:]
     return run.stdout.splitlines()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,8 +9,9 @@ from hypothesis import strategies as st
 
 import layertracer as lt
 
-from tests.architectures.families import BY_NAME, build_tiny
-from tests.oracles import BRANCHES, plain_js, plain_readouts, plain_site_means, plain_skip_js
+from tests.support.models.families import BRANCHES, BY_NAME, build_tiny
+from tests.support.oracles.plain_hooks import plain_js, plain_readouts, plain_site_means, plain_skip_js
+from tests.support.tiny import tiny
 
 NAMES = ("llama", "gemma2", "opt", "bloom", "falcon", "granite", "jamba", "qwen3_next", "rwkv", "nanogpt")
 SITES = ("block_output", "mixer_output", "mlp_output")
@@ -24,12 +23,6 @@ PROMPTS: tuple[tuple[int, ...], ...] = (
     (12, 45, 3, 99, 31, 58),
     (90, 33, 15, 62, 48, 5, 71, 29, 94),
 )
-
-
-@cache
-def wrapped(name: str) -> lt.TracedModel:
-    """The tiny model of a family."""
-    return lt.wrap_model(build_tiny(name), name=name)
 
 
 def as_samples(prompts: tuple[tuple[int, ...], ...]) -> list[lt.Sample]:
@@ -57,7 +50,7 @@ def test_any_prompts_and_masks_agree_with_plain_hooks(
 ) -> None:
     """Readouts and divergences of prompts of any length, one token included, are those of plain hooks."""
     family, module, keep = BY_NAME[name], build_tiny(name), some_masks(name, draws=1, share=share)
-    trace = lt.trace(wrapped(name), as_samples(prompts), perturbation=lt.Mask.explicit(keep, site=site))
+    trace = lt.trace(tiny(name), as_samples(prompts), perturbation=lt.Mask.explicit(keep, site=site))
     tolerance = TOLERANCE.get(name, 1e-5)
     for row, prompt in enumerate(prompts):
         bits = plain_js(module, family.layers, prompt, keep=keep, branches=BRANCHES[name], site=site)
@@ -72,7 +65,7 @@ def test_masking_the_last_position_alone(name: str, site: str) -> None:
     """positions="last" masks the last position of the prompt and no other, also where positions are flattened."""
     family, module, keep = BY_NAME[name], build_tiny(name), some_masks(name)
     mask = lt.Mask.explicit(keep, site=site, positions="last")
-    trace = lt.trace(wrapped(name), as_samples(PROMPTS), perturbation=mask)
+    trace = lt.trace(tiny(name), as_samples(PROMPTS), perturbation=mask)
     for row, prompt in enumerate(PROMPTS):
         bits = plain_js(module, family.layers, prompt, keep=keep, branches=BRANCHES[name], site=site, last_only=True)
         np.testing.assert_allclose(trace.js_bits[row], bits, atol=1e-5, rtol=0)
@@ -85,7 +78,7 @@ def test_filling_with_the_mean(name: str, site: str) -> None:
     family, module, keep = BY_NAME[name], build_tiny(name), some_masks(name)
     branches = BRANCHES[name]
     means = plain_site_means(module, family.layers, PROMPTS, branches=branches, site=site)
-    trace = lt.trace(wrapped(name), as_samples(PROMPTS), perturbation=lt.Mask.explicit(keep, site=site, fill="mean"))
+    trace = lt.trace(tiny(name), as_samples(PROMPTS), perturbation=lt.Mask.explicit(keep, site=site, fill="mean"))
     for row, prompt in enumerate(PROMPTS):
         bits = plain_js(module, family.layers, prompt, keep=keep, branches=branches, site=site, fill=means)
         np.testing.assert_allclose(trace.js_bits[row], bits, atol=1e-5, rtol=0)
@@ -96,7 +89,7 @@ def test_filling_with_the_mean(name: str, site: str) -> None:
 def test_skipping_a_layer(name: str, positions: str) -> None:
     """Skip() hands on what entered the layer, at all positions or at the last one."""
     family, module = BY_NAME[name], build_tiny(name)
-    trace = lt.trace(wrapped(name), as_samples(PROMPTS), perturbation=lt.Skip(positions=positions))
+    trace = lt.trace(tiny(name), as_samples(PROMPTS), perturbation=lt.Skip(positions=positions))
     assert trace.js_bits.shape == (len(PROMPTS), 1, family.n_layers)
     for row, prompt in enumerate(PROMPTS):
         bits = plain_skip_js(module, family.layers, prompt, last_only=positions == "last")
@@ -111,7 +104,7 @@ def test_random_and_partition_masks_are_those_of_the_specification() -> None:
         lt.Mask(site="block_output", draws=3, seed=4, scheme="random", fraction=0.4),
     ):
         keep = mask.keep_array(n_layers=family.n_layers, width=family.d_model)
-        trace = lt.trace(wrapped("llama"), as_samples(PROMPTS), perturbation=mask)
+        trace = lt.trace(tiny("llama"), as_samples(PROMPTS), perturbation=mask)
         for row, prompt in enumerate(PROMPTS):
             bits = plain_js(module, family.layers, prompt, keep=keep)
             np.testing.assert_allclose(trace.js_bits[row], bits, atol=1e-5, rtol=0)
@@ -123,7 +116,7 @@ def test_as_many_prompts_as_heads_confuse_no_axis(draws: int) -> None:
     keep = some_masks("bloom", draws=draws)
     prompts = tuple(tuple((5 * row + 3 * position) % 98 + 3 for position in range(4)) for row in range(4))
     family, module = BY_NAME["bloom"], build_tiny("bloom")
-    trace = lt.trace(wrapped("bloom"), as_samples(prompts), perturbation=lt.Mask.explicit(keep))
+    trace = lt.trace(tiny("bloom"), as_samples(prompts), perturbation=lt.Mask.explicit(keep))
     for row, prompt in enumerate(prompts):
         bits = plain_js(module, family.layers, prompt, keep=keep)
         np.testing.assert_allclose(trace.js_bits[row], bits, atol=1e-5, rtol=0)

@@ -15,8 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 import layertracer as lt
 from layertracer.reports import summary_sentence
 
-from tests.odd_tokenizers import byte_fallback, digits_apart
-from tests.word_level import word_tokenizer
+from tests.support.tokenizers import byte_fallback, digits_apart, word_tokenizer
 
 MASK = lt.Mask(draws=2, fraction=0.5, site="block_output")
 PROMPTS = ("w1 w2 w3 ->", "w4 w5 ->", "w6 w7 w8 w9 ->", "w2 w2 ->")

@@ -12,10 +12,10 @@ from torch import Tensor
 import layertracer as lt
 from layertracer.reports import render_text, summarize
 
-from tests.architectures.families import build_tiny
-from tests.budgets import allowing
-from tests.planted_decoder import D_MODEL, N_LAYERS, Attention, Decoder, KeysAndValues, Layer, drawn
-from tests.planted_faults import FAULTS, FaultCase, prompt
+from tests.support.budgets import allowing
+from tests.support.models.families import build_tiny
+from tests.support.models.planted_decoder import D_MODEL, N_LAYERS, Attention, Decoder, KeysAndValues, Layer, drawn
+from tests.support.models.planted_faults import FAULTS, FaultCase, prompt
 from tests.tracing.test_audit_faults import right_js, right_lens
 
 PROMPTS = tuple(prompt(length, seed) for seed, length in enumerate((8, 8, 20, 20, 20, 33)))

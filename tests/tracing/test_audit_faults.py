@@ -6,20 +6,19 @@ shares no code with the tool.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import layertracer as lt
 from layertracer import LayerTracerError
 
-from tests.planted_decoder import D_MODEL, N_LAYERS
-from tests.planted_faults import FAULTS, FaultCase
+from tests.support.models.planted_decoder import D_MODEL, N_LAYERS
+from tests.support.models.planted_faults import FAULTS, FaultCase
+from tests.support.oracles.plain_hooks import js_bits, masking, plain_log_probs, plain_readouts
 
 _WRONG_PROB, _WRONG_BITS = 1e-3, 1e-3
 """Errors of a probability and of a divergence beyond any rounding of these small models."""
@@ -40,7 +39,7 @@ _SITES = {"block_output": None, "mixer_output": "mixer", "mlp_output": "mlp"}
 def test_no_fault_is_silent(case: FaultCase, site: str) -> None:
     """Where a model does otherwise in a batch, at a length or after a prefix, its trace is right, or refused."""
     keep = _keep(case, site)
-    own = [_log_probs(case.build(), ids) for ids in case.prompts]
+    own = [plain_log_probs(case.build(), ids) for ids in case.prompts]
     answers = [int(row.argmax()) for row in own]
     samples = [lt.Sample(prompt_ids=ids, answer_id=answer) for ids, answer in zip(case.prompts, answers, strict=True)]
     mask = lt.Mask.explicit(keep, site=site)
@@ -50,7 +49,7 @@ def test_no_fault_is_silent(case: FaultCase, site: str) -> None:
         )
     except LayerTracerError:
         return  # refused, with a message
-    right_prob = np.array([float(row[answer].exp()) for row, answer in zip(own, answers, strict=True)])
+    right_prob = np.array([np.exp(row[answer]) for row, answer in zip(own, answers, strict=True)])
     assert np.abs(trace.target_prob[:, -1] - right_prob).max() < _WRONG_PROB
     if case.name != _ALIASED:
         assert np.abs(trace.target_prob - right_lens(case, answers)).max() < _WRONG_PROB
@@ -68,7 +67,7 @@ def test_fault_shows_without_the_audit_or_is_found_at_load(case: FaultCase) -> N
     if model is None or model.self_check.method == "plain":
         return
     keep = _keep(case, "block_output")
-    own = [_log_probs(case.build(), ids) for ids in case.prompts]
+    own = [plain_log_probs(case.build(), ids) for ids in case.prompts]
     answers = [int(row.argmax()) for row in own]
     samples = [lt.Sample(prompt_ids=ids, answer_id=answer) for ids, answer in zip(case.prompts, answers, strict=True)]
     mask = lt.Mask.explicit(keep, site="block_output")
@@ -96,66 +95,27 @@ def _keep(case: FaultCase, site: str) -> np.ndarray:
     return np.random.default_rng([2, len(site)]).random((N_LAYERS, case.n_draws, D_MODEL)) < 0.6
 
 
-@torch.no_grad()
-def _log_probs(module: Any, ids: tuple[int, ...]) -> Tensor:
-    output = module(torch.tensor([ids]))
-    logits = output["logits"] if isinstance(output, dict) else output
-    return logits[0, -1].double().log_softmax(-1)
-
-
 def right_lens(case: FaultCase, answers: list[int]) -> np.ndarray:
     """Probability of each answer read after each layer [prompt, layer], the later layers handing on what they get."""
     right = np.zeros((len(answers), N_LAYERS))
     for prompt, answer in enumerate(answers):
-        for layer in range(N_LAYERS):
-            module = case.build()
-            with ExitStack() as stack:
-                for later in module.layers[layer + 1 :]:
-                    stack.enter_context(_bypassing(later))
-                right[prompt, layer] = float(_log_probs(module, case.prompts[prompt])[answer].exp())
+        for layer in range(N_LAYERS):  # a fresh module each time: faults may remember
+            module, ids = case.build(), case.prompts[prompt]
+            right[prompt, layer] = np.exp(plain_readouts(module, "layers", ids, only=[layer])[0, answer])
     return right
-
-
-@contextmanager
-def _bypassing(layer: nn.Module) -> Iterator[None]:
-    """A layer that hands on what it gets, a copy of it: it may work in place."""
-    entered: list[Tensor] = []
-    before = layer.register_forward_pre_hook(lambda _, args: entered.append(args[0].clone()))
-    after = layer.register_forward_hook(lambda *_: entered.pop())
-    try:
-        yield
-    finally:
-        before.remove()
-        after.remove()
 
 
 def right_js(
     case: FaultCase, prompt: int, keep: np.ndarray, part: str | None, *, fill: Tensor | None = None
 ) -> np.ndarray:
     """JS divergence of every perturbed copy of a prompt, bits [draw, layer]."""
-    own = _log_probs(case.build(), case.prompts[prompt])
+    ids = case.prompts[prompt]
+    own = plain_log_probs(case.build(), ids)
     n_layers, n_draws, _ = keep.shape
     right = np.zeros((n_draws, n_layers))
-    for layer in range(n_layers):
-        for draw in range(n_draws):
-            module = case.build()
-            where = module.layers[layer] if part is None else getattr(module.layers[layer], part)
-            with _masking(where, torch.tensor(keep[layer, draw]), 0 if fill is None else fill[layer]):
-                right[draw, layer] = _js_bits(_log_probs(module, case.prompts[prompt]), own)
+    for layer, draw in np.ndindex(n_layers, n_draws):
+        module = case.build()
+        mask, filled = torch.tensor(keep[layer, draw]), None if fill is None else fill[layer]
+        with masking(module.layers[layer], mask, branch=part, fill=filled):
+            right[draw, layer] = js_bits(own, plain_log_probs(module, ids))
     return right
-
-
-@contextmanager
-def _masking(module: nn.Module, keep: Tensor, fill: Tensor | int) -> Iterator[None]:
-    hook: Callable[..., Tensor] = lambda _, args, output: torch.where(keep, output, fill)  # noqa: E731, ARG005 - a hook's signature
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _js_bits(log_p: Tensor, log_q: Tensor) -> float:
-    log_m = torch.logaddexp(log_p, log_q) - np.log(2)
-    halves = [(one.exp() * (one - log_m)).sum() for one in (log_p, log_q)]
-    return float(sum(halves) / 2 / np.log(2))

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 import layertracer as lt
 from benchmarks.measuring import can_forget_peak
-from layertracer.tracing import TraceOptions, _lens
+from layertracer.tracing import TraceOptions
+from layertracer.tracing import _readout as _lens
 from layertracer.tracing._batching.process_memory import Keeper, ProcessGrowth
 from layertracer.tracing._passes.ladder import run_ladder
 from layertracer.tracing._passes.measure import measure_rows
@@ -29,9 +30,9 @@ from layertracer.tracing._planning.measured_costs import CostProbe
 from layertracer.tracing._planning.op_meter import Meter
 from layertracer.tracing._planning.token_spans import Quantity, SpanCosts, TokenSpan
 
-from tests.architectures.families import build_tiny
-from tests.budgets import laid_out_for
-from tests.peaks import BUDGET, FREE, READOUT, TIGHT, build
+from tests.support.budgets import laid_out_for
+from tests.support.models.families import build_tiny
+from tests.support.peaks import BUDGET, FREE, READOUT, TIGHT, build
 
 ROOT = Path(__file__).parents[2]
 SWEEP = (
@@ -59,7 +60,7 @@ def samples(n_prompts: int, length: int) -> list[lt.Sample]:
 def measured_in_a_process(names: tuple[str, ...]) -> list[dict[str, Any]]:
     """What traces and readouts took in a process of their own."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.peaks", *names],
+        [sys.executable, "-m", "tests.support.peaks", *names],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -14,9 +14,9 @@ from torch._inductor import config as inductor
 
 import layertracer as lt
 
-from tests.architectures.families import build_tiny
-from tests.hybrids import Hybrid
-from tests.offloaded import offloaded
+from tests.support.models.families import build_tiny
+from tests.support.models.hybrids import Hybrid
+from tests.support.models.offloaded import offloaded
 
 
 def samples(*, n_prompts: int, length: int) -> list[lt.Sample]:

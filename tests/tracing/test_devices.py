@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,12 @@ from torch import nn
 
 import layertracer as lt
 
-from tests.architectures.families import BY_NAME, build_tiny
-from tests.budgets import smallest
-from tests.hybrids import Hybrid
-from tests.models.tiny_checkpoints import save_checkpoint, tiny_llama
-from tests.offloaded import OFFLOADS, count_loads, offloaded
+from tests.support.budgets import smallest
+from tests.support.checkpoints.tiny import save_checkpoint, tiny_llama
+from tests.support.models.families import BY_NAME, build_tiny
+from tests.support.models.hybrids import Hybrid
+from tests.support.models.offloaded import OFFLOADS, count_loads, offloaded
+from tests.support.tiny import tiny
 
 FAMILIES = ("llama", "jamba", "gpt2")
 """A Transformer, a hybrid of Mamba and attention with experts, and one with tied embeddings."""
@@ -39,12 +39,6 @@ PERTURBATIONS = (
 )
 
 
-@cache
-def resident(name: str) -> lt.TracedModel:
-    """The tiny model of a family with its weights in memory."""
-    return lt.wrap_model(build_tiny(name), name=name)
-
-
 def same_numbers(one: lt.Trace, other: lt.Trace) -> None:
     """Two traces say the same, within rounding."""
     for name in ARRAYS:
@@ -61,16 +55,16 @@ class TestOffload:
         away = lt.wrap_model(offloaded(build_tiny(name), where, tmp_path), name=name)
         for perturbation in PERTURBATIONS:
             one = lt.trace(away, SAMPLES, perturbation=perturbation)
-            other = lt.trace(resident(name), SAMPLES, perturbation=perturbation)
+            other = lt.trace(tiny(name), SAMPLES, perturbation=perturbation)
             same_numbers(one, other)
             assert one.model == other.model
-        readouts = [lt.read_layers(model, SAMPLES).log_probs for model in (away, resident(name))]
+        readouts = [lt.read_layers(model, SAMPLES).log_probs for model in (away, tiny(name))]
         np.testing.assert_allclose(*readouts, rtol=1e-6, atol=1e-6)
 
     def test_the_same_proof(self, name: str, where: str, tmp_path: Path) -> None:
         """The layers, their kinds, the method and the sites that are proved are those of the model in memory."""
         away = lt.wrap_model(offloaded(build_tiny(name), where, tmp_path))
-        here = resident(name)
+        here = tiny(name)
         assert [layer.to_record() for layer in away.anatomy.layers] == [
             layer.to_record() for layer in here.anatomy.layers
         ]
@@ -162,7 +156,7 @@ def test_an_exception_leaves_weights_where_they_were() -> None:
     handle.remove()
     assert forwards(module) == before
     assert {parameter.device.type for parameter in module.parameters()} == {"meta"}
-    same_numbers(lt.trace(model, SAMPLES), lt.trace(resident("llama"), SAMPLES))
+    same_numbers(lt.trace(model, SAMPLES), lt.trace(tiny("llama"), SAMPLES))
 
 
 def test_weights_that_nothing_loads_are_refused() -> None:
@@ -237,5 +231,5 @@ class TestDeviceMap:
 def test_no_thread_count_is_changed() -> None:
     """How many threads PyTorch uses is the user's choice."""
     before = torch.get_num_threads(), torch.get_num_interop_threads()
-    lt.trace(resident("llama"), SAMPLES)
+    lt.trace(tiny("llama"), SAMPLES)
     assert (torch.get_num_threads(), torch.get_num_interop_threads()) == before

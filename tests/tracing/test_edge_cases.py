@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen3MoeConfig, Qwen3Moe
 
 import layertracer as lt
 
-from tests.oracles import Branch, plain_js
+from tests.support.oracles.plain_hooks import plain_js
 from tests.tracing.test_self_check import D_VOCAB, N_LAYERS, SAMPLES, WIDTH, Layer, Model, RunningMean
 
 
@@ -118,7 +118,7 @@ def test_projections_beside_a_mixer_are_no_mlp() -> None:
     keep = np.arange(N_LAYERS * WIDTH).reshape(N_LAYERS, 1, WIDTH) % 3 > 0
     for site, branch in (("mixer_output", "after"), ("mlp_output", "mlp")):
         found = lt.trace(model, SAMPLES, perturbation=lt.Mask.explicit(keep, site=site)).js_bits
-        branches = {site: (Branch(module=branch),)}
+        branches = {site: branch}
         for prompt, sample in enumerate(SAMPLES):
             expected = plain_js(module, "layers", sample.prompt_ids, keep=keep, branches=branches, site=site)
             np.testing.assert_allclose(found[prompt], expected, atol=1e-6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -16,10 +18,10 @@ from transformers import (
 
 import layertracer as lt
 
-from tests.architectures import registry
-from tests.odd_tokenizers import byte_fallback
-from tests.oracles import js_bits
-from tests.word_level import word_tokenizer
+from tests.support.models import registry
+from tests.support.oracles.plain_hooks import js_when_masked, log_softmax
+from tests.support.tiny import tiny
+from tests.support.tokenizers import byte_fallback, word_tokenizer
 
 SOURCES = ((7, 23, 91, 4, 66), (12, 45, 3), (90, 33, 15, 62, 48), (55, 8, 74))
 DECODED = ((5, 9, 12), (5, 44), (5, 60, 61), (5, 30, 8))
@@ -45,7 +47,7 @@ def _log_probs(module: nn.Module, source: tuple[int, ...], decoded: tuple[int, .
         logits = module(
             input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([decoded]), use_cache=False
         ).logits
-    return torch.log_softmax(logits[0, -1].double(), dim=-1).numpy()
+    return log_softmax(logits[0, -1])
 
 
 def test_decoder_layers_are_traced_beside_prompts_of_any_length(module: nn.Module, model: lt.TracedModel) -> None:
@@ -63,13 +65,8 @@ def test_decoder_layers_are_traced_beside_prompts_of_any_length(module: nn.Modul
         clean = _log_probs(module, source, decoded)
         np.testing.assert_allclose(own[prompt], clean, atol=1e-5)
         np.testing.assert_allclose(trace.target_prob[prompt, -1], np.exp(clean[17]), atol=1e-6)
-        for layer, block in enumerate(layers):
-            for draw in range(2):
-                mask = torch.from_numpy(keep[layer, draw])
-                handle = block.register_forward_hook(lambda _, __, out, mask=mask: (out[0] * mask, *out[1:]))
-                expected = js_bits(clean, _log_probs(module, source, decoded))
-                handle.remove()
-                assert trace.js_bits[prompt, draw, layer] == pytest.approx(expected, abs=1e-6)
+        expected = js_when_masked(partial(_log_probs, module, source, decoded), list(layers), keep)
+        np.testing.assert_allclose(trace.js_bits[prompt], expected, atol=1e-6, rtol=0)
 
 
 def test_without_decoder_ids_the_decoder_has_read_its_start_token(module: nn.Module, model: lt.TracedModel) -> None:
@@ -107,7 +104,7 @@ def test_prompt_outside_the_encoders_vocabulary_is_refused(model: lt.TracedModel
 def test_decoder_ids_are_refused_by_a_model_without_an_encoder() -> None:
     """A decoder-only model says that it has no encoder."""
     with pytest.raises(lt.UsageError, match="has no encoder"):
-        lt.trace(lt.wrap_model(registry.build("llama")), [lt.Sample(prompt_ids=(3,), decoder_ids=(4,), answer_id=5)])
+        lt.trace(tiny("llama"), [lt.Sample(prompt_ids=(3,), decoder_ids=(4,), answer_id=5)])
 
 
 # ---------------------------------------------------------------- forced first tokens

@@ -18,8 +18,9 @@ from layertracer.reports import summarize
 from layertracer.tracing import token_texts
 from layertracer.tracing._failures import explain_failure
 
-from tests.architectures.families import build_tiny
-from tests.architectures.plain_modules import Block, NanoGPT
+from tests.support.models.families import build_tiny
+from tests.support.models.plain_modules import Block, NanoGPT
+from tests.support.tiny import fresh, tiny
 
 SHORT, LONG = (5, 9, 33, 71), (8, 44, 12, 90, 27, 61, 3, 56, 19, 77)
 
@@ -168,7 +169,7 @@ def test_two_stacks_are_listed_and_one_can_be_chosen() -> None:
 
 def test_a_prompt_longer_than_the_context_is_refused_before_anything_runs() -> None:
     """The error names the lengths and the sample; nothing is truncated silently."""
-    model = lt.wrap_model(build_tiny("gpt2"), name="gpt2")
+    model = tiny("gpt2")
     samples = [sample(*SHORT), sample(*([5] * 65))]
     for read in (lt.read_layers, lt.trace):
         with pytest.raises(lt.PromptTooLongError, match=r"1 of 2 prompts.*64 tokens.*sample 1 \(65\)"):
@@ -179,7 +180,7 @@ def test_a_prompt_longer_than_the_context_is_refused_before_anything_runs() -> N
 @pytest.mark.parametrize("token", [101, 5000])
 def test_a_token_that_the_model_does_not_know_is_refused(token: int) -> None:
     """The error names the sample, the id and the range."""
-    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    model = tiny("llama")
     with pytest.raises(lt.UsageError, match=rf"Sample 1 .*{token}.*0 to 100"):
         lt.trace(model, [sample(*SHORT), sample(4, token, 6)])
     with pytest.raises(lt.UsageError, match=rf"Sample 0 .*{token}.*0 to 100"):
@@ -188,35 +189,35 @@ def test_a_token_that_the_model_does_not_know_is_refused(token: int) -> None:
 
 def test_a_negative_token_is_refused() -> None:
     """A token id below 0 is no place to count from the end."""
-    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    model = tiny("llama")
     with pytest.raises(lt.TaskError, match=r"Sample 1: .*negative"):
         lt.trace(model, [sample(*SHORT), sample(4, -1, 6)])
 
 
 def test_an_empty_prompt_is_refused() -> None:
     """There must be a token to predict after."""
-    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    model = tiny("llama")
     with pytest.raises(lt.LayerTracerError, match=r"(?i)sample 0.*empty|empty.*prompt"):
         lt.trace(model, [sample()])
 
 
 def test_no_sample_at_all_is_refused() -> None:
     """An empty task is an error of its own."""
-    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    model = tiny("llama")
     with pytest.raises(lt.EmptyTaskError, match=r"(?i)no sample"):
         lt.trace(model, [])
 
 
 def test_text_without_a_tokenizer_is_refused() -> None:
     """A wrapped module without a tokenizer cannot read text; the error says what to give instead."""
-    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    model = tiny("llama")
     with pytest.raises(lt.LayerTracerError, match=r"tokenizer"):
         lt.trace(model, [lt.Sample(prompt="hot ->", answer=" cold")])
 
 
 def test_a_sample_without_an_answer_needs_another_target() -> None:
     """To follow an answer there must be one; the model's own token can always be followed."""
-    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    model = tiny("llama")
     unanswered = [lt.Sample(prompt_ids=SHORT)]
     with pytest.raises(lt.AnswerError, match=r"Sample 0.*target='model'"):
         lt.trace(model, unanswered)
@@ -229,7 +230,7 @@ def test_a_sample_without_an_answer_needs_another_target() -> None:
 @pytest.mark.parametrize("shape", [(4, 2, 31), (3, 2, 32), (5, 2, 32), (4, 2, 33)])
 def test_a_mask_of_another_shape_is_refused(shape: tuple[int, int, int]) -> None:
     """The error names both shapes."""
-    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    model = tiny("llama")
     message = re.escape(f"has shape {list(shape)}, this model needs [4, 2, 32]")
     with pytest.raises(lt.UsageError, match=message):
         lt.trace(model, [sample(*SHORT)], perturbation=lt.Mask.explicit(np.ones(shape)))
@@ -241,7 +242,7 @@ def test_a_mask_of_another_shape_is_refused(shape: tuple[int, int, int]) -> None
 )
 def test_a_site_that_a_model_lacks_is_refused(name: str, perturbation: lt.Mask | lt.Noise) -> None:
     """Layers of a Mamba have no MLP: the error says which site is missing and which ones there are."""
-    model = lt.wrap_model(build_tiny(name), name=name)
+    model = tiny(name)
     with pytest.raises(lt.SiteError, match=r"mlp_output.*(block_output|mixer_output)"):
         lt.trace(model, [sample(*SHORT)], perturbation=perturbation)
 
@@ -258,7 +259,7 @@ class Wish:
 
 def test_an_unknown_kind_of_perturbation_is_refused() -> None:
     """The error names what was given and what can be given."""
-    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    model = tiny("llama")
     with pytest.raises(lt.UsageError, match=r"Mask, Noise or Skip.*Wish"):
         lt.trace(model, [sample(*SHORT)], perturbation=Wish())
 
@@ -338,7 +339,7 @@ def test_prompts_finished_before_memory_ran_out_are_kept() -> None:
 
 def test_a_memory_size_that_is_none_is_refused() -> None:
     """The error shows how to write one."""
-    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    model = tiny("llama")
     for memory in ("plenty", "0", "-3GB"):
         with pytest.raises(lt.UsageError, match=r"8GiB"):
             lt.trace(model, [sample(*SHORT)], memory=memory)
@@ -427,7 +428,7 @@ def test_what_a_callers_function_raises_comes_out_as_it_is(
     def fail(_said: object) -> None:
         raise error
 
-    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    model = tiny("llama")
     samples = [sample(*range(20, 34), own, answer=7) for own in range(40, 44)] + [sample(*SHORT)]
     with pytest.raises(type(error), match=r"mine|3") as caught:
         lt.trace(
@@ -444,7 +445,7 @@ def test_what_a_callers_function_raises_comes_out_as_it_is(
 @pytest.mark.parametrize("error", [OwnError("mine"), BrokenPipeError(32, "mine"), lt.SiteError("mine")], ids=repr)
 def test_a_trace_that_was_finished_when_a_callback_raised_is_complete(error: Exception) -> None:
     """At the last prompt the record is that of the whole trace, complete; before that, failed, with who did it."""
-    model, samples = lt.wrap_model(build_tiny("llama"), name="llama"), [sample(*SHORT), sample(*LONG)]
+    model, samples = tiny("llama"), [sample(*SHORT), sample(*LONG)]
     settings: dict[str, Any] = {"perturbation": lt.Mask(draws=1), "share_prefix": False}
     whole = lt.trace(model, samples, **settings)
 
@@ -498,7 +499,7 @@ def test_warning_filters_and_log_handlers_are_the_callers(
     monkeypatch: pytest.MonkeyPatch, kind: str, share_prefix: bool
 ) -> None:
     """A warning made an error, or a handler that raises, in the model's code: as it is, with no other way tried."""
-    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    model = lt.wrap_model(fresh("llama"))
     mlp = model.module.model.layers[1].mlp
     forward, log = mlp.forward, logging.getLogger("a.model")
     monkeypatch.setattr(log, "handlers", [_Raising()])
@@ -527,7 +528,7 @@ def test_an_exception_that_takes_no_record_comes_out_without_one() -> None:
     def fail(_said: object) -> None:
         raise SlottedError("mine")
 
-    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    model = tiny("llama")
     with pytest.raises(SlottedError, match="mine"):
         lt.trace(model, [sample(*SHORT)], perturbation=lt.Mask(draws=1, scheme="random"), progress=fail)
 

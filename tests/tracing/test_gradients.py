@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import layertracer as lt
 
-from tests.architectures import registry
+from tests.support.models import registry
 
 FAMILIES = (("bart", True), ("t5", True), ("qwen3", False))
 MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {

@@ -13,7 +13,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 import layertracer as lt
 
-from tests.oracles import Branch, plain_js, plain_log_probs, plain_readouts, plain_site_means
+from tests.support.oracles.plain_hooks import plain_js, plain_log_probs, plain_readouts, plain_site_means
 
 LAYERS, N_LAYERS, WIDTH, D_VOCAB = "model.layers", 3, 32, 101
 LENGTHS = {"deepseek_v32": 40, "glm_moe_dsa": 40, "axk2": 40, "deepseek_v4": 150}
@@ -46,7 +46,7 @@ SETTINGS = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-BRANCHES = {"mixer_output": (Branch(module="self_attn"),), "mlp_output": (Branch(module="mlp"),)}
+BRANCHES = {"mixer_output": "self_attn", "mlp_output": "mlp"}
 KEEP = np.random.default_rng(2).random((N_LAYERS, 2, WIDTH)) < 0.5
 
 

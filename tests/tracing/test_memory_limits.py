@@ -13,7 +13,7 @@ import layertracer as lt
 from layertracer.tracing._batching.memory_budget import default_budget_bytes
 from layertracer.tracing._batching.memory_limits import free_bytes, rooms_in_groups
 
-from tests.architectures.families import build_tiny
+from tests.support.models.families import build_tiny
 
 V1 = {"limit": "memory.limit_in_bytes", "usage": "memory.usage_in_bytes", "inactive": "total_inactive_file"}
 V2 = {"limit": "memory.max", "usage": "memory.current", "inactive": "inactive_file"}

@@ -15,21 +15,16 @@ from torch import Tensor, nn
 import layertracer as lt
 from layertracer.tracing._sites.protocol import layers_with
 
-from tests.budgets import smallest
-from tests.hybrids import BRANCHES, D_MODEL, HAVING, KINDS, LAYERS, MIXERS, Hybrid, HybridLayer
-from tests.oracles import plain_js, plain_site_means
+from tests.support.budgets import smallest
+from tests.support.models.hybrids import BRANCHES, D_MODEL, HAVING, KINDS, LAYERS, MIXERS, Hybrid, HybridLayer
+from tests.support.oracles.plain_hooks import plain_js, plain_site_means
+from tests.support.tiny import tiny
 
 SITES = ("mixer_output", "mlp_output")
 N_LAYERS, N_DRAWS = len(KINDS), 2
 PROMPTS: tuple[tuple[int, ...], ...] = ((7, 23, 11, 4, 36, 38), (12, 40, 3, 19), (30, 33, 15, 22, 8, 5))
 SAMPLES = [lt.Sample(prompt_ids=prompt, answer_id=3) for prompt in PROMPTS]
 KEEP = np.random.default_rng(5).random((N_LAYERS, N_DRAWS, D_MODEL)) > 0.4
-
-
-@cache
-def hybrid() -> lt.TracedModel:
-    """The hybrid, wrapped."""
-    return lt.wrap_model(Hybrid(), name="hybrid")
 
 
 def plainly(model: lt.TracedModel) -> lt.TracedModel:
@@ -44,7 +39,7 @@ def lacking(site: str) -> list[int]:
 
 def test_the_parts_are_found() -> None:
     """Layers of a mixer alone, an MLP alone and both are told apart, and both sites are proved at load."""
-    model = hybrid()
+    model = tiny("hybrid")
     assert tuple(layer.mixer for layer in model.anatomy.layers) == MIXERS
     assert [layer.mlp for layer in model.anatomy.layers] == ["dense" if "mlp" in kind else "none" for kind in KINDS]
     assert model.self_check.passed
@@ -57,7 +52,7 @@ def test_the_parts_are_found() -> None:
 @pytest.mark.parametrize("method", ["ladder", "plain"])
 def test_layers_that_have_the_site_agree_with_plain_hooks(site: str, method: str) -> None:
     """A mask of all layers counts at those that have the site; the others hold NaN for every prompt and draw."""
-    model = hybrid() if method == "ladder" else plainly(hybrid())
+    model = tiny("hybrid") if method == "ladder" else plainly(tiny("hybrid"))
     trace = lt.trace(model, SAMPLES, perturbation=lt.Mask.explicit(KEEP, site=site))
     assert trace.method == method
     assert trace.layers_without_site == tuple(lacking(site))
@@ -71,12 +66,12 @@ def test_layers_that_have_the_site_agree_with_plain_hooks(site: str, method: str
 @pytest.mark.parametrize("site", SITES)
 def test_filling_with_the_mean_needs_no_mean_of_what_is_not_there(site: str) -> None:
     """fill="mean" takes the means of the layers that have the site."""
-    having, module = HAVING[site], hybrid().module
+    having, module = HAVING[site], tiny("hybrid").module
     some = nn.ModuleList(module.layers[layer] for layer in having)
     whole = nn.ModuleDict({"some": some, "model": module})
     means = np.zeros((N_LAYERS, D_MODEL))
     means[list(having)] = plain_site_means_of(whole, PROMPTS, site=site)
-    trace = lt.trace(hybrid(), SAMPLES, perturbation=lt.Mask.explicit(KEEP, site=site, fill="mean"))
+    trace = lt.trace(tiny("hybrid"), SAMPLES, perturbation=lt.Mask.explicit(KEEP, site=site, fill="mean"))
     for row, prompt in enumerate(PROMPTS):
         bits = plain_js(module, LAYERS, prompt, keep=KEEP, branches=BRANCHES, site=site, fill=means, only=having)
         np.testing.assert_allclose(trace.js_bits[row], bits, atol=1e-5, rtol=0)
@@ -107,10 +102,10 @@ def plain_site_means_of(parts: nn.ModuleDict, prompts: tuple[tuple[int, ...], ..
 def test_every_kind_of_mask_leaves_out_the_same_layers(site: str, settings: dict[str, object]) -> None:
     """Whatever the mask, NaN stands at the layers without the site and nowhere else; a small memory changes nothing."""
     mask = lt.Mask(site=site, draws=3, **settings)
-    trace = lt.trace(hybrid(), SAMPLES, perturbation=mask)
+    trace = lt.trace(tiny("hybrid"), SAMPLES, perturbation=mask)
     missing = np.isin(np.arange(N_LAYERS), lacking(site))
     assert (np.isnan(trace.js_bits) == missing).all()
-    cramped = lt.trace(hybrid(), SAMPLES, perturbation=mask, memory=smallest(hybrid(), SAMPLES, mask))
+    cramped = lt.trace(tiny("hybrid"), SAMPLES, perturbation=mask, memory=smallest(tiny("hybrid"), SAMPLES, mask))
     np.testing.assert_allclose(cramped.js_bits, trace.js_bits, atol=1e-6)
 
 
@@ -130,7 +125,7 @@ def test_a_divergence_that_is_no_number_is_still_an_error() -> None:
     """NaN at a layer that has the site is refused, and the message names the first such layer by its own index."""
     noise = lt.Noise(scale=1e38, site="mlp_output", draws=1)
     with pytest.raises(lt.NonFiniteError, match=r"Perturbing layer 1 makes the output of sample \d NaN"):
-        lt.trace(hybrid(), SAMPLES, perturbation=noise)
+        lt.trace(tiny("hybrid"), SAMPLES, perturbation=noise)
 
 
 def test_a_site_that_no_layer_has_is_refused() -> None:
@@ -143,7 +138,7 @@ def test_a_site_that_no_layer_has_is_refused() -> None:
 @pytest.mark.parametrize("site", SITES)
 def test_answers_are_those_of_the_layers_that_have_the_site(site: str, tmp_path: Path) -> None:
     """Measures leave the other layers out; run folder, tables and summary keep the gaps."""
-    trace = lt.trace(hybrid(), SAMPLES, perturbation=lt.Mask(site=site))
+    trace = lt.trace(tiny("hybrid"), SAMPLES, perturbation=lt.Mask(site=site))
     profile = trace.js_bits.mean(axis=(0, 1))
     assert trace.vulnerable_layer.layer == np.nanargmax(profile)
     assert set(trace.vulnerable_layer.per_prompt) <= set(HAVING[site])
@@ -164,7 +159,7 @@ def test_answers_are_those_of_the_layers_that_have_the_site(site: str, tmp_path:
 
 def test_kinds_of_mixer_are_told_apart() -> None:
     """by_mixer has one entry a kind in order of appearance; a kind without the site has its gains alone."""
-    trace = lt.trace(hybrid(), SAMPLES, perturbation=lt.Mask(site="mixer_output"))
+    trace = lt.trace(tiny("hybrid"), SAMPLES, perturbation=lt.Mask(site="mixer_output"))
     mean, none, attention = trace.by_mixer
     assert [group.mixer for group in trace.by_mixer] == ["linear_attention", "none", "attention"]
     assert [group.layers for group in trace.by_mixer] == [(0, 5), (1, 4), (2, 3)]
@@ -199,15 +194,15 @@ def without_mixers() -> lt.TracedModel:
 @pytest.mark.parametrize("perturbation", [None, lt.Mask(draws=5), lt.Noise(scale=0.3)], ids=["none", "mask", "noise"])
 def test_the_usual_site_is_what_the_mixer_adds(perturbation: lt.Mask | lt.Noise | None) -> None:
     """Nobody names a site: the trace is that at "mixer_output", layers without a mixer hold NaN, nothing is noted."""
-    trace = lt.trace(hybrid(), SAMPLES, perturbation=perturbation)
+    trace = lt.trace(tiny("hybrid"), SAMPLES, perturbation=perturbation)
     asked = dataclasses.replace(perturbation or lt.Mask(), site="mixer_output")
     assert trace.spec.perturbation == asked.to_dict()
-    np.testing.assert_array_equal(trace.js_bits, lt.trace(hybrid(), SAMPLES, perturbation=asked).js_bits)
+    np.testing.assert_array_equal(trace.js_bits, lt.trace(tiny("hybrid"), SAMPLES, perturbation=asked).js_bits)
     assert trace.layers_without_site == tuple(lacking("mixer_output"))
     assert not any("nobody asked" in warning for warning in trace.warnings)
 
 
-@pytest.mark.parametrize("make", [without_mixers, lambda: unproved(hybrid())], ids=["no mixer", "plain"])
+@pytest.mark.parametrize("make", [without_mixers, lambda: unproved(tiny("hybrid"))], ids=["no mixer", "plain"])
 @pytest.mark.parametrize(
     "perturbation", [None, lt.Mask(fraction=0.5), lt.Noise(draws=2)], ids=["none", "mask", "noise"]
 )
@@ -237,7 +232,7 @@ def test_a_last_layer_that_mixes_nothing_is_run_whole() -> None:
         )
 
 
-@pytest.mark.parametrize("make", [without_mixers, lambda: unproved(hybrid())], ids=["no mixer", "plain"])
+@pytest.mark.parametrize("make", [without_mixers, lambda: unproved(tiny("hybrid"))], ids=["no mixer", "plain"])
 def test_a_site_that_was_asked_for_is_never_replaced(make: Callable[[], lt.TracedModel]) -> None:
     """Asked for by name, the usual site of a model that has none is an error, as any other site."""
     for perturbation in (lt.Mask(site="mixer_output"), lt.Noise(site="mixer_output")):

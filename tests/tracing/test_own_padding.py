@@ -12,7 +12,7 @@ from transformers import RobertaConfig, RobertaForCausalLM, XLMRobertaConfig, XL
 
 import layertracer as lt
 
-from tests.oracles import plain_js, plain_log_probs
+from tests.support.oracles.plain_hooks import plain_js, plain_log_probs
 
 PADDING, LONGEST, WIDTH, N_LAYERS = 1, 60, 16, 3
 LAYERS = {"roberta": "roberta.encoder.layer", "xlm-roberta": "roberta.encoder.layer"}

@@ -29,9 +29,9 @@ from layertracer.tracing._proofs.audit import Auditor
 from layertracer.tracing._readings import Readings
 from layertracer.tracing._whole_answers import AnswerReader
 
-from tests.architectures.families import build_tiny
-from tests.budgets import allowing, laid_out_for
-from tests.hybrids import Hybrid
+from tests.support.budgets import allowing, laid_out_for
+from tests.support.models.families import build_tiny
+from tests.support.models.hybrids import Hybrid
 
 _SIZES = {"alone": (12, 0, 20), "shared": (40, 24, 4)}
 """Prompts, tokens that they share, and tokens of their own."""
@@ -88,10 +88,9 @@ def metered(
         perturber=make_perturber(mask, n_layers=anatomy.n_layers, width=anatomy.d_model, device=model.device),
         last_only=work.last_only,
         cached=work.cached,
-        sees_site=True,
+        observers=(SiteSums.of(model.network, mask.site),),
     )
     readings = Readings.empty(n_prompts=len(laid_out), n_layers=anatomy.n_layers, n_draws=mask.n_draws, n_top=5)
-    sums = SiteSums(anatomy.n_layers, anatomy.d_model)
     with Meter() as meter:
         Engine(
             passes=passes,
@@ -114,7 +113,6 @@ def metered(
                 budget_bytes=planned.planner.budget_bytes,
                 row_bytes=planned.planner.clean_row_bytes,
             ),
-            sums=sums,
         ).run(planned.schedule)
     assert readings.finished.all()
     return planned.plan, meter.reading(), planned.planner.budget_bytes

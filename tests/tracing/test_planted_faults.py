@@ -8,9 +8,9 @@ from torch import Tensor
 
 import layertracer as lt
 
-from tests.planted_decoder import LAYERS, N_LAYERS
-from tests.planted_fault_models import BEYOND, RARE, SURE
-from tests.planted_faults import FAULTS, FaultCase
+from tests.support.models.planted_decoder import LAYERS, N_LAYERS
+from tests.support.models.planted_fault_models import BEYOND, RARE, SURE
+from tests.support.models.planted_faults import FAULTS, FaultCase
 
 
 def _name(case: FaultCase) -> str:

@@ -8,8 +8,8 @@ import torch
 
 import layertracer as lt
 
-from tests.architectures.families import BY_NAME, build_tiny
-from tests.oracles import BRANCHES, plain_js, plain_log_probs, plain_readouts
+from tests.support.models.families import BRANCHES, BY_NAME, build_tiny
+from tests.support.oracles.plain_hooks import plain_js, plain_log_probs, plain_readouts
 
 TYPES = [torch.bfloat16, torch.float16]
 SLOW = [

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import layertracer as lt
 
-from tests.oracles import plain_embedding_readout, plain_js, plain_log_probs, plain_readouts
+from tests.support.oracles.plain_hooks import plain_embedding_readout, plain_js, plain_log_probs, plain_readouts
 
 D_VOCAB, WIDTH, N_LAYERS = 24, 8, 4
 PROMPTS = ((3, 9, 4), (5, 6, 7, 8, 2, 1), (11, 4, 9, 9, 2, 17, 8, 1, 3))

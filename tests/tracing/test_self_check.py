@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 import layertracer as lt
 
+from tests.support.oracles.plain_hooks import plain_js
+
 N_LAYERS, WIDTH, D_VOCAB = 4, 12, 17
 
 
@@ -112,20 +114,8 @@ SAMPLES = [lt.Sample(prompt_ids=ids, answer_id=7) for ids in ((1, 2, 3, 4), (5, 
 
 
 def _plain_divergences(model: Model, keep: np.ndarray) -> np.ndarray:
-    """One hook and one prompt at a time, float64, by the definition."""
-    results = np.zeros((len(SAMPLES), keep.shape[1], keep.shape[0]))
-    with torch.no_grad():
-        for row, sample in enumerate(SAMPLES):
-            ids = torch.tensor([sample.prompt_ids])
-            clean = model(ids)[0, -1].double().softmax(-1).numpy()
-            for layer, draw in np.ndindex(keep.shape[0], keep.shape[1]):
-                mask = torch.from_numpy(keep[layer, draw])
-                handle = model.layers[layer].register_forward_hook(lambda _m, _i, out, mask=mask: out * mask)
-                masked = model(ids)[0, -1].double().softmax(-1).numpy()
-                handle.remove()
-                mean = (clean + masked) / 2
-                results[row, draw, layer] = (clean @ np.log2(clean / mean) + masked @ np.log2(masked / mean)) / 2
-    return results
+    """One hook and one prompt at a time."""
+    return np.stack([plain_js(model, "layers", sample.prompt_ids, keep=keep) for sample in SAMPLES])
 
 
 @pytest.mark.parametrize(

@@ -12,19 +12,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
 
 import layertracer as lt
 from layertracer.tracing._batching.prompts import Prompt
 from layertracer.tracing._batching.shared_prefixes import PrefixNode, plan_prefixes, tokens_saved
 
-from tests.architectures import registry
-from tests.architectures.families import BY_NAME, build_family, build_tiny
-from tests.oracles import BRANCHES, plain_js, plain_readouts
+from tests.support.models import registry
+from tests.support.models.families import BRANCHES, BY_NAME, build_family, build_tiny
+from tests.support.oracles.plain_hooks import plain_js, plain_readouts
+from tests.support.tokenizers import numbers
 
 DEMONSTRATIONS = (7, 23, 91, 4, 66, 38, 52, 17, 80, 12, 45, 3)
 OTHERS = (60, 61, 62, 63, 64, 65, 66, 67, 68)
@@ -145,12 +142,9 @@ def test_fills_that_look_across_prompts_are_shared_too(fill: str) -> None:
 
 def test_several_target_tokens_are_read_after_a_prefix() -> None:
     """Teacher-forced answers of several tokens are read where they are read in whole prompts."""
-    words = Tokenizer(WordLevel({f"t{token}": token for token in range(101)}, unk_token="t0"))
-    words.pre_tokenizer = WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
     samples = [lt.Sample(prompt=" ".join(f"t{token}" for token in ids), answer=" t3 t9 t4") for ids in PROMPTS]
     for name in ("llama", "mamba"):
-        model = lt.wrap_model(registry.build(name), tokenizer, name=name)
+        model = lt.wrap_model(registry.build(name), numbers(), name=name)
         for positions in ("all", "last"):
             mask = lt.Mask(site="block_output", draws=2, fraction=0.5, positions=positions)
             shared, whole = (

@@ -6,10 +6,10 @@ import numpy as np
 
 import layertracer as lt
 
-from tests.oracles import Branch, plain_js, plain_readouts
+from tests.support.oracles.plain_hooks import plain_js, plain_readouts
 
 LAYERS = "model.layers"
-BRANCHES = {"mixer_output": (Branch(module="self_attn"),)}
+BRANCHES = {"mixer_output": "self_attn"}
 PROMPTS = ("hot -> cold\nold -> new\nwide ->", "The capital of France is", "up -> down\nleft ->")
 ANSWER = " narrow"
 SOME_LAYERS = (0, 1, 16, 28, 29)  # a hooked forward for each; tests/tracing/test_trained.py has every layer and site

@@ -14,22 +14,21 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, xLSTMConfig
+from transformers import AutoModelForCausalLM, xLSTMConfig
 
 import layertracer as lt
 from layertracer.models import BatchAxis, StatePiece
 from layertracer.tracing._perturbers.cached_values import StateMask, StateNoise
 
-from tests.architectures import registry
-from tests.architectures.families import BY_NAME, build_family, build_tiny
-from tests.architectures.plain_modules import NanoGPT
-from tests.budgets import smallest
-from tests.oracles import js_bits
-from tests.state_oracle import Masked, everything, plain_state_js
+from tests.support.budgets import smallest
+from tests.support.models import registry
+from tests.support.models.families import BY_NAME, build_family, build_tiny
+from tests.support.models.plain_modules import NanoGPT
+from tests.support.oracles.layer_caches import Masked, everything, plain_state_js
+from tests.support.oracles.plain_hooks import js_bits
+from tests.support.tiny import tiny
+from tests.support.tokenizers import numbers
 
 NAMES = (
     "llama",
@@ -53,12 +52,6 @@ PROMPTS: tuple[tuple[int, ...], ...] = (
 )
 
 
-@cache
-def wrapped(name: str) -> lt.TracedModel:
-    """The tiny model of a family."""
-    return lt.wrap_model(build_tiny(name), name=name)
-
-
 def as_samples(prompts: Sequence[Sequence[int]]) -> list[lt.Sample]:
     """Prompts with one answer."""
     return [lt.Sample(prompt_ids=tuple(prompt), answer_id=3) for prompt in prompts]
@@ -66,7 +59,7 @@ def as_samples(prompts: Sequence[Sequence[int]]) -> list[lt.Sample]:
 
 def state_js(name: str, mask: Any, prompts: Sequence[Sequence[int]] = PROMPTS, **settings: Any) -> NDArray[np.float32]:
     """JS divergence at the site "state", [prompt, draw, layer]."""
-    return lt.trace(wrapped(name), as_samples(prompts), perturbation=mask, **settings).js_bits
+    return lt.trace(tiny(name), as_samples(prompts), perturbation=mask, **settings).js_bits
 
 
 @cache
@@ -157,18 +150,11 @@ def test_masks_given_entry_by_entry(name: str) -> None:
         np.testing.assert_allclose(found[:, 0, layer], expected, atol=1e-4, rtol=0)
 
 
-def numbers_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer whose token 7 is the word "t7"."""
-    words = Tokenizer(WordLevel({f"t{token}": token for token in range(101)}, unk_token="t0"))
-    words.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=words)
-
-
 @pytest.mark.parametrize("name", ["mistral", "jamba", "rwkv"])
 def test_several_tokens_after_the_prefix(name: str) -> None:
     """target_tokens="all": the state after the prefix, then the last token and the answer's tokens but the last."""
     prompt, answer = PROMPTS[3], (11, 54, 32)
-    model = lt.wrap_model(build_tiny(name), numbers_tokenizer(), name=name)
+    model = lt.wrap_model(build_tiny(name), numbers(), name=name)
     sample = lt.Sample(prompt=" ".join(f"t{token}" for token in prompt), answer=" t11 t54 t32")
     mask = lt.Mask(site="state", fraction=1.0, scheme="random", draws=1)
     trace = lt.trace(model, [sample], perturbation=mask, target_tokens="all")
@@ -182,8 +168,8 @@ def test_several_tokens_after_the_prefix(name: str) -> None:
 def test_the_lens_is_that_of_any_trace(name: str) -> None:
     """The target's curves do not depend on what is perturbed."""
     samples = as_samples(PROMPTS)
-    here = lt.trace(wrapped(name), samples, perturbation=lt.Mask(site="state", fraction=0.5, draws=1))
-    there = lt.trace(wrapped(name), samples, perturbation=lt.Mask(draws=1))
+    here = lt.trace(tiny(name), samples, perturbation=lt.Mask(site="state", fraction=0.5, draws=1))
+    there = lt.trace(tiny(name), samples, perturbation=lt.Mask(draws=1))
     np.testing.assert_allclose(here.target_prob, there.target_prob, atol=1e-6, rtol=0)
     np.testing.assert_array_equal(here.target_rank, there.target_rank)
 
@@ -299,7 +285,7 @@ def test_batches_order_and_memory_do_not_matter(name: str) -> None:
     order = [2, 0, 3, 1]
     np.testing.assert_allclose(state_js(name, mask, [PROMPTS[i] for i in order]), whole[order], atol=5e-6, rtol=0)
     np.testing.assert_allclose(state_js(name, mask, PROMPTS[2:3]), whole[2:3], atol=5e-6, rtol=0)
-    memory = smallest(wrapped(name), as_samples(PROMPTS), mask)
+    memory = smallest(tiny(name), as_samples(PROMPTS), mask)
     np.testing.assert_allclose(state_js(name, mask, memory=memory), whole, atol=5e-6, rtol=0)
 
 
@@ -552,7 +538,7 @@ def test_models_with_an_encoder_are_refused() -> None:
 
 def test_a_record_keeps_the_proof_and_reads_back(tmp_path: Path) -> None:
     """The checks of the site stand in the record; dominant dimensions are not looked for, and the report is whole."""
-    trace = lt.trace(wrapped("mamba"), as_samples(PROMPTS), perturbation=lt.Mask(site="state"))
+    trace = lt.trace(tiny("mamba"), as_samples(PROMPTS), perturbation=lt.Mask(site="state"))
     assert {"state", "state_readout", "state_identity", "state_layers"} <= set(trace.self_check.errors)
     assert trace.self_check.passed
     assert not trace.dominant.is_known

@@ -7,12 +7,12 @@ import pytest
 
 import layertracer as lt
 
-from tests.oracles import Branch, plain_js, plain_readouts
+from tests.support.oracles.plain_hooks import plain_js, plain_readouts
 
 LAYERS = "model.layers"
 BRANCHES = {
-    "mixer_output": (Branch(module="linear_attn"), Branch(module="self_attn")),  # each layer has one of them
-    "mlp_output": (Branch(module="mlp"),),
+    "mixer_output": "linear_attn|self_attn",  # each layer has one of them
+    "mlp_output": "mlp",
 }
 PROMPTS = ("hot -> cold\nold -> new\nwide ->", "the capital of France is", "up -> down\nleft ->")
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 import layertracer as lt
 
-from tests.architectures.families import ATTENTION, BY_NAME, SLIDING, Family, build_family
-from tests.oracles import BRANCHES, plain_js, plain_readouts
-from tests.state_oracle import everything, plain_state_js
+from tests.support.models.families import BRANCHES, BY_NAME, Family, build_family
+from tests.support.oracles.layer_caches import everything, plain_state_js
+from tests.support.oracles.plain_hooks import plain_js, plain_readouts
 
 WINDOWS = (3, 5, 6, 8, 12, 13, 16)  # 5 and 13 are the lengths of the probes at load
 FEW_WINDOWS = (5, 8, 13)
@@ -32,8 +32,7 @@ def of_window(window: int) -> Family:
     return replace(
         own,
         name=f"window of {window}",
-        mixers=(SLIDING, ATTENTION) * 2,
-        mlps=own.mlps[:4],
+        model_type=own.name,
         settings=own.settings | settings | {"layer_types": kinds},
     )
 
@@ -78,8 +77,8 @@ def test_every_size_is_proved_at_load(window: int) -> None:
     assert model.self_check.passed
     assert model.self_check.method == "ladder"
     # A window of one token lets nothing move between positions.
-    sliding = SLIDING if window > 1 else "none"
-    assert [layer.mixer for layer in model.anatomy.layers] == [sliding, ATTENTION] * 2
+    sliding = "sliding_attention" if window > 1 else "none"
+    assert [layer.mixer for layer in model.anatomy.layers] == [sliding, "attention"] * 2
 
 
 @pytest.mark.parametrize(("window", "site"), [*((window, "block_output") for window in WINDOWS), (8, "mixer_output")])

@@ -15,7 +15,7 @@ from layertracer._errors import ModelLoadError, UnknownNameError, UsageError, pr
 from layertracer.cli._library_messages import escape_library_messages
 from layertracer.reports._values.visible import visible_line, visible_text
 
-from tests.hostile_checkpoints import ESCAPE
+from tests.support.checkpoints.hostile import ESCAPE
 
 FLOOD = "e" + "\u0301" * 500
 HOSTILE = f"{ESCAPE}\x07\x08\x85\u200b\u2066\ud800{FLOOD}"

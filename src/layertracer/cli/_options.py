@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from layertracer.cli._choices import DEVICE_MAPS, DTYPES
+
+if TYPE_CHECKING:
+    from layertracer.tracing import TracedModel
+else:  # under test, annotations are looked up when a function is called
+    TracedModel = object
 
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
@@ -100,6 +105,16 @@ model_options: Callable[[Any], Any] = add_options(
         help="Let code that the checkpoint brings run on this machine. Read it first.",
     ),
 )
+
+_OF_MODEL = ("device", "device_map", "offload_folder", "dtype", "revision", "trust_remote_code")
+
+
+def load_asked_model(model: str, settings: Mapping[str, Any]) -> TracedModel:
+    """The model that `model_options` ask for."""
+    from layertracer.tracing import load_model
+
+    return load_model(model, **{name: settings[name] for name in _OF_MODEL})
+
 
 task_options: Callable[[Any], Any] = add_options(
     option("--shots", type=click.IntRange(min=0), default=5, help="Demonstrations before each question."),

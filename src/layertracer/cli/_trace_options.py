@@ -170,9 +170,11 @@ def make_perturbation(settings: Mapping[str, Any]) -> Perturbation:
     )
 
 
-def audit_share(settings: Mapping[str, Any]) -> float:
-    """Share of the trace's arithmetic in which numbers are measured again."""
-    return 0.0 if settings["no_audit"] else float(settings["audit"])
+def trace_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trace and its plan take, as they call it, beside model, task and perturbation."""
+    names = ("target", "target_tokens", "chat", "system", "template_arguments", "share_prefix", "memory")
+    audit = 0.0 if settings["no_audit"] else float(settings["audit"])
+    return {name: settings[name] for name in names} | {"audit": audit}
 
 
 def refuse_chat_options(settings: Mapping[str, Any]) -> None:

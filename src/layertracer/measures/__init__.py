@@ -16,7 +16,7 @@ from layertracer.measures._bootstrap import (
     percentile_interval,
 )
 from layertracer.measures._checked_arrays import find_missing
-from layertracer.measures._criteria import ONSET_NAMES, describe_onset, onset_from_dict, onset_from_name
+from layertracer.measures._criteria import ONSET_NAMES, onset_from_dict, onset_from_name
 from layertracer.measures._curves import TargetCurves
 from layertracer.measures._depth import interpolate_profile, relative_depth
 from layertracer.measures._dominance import DominantDimensions, attribute_to_dominant
@@ -72,7 +72,6 @@ __all__ = [
     "bootstrap_mean_curve",
     "check_resampling",
     "contrast_kinds",
-    "describe_onset",
     "describe_particle",
     "find_largest_loss",
     "find_missing",

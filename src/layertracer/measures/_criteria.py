@@ -67,31 +67,3 @@ def onset_from_dict(spec: Mapping[str, Any]) -> OnsetCriterion:
     if "sigmas" in parameters and parameters["sigmas"] is None:
         parameters["sigmas"] = math.inf
     return onset_from_name(spec["kind"], **parameters)
-
-
-def describe_onset(spec: Mapping[str, Any]) -> str:
-    """An onset criterion's specification as a short phrase for people.
-
-    A criterion from elsewhere, whose kind is unknown here, is given by its kind and parameters.
-
-    Example:
-        >>> describe_onset(Rise().to_dict())
-        'first rise of at least 0.05, or of 0.01 and above 2 standard deviations'
-    """
-    kind = spec.get("kind")
-    if kind == Rise.kind:
-        rise = Rise().to_dict() | dict(spec)
-        first = f"first rise of at least {rise['delta']:g}"
-        if rise["sigmas"] is None:
-            return first
-        return f"{first}, or of {rise['floor']:g} and above {rise['sigmas']:g} standard deviations"
-    if kind == Ratio.kind:
-        return f"largest gain in log-probability from layer {spec.get('first_layer', 1)} on"
-    phrases = {
-        AbsRatio.kind: "largest relative change, drops included",
-        FirstTop1.kind: "first layer from which the target stays on top",
-        HalfMax.kind: "first layer with half of the largest probability",
-        ChangePoint.kind: "best upward split of the log-odds",
-    }
-    parameters = ", ".join(f"{name}={value}" for name, value in spec.items() if name != "kind")
-    return phrases.get(str(kind), f"{kind}({parameters})")

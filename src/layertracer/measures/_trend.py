@@ -33,11 +33,6 @@ class SizeGroups:
         """Number of groups."""
         return len(self.stratum)
 
-    @property
-    def n_contrasts(self) -> int:
-        """Number of pairs of sizes within a stratum."""
-        return sum(math.comb(count, 2) for count in Counter(self.stratum.tolist()).values())
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonotoneTrend:
@@ -76,8 +71,8 @@ def group_sizes(sizes: Sequence[int], strata: Sequence[str], *, tolerance: float
 
     Example:
         >>> groups = group_sizes([1000, 3000, 1010, 1000], ["attention", "attention", "attention", "mamba"])
-        >>> groups.group.tolist(), groups.stratum.tolist(), groups.n_contrasts
-        ([0, 1, 0, 2], [0, 0, 1], 1)
+        >>> groups.group.tolist(), groups.stratum.tolist()
+        ([0, 1, 0, 2], [0, 0, 1])
     """
     if not sizes or len(sizes) != len(strata) or min(sizes) <= 0 or tolerance < 0:
         raise UsageError(

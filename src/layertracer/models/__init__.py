@@ -4,16 +4,17 @@ from layertracer.models._anatomy.additions import Addition, Additions, Role
 from layertracer.models._anatomy.anatomy import Anatomy, Layer
 from layertracer.models._anatomy.dataflow import ADDITIONS, CONTRACTIONS, has_stream_shape, operand_tensors
 from layertracer.models._anatomy.mixer_and_mlp import Part
-from layertracer.models._anatomy.op_sites import Places, StreamShape
+from layertracer.models._anatomy.op_sites import OpSites
+from layertracer.models._anatomy.stream_shape import StreamShape
 from layertracer.models._anatomy.wiring import PROBE_BATCHES, BatchAxis, Signature, Wiring, batch_axes, signature_of
 from layertracer.models._caches.cache_map import StateMap, StatePiece
 from layertracer.models._caches.cached_call import LayerCache, UnusableCacheError
 from layertracer.models._calling.call import ModelCall, find_logits
 from layertracer.models._calling.grouped_heads import grouped_heads
-from layertracer.models._calling.hooks import CallRecord, hooking, observe_calls, replacing_forward
+from layertracer.models._calling.hooks import CallRecord, call_again, hooking, observe_calls, replacing_forward
 from layertracer.models._calling.object_graph import TensorPlace, copy_with, find_places, find_tensors
 from layertracer.models._calling.out_of_memory import is_out_of_memory
-from layertracer.models._calling.pytree import Leaves, flatten, unflatten_into
+from layertracer.models._calling.pytree import Leaves, cloned, flatten, unflatten_into
 from layertracer.models._compiled import compile_layers, why_not_compilable
 from layertracer.models._loading.embedded import EmbeddedModel, list_embedded
 from layertracer.models._loading.placement import DeviceMap
@@ -42,8 +43,8 @@ __all__ = [
     "LoadedParts",
     "ModelCall",
     "Network",
+    "OpSites",
     "Part",
-    "Places",
     "Role",
     "Signature",
     "StateMap",
@@ -53,6 +54,8 @@ __all__ = [
     "UnusableCacheError",
     "Wiring",
     "batch_axes",
+    "call_again",
+    "cloned",
     "compile_layers",
     "copy_with",
     "execution_devices",

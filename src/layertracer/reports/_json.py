@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from layertracer._types import Audit, Interval, MixerGroup, TaskParticle, VulnerableLayer
+from layertracer._types import Audit, TaskParticle, VulnerableLayer
 from layertracer.reports._values.findings import find_all, find_solved, gain, js_curve, target_curve
 from layertracer.reports._values.numbers import round_for_json
 from layertracer.reports._values.sentence import summary_sentence
-from layertracer.runs import TraceRecord, summarize_mixer
+from layertracer.runs import TraceRecord, summarize_mixer, summarize_particle, summarize_vulnerable
 
 
 def summarize(record: TraceRecord) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def summarize(record: TraceRecord) -> dict[str, Any]:
         "begins_share": record.begins_share,
         "task_particle": _summarize_particle(findings.particle),
         "vulnerable_layer": _summarize_vulnerable(findings.vulnerable),
-        "by_mixer": [_summarize_mixer(group) for group in findings.by_mixer],
+        "by_mixer": [_rounded(summarize_mixer(group)) for group in findings.by_mixer],
         "layers_without_site": list(record.layers_without_site),
         "solved_only": None
         if solved is None
@@ -42,7 +42,7 @@ def summarize(record: TraceRecord) -> dict[str, Any]:
             "n_prompts": solved.n_prompts,
             "task_particle": _summarize_particle(solved.particle),
             "vulnerable_layer": _summarize_vulnerable(solved.vulnerable),
-            "by_mixer": [_summarize_mixer(group) for group in solved.by_mixer],
+            "by_mixer": [_rounded(summarize_mixer(group)) for group in solved.by_mixer],
         },
         "curves": _summarize_curves(record),
         "sensitivity": _summarize_sensitivity(record),
@@ -95,40 +95,17 @@ def _summarize_model(record: TraceRecord) -> dict[str, Any]:
     }
 
 
-def _summarize_interval(interval: Interval | None) -> dict[str, float] | None:
-    if interval is None:
-        return None
-    return {"low": interval.low, "high": interval.high, "level": interval.level}
-
-
 def _summarize_particle(particle: TaskParticle | None) -> dict[str, Any] | None:
     if particle is None:
         return None
-    return {
-        "layer": particle.layer,
-        "interval": _summarize_interval(particle.interval),
-        "interval_share_found": round_for_json(float(particle.interval_share_found)),
-        "share_found": round_for_json(float(particle.share_found)),
-        "per_prompt": list(particle.per_prompt),
-        "criterion": dict(particle.criterion),
-        "note": particle.note,
-    }
+    more = {"per_prompt": list(particle.per_prompt), "criterion": dict(particle.criterion)}
+    return _rounded(summarize_particle(particle)) | more
 
 
 def _summarize_vulnerable(vulnerable: VulnerableLayer | None) -> dict[str, Any] | None:
     if vulnerable is None:
         return None
-    return {
-        "layer": vulnerable.layer,
-        "mean_js_bits": round_for_json(float(vulnerable.mean_js_bits)),
-        "interval": _summarize_interval(vulnerable.interval),
-        "stability": round_for_json(float(vulnerable.stability)),
-        "per_prompt": list(vulnerable.per_prompt),
-        "is_edge": vulnerable.is_edge,
-        "is_clear": vulnerable.is_clear,
-        "contenders": list(vulnerable.contenders),
-        "note": vulnerable.note,
-    }
+    return _rounded(summarize_vulnerable(vulnerable)) | {"per_prompt": list(vulnerable.per_prompt)}
 
 
 def _summarize_sensitivity(record: TraceRecord) -> list[dict[str, Any]]:
@@ -142,8 +119,8 @@ def _summarize_sensitivity(record: TraceRecord) -> list[dict[str, Any]]:
     ]
 
 
-def _summarize_mixer(group: MixerGroup) -> dict[str, Any]:
-    values = summarize_mixer(group)
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    """The answers that a run keeps, with their numbers as people read them; bounds of intervals stay."""
     return {name: round_for_json(value) if isinstance(value, float) else value for name, value in values.items()}
 
 

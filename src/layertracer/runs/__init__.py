@@ -8,7 +8,7 @@ from layertracer.runs._folders.whole_folders import write_file
 from layertracer.runs._format_page import describe_format
 from layertracer.runs._header_fields import HEADER_FIELDS, HeaderField
 from layertracer.runs._lens_records import LensRecord
-from layertracer.runs._provenance import collect_provenance, package_version, shorten_path, without_home
+from layertracer.runs._provenance import collect_provenance, package_version, shorten_path
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import (
     HEADER_FILE,
@@ -20,7 +20,7 @@ from layertracer.runs._schema import (
 )
 from layertracer.runs._specs import ModelRecord, PromptRecord, TraceSpec, storable_text
 from layertracer.runs._storage import read_run, save_run
-from layertracer.runs._summary import summarize_mixer, summarize_record
+from layertracer.runs._summary import summarize_mixer, summarize_particle, summarize_record, summarize_vulnerable
 from layertracer.runs._verify import Verification, verify_run
 
 __all__ = [
@@ -53,8 +53,9 @@ __all__ = [
     "shorten_path",
     "storable_text",
     "summarize_mixer",
+    "summarize_particle",
     "summarize_record",
+    "summarize_vulnerable",
     "verify_run",
-    "without_home",
     "write_file",
 ]

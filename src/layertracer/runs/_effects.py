@@ -109,9 +109,9 @@ class EffectRecord:
             )
         sizes = dict(zip(ROW_AXES, shape, strict=True))
         arrays: dict[str, tuple[np.ndarray, tuple[str, ...]]] = {
-            name: (one, ROW_AXES) for name, one in self.rows.items()
+            name: (self.rows[name], ROW_AXES) for name in self.rows
         }
-        arrays |= {name: (getattr(self, name), axes) for name, (_, axes) in DOMINANT_AXES.items()}
+        arrays.update({name: (getattr(self, name), axes) for name, (_, axes) in DOMINANT_AXES.items()})
         for name, (array, axes) in arrays.items():
             expected = tuple(sizes[axis] for axis in axes)
             if array.shape != expected:

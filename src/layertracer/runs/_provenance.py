@@ -81,12 +81,6 @@ def shorten_path(argument: str) -> str:
     return argument
 
 
-def without_home(text: str) -> str:
-    """The text with the user's home folder written as `~`."""
-    home = str(Path.home())
-    return text.replace(home, "~") if len(home) > 1 else text
-
-
 def _working_commit() -> str | None:
     try:
         return read_commit(Path.cwd())

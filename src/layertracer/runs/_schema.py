@@ -30,13 +30,14 @@ class Limits:
     """What the numbers of a column may be.
 
     Attributes:
-        low: The least; a name of `SIZES` where it depends on the run. Minus infinity counts only where there is none.
+        low: The least; a size by its name, e.g. "d_vocab - 1", where it depends on the run. Minus infinity counts only
+            where there is none.
         high: The greatest, likewise.
         allowance: By how much rounding may pass the bounds.
         nan: Where NaN may stand: nowhere, for all prompts and draws of a layer alike, or anywhere.
         order: How the items of a list, or of a column without axes, follow one another.
         distinct: Whether no item of a list occurs twice in it.
-        n_items: How many items each list has; a name of `SIZES`. None where they differ.
+        n_items: How many items each list has; a size by its name, e.g. "top_k". None where they differ.
         least_items: The fewest that a list may have.
     """
 

@@ -51,8 +51,8 @@ def _answers(record: TraceRecord) -> dict[str, Any]:
             raise NonFiniteError(f"{name} holds {n_nan} NaN, so there is no answer. Trace in float32.")
     robustness = record.robustness
     return {
-        "task_particle": _summarize_particle(record.task_particle),
-        "vulnerable_layer": _summarize_vulnerable(record.vulnerable_layer),
+        "task_particle": summarize_particle(record.task_particle),
+        "vulnerable_layer": summarize_vulnerable(record.vulnerable_layer),
         "robustness": {"max_bits": float(robustness.max_bits), "mean_bits": float(robustness.mean_bits)},
         "by_mixer": [summarize_mixer(group) for group in record.by_mixer],
     } | _named_answers(record)
@@ -66,7 +66,7 @@ def _named_answers(record: TraceRecord) -> dict[str, Any]:
         answers["effects"] = {effect.key: _summarize_effect(effect) for effect in effects}
     if record.lenses:
         answers["lenses"] = {
-            name: {"task_particle": _summarize_particle(lens.task_particle)} for name, lens in record.lenses.items()
+            name: {"task_particle": summarize_particle(lens.task_particle)} for name, lens in record.lenses.items()
         }
     return answers
 
@@ -77,12 +77,13 @@ def _summarize_effect(effect: EffectRecord) -> dict[str, Any]:
     except LayerTracerError as error:
         return {"error": str(error)}
     return {
-        "vulnerable_layer": _summarize_vulnerable(vulnerable),
+        "vulnerable_layer": summarize_vulnerable(vulnerable),
         "largest_loss_layer": None if loss is None else summarize_loss(loss),
     }
 
 
-def _summarize_particle(particle: TaskParticle) -> dict[str, Any]:
+def summarize_particle(particle: TaskParticle) -> dict[str, Any]:
+    """The layer at which the task starts, as JSON values."""
     return {
         "layer": particle.layer,
         "interval": _interval(particle.interval),
@@ -92,7 +93,8 @@ def _summarize_particle(particle: TaskParticle) -> dict[str, Any]:
     }
 
 
-def _summarize_vulnerable(vulnerable: VulnerableLayer) -> dict[str, Any]:
+def summarize_vulnerable(vulnerable: VulnerableLayer) -> dict[str, Any]:
+    """The layer that breaks most easily, as JSON values."""
     return {"layer": vulnerable.layer, "mean_js_bits": vulnerable.mean_js_bits} | _summarize_largest(vulnerable)
 
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from layertracer._errors import AnatomyError, LayerTracerError, NonFiniteError, OutOfMemoryError
 from layertracer.models import Network, is_out_of_memory, without_gradients
 from layertracer.tracing._batching.batches import run_batches
 from layertracer.tracing._batching.memory_budget import PassPlan
 from layertracer.tracing._batching.prompts import Prompt, bind_batch
+from layertracer.tracing._distributions.row_measures import ROW_MEASURES
 from layertracer.tracing._failures import first_line, is_of_callers_making
-from layertracer.tracing._observers.site_sums import SiteSums
+from layertracer.tracing._observers.protocol import BatchObserver
 from layertracer.tracing._passes.batch_passes import BatchPasses, Before
-from layertracer.tracing._passes.measure import Measured, measure_plain, measure_rows
+from layertracer.tracing._passes.measure import Measured, followed_of, measure_plain, measure_rows
 from layertracer.tracing._passes.plain import plain_logits
 from layertracer.tracing._planning.batch_costs import make_reduction
 from layertracer.tracing._planning.planner import Planner
@@ -44,7 +44,6 @@ class Engine:
         readings: Where the numbers go; what was finished before an error stays there.
         auditor: Measures some of them again.
         answers: Reads whole answers; None where nobody asks.
-        sums: Where what stands at the site in clean rows is summed; None where nobody asks.
         on_progress: Called after every batch.
         notes: What a user should know of how it went.
     """
@@ -54,7 +53,6 @@ class Engine:
     readings: Readings
     auditor: Auditor
     answers: AnswerReader | None = None
-    sums: SiteSums | None = None
     on_progress: Callable[[Progress], None] | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -145,31 +143,41 @@ class Engine:
 
     def _measure_batch(self, batch: Sequence[Prompt], plan: PassPlan, before: Before) -> None:
         network, ids = bind_batch(self.network, batch)
-        anatomy, read = network.anatomy, batch[0].read
-        sums = None if self.sums is None else SiteSums(anatomy.n_layers, anatomy.d_model)
+        read, observers = batch[0].read, self.passes.fresh_observers()
         if not before.passes:
             n_draws = 0 if self.passes.perturber is None else self._work.n_draws
             before = Before(passes=plan.passes(layers=self._work.layers, n_draws=n_draws))
         if self._work.method == "ladder":
-            rows = self.passes.run(network, ids, read=read, before=before, sums=sums)
+            rows = self.passes.run(network, ids, read=read, before=before, observers=observers)
             reduction = make_reduction(network, self.planner.budget_bytes, shortage=plan.shortage)
             measured = measure_rows(rows, batch, ids, reduction=reduction)
         else:
             variants = [(layer, draw) for layer in self._work.layers for draw in range(self._work.n_draws)]
             perturber = self.passes.at(network, ids, read)
-            measured = measure_plain(network, ids, batch, perturber=perturber, variants=variants)
-        js = measured.js
+            measured = measure_plain(network, ids, batch, perturber=perturber, variants=variants, observers=observers)
         if self._work.state is not None:
-            js = self._work.state.measure(ids, batch, measured.lens, n_variants=plan.n_variants)
-        self._keep(batch, measured, js)
-        if self.sums is not None and sums is not None:
-            self.sums.add(sums)
+            followed = followed_of(batch, measured.lens)
+            found = self._work.state.measure(ids, batch, measured.lens, n_variants=plan.n_variants, followed=followed)
+            measured = replace(measured, rows=found)
+        self._keep(batch, measured, observers)
 
-    def _keep(self, batch: Sequence[Prompt], measured: Measured, js: dict[tuple[int, int], Tensor]) -> None:
-        layers = self._work.layers
-        js_bits = torch.zeros(len(batch), self._work.n_draws, len(layers), device=measured.lens.log_prob.device)
-        for (layer, draw), bits in js.items():
-            js_bits[:, draw, layers.index(layer)] = bits
+    def _keep(self, batch: Sequence[Prompt], measured: Measured, observers: Sequence[BatchObserver]) -> None:
+        layers, device = self._work.layers, measured.lens.log_prob.device
+        rows = {
+            name: torch.zeros(len(batch), self._work.n_draws, len(layers), device=device) for name in self.readings.rows
+        }
+        for (layer, draw), numbers in measured.rows.items():
+            for name, per_prompt in numbers.items():
+                rows[name][:, draw, layers.index(layer)] = per_prompt
+        without = [row for row, prompt in enumerate(batch) if prompt.more]
+        for name, values in rows.items() if without else ():
+            if ROW_MEASURES[name].is_of_target:
+                values[without] = torch.nan
         if self.answers is not None:
             self.readings.answers |= self.answers.read(batch, measured.lens)
-        self.readings.keep(batch, measured.lens, js_bits, layers=layers)
+        seen = {one.name: one.per_prompt() for one in observers}
+        measures = {name: by_layer for name, by_layer in seen.items() if by_layer is not None}
+        self.readings.keep(batch, measured.lens, rows, layers=layers, measures=measures)
+        for total, one in zip(self.passes.observers, observers, strict=True):
+            if one.name not in measures:
+                total.add(one)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
@@ -14,6 +14,8 @@ from layertracer._errors import NonFiniteError
 from layertracer.tracing._batching.on_devices import to_host
 from layertracer.tracing._batching.prompts import Prompt
 from layertracer.tracing._distributions.reduction import LensStatistics
+from layertracer.tracing._distributions.row_measures import ROW_MEASURES
+from layertracer.tracing._observers.protocol import LAYER_MEASURES
 from layertracer.tracing._whole_answers import AnswersRead
 
 
@@ -41,7 +43,8 @@ class Readings:
         entropy_bits: Entropy, [prompt, layer].
         top_ids: Most probable tokens, [prompt, layer, k].
         top_prob: Their probabilities.
-        js_bits: JS divergence, [prompt, draw, layer]; NaN where a layer has not the perturbed site.
+        rows: Row measures by name, [prompt, draw, layer]; NaN where a layer has not the perturbed site.
+        measures: Layer measures by name, [prompt, layer]; NaN where a layer has none.
         target_ids: Tokens that were followed, one tuple a prompt.
         top1_ids: The model's own top token at each position that was read.
         finished: Whether a prompt's numbers are there.
@@ -53,7 +56,8 @@ class Readings:
     entropy_bits: NDArray[np.float32]
     top_ids: NDArray[np.int32]
     top_prob: NDArray[np.float32]
-    js_bits: NDArray[np.float32]
+    rows: dict[str, NDArray[np.float32]]
+    measures: dict[str, NDArray[np.float32]]
     target_ids: list[tuple[int, ...]]
     top1_ids: list[tuple[int, ...]]
     finished: NDArray[np.bool_]
@@ -68,29 +72,45 @@ class Readings:
             entropy_bits=np.full((n_prompts, n_layers), np.nan, np.float32),
             top_ids=np.zeros((n_prompts, n_layers, n_top), np.int32),
             top_prob=np.full((n_prompts, n_layers, n_top), np.nan, np.float32),
-            js_bits=np.full((n_prompts, n_draws, n_layers), np.nan, np.float32),
+            rows={name: np.full((n_prompts, n_draws, n_layers), np.nan, np.float32) for name in ROW_MEASURES},
+            measures={name: np.full((n_prompts, n_layers), np.nan, np.float32) for name in LAYER_MEASURES},
             target_ids=[()] * n_prompts,
             top1_ids=[()] * n_prompts,
             finished=np.zeros(n_prompts, bool),
         )
 
+    @property
+    def js_bits(self) -> NDArray[np.float32]:
+        """JS divergence, [prompt, draw, layer], bits."""
+        return self.rows["js_bits"]
+
     def forget(self) -> None:
         """Nothing is finished: what was measured is not to be believed."""
         self.finished[:] = False
 
-    def keep(self, batch: Sequence[Prompt], lens: LensStatistics, js: Tensor, *, layers: Sequence[int]) -> None:
+    def keep(
+        self,
+        batch: Sequence[Prompt],
+        lens: LensStatistics,
+        rows: Mapping[str, Tensor],
+        *,
+        layers: Sequence[int],
+        measures: Mapping[str, Mapping[int, Tensor]],
+    ) -> None:
         """Take over one batch.
 
         Args:
             batch: Its prompts.
             lens: Statistics [prompt, read, 1 + layer]; entry 0 is read from the embeddings.
-            js: JS divergence [prompt, draw, perturbed layer], bits.
+            rows: Row measures by name, [prompt, draw, perturbed layer].
             layers: The layers that were perturbed, those that have the site.
+            measures: Layer measures by name and layer, [prompt].
 
         Raises:
-            NonFiniteError: If a number of them is NaN; nothing of the batch is kept.
+            NonFiniteError: If a log-probability of the lens or a JS divergence is NaN; nothing of the batch is kept.
         """
-        lens, js = lens_on_host(lens, js)
+        lens, rows = on_host(lens, rows)
+        js = rows["js_bits"]
         if bool(lens.log_prob.isnan().any()) or bool(js.isnan().any()):
             raise NonFiniteError(_where_not_finite(batch, lens, js, layers=layers))
         where = [prompt.index for prompt in batch]
@@ -99,8 +119,12 @@ class Readings:
         self.entropy_bits[where] = lens.entropy_bits[:, :, 1:].mean(dim=1).numpy()
         self.top_ids[where] = lens.top_ids[:, 0, 1:].numpy()
         self.top_prob[where] = lens.top_log_prob[:, 0, 1:].exp().numpy()
-        for layer, bits in zip(layers, js.numpy().swapaxes(0, 2), strict=True):
-            self.js_bits[where, :, layer] = bits.T
+        for name, values in rows.items():
+            for layer, numbers in zip(layers, values.numpy().swapaxes(0, 2), strict=True):
+                self.rows[name][where, :, layer] = numbers.T
+        for name, by_layer in measures.items():
+            for layer, numbers in zip(by_layer, to_host(list(by_layer.values())), strict=True):
+                self.measures[name][where, layer] = numbers.numpy()
         for prompt, top in zip(batch, lens.top_ids[:, :, -1, 0].tolist(), strict=True):
             self.top1_ids[prompt.index] = tuple(top)
             self.target_ids[prompt.index] = prompt.target_ids or tuple(top)
@@ -116,11 +140,12 @@ class Readings:
         return log_prob, rank
 
 
-def lens_on_host(lens: LensStatistics, js: Tensor) -> tuple[LensStatistics, Tensor]:
+def on_host(lens: LensStatistics, rows: Mapping[str, Tensor]) -> tuple[LensStatistics, dict[str, Tensor]]:
     """A batch's numbers on the CPU, fetched together."""
     names = [one.name for one in fields(LensStatistics)]
-    *statistics, js = to_host([*(getattr(lens, name) for name in names), js])
-    return LensStatistics(**dict(zip(names, statistics, strict=True))), js
+    fetched = to_host([*(getattr(lens, name) for name in names), *rows.values()])
+    statistics = dict(zip(names, fetched, strict=False))
+    return LensStatistics(**statistics), dict(zip(rows, fetched[len(names) :], strict=True))
 
 
 def _where_not_finite(batch: Sequence[Prompt], lens: LensStatistics, js: Tensor, *, layers: Sequence[int]) -> str:

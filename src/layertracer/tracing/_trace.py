@@ -22,6 +22,7 @@ from layertracer.tracing._batching.prompts import Prompt, prepare_prompts, warn_
 from layertracer.tracing._engine import Engine
 from layertracer.tracing._failures import CallbackRaised, explain_failure, is_of_callers_making, shielded
 from layertracer.tracing._model import TracedModel
+from layertracer.tracing._observers.protocol import LAYER_MEASURES
 from layertracer.tracing._observers.site_sums import SiteSums, collect_site_values
 from layertracer.tracing._options import TraceOptions, encode_task, fills_from_runs, settle_site
 from layertracer.tracing._passes.batch_passes import BatchPasses
@@ -277,14 +278,14 @@ class _Run:
             self._sums, fills = self._look_at_site(fallback.planner, row_by_row=one_by_one)
             perturber = None if is_state else self._make_perturber(fills)
         elif work.sees_site:
-            self._sums = sums = SiteSums(model.anatomy.n_layers, model.anatomy.d_model)
+            self._sums = sums = SiteSums.of(model.network, perturbation.site)
         passes = BatchPasses(
             network=model.network,
             axes=model.axes,
             perturber=perturber,
             last_only=work.last_only,
             cached=work.cached,
-            sees_site=sums is not None,
+            observers=(*(() if sums is None else (sums,)), *LAYER_MEASURES.values()),
         )
         self._auditor = Auditor(
             network=model.network,
@@ -301,7 +302,6 @@ class _Run:
             readings=self.readings,
             auditor=self._auditor,
             answers=self._make_answer_reader(fallback.planner),
-            sums=sums,
             on_progress=self._on_progress,
             notes=self._fallback_notes,
         )

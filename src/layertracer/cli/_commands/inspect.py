@@ -10,7 +10,7 @@ import click
 from layertracer.cli._choices import DEFAULT_MODEL, SITES
 from layertracer.cli._console import quiet_stdout, say, say_json, say_table
 from layertracer.cli._exit_codes import debug_option
-from layertracer.cli._options import model_options, option
+from layertracer.cli._options import load_asked_model, model_options, option
 from layertracer.cli._progress import showing_progress
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ def inspect_command(model: str, *, as_json: bool, **settings: Any) -> None:
     """
     with quiet_stdout(), showing_progress() as display:
         display.begin(f"Loading {model}")
-        from layertracer.tracing import describe_model, load_model
+        from layertracer.tracing import describe_model
 
-        loaded = load_model(model, **settings)
+        loaded = load_asked_model(model, settings)
         record = describe_model(loaded)
         proved = loaded.check_everything()
     if as_json:

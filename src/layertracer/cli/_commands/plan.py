@@ -9,10 +9,9 @@ import click
 from layertracer.cli._choices import DEFAULT_MODEL
 from layertracer.cli._console import quiet_stdout, say, say_json, say_table
 from layertracer.cli._exit_codes import debug_option
-from layertracer.cli._options import model_options, option, task_options
+from layertracer.cli._options import load_asked_model, model_options, option, task_options
 from layertracer.cli._progress import showing_progress
 from layertracer.cli._trace_options import (
-    audit_share,
     effort_options,
     load_asked_task,
     make_perturbation,
@@ -21,6 +20,7 @@ from layertracer.cli._trace_options import (
     refuse_unused_options,
     say_what_was_read,
     target_options,
+    trace_settings,
 )
 
 if TYPE_CHECKING:
@@ -52,15 +52,11 @@ def plan_command(context: click.Context, /, model: str, **settings: Any) -> None
     with quiet_stdout(), showing_progress() as display:
         display.begin(f"Loading {model}")
         from layertracer.api import plan
-        from layertracer.tracing import load_model
 
-        of_model = ("device", "dtype", "revision", "trust_remote_code", "device_map", "offload_folder")
-        loaded = load_model(model, **{name: settings[name] for name in of_model})
+        loaded = load_asked_model(model, settings)
         say_what_was_read(task, display)
         display.begin(f"Planning {task.name}")
-        of_trace = ("target", "target_tokens", "chat", "system", "template_arguments", "share_prefix", "memory")
-        asked = {name: settings[name] for name in of_trace} | {"audit": audit_share(settings)}
-        found = plan(loaded, task, perturbation=perturbation, **asked)
+        found = plan(loaded, task, perturbation=perturbation, **trace_settings(settings))
     if settings["as_json"]:
         say_json(found.to_dict())
         return

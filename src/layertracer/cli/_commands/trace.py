@@ -20,12 +20,11 @@ from layertracer.cli._exit_codes import (
     explain_interruption,
     explain_kept,
 )
-from layertracer.cli._options import add_options, model_options, option, task_options
+from layertracer.cli._options import add_options, load_asked_model, model_options, option, task_options
 from layertracer.cli._progress import ProgressDisplay, showing_progress
 from layertracer.cli._run_folder import Saved, reserving, save_trace
 from layertracer.cli._streams import give_up_stdout
 from layertracer.cli._trace_options import (
-    audit_share,
     effort_options,
     load_asked_task,
     make_perturbation,
@@ -34,6 +33,7 @@ from layertracer.cli._trace_options import (
     refuse_unused_options,
     say_what_was_read,
     target_options,
+    trace_settings,
 )
 from layertracer.cli._writing import Writing
 
@@ -179,17 +179,9 @@ def _trace(
 ) -> Trace:
     display.begin(f"Loading {model}")
     from layertracer.api import trace
-    from layertracer.tracing import Progress, load_model
+    from layertracer.tracing import Progress
 
-    loaded = load_model(
-        model,
-        device=settings["device"],
-        device_map=settings["device_map"],
-        offload_folder=settings["offload_folder"],
-        dtype=settings["dtype"],
-        revision=settings["revision"],
-        trust_remote_code=settings["trust_remote_code"],
-    )
+    loaded = load_asked_model(model, settings)
     task: Task = asked["task"]
     display.begin(f"Tracing {loaded.name} on {task.name}", f"{loaded.anatomy.n_layers} layers")
     say_what_was_read(task, display)
@@ -205,15 +197,8 @@ def _trace(
     return trace(
         loaded,
         **asked,
-        target=settings["target"],
-        target_tokens=settings["target_tokens"],
-        chat=settings["chat"],
-        system=settings["system"],
-        template_arguments=settings["template_arguments"],
+        **trace_settings(settings),
         seed=settings["seed"],
-        share_prefix=settings["share_prefix"],
-        audit=audit_share(settings),
-        memory=settings["memory"],
         progress=advance,
         on_plan=announce,
         command=command_line(context),

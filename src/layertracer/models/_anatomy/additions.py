@@ -1,8 +1,8 @@
-"""What a layer's branches add to its stream, and which of them is the mixer's, found by what they do.
+"""Additions to the residual stream by a layer's mixer and MLP, told apart by what they do.
 
 The layer runs once and its dataflow is recorded. An addition is where a branch, something computed
-from the stream by matrices, is added to the trunk, which leads from the stream that enters to the
-stream that leaves. Then the layer runs with its input changed up to some position, and with every
+from the stream by matrices, is added to the residual path, which leads from the stream that enters
+to the stream that leaves. Then the layer runs with its input changed up to some position, and with every
 branch put back to what it was once it has been looked at, so that none reaches the next: a branch
 that changes at a later position is the mixer's. One that says nothing about the stream without another
 input (an encoder's states, an embedding of the token) belongs to neither site. The others are the
@@ -21,18 +21,18 @@ from torch import Tensor, nn
 from layertracer.models._anatomy.dataflow import (
     ADDITIONS,
     FACTORS,
-    Join,
     Operation,
+    PathEntry,
     Value,
     behind_matrices,
     branch_of,
-    joins_of,
+    entries_on_path,
 )
-from layertracer.models._anatomy.op_sites import Place, Places, StreamShape
-from layertracer.models._anatomy.replay import Spot, Trials
+from layertracer.models._anatomy.op_sites import OpSite, OpSites
+from layertracer.models._anatomy.replay import Operand, Trials, moved, rounding_between_positions
+from layertracer.models._anatomy.stream_shape import StreamShape
 from layertracer.models._anatomy.wiring import Wiring
 from layertracer.models._calling.hooks import CallRecord
-from layertracer.models._weights.shapes import is_quantised
 
 Role = Literal["mixer", "mlp", "other"]
 
@@ -42,12 +42,12 @@ class Addition:
     """Where a branch adds to the stream.
 
     Attributes:
-        place: Where the two are added.
+        op_site: Where the two are added.
         operand: Which of the two is the branch.
         role: Whose branch it is; "other" where it is neither the mixer's nor the MLP's.
     """
 
-    place: Place
+    op_site: OpSite
     operand: int
     role: Role
 
@@ -81,14 +81,13 @@ class Additions:
 
 def find_additions(layer: CallRecord, wiring: Wiring) -> Additions:
     """The additions of a layer, from its call in a probe of several rows and positions."""
-    stream = layer.inputs.values[wiring.stream_in]
-    shape = StreamShape(shape=stream.shape, batch_axis=wiring.batch_axis, position_axis=wiring.position_axis)
+    shape = StreamShape.of(layer.inputs.values[wiring.stream_in], wiring)
     trials = Trials(layer=layer, wiring=wiring, shape=shape)
-    leaving, places = trials.record()
-    if not leaving.on_trunk:
+    leaving, op_sites = trials.record()
+    if not leaving.on_path:
         reason = "its stream does not lead through it: what leaves it is computed by matrices alone"
         return Additions(unclear={"mixer": reason, "mlp": reason})
-    return _Judge(trials, joins_of(leaving), places).additions()
+    return _Judge(trials, entries_on_path(leaving), op_sites).additions()
 
 
 _SHORT = 3
@@ -101,36 +100,36 @@ _Piece = tuple[Operation, int]
 
 @dataclass(slots=True)
 class _Judge:
-    """Says of every join whose it is."""
+    """Says of every entry into the residual path whose it is."""
 
     trials: Trials
-    joins: list[Join]
-    places: Places
-    clean: dict[Spot, Tensor] = field(init=False, default_factory=dict)
-    changed: dict[Spot, Tensor] = field(init=False, default_factory=dict)
+    entries: list[PathEntry]
+    op_sites: OpSites
+    clean: dict[Operand, Tensor] = field(init=False, default_factory=dict)
+    changed: dict[Operand, Tensor] = field(init=False, default_factory=dict)
     short: int = field(init=False, default=0)
 
     def additions(self) -> Additions:
         """What all branches add, and why some of it cannot be told."""
         unclear: dict[Role, str] = {}
-        spots = self._collect()
-        added = [join for join in self.joins if self._is_addition(join)]
-        restored = {_spot(join.operation, join.operand) for join in added}
+        looked_at = self._collect()
+        added = [entry for entry in self.entries if self._is_addition(entry)]
+        restored = {_key(entry.operation, entry.operand) for entry in added}
         self.changed = self.trials.look(
-            self.trials.changed_values(), set(spots), {spot: self.clean[spot] for spot in restored}
+            self.trials.changed_values(), set(looked_at), {key: self.clean[key] for key in restored}
         )
-        reaches = [self._reach(join.operation, join.operand) for join in added]
+        reaches = [self._reach(entry.operation, entry.operand) for entry in added]
         if None in reaches:
             unclear["mixer"] = unclear["mlp"] = "what a branch adds cannot be seen again in a second run"
             return Additions(unclear=unclear)
         self.short = _SHORT if any(reach is not None and reach > _SHORT for reach in reaches) else 0
         gates = {
             module
-            for join in self.joins
-            if join not in added and self._is_factor(join, unclear)
-            for module in _modules_of(join.value)
+            for entry in self.entries
+            if entry not in added and self._is_factor(entry, unclear)
+            for module in _modules_of(entry.value)
         }
-        pieces = [piece for join in added for piece in self._pieces(join.operation, join.operand, unclear)]
+        pieces = [piece for entry in added for piece in self._pieces(entry.operation, entry.operand, unclear)]
         return self._assembled(pieces, unclear, frozenset(gates))
 
     def _assembled(
@@ -141,14 +140,14 @@ class _Judge:
         for addition, (operation, operand) in zip(found, pieces, strict=True):
             modules = _modules_of(operation.operands[operand])
             served[addition.role] = served.get(addition.role, frozenset()) | modules
-        owners = {addition.place.module for addition in found}
-        calls = {(addition.place.module, addition.place.call) for addition in found}
+        owners = {addition.op_site.module for addition in found}
+        calls = {(addition.op_site.module, addition.op_site.call) for addition in found}
         return Additions(
             found=tuple(found),
             modules=tuple(
-                module for module, callers in self.places.callers.items() if module in owners or callers & owners
+                module for module, callers in self.op_sites.callers.items() if module in owners or callers & owners
             ),
-            counts={call: sum(self.places.counts[call][name] for name in ADDITIONS) for call in calls},
+            counts={call: sum(self.op_sites.counts[call][name] for name in ADDITIONS) for call in calls},
             unclear=unclear,
             gates=gates,
             shift=max(
@@ -158,31 +157,31 @@ class _Judge:
             served=served,
         )
 
-    def _collect(self) -> list[Spot]:
-        """Every operand worth a look: what joins the trunk, and what was added up into it before."""
-        operations = {id(join.operation): join.operation for join in self.joins}
-        for join in self.joins:
-            for value in behind_matrices(join.value):
+    def _collect(self) -> list[Operand]:
+        """Every operand worth a look: what enters the residual path, and what was added up into it before."""
+        operations = {id(entry.operation): entry.operation for entry in self.entries}
+        for entry in self.entries:
+            for value in behind_matrices(entry.value):
                 if value.operation is not None:
                     operations[id(value.operation)] = value.operation
         for operation in operations.values():
             for operand, tensor in enumerate(operation.tensors):
-                if tensor is not None and operation.place is not None:
-                    self.clean[operation.place, operand] = tensor
+                if tensor is not None and operation.op_site is not None:
+                    self.clean[operation.op_site, operand] = tensor
         return list(self.clean)
 
     def _reach(self, operation: Operation, operand: int) -> int | None:
         """How many positions on an operand still changes with the stream; None where that cannot be measured."""
-        if operation.place is None:
+        if operation.op_site is None:
             return None
-        spot = _spot(operation, operand)
-        if spot not in self.changed or spot not in self.clean:
+        key = _key(operation, operand)
+        if key not in self.changed or key not in self.clean:
             return None
-        moved = self._differences(self.clean[spot], self.changed[spot])
-        if moved is None:
+        differences = self._differences(self.clean[key], self.changed[key])
+        if differences is None:
             return None
-        last = [self.trials.last_changed(row) for row in range(self.trials.n_rows)]
-        reached = [position - last[row] for row, position in moved.nonzero().tolist() if position > last[row]]
+        last = self.trials.shape.last_changed
+        reached = [position - last[row] for row, position in differences.nonzero().tolist() if position > last[row]]
         return max(reached, default=0)
 
     def _mixes(self, operation: Operation, operand: int) -> bool | None:
@@ -197,30 +196,29 @@ class _Judge:
             return None
         if not one.is_floating_point():
             return (one != other).flatten(2).any(-1) if one.ndim > 2 else one != other
-        gap = (one - other).abs().flatten(2).amax(-1) if one.ndim > 2 else (one - other).abs()
-        rounding = 0.05 if is_quantised(self.trials.layer.module) else 1e-5  # by factors common to all positions
-        tolerance = max(rounding, 8 * torch.finfo(clean.dtype).eps)  # experts batch other tokens together, and round so
-        return gap > tolerance * one.abs().max().clamp(min=1e-12)
+        rounding = rounding_between_positions(self.trials.layer.module)
+        # Experts batch other tokens together, and round so.
+        return moved(one, other, tolerance=max(rounding, 8 * torch.finfo(clean.dtype).eps))
 
-    def _is_addition(self, join: Join) -> bool:
-        """Whether a branch is added to the trunk there."""
-        operation, tensor = join.operation, join.operation.tensors[join.operand]
+    def _is_addition(self, entry: PathEntry) -> bool:
+        """Whether a branch is added to the residual path there."""
+        operation, tensor = entry.operation, entry.operation.tensors[entry.operand]
         return (
             operation.is_addition
-            and operation.place is not None
-            and operation.operands[1 - join.operand].on_trunk
+            and operation.op_site is not None
+            and operation.operands[1 - entry.operand].on_path
             and tensor is not None
             and self.trials.shape.view(tensor) is not None
         )
 
     def _pieces(self, operation: Operation, operand: int, unclear: dict[Role, str]) -> list[_Piece]:
-        """The branches of which a sum that joins the trunk was made, where they differ in kind."""
+        """The branches of which a sum that enters the residual path was made, where they differ in kind."""
         value = operation.operands[operand]
         for inner in behind_matrices(value):
             inside = inner.operation
             if inside is None or not inside.is_addition or inside.passes_matrix:
                 continue
-            live = [which for which, one in enumerate(inside.operands) if one.is_live and not one.on_trunk]
+            live = [which for which, one in enumerate(inside.operands) if one.is_live and not one.on_path]
             mixes = [self._mixes(inside, which) for which in live]
             if set(mixes) == {True, False}:
                 if _is_copy_of(value, inner):
@@ -229,53 +227,53 @@ class _Judge:
                 unclear["mixer"] = unclear["mlp"] = reason
         return [(operation, operand)]
 
-    def _is_factor(self, join: Join, unclear: dict[Role, str]) -> bool:
-        """Whether a join that is no addition is a factor of the stream at its own position."""
-        mixes = self._mixes(join.operation, join.operand)
-        if mixes is False and join.operation.name in FACTORS:
+    def _is_factor(self, entry: PathEntry, unclear: dict[Role, str]) -> bool:
+        """Whether an entry that is no addition is a factor of the stream at its own position."""
+        mixes = self._mixes(entry.operation, entry.operand)
+        if mixes is False and entry.operation.name in FACTORS:
             return True
         roles: tuple[Role, ...] = ("mixer", "mlp") if mixes is None else ("mixer",) if mixes else ("mlp",)
         for role in roles:
-            name = join.operation.name.removeprefix("aten::")
+            name = entry.operation.name.removeprefix("aten::")
             unclear[role] = f"its branch meets the stream by {name!r}, not by an addition"
         return False
 
     def _judge(self, operation: Operation, operand: int) -> Addition:
-        assert operation.place is not None  # additions are of the stream's shape
-        addition = Addition(place=operation.place, operand=operand, role="mlp")
+        assert operation.op_site is not None  # additions are of the stream's shape
+        addition = Addition(op_site=operation.op_site, operand=operand, role="mlp")
         if self._is_of_another_input(operation, operand):
             return replace(addition, role="other")
         return replace(addition, role="mixer") if self._mixes(operation, operand) else addition
 
     def _is_of_another_input(self, operation: Operation, operand: int) -> bool:
         """Whether a branch says nothing about the stream once the layer's other inputs are silent."""
-        spot, branch = _spot(operation, operand), branch_of(operation.operands[operand])
+        key, branch = _key(operation, operand), branch_of(operation.operands[operand])
         if any(value.operation is not None and value.operation.embeds_tokens for value in branch):
             return True
-        if not any(value.on_trunk for value in branch):
+        if not any(value.on_path for value in branch):
             return True
         others = self.trials.others() & {value.leaf for value in branch if value.leaf is not None}
         if self._mixes(operation, operand) or not others:
             return False
         stream = self.trials.layer.inputs.values[self.trials.wiring.stream_in]
-        restored = {_spot(join.operation, join.operand) for join in self.joins if self._is_addition(join)}
+        restored = {_key(entry.operation, entry.operand) for entry in self.entries if self._is_addition(entry)}
         clean = {one: self.clean[one] for one in restored}
         silent = [
-            self.trials.look(self.trials.without_others(others, stream=one), {spot} | restored, clean)[spot]
+            self.trials.look(self.trials.without_others(others, stream=one), {key} | restored, clean)[key]
             for one in (stream, 1 - 3 * stream.flip(self.trials.wiring.batch_axis))
         ]
         differences = self._differences(*silent)
         return differences is not None and not bool(differences.any())
 
 
-def _spot(operation: Operation, operand: int) -> Spot:
-    assert operation.place is not None  # only such operations are looked at
-    return operation.place, operand
+def _key(operation: Operation, operand: int) -> Operand:
+    assert operation.op_site is not None  # only such operations are looked at
+    return operation.op_site, operand
 
 
 def _modules_of(value: Value) -> frozenset[nn.Module]:
     """The modules inside which a branch was computed, the layer itself excepted."""
-    return frozenset(module for one in branch_of(value) if not one.on_trunk for module in one.modules[1:])
+    return frozenset(module for one in branch_of(value) if not one.on_path for module in one.modules[1:])
 
 
 def _is_copy_of(value: Value, inner: Value) -> bool:

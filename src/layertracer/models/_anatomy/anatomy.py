@@ -14,8 +14,9 @@ from layertracer._types import LayerRecord, find_origin
 from layertracer.models._anatomy.additions import Additions, Role, find_additions
 from layertracer.models._anatomy.attention_form import ObservedPart
 from layertracer.models._anatomy.kinds import mixer_kind, mlp_kind
-from layertracer.models._anatomy.mixer_and_mlp import Layout, Part, find_parts, measure_layer, settle_by_additions
+from layertracer.models._anatomy.mixer_and_mlp import Part, find_parts, measure_layer, settle_by_additions
 from layertracer.models._anatomy.stack import Stack, find_stack
+from layertracer.models._anatomy.stream_shape import StreamShape
 from layertracer.models._anatomy.wiring import PROBE_BATCHES, PROBE_LENGTHS, Wiring, are_called_alike, wire_layers
 from layertracer.models._calling.call import ModelCall, find_logits
 from layertracer.models._calling.heads import refuse_probabilities
@@ -178,12 +179,12 @@ class _Probes:
 
     def _kinds_of(self, smaller: CallRecord, larger: CallRecord, wiring: Wiring) -> _Kinds:
         stream = larger.inputs.values[wiring.stream_in]
-        layout = Layout.of(stream, batch_axis=wiring.batch_axis, position_axis=wiring.position_axis)
+        shape = StreamShape.of(stream, wiring)
         additions = find_additions(larger, wiring)
-        parts = settle_by_additions(find_parts(larger, self.larger, layout=layout), additions)
+        parts = settle_by_additions(find_parts(larger, self.larger, shape=shape), additions)
         mixers = tuple(part for part in parts if part.role == "mixer")
         if not mixers:
-            whole = measure_layer(larger, layout=layout)
+            whole = measure_layer(larger, shape=shape)
             mixers, parts = ((), parts) if whole is None else ((whole,), ())
 
         def seen(part: Part) -> tuple[Part, ObservedPart]:
@@ -191,7 +192,7 @@ class _Probes:
                 call_inside(smaller, self.smaller, part.module),
                 call_inside(larger, self.larger, part.module),
             )
-            return part, ObservedPart(smaller=calls[0], larger=calls[1], layout=layout)
+            return part, ObservedPart(smaller=calls[0], larger=calls[1], shape=shape)
 
         mlps = (part for part in parts if part.role == "mlp")
         return _Kinds(

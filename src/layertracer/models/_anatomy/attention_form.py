@@ -1,4 +1,4 @@
-"""What form of softmax attention a part is, found by changing what it sees."""
+"""Form of softmax attention (full, latent, sparse, chunked) of a part, found by changing what it sees."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from layertracer.models._anatomy.mixer_and_mlp import Layout
+from layertracer.models._anatomy.replay import activations_of
+from layertracer.models._anatomy.stream_shape import StreamShape
 from layertracer.models._calling.hooks import CallRecord, hooking
 from layertracer.models._calling.operators import operators_of, sizes_of
-from layertracer.models._calling.pytree import flatten
 
 _TOLERANCE = 1e-5
 
@@ -24,12 +24,12 @@ class ObservedPart:
     Attributes:
         smaller: Its call in the shorter probe.
         larger: Its call in the longer probe.
-        layout: Where rows and positions are in the longer one.
+        shape: Where rows and positions are in the longer one.
     """
 
     smaller: CallRecord
     larger: CallRecord
-    layout: Layout
+    shape: StreamShape
 
     @property
     def module(self) -> nn.Module:
@@ -66,12 +66,12 @@ def is_chunked(part: ObservedPart) -> bool:
     clean = _outputs(part, {})
     if clean is None:
         return False
-    reach = [0] * part.layout.n_positions
-    for changed in range(part.layout.n_positions):
+    reach = [0] * part.shape.n_positions
+    for changed in range(part.shape.n_positions):
         other = _outputs(part, {index: [changed] for index in _streams(part)})
         assert other is not None  # the same call returned a tensor before
-        gaps = (other - clean).abs().flatten(2).amax(dim=(0, 2))
-        for seen_from in (gaps > _TOLERANCE * _scale(clean)).nonzero().flatten().tolist():
+        differences = (other - clean).abs().flatten(2).amax(dim=(0, 2))
+        for seen_from in (differences > _TOLERANCE * _scale(clean)).nonzero().flatten().tolist():
             reach[seen_from] = max(reach[seen_from], seen_from - changed)
     return any(later < earlier for earlier, later in pairwise(reach))
 
@@ -93,7 +93,7 @@ def _reaches_last(part: ObservedPart, linear: nn.Module) -> bool:
 
     def change(module: Any, args: Any, kwargs: Any, output: Any) -> Any:
         del module, args, kwargs
-        return _earlier_changed(output, part.layout)
+        return _earlier_changed(output, part.shape)
 
     clean = _outputs(part, {})
     with hooking([linear], after=change):
@@ -105,40 +105,35 @@ def _reaches_last(part: ObservedPart, linear: nn.Module) -> bool:
 
 def _streams(part: ObservedPart) -> list[int]:
     """The arguments that have a value for every position."""
-    return [index for index, leaf in part.larger.inputs.tensors() if part.layout.by_position(leaf) is not None]
+    return [index for index, leaf in part.larger.inputs.tensors() if part.shape.activations(leaf) is not None]
 
 
 def _outputs(part: ObservedPart, changes: Mapping[int, Sequence[int]]) -> Tensor | None:
     """What the part returns, [row, position, …], with some positions of some arguments changed."""
     values = list(part.larger.inputs.values)
     for index, positions in changes.items():
-        values[index] = _changed(values[index], part.layout, positions)
-    args, kwargs = part.larger.inputs.rebuilt(values)
-    for _, leaf in flatten(part.module(*args, **kwargs)).tensors():
-        rows = part.layout.by_position(leaf)
-        if rows is not None:
-            return rows
-    return None
+        values[index] = _changed(values[index], part.shape, positions)
+    return activations_of(part.larger, part.shape, values)
 
 
-def _changed(values: Any, layout: Layout, positions: Sequence[int]) -> Any:
+def _changed(values: Any, shape: StreamShape, positions: Sequence[int]) -> Any:
     """A copy with other values at some positions; the same object where it has none by position."""
-    if not isinstance(values, Tensor) or layout.by_position(values) is None:
+    if not isinstance(values, Tensor) or shape.activations(values) is None:
         return values
     copy = values.clone()
-    rows = layout.by_position(copy)
+    rows = shape.activations(copy)
     assert rows is not None  # a copy has the same shape
     rows[:, list(positions)] = 1 - 3 * rows.flip(0)[:, list(positions)]
     return copy
 
 
-def _earlier_changed(values: Any, layout: Layout) -> Any:
+def _earlier_changed(values: Any, shape: StreamShape) -> Any:
     """A copy of what a projection returns with other values at all positions but the last; heads may come first."""
     if not isinstance(values, Tensor):
         return values
-    axes = [axis for axis in range(values.ndim - 1) if values.shape[axis] == layout.n_positions]
+    axes = [axis for axis in range(values.ndim - 1) if values.shape[axis] == shape.n_positions]
     if len(axes) != 1:
-        return _changed(values, layout, range(layout.n_positions - 1))
+        return _changed(values, shape, range(shape.n_positions - 1))
     copy = values.clone()
     rows = copy.movedim(axes[0], 0)
     rows[:-1] = 1 - 3 * rows[:-1].flip(-1)

@@ -1,8 +1,8 @@
-"""How the stream runs through a layer's operators, recorded while the layer runs once.
+"""Dataflow of the residual stream through a layer's operators, recorded while the layer runs once.
 
-The *trunk* is what leads from the stream that enters to the stream that leaves without passing a
+The *residual path* is what leads from the stream that enters to the stream that leaves without passing a
 matrix: additions, norms, factors, mixtures of several streams. Whatever else is computed from the
-stream, by matrices, is a branch; where a branch meets the trunk, it *joins* it.
+stream, by matrices, is a branch; it *enters* the path where the two meet, by an addition or otherwise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from layertracer.models._anatomy.op_sites import Place, Places, StreamShape
+from layertracer.models._anatomy.op_sites import OpSite, OpSites
+from layertracer.models._anatomy.stream_shape import StreamShape
 
 ADDITIONS = ("aten::add", "aten::add_")
 FACTORS = ("aten::mul", "aten::mul_", "aten::div", "aten::div_", "aten::bmm", "aten::matmul", "aten::einsum")
@@ -80,14 +81,14 @@ class Value:
     Attributes:
         operation: What computed it; None for what the layer was given and for constants.
         leaf: Which of the layer's arguments it is.
-        on_trunk: Whether the stream leads to it without passing a matrix.
+        on_path: Whether the stream leads to it without passing a matrix.
         is_live: Whether it depends on what the layer was given.
         modules: The modules inside which it was computed.
     """
 
     operation: Operation | None = None
     leaf: int | None = None
-    on_trunk: bool = False
+    on_path: bool = False
     is_live: bool = False
     modules: tuple[nn.Module, ...] = ()
 
@@ -100,14 +101,14 @@ class Operation:
         name: Its name.
         operands: What it took, one for each tensor among its arguments.
         tensors: Copies of those, where they can be a branch's.
-        place: Where it ran; None where no tensor of the stream's shape took part.
-        passes_matrix: Whether it leaves the trunk.
+        op_site: Where it ran; None where no tensor of the stream's shape took part.
+        passes_matrix: Whether it leaves the residual path.
     """
 
     name: str
     operands: tuple[Value, ...]
     tensors: tuple[Tensor | None, ...]
-    place: Place | None
+    op_site: OpSite | None
     passes_matrix: bool
 
     @property
@@ -145,18 +146,18 @@ class FlowRecorder(TorchDispatchMode):
     def __init__(self, layer: nn.Module, shape: StreamShape) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch does not annotate it
         self._shape = shape
-        self.places = Places(layer)
+        self.op_sites = OpSites(layer)
         self._layer = layer
 
     def begin(self, leaves: Sequence[tuple[int, Tensor]], *, stream: int) -> None:
         """Note what the layer is given."""
         for index, leaf in leaves:
-            setattr(leaf, _CELL, _Cell(self, Value(leaf=index, on_trunk=index == stream, is_live=True)))
+            setattr(leaf, _CELL, _Cell(self, Value(leaf=index, on_path=index == stream, is_live=True)))
 
     @contextmanager
     def recording(self) -> Iterator[None]:
         """The layer runs in the block."""
-        with self.places.following(part for part in self._layer.modules() if part is not self._layer), self:
+        with self.op_sites.following(part for part in self._layer.modules() if part is not self._layer), self:
             yield
 
     def value_of(self, tensor: Tensor) -> Value:
@@ -173,9 +174,9 @@ class FlowRecorder(TorchDispatchMode):
         result = func(*args, **kwargs)
         value = Value(
             operation=operation,
-            on_trunk=not operation.passes_matrix and _keeps_trunk(operation, sizes),
+            on_path=not operation.passes_matrix and _keeps_path(operation, sizes),
             is_live=any(operand.is_live for operand in operation.operands),
-            modules=self.places.modules,
+            modules=self.op_sites.modules,
         )
         writes = bool(func._schema.is_mutable)
         for leaf in _pytree.tree_leaves(result):
@@ -186,19 +187,19 @@ class FlowRecorder(TorchDispatchMode):
     def _operation(self, func: Any, tensors: Sequence[Tensor]) -> Operation:
         name = func._schema.name
         operands = tuple(Value() if name in _SHAPES_ONLY else self.value_of(tensor) for tensor in tensors)
-        place = self.places.next(name) if has_stream_shape(self._shape, tensors) else None
+        op_site = self.op_sites.next(name) if has_stream_shape(self._shape, tensors) else None
         is_addition = name in ADDITIONS
         kept = tuple(
             tensor.clone()
-            if place is not None
+            if op_site is not None
             and operand.is_live
-            and not operand.on_trunk
-            and (is_addition or any(other.on_trunk for other in operands))
+            and not operand.on_path
+            and (is_addition or any(other.on_path for other in operands))
             else None
             for tensor, operand in zip(tensors, operands, strict=True)
         )
         return Operation(
-            name=name, operands=operands, tensors=kept, place=place, passes_matrix=_passes_matrix(name, operands)
+            name=name, operands=operands, tensors=kept, op_site=op_site, passes_matrix=_passes_matrix(name, operands)
         )
 
     def _note(self, result: Tensor, tensors: Sequence[Tensor], value: Value, *, writes: bool) -> None:
@@ -234,16 +235,16 @@ def _passes_matrix(name: str, operands: Sequence[Value]) -> bool:
     if not name.startswith("aten::") or "attention" in name or name in ("aten::lstm", "aten::gru", "aten::embedding"):
         return True
     if name in _CHOICES:
-        return any(operand.is_live and not operand.on_trunk for operand in operands[1:])
+        return any(operand.is_live and not operand.on_path for operand in operands[1:])
     return name in CONTRACTIONS and not all(operand.is_live for operand in operands)
 
 
-def _keeps_trunk(operation: Operation, sizes: Sequence[int]) -> bool:
+def _keeps_path(operation: Operation, sizes: Sequence[int]) -> bool:
     """Whether the stream leads on. A factor made of it that is spread over a larger branch is a weight of that."""
-    trunk = [size for size, operand in zip(sizes, operation.operands, strict=True) if operand.on_trunk]
-    if operation.name in _PRODUCTS and trunk:
-        return max(trunk) >= max(sizes)
-    return bool(trunk)
+    on_path = [size for size, operand in zip(sizes, operation.operands, strict=True) if operand.on_path]
+    if operation.name in _PRODUCTS and on_path:
+        return max(on_path) >= max(sizes)
+    return bool(on_path)
 
 
 def _same_memory(one: Tensor, other: Tensor) -> bool:
@@ -254,8 +255,8 @@ def _same_memory(one: Tensor, other: Tensor) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Join:
-    """A branch that meets the trunk.
+class PathEntry:
+    """Entry of a branch into the residual path.
 
     Attributes:
         operation: Where.
@@ -267,40 +268,40 @@ class Join:
 
     @property
     def value(self) -> Value:
-        """What joins."""
+        """What enters."""
         return self.operation.operands[self.operand]
 
 
-def joins_of(leaving: Value) -> list[Join]:
-    """Where branches join the trunk that leads to `leaving`, in no order."""
-    joins: list[Join] = []
-    for value in trunk_of(leaving):
+def entries_on_path(leaving: Value) -> list[PathEntry]:
+    """Where branches enter the residual path to `leaving`, in no order."""
+    entries: list[PathEntry] = []
+    for value in residual_path_to(leaving):
         if value.operation is not None:
-            joins += [
-                Join(operation=value.operation, operand=which)
+            entries += [
+                PathEntry(operation=value.operation, operand=which)
                 for which, operand in enumerate(value.operation.operands)
-                if operand.is_live and not operand.on_trunk
+                if operand.is_live and not operand.on_path
             ]
-    return joins
+    return entries
 
 
-def trunk_of(leaving: Value) -> list[Value]:
-    """Everything on the trunk that leads to `leaving`, itself included; empty where it is not on the trunk."""
-    return _walk([leaving] if leaving.on_trunk else [], lambda value: value.on_trunk)
+def residual_path_to(leaving: Value) -> list[Value]:
+    """Everything on the residual path to `leaving`, itself included; empty where it is not on the path."""
+    return _walk([leaving] if leaving.on_path else [], lambda value: value.on_path)
 
 
 def branch_of(value: Value) -> list[Value]:
-    """Everything that a branch was computed from, up to and including where it left the trunk."""
-    found = _walk([value], lambda one: not one.on_trunk)
+    """Everything that a branch was computed from, up to and including where it left the residual path."""
+    found = _walk([value], lambda one: not one.on_path)
     ends = [operand for one in found if one.operation is not None for operand in one.operation.operands]
-    return [*found, *{id(end): end for end in ends if end.on_trunk}.values()]
+    return [*found, *{id(end): end for end in ends if end.on_path}.values()]
 
 
 def behind_matrices(value: Value) -> list[Value]:
     """What leads to a branch's value without passing a matrix, itself included."""
     start = [value]
     return _walk(
-        start, lambda one: not one.on_trunk, stop=lambda one: bool(one.operation and one.operation.passes_matrix)
+        start, lambda one: not one.on_path, stop=lambda one: bool(one.operation and one.operation.passes_matrix)
     )
 
 

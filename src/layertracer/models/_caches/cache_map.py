@@ -226,14 +226,14 @@ class StateMap:
 
     def _owners(self, path: str, written: Mapping[str, Writes]) -> Mapping[int, tuple[int, int] | None]:
         """The layers that keep their memory in a tensor, and where in it."""
-        writers = written[path].by_layer if path in written else {}
-        if len(writers) == 1:
-            return dict.fromkeys(writers)
-        if not writers:
+        by_layer = written[path].by_layer if path in written else {}
+        if len(by_layer) == 1:
+            return dict.fromkeys(by_layer)
+        if not by_layer:
             raise UnusableCacheError(f"no layer was seen to write to {path}")
         found = written[path].layer_axis()
         if found is None:
-            raise UnusableCacheError(f"layers {', '.join(map(str, writers))} all write to {path}")
+            raise UnusableCacheError(f"layers {', '.join(map(str, by_layer))} all write to {path}")
         axis, entries = found
         return {layer: (axis, entry) for layer, entry in entries.items()}
 

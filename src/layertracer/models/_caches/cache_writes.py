@@ -1,4 +1,4 @@
-"""Which layer writes what in a model's cache: seen by comparing the cache before and after each layer."""
+"""Cache writes: which layer writes what in a model's cache, seen by comparing the cache before and after each layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from layertracer.models._calling.object_graph import find_tensors
 
 @dataclass(slots=True, kw_only=True)
 class Writes:
-    """Who wrote to one tensor.
+    """Writes to one tensor of a cache.
 
     Attributes:
         by_layer: For each layer that wrote, which entries changed; None once the tensor itself was replaced by one of
@@ -56,7 +56,7 @@ def observe_writes(layers: Sequence[nn.Module], memory: Any, run: Callable[[], o
     writes: dict[str, Writes] = {}
     last: list[int] = []
 
-    def note_writer() -> None:
+    def note_writes() -> None:
         for path, tensor in find_tensors(memory).items():
             if tensor.is_floating_point() and _differs(known.get(path), tensor):
                 if last:
@@ -65,16 +65,16 @@ def observe_writes(layers: Sequence[nn.Module], memory: Any, run: Callable[[], o
 
     def begin(layer: nn.Module, args: Any, kwargs: Any) -> None:
         del layer, args, kwargs
-        note_writer()  # some models put away what a layer returned after it has ended
+        note_writes()  # some models put away what a layer returned after it has ended
 
     def end(layer: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         del args, kwargs, output
         last.append(index_of[layer])
-        note_writer()
+        note_writes()
 
     with hooking(layers, before=begin, after=end):
         run()
-    note_writer()
+    note_writes()
     return writes
 
 

@@ -1,8 +1,8 @@
-"""What happens inside a module while it runs: its submodules' calls, inputs and outputs."""
+"""Hooks on modules: their calls, inputs and outputs observed, changed, and made once more."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,6 +78,18 @@ def observe_calls(modules: Iterable[nn.Module], run: Callable[[], object]) -> li
     with hooking(dict.fromkeys(modules), before=begin, after=end):
         run()
     return calls
+
+
+def call_again(function: Callable[..., Any], inputs: Leaves, values: Sequence[Any] | None = None) -> Leaves:
+    """What a function returns when it is given once more what it was given.
+
+    Args:
+        function: A module or a forward.
+        inputs: Leaves of (args, kwargs) of its call.
+        values: Leaves in place of those; they are handed over as they are, see `cloned`.
+    """
+    args, kwargs = inputs.rebuilt(inputs.values if values is None else values)
+    return flatten(function(*args, **kwargs))
 
 
 def call_inside(outer: CallRecord, calls: Iterable[CallRecord], module: nn.Module) -> CallRecord:

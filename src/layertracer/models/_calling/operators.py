@@ -1,4 +1,4 @@
-"""Which operators a part of a layer runs, and over how many entries: what its weights alone do not tell."""
+"""Operators that a part of a layer runs, and over how many entries: what its weights alone do not tell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from layertracer.models._calling.hooks import CallRecord
+from layertracer.models._calling.hooks import CallRecord, call_again
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,8 @@ class OperatorLog(TorchDispatchMode):
 
 def operators_of(call: CallRecord) -> tuple[Operator, ...]:
     """The operators of a call that was observed, from running it once more."""
-    args, kwargs = call.inputs.rebuilt(call.inputs.values)
     with OperatorLog() as log:
-        call.module(*args, **kwargs)
+        call_again(call.module, call.inputs)
     return tuple(log.operators)
 
 

@@ -62,6 +62,11 @@ class Leaves:
         return [(index, leaf) for index, leaf in enumerate(self.values) if isinstance(leaf, Tensor)]
 
 
+def cloned(values: Sequence[Any]) -> list[Any]:
+    """Copies of the tensors among some leaves: a layer may add to what it is given in place."""
+    return [value.clone() if isinstance(value, Tensor) else value for value in values]
+
+
 def unflatten_into(original: Any, changed: Any) -> Any:
     """The changed structure, in the original's own dictionaries and lists: what a layer writes into them is read later.
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from layertracer._files import PRIVATE_FOLDER_MODE, remove_unfinished, whole_folder
 from layertracer._types import read_plain_file
 from layertracer.models._converted.file_hash import hash_file
 
@@ -102,15 +103,11 @@ def write_entry(entry: Path, write: Callable[[Path], Mapping[str, str]]) -> None
     Raises:
         OSError: If the disk is full or cannot be written; nothing is left then.
     """
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{entry.name[:16]}-", suffix=".part", dir=entry.parent))
-    try:
+    # Private, as what it is made of may be.
+    with whole_folder(entry, mode=PRIVATE_FOLDER_MODE, put_in_place=_move_into_place) as unfinished:
         weights = write(unfinished)
         files = {name: _describe(unfinished / name) for name in sorted(_names_in(unfinished))}
         (unfinished / _LIST).write_bytes(_sealed({"name": entry.name, "files": files, "weights": dict(weights)}))
-        _move_into_place(unfinished, entry)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def remove_entry(entry: Path) -> None:
@@ -145,8 +142,7 @@ def locked(entry: Path) -> Iterator[None]:
         yield
         return
     try:
-        for left in entry.parent.glob(f".{entry.name[:16]}-*.part"):
-            shutil.rmtree(left, ignore_errors=True)
+        remove_unfinished(entry)
         yield
     finally:
         lock.release()

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from layertracer._files import PRIVATE_FILE_MODE, write_whole
 from layertracer._types import read_plain_file
-from layertracer.models._converted.folder import cache_folder, write_whole
+from layertracer.models._converted.folder import cache_folder
 
 _SETTLED_NS = 2_000_000_000
 """A file that changed less than two seconds before it was read may change again within the same tick of its clock: two
@@ -51,7 +52,7 @@ def remembered_hash(path: Path) -> str:
         is_same = before == _identity(path, file)
     if is_same and began_ns - max(before["mtime_ns"], before["ctime_ns"]) > _SETTLED_NS:
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-            write_whole(memo, _sealed(before | {"sha256": digest}))
+            write_whole(memo, _sealed(before | {"sha256": digest}).encode(), mode=PRIVATE_FILE_MODE)
     return digest
 
 

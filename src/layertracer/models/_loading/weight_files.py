@@ -17,9 +17,6 @@ SAFETENSORS_INDEX = "model.safetensors.index.json"
 PICKLED = "pytorch_model.bin"
 PICKLED_INDEX = "pytorch_model.bin.index.json"
 
-_HEADER_BYTES = 100_000_000
-"""The format's own limit."""
-
 
 def check_weight_files(folder: Path, raw_config: Mapping[str, Any], label: str, *, allow_pickle: bool) -> bool:
     """Whether the weights are pickled; refuses what may not or cannot be read.

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from layertracer.runs._folders.siblings import FILE, GONE, name_limit, shorten_name, token_of, with_purpose
+from layertracer.runs._parts import PARTS_FOLDER, holds_only_parts, remove_parts
 from layertracer.runs._schema import OWN_FILES, REPORT_FILE
 
 _UNFINISHED_REPORT = re.compile(rf"\.{re.escape(REPORT_FILE)}\.layertracer-[0-9a-f]{{16}}\.{FILE}")
@@ -47,9 +48,17 @@ def remove_own(folder: Path) -> None:
     """Remove a folder in which nothing is but LayerTracer's own files; one that holds anything else stays."""
     entries = sorted(os.listdir(folder))
     if all(_is_own(folder, name) for name in entries):
+        remove_parts(folder)
         for name in entries:
-            os.unlink(folder / name)
+            if name != PARTS_FOLDER:
+                os.unlink(folder / name)
         os.rmdir(folder)
+
+
+def holds_more_than_parts(path: Path) -> bool:
+    """Whether anything is in a folder but parts of a run that is not finished."""
+    names = os.listdir(path)
+    return bool(names) and not (names == [PARTS_FOLDER] and holds_only_parts(path / PARTS_FOLDER))
 
 
 def hand_over(source: Path, path: Path) -> None:
@@ -86,6 +95,8 @@ def discard(folder: Path) -> None:
 
 
 def _is_own(folder: Path, name: str) -> bool:
+    if name == PARTS_FOLDER:
+        return holds_only_parts(folder / name)
     is_named_so = (
         name in OWN_FILES or name == REPORT_FILE or _UNFINISHED_REPORT.fullmatch(name) or _MARKER.fullmatch(name)
     )

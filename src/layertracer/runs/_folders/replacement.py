@@ -11,7 +11,7 @@ from pathlib import Path
 from layertracer._types import read_plain_file
 from layertracer.runs._folders.exchange import exchange
 from layertracer.runs._folders.locks import hold, let_go
-from layertracer.runs._folders.own_files import discard, hand_over, marker_of, unmark
+from layertracer.runs._folders.own_files import discard, hand_over, holds_more_than_parts, marker_of, unmark
 from layertracer.runs._folders.siblings import OLD, sibling_of, token_of
 from layertracer.runs._schema import HEADER_FILE, LARGEST_HEADER_BYTES
 
@@ -58,8 +58,8 @@ def identify(path: Path) -> str:
 def is_meant_for(whole: Path, path: Path) -> bool:
     """Whether a new run may still take the place that its save was to give it.
 
-    That is so where nothing is there, or the very run that was there then. Another user's never takes a run's place:
-    where anybody may write, anybody may leave one.
+    That is so where nothing is there, the very run that was there then, or parts of one that was not finished. Another
+    user's never takes the place of any: where anybody may write, anybody may leave one.
     """
     if not os.path.lexists(path):
         return True
@@ -72,7 +72,8 @@ def is_meant_for(whole: Path, path: Path) -> bool:
         is_of_same_user = os.lstat(whole).st_uid == os.lstat(path).st_uid
     except OSError:
         return False
-    return is_of_same_user and bool(replaced) and replaced == identify(path)
+    is_what_was_there = replaced == identify(path) and (bool(replaced) or not holds_more_than_parts(path))
+    return is_of_same_user and is_what_was_there
 
 
 def is_occupied(path: Path) -> bool:

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from layertracer._errors import RunError, UsageError, printable_cause
+from layertracer._files import flush_folder, open_new, write_flushed, write_whole
 from layertracer.runs._folders.full_paths import refuse_lost_start
 from layertracer.runs._folders.locks import hold, is_still_at, let_go, lock
-from layertracer.runs._folders.own_files import marker_of, remove_own
+from layertracer.runs._folders.own_files import holds_more_than_parts, marker_of, remove_own
 from layertracer.runs._folders.recovery import clean_up, clean_up_files, put_back
 from layertracer.runs._folders.replacement import identify, put_in_place
 from layertracer.runs._folders.siblings import FILE, NEW, WHOLE, sibling_of, token_of, with_purpose
@@ -28,7 +29,8 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> 
     Files of an overwritten run that LayerTracer did not write are kept in the new folder.
 
     Args:
-        path: The folder, which must not exist unless it is empty or `overwrite` is set.
+        path: The folder, which must not exist unless it is empty, holds parts of an unfinished run alone, which go, or
+            `overwrite` is set.
         files: Content by file name.
         overwrite: Whether an existing run may be replaced.
 
@@ -40,9 +42,9 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> 
         refuse_occupied(path, overwrite=overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _unfinished(path) as temporary:
-            _write_durably(temporary / marker_of(token_of(temporary)), identify(path).encode("ascii"))
+            write_flushed(temporary / marker_of(token_of(temporary)), identify(path).encode("ascii"))
             for name, content in files.items():
-                _write_durably(temporary / name, content)
+                write_flushed(temporary / name, content)
             flush_folder(temporary)
             whole = with_purpose(temporary, WHOLE)
             os.rename(temporary, whole)
@@ -69,26 +71,10 @@ def write_file(path: Path, content: bytes) -> None:
     """
     refuse_lost_start(path)
     refuse_run_files(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_file():
         path.write_bytes(content)
         return
-    temporary, descriptor = _make_held_file(path)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            if os.name == "posix":  # while it is held; elsewhere, a file that is open cannot be renamed
-                os.replace(temporary, path)
-        if os.name != "posix":
-            os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say which file
-            error.filename = os.fspath(path)
-        raise
+    write_whole(path, content, open_beside=_open_held_sibling)
     clean_up_files(path)
 
 
@@ -107,10 +93,10 @@ def refuse_run_files(path: Path) -> None:
             )
 
 
-def _make_held_file(path: Path) -> tuple[Path, int]:
+def _open_held_sibling(path: Path, mode: int) -> tuple[Path, int]:
     while True:
         temporary = sibling_of(path, FILE)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        descriptor = open_new(temporary, mode)
         with contextlib.suppress(BlockingIOError):  # whoever cleans up took it for abandoned: another name
             lock(descriptor)
             if is_still_at(temporary, descriptor):
@@ -122,15 +108,15 @@ def refuse_occupied(path: Path, *, overwrite: bool) -> None:
     """Refuse a path at which no run can be written.
 
     Raises:
-        RunError: If something is there, except an empty folder, or a run and `overwrite` is set; or if no folder can
-            be made there; or if it is the current folder or one above it.
+        RunError: If something is there, except an empty folder, parts of an unfinished run, or a run and `overwrite` is
+            set; or if no folder can be made there; or if it is the current folder or one above it.
     """
     if not path.exists():
         _refuse_unwritable(path)
         return
     if not path.is_dir():
         raise RunError(f"{path} is a file, and a run is a folder. Give the path of a folder that does not exist yet.")
-    if any(path.iterdir()):
+    if holds_more_than_parts(path):
         _refuse_content(path, overwrite=overwrite)
     _refuse_surroundings(path)
 
@@ -198,24 +184,6 @@ def _make_held(path: Path) -> tuple[Path, int | None]:
             return temporary, hold(temporary)
         except (BlockingIOError, FileNotFoundError):  # whoever cleans up took it for abandoned: another name
             continue
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def flush_folder(path: Path) -> None:
-    """Flush a folder's list of names; systems that cannot open a folder flush it themselves."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _not_written(path: Path, error: OSError) -> RunError:

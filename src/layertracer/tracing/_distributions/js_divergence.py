@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from layertracer.tracing._distributions.blocks import blocks, spans
+from layertracer.tracing._distributions.blocks import Index, blocks, spans
 from layertracer.tracing._distributions.log_softmax import LOWEST_LOG_PROB, normalise
+
+SeeBlock = Callable[[Index, Tensor], None]
+"""Given where a block of rows is, and its `floored_log_probs_of`, which it must not keep or change."""
 
 
 def js_divergence(
@@ -51,7 +55,10 @@ def js_divergence(
 
 
 def js_from_logits(
-    logits: Float[Tensor, "*batch d_vocab"], log_reference: Float[Tensor, "*#batch d_vocab"]
+    logits: Float[Tensor, "*batch d_vocab"],
+    log_reference: Float[Tensor, "*#batch d_vocab"],
+    *,
+    beside: SeeBlock | None = None,
 ) -> Float[Tensor, "*batch"]:
     """JS divergence in bits between the distributions of logits and a reference, in float32.
 
@@ -60,12 +67,15 @@ def js_from_logits(
     Args:
         logits: Logits, in any precision.
         log_reference: The reference's `floored_log_probs_of`.
+        beside: Sees each block before the divergence writes over it; None where nothing else is measured.
     """
     shape, d_vocab = logits.shape[:-1], logits.shape[-1]
     log_reference = log_reference.expand(logits.shape)
     nats = torch.zeros(shape, dtype=torch.float64, device=logits.device)
     for block in blocks(shape, d_vocab, logits.device):
         log_probs, spare = normalise(logits[block])
+        if beside is not None:
+            beside(block, log_probs)
         nats[block] -= _minus_shares(log_probs, log_reference[block], spare=spare)
     return _bits(nats).float()
 

@@ -7,16 +7,17 @@ become a few numbers a row, and the next chunk follows. Everything is done in fl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from layertracer.tracing._distributions.blocks import block_size
+from layertracer.tracing._distributions.blocks import Index, block_size
 from layertracer.tracing._distributions.js_divergence import js_from_logits
 from layertracer.tracing._distributions.log_softmax import floored_log_probs_of, log_probs_of
 from layertracer.tracing._distributions.readout_statistics import LensStatistics, measure_lens
+from layertracer.tracing._distributions.row_measures import ROW_MEASURES, FollowedRows, PerturbedRows
 
 __all__ = ["LensStatistics", "Reduction", "log_probs_of", "measure_lens"]
 
@@ -87,19 +88,60 @@ class Reduction:
         self, clean: Float[Tensor, "prompt *width"], perturbed: Float[Tensor, "variant prompt *width"]
     ) -> Float[Tensor, "variant prompt"]:
         """JS divergence between each perturbed row and the clean row of its prompt, in bits."""
+        return self.perturbed(clean, perturbed)["js_bits"]
+
+    def perturbed(
+        self,
+        clean: Float[Tensor, "prompt *width"],
+        perturbed: Float[Tensor, "variant prompt *width"],
+        followed: FollowedRows | None = None,
+    ) -> dict[str, Float[Tensor, "variant prompt"]]:
+        """What is measured of each perturbed row beside the clean row of its prompt, by the measures' names.
+
+        Args:
+            clean: The clean rows.
+            perturbed: The perturbed ones.
+            followed: The tokens that are followed in each prompt; None for the JS divergence alone.
+        """
         n_rows, n_variants = self.rows_per_chunk(perturbed.device), len(perturbed)
-        bits = torch.empty(n_variants, len(clean), device=perturbed.device)
-        by_prompt = bits.T, perturbed.transpose(0, 1)
+        names = ["js_bits"] if followed is None else list(ROW_MEASURES)
+        values = {name: torch.empty(n_variants, len(clean), device=perturbed.device) for name in names}
+        rows_of = perturbed.transpose(0, 1)
         # Variants of one prompt lie together, so that their clean row is at hand for all of them.
         for several in _chunks(len(clean), n_rows // 2):
             log_clean = floored_log_probs_of(self._tail(clean[several]))
-            several_bits, several_rows = (tensor[several] for tensor in by_prompt)
             for prompts in _chunks(len(log_clean), n_rows // max(1, n_variants)):
+                here = slice(several.start + prompts.start, several.start + prompts.stop)
                 for variants in _chunks(n_variants, n_rows):
-                    rows = several_rows[prompts, variants]
+                    rows = rows_of[here, variants]
                     logits = self._tail(rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
-                    several_bits[prompts, variants] = js_from_logits(logits, log_clean[prompts, None])
-        return bits
+                    found = {name: of.T[here, variants] for name, of in values.items()}
+                    tokens = None if followed is None else followed.tokens[here]
+                    _measure_chunk(found, logits, log_clean[prompts, None], tokens)
+        return values
+
+
+def _measure_chunk(
+    found: Mapping[str, Float[Tensor, "prompt variant"]],
+    logits: Float[Tensor, "prompt variant d_vocab"],
+    log_clean: Float[Tensor, "prompt 1 d_vocab"],
+    tokens: Int[Tensor, "prompt token"] | None,
+) -> None:
+    """Fill in what is measured of some perturbed rows."""
+    further = [name for name in found if name != "js_bits"]
+
+    def measure(block: Index, log_probs: Tensor) -> None:
+        assert tokens is not None  # without them there is nothing further
+        rows = PerturbedRows(
+            log_probs=log_probs,
+            log_clean=log_clean.expand(logits.shape)[block],
+            tokens=tokens[:, None].expand(*logits.shape[:2], -1)[block],
+            logits=logits[block],
+        )
+        for name in further:
+            found[name][block] = ROW_MEASURES[name](rows)
+
+    found["js_bits"].copy_(js_from_logits(logits, log_clean, beside=measure if further else None))
 
 
 def _chunks(n_items: int, size: int) -> Iterator[slice]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,14 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from layertracer._types import Site
-from layertracer.models import Layer, Network, Role, flatten, replacing_forward
+from layertracer.models import Network
 from layertracer.tracing._batching.batches import run_batches
 from layertracer.tracing._batching.memory_budget import PassPlan
 from layertracer.tracing._batching.on_devices import OnDevices, to_host
 from layertracer.tracing._batching.prompts import Prompt, bind_batch, bucket_prompts
-from layertracer.tracing._batching.rows import stream_positions, to_rows_first
+from layertracer.tracing._batching.rows import stream_positions
+from layertracer.tracing._observers.protocol import CleanCall, observing
 from layertracer.tracing._perturbers.perturbers import Fills
-from layertracer.tracing._sites.branch_output import role_at, watching
 
 _BANK_SIZE = 256
 _Chosen = dict[tuple[int, int], int]
@@ -32,24 +30,43 @@ class SiteSums:
 
     Taken at once: the model may go on to add to the same tensor in place.
 
+    Attributes:
+        name: What they are called.
+
     Args:
+        site: Where it looks.
         n_layers: How many layers the model has.
         width: Width of its stream.
     """
 
-    def __init__(self, n_layers: int, width: int) -> None:
+    name = "site_sums"
+
+    def __init__(self, site: Site, *, n_layers: int, width: int) -> None:
+        self.site: Site = site
         self._shape = (n_layers, width)
         self._sums: dict[int, tuple[Tensor, Tensor, int]] = {}
 
-    def see(self, layer: int, values: Float[Tensor, "*place width"]) -> None:
+    @classmethod
+    def of(cls, network: Network, site: Site) -> SiteSums:
+        """Sums over a site of a model, of which nothing was seen yet."""
+        return cls(site, n_layers=network.anatomy.n_layers, width=network.anatomy.d_model)
+
+    def fresh(self) -> SiteSums:
+        """Sums over the same site, of which nothing was seen yet."""
+        return SiteSums(self.site, n_layers=self._shape[0], width=self._shape[1])
+
+    def see(self, call: CleanCall, leaving: Float[Tensor, "*place width"]) -> None:
         """Take in what stands at a layer's site."""
-        flat = values.flatten(0, -2).double()
-        self._take(layer, flat.sum(dim=0), flat.square().sum(dim=0), len(flat))
+        flat = leaving.flatten(0, -2).double()
+        self._take(call.layer.index, flat.sum(dim=0), flat.square().sum(dim=0), len(flat))
 
     def add(self, other: SiteSums, *, times: int = 1) -> None:
         """Take in what another one saw, as if it had seen it that many times."""
         for layer, (total, squares, count) in other._sums.items():
             self._take(layer, times * total, times * squares, times * count)
+
+    def per_prompt(self) -> None:
+        """Nothing: the sums are over all prompts."""
 
     def _take(self, layer: int, total: Tensor, squares: Tensor, count: int) -> None:
         if layer in self._sums:
@@ -90,28 +107,44 @@ def collect_site_values(
     They do not depend on how prompts are batched, nor on their order.
     """
     chosen = _choose_entries(prompts, seed=seed)
-    n_layers, width = network.anatomy.n_layers, network.anatomy.d_model
-    sums, bank = SiteSums(n_layers, width), torch.zeros(n_layers, len(chosen), width)
+    sums = SiteSums.of(network, site)
+    bank = torch.zeros(network.anatomy.n_layers, len(chosen), network.anatomy.d_model)
     for bucket in bucket_prompts(prompts):
-        for _, seen in run_batches(
+        for _, (seen, entries) in run_batches(
             network, bucket, plan_of(bucket), lambda batch, _: _see_batch(network, batch, site, chosen)
         ):
-            sums.add(seen.sums)
-            for layer, values in seen.entries.items():
-                bank[layer, seen.numbers] = values
+            sums.add(seen)
+            for layer, values in entries.fetched().items():
+                bank[layer, entries.numbers] = values
     return sums, Fills.of(sums.means(), bank)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    """What stood at the site in one clean run: sums, and for each layer the values for the bank."""
+class _Entries:
+    """What stood at some positions of the site in one clean run, for the bank.
 
-    sums: SiteSums
+    Attributes:
+        site: Where it looks.
+        where: Row and position in the stream of each entry, [2, entry].
+        numbers: Where they stand in the bank.
+    """
+
+    site: Site
+    where: OnDevices
     numbers: list[int]
-    entries: dict[int, Tensor]
+    _by_layer: dict[int, Tensor] = field(default_factory=dict)
+
+    def see(self, call: CleanCall, leaving: Tensor) -> None:
+        """Copy the values at those positions."""
+        rows, positions = self.where.on(leaving.device)
+        self._by_layer[call.layer.index] = leaving[rows, positions].unsqueeze(1).flatten(1, -2)[:, 0].float()
+
+    def fetched(self) -> dict[int, Tensor]:
+        """The values of each layer, on the CPU."""
+        return dict(zip(self._by_layer, to_host(list(self._by_layer.values())), strict=True))
 
 
-def _see_batch(network: Network, batch: Sequence[Prompt], site: Site, chosen: _Chosen) -> _Seen:
+def _see_batch(network: Network, batch: Sequence[Prompt], site: Site, chosen: _Chosen) -> tuple[SiteSums, _Entries]:
     """What stands at the site of every layer, in one clean run."""
     wiring = network.anatomy.layers[0].wiring
     places = [
@@ -120,49 +153,13 @@ def _see_batch(network: Network, batch: Sequence[Prompt], site: Site, chosen: _C
         for position in range(len(prompt.ids))
         if (prompt.index, position) in chosen
     ]
-    wanted = OnDevices(torch.tensor(places, dtype=torch.long).reshape(-1, 3)[:, :2].T)
-    numbers = [number for _, _, number in places]
-    seen = _Seen(sums=SiteSums(network.anatomy.n_layers, network.anatomy.d_model), numbers=numbers, entries={})
-
-    def see(layer: int, values: Tensor) -> None:
-        seen.sums.see(layer, values)
-        rows, positions = wanted.on(values.device)
-        seen.entries[layer] = values[rows, positions].unsqueeze(1).flatten(1, -2)[:, 0].float()
-
+    where = OnDevices(torch.tensor(places, dtype=torch.long).reshape(-1, 3)[:, :2].T)
+    sums = SiteSums.of(network, site)
+    entries = _Entries(site=site, where=where, numbers=[number for _, _, number in places])
     bound, ids = bind_batch(network, batch)
-    with observing_site(network, site, see):
+    with observing(network, [sums, entries]):
         bound.call(ids)
-    fetched = to_host(list(seen.entries.values()))
-    return replace(seen, entries=dict(zip(seen.entries, fetched, strict=True)))
-
-
-@contextmanager
-def observing_site(network: Network, site: Site, see: Callable[[int, Tensor], None]) -> Iterator[None]:
-    """Calls `see(layer, values [prompt, position, …, width])` for every layer that runs in the block."""
-    with ExitStack() as stack:
-        for layer in network.anatomy.layers:
-            stack.enter_context(replacing_forward(layer.module, _observed(layer, site, see)))
-        yield
-
-
-def _observed(layer: Layer, site: Site, see: Callable[[int, Tensor], None]) -> Callable[..., Any]:
-    forward, wiring = layer.module.forward, layer.wiring
-
-    def observed(*args: Any, **kwargs: Any) -> Any:
-        if site == "block_output":
-            output = forward(*args, **kwargs)
-            see(layer.index, to_rows_first(flatten(output).values[wiring.stream_out], wiring))
-            return output
-        wanted = role_at(site)
-
-        def note(added: Tensor, role: Role) -> None:
-            if role == wanted:
-                see(layer.index, to_rows_first(added, wiring))
-
-        with watching(layer, flatten((args, kwargs)).values[wiring.stream_in], note):
-            return forward(*args, **kwargs)
-
-    return observed
+    return sums, entries
 
 
 def _choose_entries(prompts: Sequence[Prompt], *, seed: int) -> _Chosen:

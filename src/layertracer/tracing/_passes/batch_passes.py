@@ -9,7 +9,7 @@ from torch import Tensor
 
 from layertracer.models import Network
 from layertracer.tracing._batching.rows import stream_positions
-from layertracer.tracing._observers.site_sums import SiteSums
+from layertracer.tracing._observers.protocol import BatchObserver, add_each
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
 from layertracer.tracing._passes.cached_ladder import CachedLadder, RowEdits
 from layertracer.tracing._passes.ladder import LadderPass, LadderRows, Variants, run_pass
@@ -25,13 +25,13 @@ class Before:
         n_tokens: How many tokens.
         passes: The variants of each pass.
         memories: What the rows of each pass remember of them; a single one for all passes where nothing was perturbed.
-        sums: What stood at the site there, for one prompt; None where nobody asks.
+        observers: What was seen there, of one prompt, in the order of those of the passes.
     """
 
     n_tokens: int = 0
     passes: tuple[Variants, ...] = ()
     caches: tuple[RowCache, ...] = ()
-    sums: SiteSums | None = None
+    observers: tuple[BatchObserver, ...] = ()
 
     def of(self, number: int) -> RowCache | None:
         """What the rows of a pass remember."""
@@ -48,7 +48,7 @@ class BatchPasses:
         perturber: What is done to its layers; None for the lens rows alone.
         last_only: Whether only the prompt's last position is perturbed.
         cached: How rows go on from what they remember; None where they never do.
-        sees_site: Whether what stands at the site in clean rows is wanted.
+        observers: What looks at the clean rows; each batch and each prefix has fresh ones.
     """
 
     network: Network
@@ -56,7 +56,7 @@ class BatchPasses:
     perturber: Perturber | None
     last_only: bool
     cached: CachedLadder | None = None
-    sees_site: bool = False
+    observers: tuple[BatchObserver, ...] = ()
 
     def read(self, ids: Tensor, before: Before) -> Before:
         """What the rows of each pass remember after a span that all prompts of a group share.
@@ -66,15 +66,17 @@ class BatchPasses:
             before: What they remember of the tokens before it, and the variants of each pass.
         """
         assert self.cached is not None  # nothing is shared without
-        anatomy, caches = self.network.anatomy, []
-        sums = SiteSums(anatomy.n_layers, anatomy.d_model) if self.sees_site else None
+        caches, observers = [], self.fresh_observers()
         for number, variants in enumerate([{}] if self.last_only else before.passes):
-            see = sums.see if sums is not None and number == 0 else None
-            edits = RowEdits(perturber=self.perturber, variants=variants, see=see)
+            seeing = observers if number == 0 else ()
+            edits = RowEdits(perturber=self.perturber, variants=variants, observers=seeing)
             caches.append(self.cached.read(ids, edits, before=before.of(number)))
-        if sums is not None and before.sums is not None:
-            sums.add(before.sums)
-        return replace(before, n_tokens=before.n_tokens + ids.shape[1], caches=tuple(caches), sums=sums)
+        add_each(observers, before.observers)
+        return replace(before, n_tokens=before.n_tokens + ids.shape[1], caches=tuple(caches), observers=observers)
+
+    def fresh_observers(self) -> tuple[BatchObserver, ...]:
+        """Observers of a batch or a prefix, which have seen nothing."""
+        return tuple(one.fresh() for one in self.observers)
 
     def run(
         self,
@@ -83,7 +85,7 @@ class BatchPasses:
         *,
         read: Sequence[int],
         before: Before,
-        sums: SiteSums | None,
+        observers: Sequence[BatchObserver],
     ) -> Iterator[LadderRows]:
         """The rows of each pass over a batch.
 
@@ -92,16 +94,15 @@ class BatchPasses:
             ids: Token ids [prompt, position] of whole prompts.
             read: Positions that are read.
             before: What was read before, and the variants of each pass.
-            sums: Takes in what stands at the site in the clean rows, counted once.
+            observers: Fresh ones, which see the clean rows once.
         """
-        see = None if sums is None else sums.see
-        if sums is not None and before.sums is not None:
-            sums.add(before.sums, times=len(ids))
+        add_each(observers, before.observers, times=len(ids))
         if self.last_only and self.cached is not None:
-            before = self._read_own(ids, read, before, sums)
+            before = self._read_own(ids, read, before, observers)
         perturber = self.at(network, ids, read)
         for number, variants in enumerate(before.passes):
-            edits = RowEdits(perturber=perturber, variants=variants, see=see if number == 0 else None)
+            seeing = observers if number == 0 else ()
+            edits = RowEdits(perturber=perturber, variants=variants, observers=seeing)
             cache = before.of(number)
             if cache is None or self.cached is None:
                 yield self._run_whole(network, ids, edits, read)
@@ -110,13 +111,13 @@ class BatchPasses:
                 own = [position - first for position in read]
                 yield self.cached.run(ids[:, first:], edits, before=cache, read=own)
 
-    def _read_own(self, ids: Tensor, read: Sequence[int], before: Before, sums: SiteSums | None) -> Before:
+    def _read_own(self, ids: Tensor, read: Sequence[int], before: Before, observers: Sequence[BatchObserver]) -> Before:
         """Each prompt's own tokens before its last, which nothing is done to."""
         assert self.cached is not None  # as the caller knows
         end = min(read[0], ids.shape[1] - self.cached.way.shortest)
         if end - before.n_tokens < self.cached.way.shortest:
             return before
-        edits = RowEdits(perturber=self.perturber, variants={}, see=None if sums is None else sums.see)
+        edits = RowEdits(perturber=self.perturber, variants={}, observers=observers)
         cache = self.cached.read(ids[:, before.n_tokens : end], edits, before=before.of(0))
         return replace(before, n_tokens=end, caches=(cache,))
 
@@ -137,6 +138,6 @@ class BatchPasses:
                 perturber=edits.perturber,
                 variants=edits.variants,
                 axes=self.axes,
-                see=edits.see,
+                observers=edits.observers,
             )
         )

@@ -17,8 +17,8 @@ from layertracer._errors import SiteError, UsageError, printable_cause
 from layertracer.models import LayerCache, Network, StateMap, UnusableCacheError
 from layertracer.tracing._batching.memory_budget import PassPlan, largest, plan_pass, row_bytes
 from layertracer.tracing._batching.prompts import Prompt
-from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.reduction import LensStatistics, log_probs_of
+from layertracer.tracing._distributions.row_measures import FollowedRows, measure_distributions
 from layertracer.tracing._passes.cache_costs import StateCosts
 from layertracer.tracing._perturbers.cached_values import StatePerturber
 
@@ -191,15 +191,17 @@ class StatePass:
         lens: LensStatistics,
         *,
         n_variants: int,
+        followed: FollowedRows,
         variants: Sequence[tuple[int, int]] | None = None,
-    ) -> dict[tuple[int, int], Tensor]:
-        """JS divergence [prompt] in bits of every layer and draw, the mean over the positions that are read.
+    ) -> dict[tuple[int, int], dict[str, Tensor]]:
+        """Row measures [prompt] of every layer and draw, by the measures' names.
 
         Args:
             ids: Token ids [prompt, position].
             batch: The prompts.
             lens: What the model says of them without a cache, [prompt, read, 1 + layer].
             n_variants: Variants in one step.
+            followed: The tokens that are followed, [prompt, read].
             variants: Layer and draw of each; all of them by default.
 
         Raises:
@@ -212,24 +214,26 @@ class StatePass:
         self._refuse_difference(clean, lens, batch)
         if variants is None:
             variants = [(layer, draw) for layer in site.layers for draw in range(self.n_draws)]
-        js: dict[tuple[int, int], Tensor] = {}
+        found: dict[tuple[int, int], dict[str, Tensor]] = {}
         for start in range(0, len(variants), n_variants):
             chunk = variants[start : start + n_variants]
             perturbed = site.perturbed(cache, tokens, self.perturber, chunk)
-            js.update(zip(chunk, js_divergence(perturbed, clean).mean(dim=-1), strict=True))
-        return js
+            by_name = measure_distributions(perturbed, clean, followed)
+            for number, variant in enumerate(chunk):
+                found[variant] = {name: per_prompt[number] for name, per_prompt in by_name.items()}
+        return found
 
     def _refuse_difference(self, clean: Tensor, lens: LensStatistics, batch: Sequence[Prompt]) -> None:
         """Raise where the most probable tokens have other log-probabilities with the cache than without it."""
         network = self.site.network
-        gap = (clean.gather(-1, lens.top_ids[:, :, -1]) - lens.top_log_prob[:, :, -1]).abs().amax(dim=(1, 2))
-        worst = int(gap.argmax())
+        differences = (clean.gather(-1, lens.top_ids[:, :, -1]) - lens.top_log_prob[:, :, -1]).abs().amax(dim=(1, 2))
+        worst = int(differences.argmax())
         tolerance = max(1e-3, 64 * torch.finfo(network.dtype).eps)
-        if not gap[worst] <= tolerance and not bool(lens.log_prob.isnan().any()):
+        if not differences[worst] <= tolerance and not bool(lens.log_prob.isnan().any()):
             raise SiteError(
                 f"{network.name!r} says something else with its cache than without it: on sample {batch[worst].index} "
-                f"the log-probabilities differ by {float(gap[worst]):.2g} nats (allowed: {tolerance:.2g}), so that "
-                "nothing measured at 'state' would be right. Use site='block_output'."
+                f"the log-probabilities differ by {float(differences[worst]):.2g} nats (allowed: {tolerance:.2g}), so "
+                "that nothing measured at 'state' would be right. Use site='block_output'."
             )
 
 

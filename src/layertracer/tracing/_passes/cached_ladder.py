@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from layertracer.models import Network, StateMap
+from layertracer.tracing._observers.protocol import Observer
 from layertracer.tracing._passes.argument_axes import ArgumentAxes, CachedRun
-from layertracer.tracing._passes.ladder import LadderPass, LadderRows, SeeClean, Variants, run_pass
+from layertracer.tracing._passes.ladder import LadderPass, LadderRows, Variants, run_pass
 from layertracer.tracing._passes.row_cache import RowCache
 from layertracer.tracing._perturbers.perturbers import Perturber
 
@@ -50,12 +51,12 @@ class RowEdits:
     Attributes:
         perturber: What is done to the layers; None for the lens rows alone.
         variants: Which draws of which layers.
-        see: Called with what stands in the clean rows at the perturber's site; None where nobody asks.
+        observers: What looks at the clean rows.
     """
 
     perturber: Perturber | None
     variants: Variants
-    see: SeeClean | None = None
+    observers: Sequence[Observer] = ()
 
     @classmethod
     def nothing(cls) -> RowEdits:
@@ -136,7 +137,7 @@ class CachedLadder:
                 variants=edits.variants,
                 axes=self.axes,
                 cached=cached,
-                see=edits.see,
+                observers=edits.observers,
             )
         )
 

@@ -37,16 +37,14 @@ from layertracer.tracing._batching.rows import (
     repeat_rows,
     to_rows_first,
 )
+from layertracer.tracing._observers.protocol import CleanCall, Observer, at_branch, at_output
 from layertracer.tracing._passes.argument_axes import ArgumentAxes, CachedRun, UnfamiliarArguments
 from layertracer.tracing._passes.row_cache import OpenCache, RowCache
 from layertracer.tracing._perturbers.perturbers import Perturber
-from layertracer.tracing._sites.branch_output import refuse_unseen, role_at, watching
+from layertracer.tracing._sites.branch_output import BRANCH_SITES, refuse_unseen, role_at, watching
 
 Variants = Mapping[int, Sequence[int]]
 """Which draws of which layers one pass computes."""
-
-SeeClean = Callable[[int, Tensor], None]
-"""Given a layer and what stands at the site in the clean rows, [prompt, position, …, width]; it must not keep it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,7 +97,7 @@ class LadderPass:
         variants: Which draws of which layers.
         axes: Batch axes of the layers' arguments that are known so far; shared between passes.
         cached: How the model's cache is used; None without one.
-        see: Called with what stands in the clean rows at the perturber's site; None where nobody asks.
+        observers: What looks at the clean rows.
     """
 
     network: Network
@@ -109,7 +107,7 @@ class LadderPass:
     variants: Variants
     axes: ArgumentAxes
     cached: CachedRun | None = None
-    see: SeeClean | None = None
+    observers: Sequence[Observer] = ()
     _lens_rows: list[Tensor] = field(init=False, default_factory=list)
     _embedding: Tensor | None = field(init=False, default=None)
     _rows: Tensor | None = field(init=False, default=None)
@@ -172,7 +170,7 @@ class LadderPass:
     def _stand_in(self, layer: Layer) -> Callable[..., Any]:
         """What runs in place of the layer's forward: the layer, with rows appended before or after."""
         # Additions are not seen in compiled code.
-        forward = layer.module.forward if self._is_watched(layer) else self.network.forward_of(layer)
+        forward = layer.module.forward if self._watched_roles(layer) else self.network.forward_of(layer)
 
         def stand_in(*args: Any, **kwargs: Any) -> Any:
             leaves = flatten((args, kwargs))
@@ -191,19 +189,21 @@ class LadderPass:
             args, kwargs = unflatten_into((args, kwargs), leaves.rebuilt(values))
             if self._open is not None:
                 self._open.enter(layer.index, n_rows=n_rows)
-            output = self._run_layer(layer, partial(forward, *args, **kwargs), stream=stream, entering=entering)
+            call = CleanCall(layer=layer, entering=entering)
+            output = self._run_layer(call, partial(forward, *args, **kwargs), stream=stream)
             if self._open is not None:
                 self._open.leave(layer.index, keep=not self._is_over_at_last_layer)
-            return self._finish(layer, output, entering)
+            return self._finish(call, output)
 
         return stand_in
 
-    def _is_watched(self, layer: Layer) -> bool:
-        """Whether what the layer adds to its stream is looked at or changed."""
-        if self.perturber is None or self.perturber.site == "block_output":
-            return False
-        is_seen = self.see is not None and bool(layer.additions.of(role_at(self.perturber.site)))
-        return is_seen or bool(self.variants.get(layer.index))
+    def _watched_roles(self, layer: Layer) -> set[Role]:
+        """The branches whose additions to the layer's stream are looked at or changed."""
+        roles = {role_at(one.site) for one in self.observers if one.site in BRANCH_SITES}
+        watched = {role for role in roles if layer.additions.of(role)}
+        if self.perturber is not None and self.perturber.site in BRANCH_SITES and self.variants.get(layer.index):
+            watched.add(role_at(self.perturber.site))
+        return watched
 
     def _append_at_entrance(self, layer: Layer, stream: Tensor) -> Tensor:
         """For a site inside the layer, the copies of the clean rows come in with the others."""
@@ -214,42 +214,44 @@ class LadderPass:
         axis = layer.wiring.batch_axis
         return append_rows(stream, repeat_rows(clean, axis, len(draws)), axis)
 
-    def _run_layer(self, layer: Layer, forward: Callable[[], Any], *, stream: Tensor, entering: Tensor) -> Any:
+    def _run_layer(self, call: CleanCall, forward: Callable[[], Any], *, stream: Tensor) -> Any:
         """The layer itself; for a site inside it, with the additions to the stream changed in the last rows."""
-        draws, perturber = self.variants.get(layer.index, ()), self.perturber
-        if perturber is None or not self._is_watched(layer):
+        layer, perturber = call.layer, self.perturber
+        watched = self._watched_roles(layer)
+        if not watched:
             return forward()
-        wanted = role_at(perturber.site)
-        seen: list[Role] = []
+        draws = self.variants.get(layer.index, ())
+        seen: set[Role] = set()
 
         def edit(added: Tensor, role: Role) -> Tensor | None:
-            if role != wanted:
-                return None
-            seen.append(role)
-            if self.see is not None:
-                self.see(layer.index, self._clean(added, layer.wiring))
-            if not draws:
+            seen.add(role)
+            for one in at_branch(self.observers, role):
+                one.see(call, self._clean(added, layer.wiring))
+            if not draws or perturber is None or BRANCH_SITES.get(perturber.site) != role:
                 return None
             # Of the copies, not of the clean rows: an earlier addition of the same part may have changed them already.
             copies = to_rows_first(added, layer.wiring)[-len(draws) * self._n_clean :].unflatten(0, (len(draws), -1))
             rows = [
-                perturber(values, entering=entering, layer=layer.index, draws=[draw], first=self._first)[0]
+                perturber(values, entering=call.entering, layer=layer.index, draws=[draw], first=self._first)[0]
                 for draw, values in zip(draws, copies, strict=True)
             ]
             return from_rows_first(torch.cat(rows), layer.wiring)
 
         with watching(layer, stream, edit):
             output = forward()
-        refuse_unseen(layer, wanted, seen=bool(seen))
+        for role in watched:
+            refuse_unseen(layer, role, seen=role in seen)
         return output
 
-    def _finish(self, layer: Layer, output: Any, entering: Tensor) -> Any:
+    def _finish(self, call: CleanCall, output: Any) -> Any:
         """The layer's output with its lens row kept and, for the block's output, perturbed copies appended."""
-        leaves = flatten(output)
+        leaves, layer = flatten(output), call.layer
         wiring = layer.wiring
         stream = leaves.values[wiring.stream_out]
         self._lens_rows.append(self._read_clean(stream, wiring))
-        stream = self._append_at_exit(layer, stream, entering)
+        for one in at_output(self.observers):
+            one.see(call, self._clean(stream, wiring))
+        stream = self._append_at_exit(call, stream)
         if layer.index == self.network.anatomy.n_layers - 1:
             self._rows = self._read(to_rows_first(stream, wiring), wiring)
             if self._is_over_at_last_layer:
@@ -262,17 +264,14 @@ class LadderPass:
         # In the model's own lists: what later layers find there is exchanged when they run.
         return unflatten_into(output, leaves.rebuilt(values))
 
-    def _append_at_exit(self, layer: Layer, stream: Tensor, entering: Tensor) -> Tensor:
+    def _append_at_exit(self, call: CleanCall, stream: Tensor) -> Tensor:
         """For the block's output, perturbed copies of the clean rows are appended when the layer has run."""
-        if self.perturber is None or self.perturber.site != "block_output":
-            return stream
+        layer = call.layer
         draws, wiring = self.variants.get(layer.index, ()), layer.wiring
-        clean = self._clean(stream, wiring)
-        if self.see is not None:
-            self.see(layer.index, clean)
-        if not draws:
+        if self.perturber is None or self.perturber.site != "block_output" or not draws:
             return stream
-        rows = self.perturber(clean, entering=entering, layer=layer.index, draws=draws, first=self._first)
+        clean = self._clean(stream, wiring)
+        rows = self.perturber(clean, entering=call.entering, layer=layer.index, draws=draws, first=self._first)
         return append_rows(stream, from_rows_first(rows.flatten(0, 1), wiring), wiring.batch_axis)
 
     def _clean_output(self, leaves: Leaves, wiring: Wiring) -> Any:

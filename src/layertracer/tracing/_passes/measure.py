@@ -10,8 +10,9 @@ from torch import Tensor
 
 from layertracer.models import Network
 from layertracer.tracing._batching.prompts import Prompt
-from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.reduction import LensStatistics, Reduction, log_probs_of, measure_lens
+from layertracer.tracing._distributions.row_measures import FollowedRows, measure_distributions, over_positions
+from layertracer.tracing._observers.protocol import Observer, observing
 from layertracer.tracing._passes.ladder import LadderRows
 from layertracer.tracing._passes.plain import plain_logits, plain_perturbed, plain_readout
 from layertracer.tracing._perturbers.perturbers import Perturber
@@ -20,17 +21,21 @@ N_TOP = 5
 """How many of the most probable tokens are kept for each prompt and layer."""
 
 
+RowNumbers = dict[tuple[int, int], dict[str, Tensor]]
+"""What is measured of the perturbed rows of each layer and draw, by the measures' names, [prompt]."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """The numbers of a batch.
 
     Attributes:
         lens: Lens statistics [prompt, read, 1 + layer]; entry 0 is read from the embeddings.
-        js: JS divergence [prompt] in bits of each layer and draw, the mean over the positions that are read.
+        rows: Row measures of each layer and draw.
     """
 
     lens: LensStatistics
-    js: dict[tuple[int, int], Tensor]
+    rows: RowNumbers
 
 
 def measure_rows(
@@ -44,23 +49,25 @@ def measure_rows(
         ids: Their token ids [prompt, position].
         reduction: How rows become numbers.
     """
-    js: dict[tuple[int, int], Tensor] = {}
+    found: RowNumbers = {}
     lens: LensStatistics | None = None
     # Put on the device before anything runs.
-    targets, others = answers_of(batch, ids.device), others_of(batch, ids.device)
+    answers, others = answers_of(batch, ids.device), others_of(batch, ids.device)
+    followed = None if answers is None else FollowedRows(answers, others)
     for rows in passes:
         clean = rows.lens_rows[-1]
+        if followed is None:
+            followed = FollowedRows(own_top(clean, reduction), others)
         if lens is None:
-            if targets is None:
-                targets = own_top(clean, reduction)
             stream = torch.stack([rows.embedding, *rows.lens_rows], dim=2)
-            lens = reduction.lens(stream, targets, n_top=N_TOP, others=others)
+            lens = reduction.lens(stream, followed.targets, n_top=N_TOP, others=others)
         if rows.variants:
-            bits = reduction.js_bits(clean.flatten(0, 1), rows.perturbed.flatten(1, 2))
-            per_prompt = bits.unflatten(1, clean.shape[:2]).mean(dim=-1)
-            js.update(zip(rows.variants, per_prompt, strict=True))
+            values = reduction.perturbed(clean.flatten(0, 1), rows.perturbed.flatten(1, 2), followed.flattened())
+            by_name = over_positions({name: one.unflatten(1, clean.shape[:2]) for name, one in values.items()})
+            for number, variant in enumerate(rows.variants):
+                found[variant] = {name: per_prompt[number] for name, per_prompt in by_name.items()}
     assert lens is not None  # there is always a first pass
-    return Measured(lens=lens, js=js)
+    return Measured(lens=lens, rows=found)
 
 
 def measure_plain(
@@ -70,6 +77,7 @@ def measure_plain(
     *,
     perturber: Perturber | None,
     variants: Sequence[tuple[int, int]],
+    observers: Sequence[Observer] = (),
 ) -> Measured:
     """The same numbers from one forward for each lens row, layer and draw.
 
@@ -79,9 +87,11 @@ def measure_plain(
         batch: The prompts.
         perturber: What is done to its layers.
         variants: Layers and draws.
+        observers: What looks at the clean forward.
     """
     read = batch[0].read
-    logits = plain_logits(network, ids, read=read)
+    with observing(network, observers):
+        logits = plain_logits(network, ids, read=read)
     own = log_probs_of(logits)
     targets, others = answers_of(batch, ids.device), others_of(batch, ids.device)
     if targets is None:
@@ -91,12 +101,12 @@ def measure_plain(
         for layer in range(-1, network.anatomy.n_layers - 1)
     ]
     lens = LensStatistics.stacked([*lens_rows, measure_lens(logits, targets, n_top=N_TOP, others=others)], dim=2)
-    js: dict[tuple[int, int], Tensor] = {}
+    found: RowNumbers = {}
     for layer, draw in variants if perturber is not None else ():
         assert perturber is not None  # as above
         perturbed = plain_perturbed(network, ids, read=read, perturber=perturber, layer=layer, draw=draw)
-        js[layer, draw] = js_divergence(log_probs_of(perturbed), own).mean(dim=-1)
-    return Measured(lens=lens, js=js)
+        found[layer, draw] = measure_distributions(log_probs_of(perturbed), own, FollowedRows(targets, others))
+    return Measured(lens=lens, rows=found)
 
 
 def answers_of(batch: Sequence[Prompt], device: torch.device) -> Tensor | None:
@@ -115,6 +125,13 @@ def others_of(batch: Sequence[Prompt], device: torch.device) -> Tensor | None:
     for row, prompt in enumerate(batch):
         several[row, -1, : len(prompt.others)] = torch.tensor(prompt.others, dtype=torch.long)
     return several.to(device)
+
+
+def followed_of(batch: Sequence[Prompt], lens: LensStatistics) -> FollowedRows:
+    """What is followed in prompts of which the lens was read: answers, or the model's own top tokens."""
+    device = lens.top_ids.device
+    targets = answers_of(batch, device)
+    return FollowedRows(lens.top_ids[:, :, -1, 0] if targets is None else targets, others_of(batch, device))
 
 
 def own_top(clean: Tensor, reduction: Reduction) -> Tensor:

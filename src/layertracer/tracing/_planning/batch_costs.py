@@ -58,8 +58,8 @@ class CostSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """What is there while something runs.
+class Reserved:
+    """Memory reserved while something runs, for the tokens before it.
 
     Attributes:
         n_tokens: Tokens that were read before.
@@ -96,7 +96,7 @@ class BatchCosts:
         taken = clean_row_bytes(self.costs.of(span), n_own=span.n_own, n_scored=len(longest.read))
         return replace(self, clean_row=(span.n_own, taken))
 
-    def prefix(self, node: PrefixNode, passes: Sequence[Variants], held: Held) -> tuple[BatchCost, float]:
+    def prefix(self, node: PrefixNode, passes: Sequence[Variants], reserved: Reserved) -> tuple[BatchCost, float]:
         """What reading a prefix takes, and the size of what is remembered of it."""
         span, n_calls = self.work.after(node.start, node.end)
         memory, peak, effort, widest, working = 0.0, 0.0, Effort(), 0, 0.0
@@ -104,7 +104,7 @@ class BatchCosts:
         for variants in passes:
             shape = self._shape(variants, n_prompts=1, tokens=(node.end - node.start, n_calls), n_scored=0)
             cost = self._pass(span, shape)
-            peak = max(peak, held.memory_bytes + memory + cost.peak_bytes)
+            peak = max(peak, reserved.memory_bytes + memory + cost.peak_bytes)
             memory += cost.memory_bytes
             effort += cost.effort
             widest = max(widest, cost.widest_rows)
@@ -119,18 +119,18 @@ class BatchCosts:
         )
         return found, memory
 
-    def batch(self, prompt: Prompt, n_prompts: int, passes: Sequence[Variants], held: Held) -> BatchCost:
+    def batch(self, prompt: Prompt, n_prompts: int, passes: Sequence[Variants], reserved: Reserved) -> BatchCost:
         """What some prompts like this one take."""
         if self.work.method == "plain":
             return self._plain(prompt, n_prompts)
         if self.work.state is not None:
             return self._state(prompt, n_prompts, sum(map(len, passes[0].values())))
-        return self._ladder(prompt, n_prompts, passes, held)
+        return self._ladder(prompt, n_prompts, passes, reserved)
 
-    def _ladder(self, prompt: Prompt, n_prompts: int, passes: Sequence[Variants], held: Held) -> BatchCost:
+    def _ladder(self, prompt: Prompt, n_prompts: int, passes: Sequence[Variants], reserved: Reserved) -> BatchCost:
         work, length, n_scored = self.work, len(prompt.ids), len(prompt.read)
         peak, effort, working, widest, n_passes = 0.0, Effort(), 0.0, 0, 0
-        start, memory = held.n_tokens, held.memory_bytes
+        start, memory = reserved.n_tokens, reserved.memory_bytes
         end = work.own_end(prompt, start)
         if end is not None:
             span, n_calls = work.after(start, end)
@@ -166,18 +166,19 @@ class BatchCosts:
             tail_flops=n_logits * self.costs.tail_flops(),
         )
 
-    def look(self, prompt: Prompt, held: Held, *, n_runs: int) -> BatchCost:
+    def look(self, prompt: Prompt, reserved: Reserved, *, n_runs: int) -> BatchCost:
         """What it takes to run a prompt alone and in one piece, clean at first and then perturbed.
 
         Its arithmetic is that of the pieces in which the trace reads it.
         """
         network, length, n_scored = self.work.network, len(prompt.ids), len(prompt.read)
-        pieces = [(0, held.n_tokens)] if held.n_tokens else []
-        flops = sum(self._one_row(*self.work.after(*piece)) for piece in pieces) + self.own_flops(prompt, held.n_tokens)
+        pieces = [(0, reserved.n_tokens)] if reserved.n_tokens else []
+        before = sum(self._one_row(*self.work.after(*piece)) for piece in pieces)
+        flops = before + self.own_flops(prompt, reserved.n_tokens)
         logits = length * network.anatomy.d_vocab * self.work.itemsize
         n_lens = (1 + network.anatomy.n_layers) * n_scored
         return BatchCost(
-            peak_bytes=held.memory_bytes + logits,
+            peak_bytes=reserved.memory_bytes + logits,
             working_bytes=0.0,
             widest_rows=1,
             n_passes=n_runs,
@@ -227,7 +228,7 @@ class BatchCosts:
         """A clean pass, the prefix read with the cache, and steps of the last tokens for groups of variants."""
         state, work, n_scored = self.work.state, self.work, len(prompt.read)
         assert state is not None  # as the caller knows
-        clean = self._ladder(prompt, n_prompts, [{}], Held())
+        clean = self._ladder(prompt, n_prompts, [{}], Reserved())
         memory, n_rows = state.site.state.row_bytes(len(prompt.ids)), n_prompts * max(1, n_variants)
         logits = 4 * _LOGITS_ALIVE * n_scored * work.network.anatomy.d_vocab
         share = n_scored / len(prompt.ids)
@@ -252,7 +253,7 @@ class BatchCosts:
             draws=self.work.draws(variants),
             is_inside=self.work.is_inside,
             keeps=not n_scored or tokens[1] > 1,
-            sees=self.work.sees_site,
+            sees=True,  # layer measures look at all clean rows
             n_calls=tokens[1],
         )
 

@@ -113,13 +113,13 @@ def estimate_pass(costs: SpanCosts, shape: PassShape) -> PassCost:
     position = stream / shape.n_own * shape.n_calls
     lens_row = n_clean * shape.n_scored * position
     before = costs.front(Quantity.KEPT, n_clean) - n_clean * stream  # masks and tables, beside the stream itself
-    held = before + lens_row * np.arange(1, n_layers + 1) + spread
+    reserved = before + lens_row * np.arange(1, n_layers + 1) + spread
     if shape.keeps:
-        held = held + np.concatenate([[0], np.cumsum(memory)[:-1]])
+        reserved = reserved + np.concatenate([[0], np.cumsum(memory)[:-1]])
     if shape.n_calls > 1:  # what the call before left is there until the next one has ended
         before += float(spread.sum())
-        held = held + float(spread.sum())
-    peaks = held + _inside(costs, shape)
+        reserved = reserved + float(spread.sum())
+    peaks = reserved + _inside(costs, shape)
     tops = [costs.front(Quantity.PEAK, n_clean), float(peaks.max())]
     if shape.keeps:
         after = before + float(memory.sum()) + leaving[-1] * stream

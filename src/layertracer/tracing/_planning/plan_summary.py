@@ -8,7 +8,7 @@ from torch import nn
 
 from layertracer.tracing._batching.process_memory import ProcessGrowth
 from layertracer.tracing._planning.audit_cells import AuditPlan
-from layertracer.tracing._planning.batch_costs import Held
+from layertracer.tracing._planning.batch_costs import Reserved
 from layertracer.tracing._planning.device_rates import measure_rates
 from layertracer.tracing._planning.pass_cost import Effort
 from layertracer.tracing._planning.planner import Planner
@@ -118,11 +118,11 @@ def _looks(planner: Planner, schedule: Schedule, audit: AuditPlan) -> Iterator[B
     """The prompts that are measured again."""
     caches = {id(bucket): prefix.memory_bytes for prefix, _ in schedule.prefixes() for bucket in prefix.buckets}
     for bucket in schedule.buckets():
-        held = Held(n_tokens=bucket.n_before, memory_bytes=caches.get(id(bucket), 0.0))
+        reserved = Reserved(n_tokens=bucket.n_before, memory_bytes=caches.get(id(bucket), 0.0))
         for prompt in bucket.prompts:
             if prompt.index in audit.looks:
                 n_runs = 1 + len(audit.looks[prompt.index]) + (prompt.index in audit.readouts)
-                yield planner.batch_costs.look(prompt, held, n_runs=n_runs)
+                yield planner.batch_costs.look(prompt, reserved, n_runs=n_runs)
 
 
 def _plain_flops(planner: Planner, schedule: Schedule) -> float:

@@ -15,7 +15,7 @@ from layertracer.tracing._batching.process_memory import ProcessGrowth
 from layertracer.tracing._batching.prompts import Prompt, bucket_prompts
 from layertracer.tracing._batching.shared_prefixes import PrefixNode
 from layertracer.tracing._passes.ladder import Variants
-from layertracer.tracing._planning.batch_costs import BatchCosts, Held
+from layertracer.tracing._planning.batch_costs import BatchCosts, Reserved
 from layertracer.tracing._planning.schedule import BatchCost, BucketWork, GroupWork, PrefixWork, Schedule
 from layertracer.tracing._planning.trace_plan import format_bytes
 from layertracer.tracing._planning.workload import Workload
@@ -133,24 +133,24 @@ class Planner:
         while True:
             passes = self.passes(n_variants)
             is_last = n_variants == 1 or self.work.last_only
-            cost, memory = self.batch_costs.prefix(node, passes, Held())
+            cost, memory = self.batch_costs.prefix(node, passes, Reserved())
             if memory > self.budget_bytes:
                 raise _DoesNotFit(
                     _too_much(f"what is remembered of it takes {format_bytes(memory)}", self.budget_bytes)
                 )
             try:
                 if self._is_enough(cost) or is_last or n_variants < 2 * _FEW_VARIANTS:
-                    return GroupWork(prefix=self._prefix(node, passes, Held()), passes=passes)
+                    return GroupWork(prefix=self._prefix(node, passes, Reserved()), passes=passes)
             except _DoesNotFit:
                 if is_last:
                     raise
             n_variants = -(-n_variants // 2)
 
-    def _prefix(self, node: PrefixNode, passes: Sequence[Variants], held: Held) -> PrefixWork:
-        cost, memory = self.batch_costs.prefix(node, passes, held)
+    def _prefix(self, node: PrefixNode, passes: Sequence[Variants], reserved: Reserved) -> PrefixWork:
+        cost, memory = self.batch_costs.prefix(node, passes, reserved)
         if cost.peak_bytes > self.budget_bytes:
             raise _DoesNotFit(_too_much(f"reading it takes {format_bytes(cost.peak_bytes)}", self.budget_bytes))
-        here = Held(n_tokens=node.end, memory_bytes=held.memory_bytes + memory)
+        here = Reserved(n_tokens=node.end, memory_bytes=reserved.memory_bytes + memory)
         return PrefixWork(
             node=node,
             cost=cost,
@@ -159,9 +159,9 @@ class Planner:
             children=tuple(self._prefix(child, passes, here) for child in node.children),
         )
 
-    def _bucket_after(self, bucket: Sequence[Prompt], passes: Sequence[Variants], held: Held) -> BucketWork:
+    def _bucket_after(self, bucket: Sequence[Prompt], passes: Sequence[Variants], reserved: Reserved) -> BucketWork:
         def cost(n_prompts: int) -> BatchCost:
-            return self.batch_costs.batch(bucket[0], n_prompts, passes, held)
+            return self.batch_costs.batch(bucket[0], n_prompts, passes, reserved)
 
         smallest = cost(1)
         if smallest.peak_bytes > self.budget_bytes:
@@ -171,13 +171,13 @@ class Planner:
         n_prompts = _evenly(len(bucket), max(1, largest(most, lambda number: self._fits(cost(number)))))
         # The passes are given: where memory runs out, only prompts can be fewer.
         plan = PassPlan(n_prompts=n_prompts, n_variants=1)
-        return self._work(bucket, plan, held.n_tokens, cost(n_prompts))
+        return self._work(bucket, plan, reserved.n_tokens, cost(n_prompts))
 
     def _work(self, bucket: Sequence[Prompt], plan: PassPlan, n_before: int, cost: BatchCost) -> BucketWork:
         return BucketWork(prompts=tuple(bucket), plan=plan, n_before=n_before, cost=cost)
 
     def _cost(self, prompt: Prompt, n_prompts: int, n_variants: int) -> BatchCost:
-        return self.batch_costs.batch(prompt, n_prompts, self.passes(n_variants), Held())
+        return self.batch_costs.batch(prompt, n_prompts, self.passes(n_variants), Reserved())
 
     def _fits(self, cost: BatchCost) -> bool:
         return cost.peak_bytes <= self.budget_bytes and self._is_enough(cost)

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layertracer._types import Audit
+from layertracer._types import Audit, Site
 from layertracer.models import Network, flatten, is_out_of_memory, replacing_forward
 from layertracer.tracing._batching.prompts import Prompt, bind_batch
-from layertracer.tracing._batching.rows import gather_rows, to_rows_first
-from layertracer.tracing._distributions.js_divergence import js_divergence
+from layertracer.tracing._batching.rows import gather_rows
 from layertracer.tracing._distributions.reduction import LensStatistics, Reduction, log_probs_of, measure_lens
-from layertracer.tracing._observers.site_sums import observing_site
+from layertracer.tracing._distributions.row_measures import ROW_MEASURES, FollowedRows, measure_distributions
+from layertracer.tracing._observers.protocol import CleanCall, observing
 from layertracer.tracing._passes.measure import others_of
 from layertracer.tracing._passes.plain import perturbing, plain_readout
 from layertracer.tracing._perturbers.perturbers import Perturber
@@ -171,21 +171,26 @@ class Auditor:
 
     def _compare_perturbed(self, alone: _Alone, variant: Variant) -> None:
         layer, draw = variant
-        stored = float(self.readings.js_bits[alone.prompt.index, draw, layer])
-        plain = alone.js_bits(variant)
-        difference = abs(stored - plain)
+        stored, plain = alone.stored_rows(variant), alone.rows(variant)
+        differences = _difference(stored, plain)
         self._n_forwards += 1
         self._n_cells += 1
-        self._bits.append(difference)
-        tolerance = max(_BITS_TOLERANCE, eps_of(self.network))
-        most = np.array([MOST_ROUNDING * tolerance])
-        if difference <= tolerance or self._is_rounding(
-            lambda: alone.js_moves(variant), np.array([difference]), most=most
+        for name, difference in zip(alone.audited, differences.tolist(), strict=True):
+            (self._bits if name == "js_bits" else self._nats).append(difference)
+        nats = len(alone.prompt.read) * (nats_tolerance(self.network) + RELATIVE_NATS * np.abs(stored))
+        bits = max(_BITS_TOLERANCE, eps_of(self.network))
+        tolerances = np.where([name == "js_bits" for name in alone.audited], bits, nats)
+        wrong = np.flatnonzero(~(differences <= tolerances))
+        if not len(wrong) or self._is_rounding(
+            lambda: alone.row_moves(variant), differences, most=MOST_ROUNDING * tolerances
         ):
             return
+        found = ROW_MEASURES[alone.audited[int(wrong[0])]].info
+        what = "a JS divergence" if found.name == "js_bits" else f"a {found.name}"
         raise Disagreement(
-            f"sample {alone.prompt.index} perturbed at layer {layer} by draw {draw} had a JS divergence of "
-            f"{stored:.4g} bits beside others and {plain:.4g} when it was measured again alone"
+            f"sample {alone.prompt.index} perturbed at layer {layer} by draw {draw} had {what} of "
+            f"{stored[wrong[0]]:.4g} {found.unit} beside others and {plain[wrong[0]]:.4g} when it was measured again "
+            "alone"
         )
 
     def _compare_readout(self, alone: _Alone) -> None:
@@ -204,7 +209,7 @@ class Auditor:
             )
 
     def _is_rounding(self, moves: Callable[[], Iterator[Any]], differences: Any, *, most: Any) -> bool:
-        """Whether gaps are no larger than what the model's own numbers do when its embeddings are rounded otherwise."""
+        """Whether differences are no larger than what the model's own numbers do with embeddings rounded otherwise."""
         if not np.all(differences <= most):
             return False
         largest = np.max(np.stack(list(moves())), axis=0)
@@ -257,32 +262,56 @@ class _Alone:
         logits = plain_readout(self.network, self._ids, read=self.prompt.read, layer=layer)
         return float(measure_lens(logits, targets, n_top=1, others=others).log_prob.double().sum())
 
-    def _followed(self) -> tuple[Tensor, Tensor | None]:
+    def _followed(self) -> FollowedRows:
         """Tokens that are followed [1, read], and others that count as well."""
         followed, device = self.audit.readings.target_ids[self.prompt.index], self._ids.device
-        return torch.tensor([followed], device=device), others_of([self.prompt], device)
+        return FollowedRows(torch.tensor([followed], device=device), others_of([self.prompt], device))
 
-    def js_bits(self, variant: Variant) -> float:
-        """JS divergence of a perturbed copy, bits."""
-        return self._js(variant, self._own)
+    @property
+    def audited(self) -> list[str]:
+        """The row measures that are held against the trace: divergences and log-probabilities."""
+        return [
+            name
+            for name in self.audit.readings.rows
+            if name == "js_bits"
+            or (ROW_MEASURES[name].info.unit == "nats" and not (ROW_MEASURES[name].is_of_target and self.prompt.more))
+        ]
 
-    def js_moves(self, variant: Variant) -> Iterator[Any]:
-        """How far that is from itself when the embeddings are rounded otherwise."""
-        usual = self.js_bits(variant)
+    def stored_rows(self, variant: Variant) -> Any:
+        """The trace's row measures of a perturbed copy, [measure]."""
+        layer, draw = variant
+        rows = self.audit.readings.rows
+        return np.array([float(rows[name][self.prompt.index, draw, layer]) for name in self.audited])
+
+    def rows(self, variant: Variant) -> Any:
+        """Row measures of a perturbed copy, [measure]."""
+        return self._rows(variant, self._own)
+
+    def row_moves(self, variant: Variant) -> Iterator[Any]:
+        """How far they are from themselves when the embeddings are rounded otherwise."""
+        usual = self.rows(variant)
         for _ in rounding_moves(self.network):
             own = log_probs_of(_own_logits(self.network, self._ids, self.prompt.read))
-            yield np.array([abs(self._js(variant, own) - usual)])
+            yield _difference(self._rows(variant, own), usual)
 
-    def _js(self, variant: Variant, own: Tensor) -> float:
+    def _rows(self, variant: Variant, own: Tensor) -> Any:
         (layer, draw), read, work = variant, self.prompt.read, self.audit.work
         if work.state is not None:
-            js = work.state.measure(self._ids, [self.prompt], self._lens, n_variants=1, variants=[variant])
-            return float(js[variant])
-        perturber = self.audit.perturber_at(self.network, self._ids, read)
-        assert perturber is not None  # there are variants
-        with perturbing(self.network.anatomy.layers[layer], perturber, draw=draw):
-            perturbed = log_probs_of(_own_logits(self.network, self._ids, read))
-        return float(js_divergence(perturbed, own).mean())
+            found = work.state.measure(
+                self._ids,
+                [self.prompt],
+                self._lens,
+                n_variants=1,
+                followed=self._followed(),
+                variants=[variant],
+            )[variant]
+        else:
+            perturber = self.audit.perturber_at(self.network, self._ids, read)
+            assert perturber is not None  # there are variants
+            with perturbing(self.network.anatomy.layers[layer], perturber, draw=draw):
+                perturbed = log_probs_of(_own_logits(self.network, self._ids, read))
+            found = measure_distributions(perturbed, own, self._followed())
+        return np.array([float(found[name]) for name in self.audited])
 
     def _clean(self) -> tuple[Any, Tensor, LensStatistics]:
         """Log-probabilities of what is followed [1 + layer], the model's own distribution, and all lens rows."""
@@ -319,25 +348,46 @@ def _own_logits(network: Network, ids: Tensor, read: Sequence[int]) -> Tensor:
     return network.call.logits(ids)[:, -n_last:]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ReadRows:
+    """What enters the first layer and leaves every layer, at the positions that are read.
+
+    Attributes:
+        network: The model.
+        read: The positions.
+        length: How many tokens the prompt has.
+        rows: By layer, [prompt, read, …, width]; -1 is what enters the first.
+    """
+
+    network: Network
+    read: Sequence[int]
+    length: int
+    rows: dict[int, Tensor] = field(default_factory=dict)
+
+    @property
+    def site(self) -> Site:
+        """What leaves a layer."""
+        return "block_output"
+
+    def see(self, call: CleanCall, leaving: Tensor) -> None:
+        """Copy the rows that are read."""
+        if call.layer.index == 0:
+            self.rows[-1] = self._at_read(call, call.entering)
+        self.rows[call.layer.index] = self._at_read(call, leaving)
+
+    def _at_read(self, call: CleanCall, rows: Tensor) -> Tensor:
+        return gather_rows(rows, call.layer.wiring, self.read, length=self.length).to(self.network.device)
+
+
 def watched_alone(network: Network, ids: Tensor, read: Sequence[int]) -> tuple[Tensor, Tensor]:
     """The model's own logits, and what entered its first layer and left every layer, [prompt, read, 1 + layer, …]."""
-    layers, seen = network.anatomy.layers, {}
-    first = layers[0]
-    forward, length = first.module.forward, ids.shape[1]
-
-    def entering(*args: Any, **kwargs: Any) -> Any:
-        stream = to_rows_first(flatten((args, kwargs)).values[first.wiring.stream_in], first.wiring)
-        seen[-1] = gather_rows(stream, first.wiring, read, length=length).to(network.device)
-        return forward(*args, **kwargs)
-
-    def see(layer: int, values: Tensor) -> None:
-        seen[layer] = gather_rows(values, layers[layer].wiring, read, length=length).to(network.device)
-
-    with replacing_forward(first.module, entering), observing_site(network, "block_output", see):
+    layers, length = network.anatomy.layers, ids.shape[1]
+    seen = _ReadRows(network=network, read=read, length=length)
+    with observing(network, [seen]):
         logits = _own_logits(network, ids, read)
-    if missing := [layer.index for layer in layers if layer.index not in seen]:
+    if missing := [layer.index for layer in layers if layer.index not in seen.rows]:
         raise Disagreement(f"layers {missing} do not run for a prompt of {length} tokens that is alone")
-    return logits, torch.stack([seen[layer] for layer in range(-1, len(layers))], dim=2)
+    return logits, torch.stack([seen.rows[layer] for layer in range(-1, len(layers))], dim=2)
 
 
 def rounding_moves(network: Network) -> Iterator[int]:

@@ -1,12 +1,12 @@
-"""The proof of the sites inside a layer: what is masked there is what the mixer or the MLP adds, all of it, and alone.
+"""Proof of the sites inside a layer: what is masked there is what the mixer or the MLP adds, no more or less.
 
 Of every layer, on a short batch:
 
 - What leaves it is what entered it plus the additions that were seen. Where the layer norms or scales
-  the sum as well, that cannot hold, and two other things must. It is *sealed*: with every matrix in it
-  answering wrongly, but its additions put back, it returns what it returned. And it is *pure*: with
-  every matrix giving a fixed answer, its additions no longer depend on the stream, while what leaves
-  it does.
+  the sum as well, that cannot hold, and two other things must. It is *reproduced from its additions*:
+  with every matrix in it corrupted (answering wrongly), but its additions put back, it returns what it
+  returned. And they are *input-free*: with every matrix giving a fixed answer, its additions no longer
+  depend on the stream, while what leaves it does.
 - Its mixer is whole: with the mixer's additions put back, nothing moves from one position to another.
 """
 
@@ -29,6 +29,8 @@ from layertracer.models import (
     Leaves,
     Network,
     Role,
+    call_again,
+    cloned,
     flatten,
     has_matrix,
     hooking,
@@ -119,7 +121,7 @@ def _proving(layer: Layer, errors: list[float], *, tolerance: float) -> Callable
 
     def prove(*args: Any, **kwargs: Any) -> Any:
         entering = flatten((args, kwargs))
-        before = [value.clone() if isinstance(value, Tensor) else value for value in entering.values]
+        before = cloned(entering.values)
         output, additions = _run(layer, forward, (args, kwargs))
         after = flatten((args, kwargs)).values
         leaving = flatten(output).values[wiring.stream_out].clone()
@@ -129,7 +131,7 @@ def _proving(layer: Layer, errors: list[float], *, tolerance: float) -> Callable
         leak = bench.leak()
         # Some quantised maps round all positions by common factors: whatever one holds changes the others a little.
         errors.append(0.0 if is_quantised(layer.module) and leak < _ROUNDING_OF_QUANTISED else leak)
-        errors.append(difference if difference <= tolerance else bench.unsealed(tolerance=tolerance))
+        errors.append(difference if difference <= tolerance else bench.reproduction_error(tolerance=tolerance))
         # What the trials wrote into shared mappings is undone.
         entering.rebuilt(after)
         return output
@@ -151,7 +153,7 @@ def _run(layer: Layer, forward: Callable[..., Any], call: tuple[Any, Any]) -> tu
     return output, additions
 
 
-Trouble = Callable[[Tensor], Tensor]
+Corruption = Callable[[Tensor], Tensor]
 """What a matrix answers in place of its own answer."""
 
 
@@ -181,46 +183,44 @@ class _Bench:
         n_positions, shift = rows.shape[1], self.layer.additions.shift
         at = max(0, (n_positions - shift) // 2 - 1)
         rows[:, at] = 1 - 3 * rows[:, at].flip(0)
-        leaving, _ = self._repeat(stream, unflatten_into=("mixer", "other"))
+        leaving, _ = self._repeat(stream, put_back=("mixer", "other"))
         positions = [position for position in range(n_positions) if not 0 <= position - at <= shift]
         one, other = (to_rows_first(tensor, wiring)[:, positions] for tensor in (leaving, self.leaving))
         return _relative(one, other)
 
-    def unsealed(self, *, tolerance: float) -> float:
-        """How far the layer is from sealed and pure; infinity where the trial shows nothing."""
+    def reproduction_error(self, *, tolerance: float) -> float:
+        """How far the layer is from reproduced, its additions from input-free; infinity where trials show nothing."""
         stream = self.given.values[self.layer.wiring.stream_in]
         gates = self.layer.additions.gates
-        with _troubling(self.layer, lambda answer: -3 * answer, spared=gates):
-            sealed, _ = self._repeat(stream, unflatten_into=("mixer", "mlp", "other"))
-            troubled, _ = self._repeat(stream, unflatten_into=())
-        with _troubling(self.layer, _fixed_answer, spared=frozenset()):
-            one, added = self._repeat(stream, unflatten_into=())
-            other, added_to_other = self._repeat(1 - 3 * stream.flip(self.layer.wiring.batch_axis), unflatten_into=())
-        if _relative(troubled, self.leaving) <= 10 * tolerance or _relative(one, other) <= 10 * tolerance:
+        with _corrupting(self.layer, lambda answer: -3 * answer, spared=gates):
+            reproduced, _ = self._repeat(stream, put_back=("mixer", "mlp", "other"))
+            corrupted, _ = self._repeat(stream, put_back=())
+        with _corrupting(self.layer, _fixed_answer, spared=frozenset()):
+            one, added = self._repeat(stream, put_back=())
+            other, added_to_other = self._repeat(1 - 3 * stream.flip(self.layer.wiring.batch_axis), put_back=())
+        if _relative(corrupted, self.leaving) <= 10 * tolerance or _relative(one, other) <= 10 * tolerance:
             return float("inf")
-        impure = [_relative(a, b) for a, b in zip(added, added_to_other, strict=True)]
-        return worst_of([_relative(sealed, self.leaving), *impure])
+        dependent = [_relative(a, b) for a, b in zip(added, added_to_other, strict=True)]
+        return worst_of([_relative(reproduced, self.leaving), *dependent])
 
-    def _repeat(self, stream: Tensor, *, unflatten_into: Sequence[Role]) -> tuple[Tensor, list[Tensor]]:
+    def _repeat(self, stream: Tensor, *, put_back: Sequence[Role]) -> tuple[Tensor, list[Tensor]]:
         """What leaves the layer, and what its branches added, when it is given `stream`."""
         wiring = self.layer.wiring
-        values = [value.clone() if isinstance(value, Tensor) else value for value in self.given.values]
+        values = cloned(self.given.values)
         values[wiring.stream_in] = stream.clone()
         seen: list[Tensor] = []
 
         def edit(added: Tensor, role: Role) -> Tensor | None:
             seen.append(added.clone())
-            return self.additions[len(seen) - 1] if role in unflatten_into else None
+            return self.additions[len(seen) - 1] if role in put_back else None
 
-        args, kwargs = self.given.rebuilt(values)
         with watching(self.layer, values[wiring.stream_in], edit):
-            output = self.forward(*args, **kwargs)
-        leaving: Tensor = flatten(output).values[wiring.stream_out]
+            leaving: Tensor = call_again(self.forward, self.given, values).values[wiring.stream_out]
         return leaving, seen
 
 
 @contextmanager
-def _troubling(layer: Layer, trouble: Trouble, *, spared: frozenset[nn.Module]) -> Iterator[None]:
+def _corrupting(layer: Layer, corruption: Corruption, *, spared: frozenset[nn.Module]) -> Iterator[None]:
     """Whatever holds a matrix in a layer answers something else in the block, except for some modules."""
     holders = [
         module
@@ -228,8 +228,8 @@ def _troubling(layer: Layer, trouble: Trouble, *, spared: frozenset[nn.Module]) 
         if module is not layer.module and module not in spared and has_matrix(module, recurse=False)
     ]
     # A module that adds to the stream itself must not answer something else: what its matrices give does.
-    adding = [module for module in holders if any(module is one.place.module for one in layer.additions.found)]
-    mode = _TroubledContractions(trouble)
+    adding = [module for module in holders if any(module is one.op_site.module for one in layer.additions.found)]
+    mode = _CorruptedContractions(corruption)
 
     def begin(module: nn.Module, args: Any, kwargs: Any) -> None:
         del module, args, kwargs
@@ -242,7 +242,7 @@ def _troubling(layer: Layer, trouble: Trouble, *, spared: frozenset[nn.Module]) 
     def answer(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         del module, args, kwargs
         leaves = flatten(output)
-        return leaves.rebuilt([trouble(value) if _is_number(value) else value for value in leaves.values])
+        return leaves.rebuilt([corruption(value) if _is_number(value) else value for value in leaves.values])
 
     with (
         hooking([module for module in holders if module not in adding], after=answer),
@@ -252,17 +252,17 @@ def _troubling(layer: Layer, trouble: Trouble, *, spared: frozenset[nn.Module]) 
         yield
 
 
-class _TroubledContractions(TorchDispatchMode):
+class _CorruptedContractions(TorchDispatchMode):
     """Products of matrices answer something else inside some modules."""
 
-    def __init__(self, trouble: Trouble) -> None:
+    def __init__(self, corruption: Corruption) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch does not annotate it
-        self._trouble = trouble
+        self._corruption = corruption
         self.depth = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        return self._trouble(result) if self.depth and func._schema.name in CONTRACTIONS else result
+        return self._corruption(result) if self.depth and func._schema.name in CONTRACTIONS else result
 
 
 def _is_number(value: object) -> bool:

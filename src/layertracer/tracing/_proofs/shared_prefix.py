@@ -150,7 +150,7 @@ class _Probe:
         return self.ladder.way.shortest
 
     def _shared(self, n_prefix: int, n_between: int, n_suffix: int) -> tuple[float, float]:
-        """The gaps, in nats and bits, where prompts share a prefix, and what follows it."""
+        """The largest absolute differences, in nats and bits, where prompts share a prefix, and what follows it."""
         ids = self._prompts(n_prefix + n_between + n_suffix)
         ids[:, : n_prefix + n_between] = ids[:1, : n_prefix + n_between]
         edits = RowEdits(perturber=half_masked(self.ladder.network, self.site), variants=self._variants)

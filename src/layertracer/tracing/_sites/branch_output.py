@@ -2,7 +2,7 @@
 
 The site is not the output of a module: families norm it afterwards (Gemma, OLMo 2), multiply it
 (Granite), add it to the stream inside the module itself (BLOOM), or norm the stream after the addition
-(BERT). So the additions themselves are watched, at the places that were found when the model was
+(BERT). So the additions themselves are watched, at the sites that were found when the model was
 loaded.
 """
 
@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from layertracer._errors import SiteError
 from layertracer._types import Site
-from layertracer.models import ADDITIONS, Layer, Places, Role, StreamShape, has_stream_shape, operand_tensors
+from layertracer.models import ADDITIONS, Layer, OpSites, Role, StreamShape, has_stream_shape, operand_tensors
 
 Edit = Callable[[Tensor, Role], Tensor | None]
 """Given what a branch adds, shaped as the stream, the rows to put in place of its last ones; None for no change."""
@@ -38,12 +38,12 @@ class BranchWatcher(TorchDispatchMode):
         wiring = layer.wiring
         self._edit = edit
         self._batch_axis = wiring.batch_axis
-        self._shape = StreamShape(shape=stream.shape, batch_axis=wiring.batch_axis, position_axis=wiring.position_axis)
+        self._shape = StreamShape.of(stream, wiring)
         self._layer = layer
         self._operands: dict[Any, dict[int, Role]] = {}
         for addition in layer.additions.found:
-            self._operands.setdefault(addition.place, {})[addition.operand] = addition.role
-        self.places = Places(layer.module)
+            self._operands.setdefault(addition.op_site, {})[addition.operand] = addition.role
+        self.op_sites = OpSites(layer.module)
         self.n_seen = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -52,7 +52,7 @@ class BranchWatcher(TorchDispatchMode):
         name = func._schema.name
         if name not in ADDITIONS or not has_stream_shape(self._shape, tensors := operand_tensors(args, kwargs)):
             return func(*args, **kwargs)
-        roles = self._operands.get(self.places.next(name))
+        roles = self._operands.get(self.op_sites.next(name))
         if roles is None:
             return func(*args, **kwargs)
         self.n_seen += len(roles)
@@ -108,7 +108,7 @@ class BranchWatcher(TorchDispatchMode):
             SiteError: If that is so.
         """
         expected = self._layer.additions
-        counts = self.places.counts
+        counts = self.op_sites.counts
         if self.n_seen != len(expected.found) or any(
             sum(counts[call][name] for name in ADDITIONS) != count if call in counts else True
             for call, count in expected.counts.items()
@@ -131,7 +131,7 @@ def watching(layer: Layer, stream: Tensor, edit: Edit) -> Iterator[BranchWatcher
         SiteError: If the layer runs through other code than when its additions were found.
     """
     watcher = BranchWatcher(layer, stream, edit)
-    with watcher.places.following(layer.additions.modules), watcher:
+    with watcher.op_sites.following(layer.additions.modules), watcher:
         yield watcher
     watcher.check()
 

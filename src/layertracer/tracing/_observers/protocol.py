@@ -1,0 +1,141 @@
+"""Observers of clean rows: what enters and what leaves each layer of a model, seen while it runs.
+
+An observer changes nothing and keeps no tensor of the stream. It sees every position of every prompt once: the tokens
+of a prefix that is read once for several prompts are seen once, and count for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from layertracer._types import Site
+from layertracer._types.measures import MeasureInfo
+from layertracer._types.registries import Registration
+from layertracer.models import Layer, Network, Role, flatten, replacing_forward
+from layertracer.tracing._batching.rows import to_rows_first
+from layertracer.tracing._sites.branch_output import BRANCH_SITES, watching
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanCall:
+    """A layer that runs on clean rows.
+
+    Attributes:
+        layer: The layer.
+        entering: The stream that enters it, [prompt, position, …, width].
+    """
+
+    layer: Layer
+    entering: Tensor
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Something that looks at the layers of a model in clean rows."""
+
+    @property
+    def site(self) -> Site:
+        """Where it looks: "block_output" for what leaves the layer, or what a branch adds."""
+
+    def see(self, call: CleanCall, leaving: Tensor) -> None:
+        """Take in some positions of some prompts; of the same prompts each time, in the same order.
+
+        Neither tensor may be kept: the model may go on to write over both.
+
+        Args:
+            call: The layer, and what enters it.
+            leaving: What stands at the site, [prompt, position, …, width].
+        """
+
+
+@runtime_checkable
+class BatchObserver(Observer, Protocol):
+    """An observer of a trace, whose prompts run in batches, behind prefixes that are read once for several of them."""
+
+    @property
+    def name(self) -> str:
+        """What its numbers are called."""
+
+    def fresh(self) -> BatchObserver:
+        """Another one of its kind, which has seen nothing: each batch and each prefix has its own."""
+
+    def add(self, other: Any, *, times: int = 1) -> None:
+        """Take in what another one of its kind saw of tokens that `times` prompts share, once for each of them."""
+
+    def per_prompt(self) -> Mapping[int, Float[Tensor, " prompt"]] | None:
+        """A number of each prompt, by layer; None where it keeps sums, which are added up over all prompts."""
+
+
+@runtime_checkable
+class LayerMeasurer(BatchObserver, Protocol):
+    """An observer that makes a number of each prompt and layer: a layer measure."""
+
+    @property
+    def info(self) -> MeasureInfo:
+        """What the number is called, its unit, and what it means."""
+
+
+LAYER_MEASURES: dict[str, LayerMeasurer] = {}
+"""What is measured of every layer in clean rows, by name: observers that have seen nothing."""
+
+
+def register_layer_measure(measure: LayerMeasurer) -> Registration[LayerMeasurer]:
+    """Have a number of every layer measured in every trace from now on, until that is undone."""
+    return Registration(LAYER_MEASURES, measure.info.name, measure)
+
+
+def add_each(observers: Sequence[BatchObserver], others: Sequence[BatchObserver], *, times: int = 1) -> None:
+    """What others saw, if there are any, taken in by observers of the same kinds in the same order."""
+    if others:
+        for one, other in zip(observers, others, strict=True):
+            one.add(other, times=times)
+
+
+def at_output(observers: Sequence[Observer]) -> list[Observer]:
+    """Those that look at what leaves a layer."""
+    return [one for one in observers if one.site == "block_output"]
+
+
+def at_branch(observers: Sequence[Observer], role: Role) -> list[Observer]:
+    """Those that look at what the branches of a role add to the stream."""
+    return [one for one in observers if BRANCH_SITES.get(one.site) == role]
+
+
+@contextmanager
+def observing(network: Network, observers: Sequence[Observer]) -> Iterator[None]:
+    """Shows the observers every layer that runs in the block."""
+    with ExitStack() as stack:
+        for layer in network.anatomy.layers if observers else ():
+            stack.enter_context(replacing_forward(layer.module, _observed(layer, observers)))
+        yield
+
+
+def _observed(layer: Layer, observers: Sequence[Observer]) -> Callable[..., Any]:
+    forward, wiring = layer.module.forward, layer.wiring
+    is_watched = len(at_output(observers)) < len(observers)
+
+    def observed(*args: Any, **kwargs: Any) -> Any:
+        stream = flatten((args, kwargs)).values[wiring.stream_in]
+        # A copy: a layer may add to the stream in place.
+        call = CleanCall(layer=layer, entering=to_rows_first(stream, wiring).clone())
+
+        def note(added: Tensor, role: Role) -> None:
+            for one in at_branch(observers, role):
+                one.see(call, to_rows_first(added, wiring))
+
+        with ExitStack() as stack:
+            if is_watched:
+                stack.enter_context(watching(layer, stream, note))
+            output = forward(*args, **kwargs)
+        leaving = to_rows_first(flatten(output).values[wiring.stream_out], wiring)
+        for one in at_output(observers):
+            one.see(call, leaving)
+        return output
+
+    return observed

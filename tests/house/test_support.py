@@ -1,0 +1,96 @@
+"""What the tests share keeps its promises: shapes are checked, and shared models stay as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import Float, TypeCheckError
+
+from layertracer.measures import percentile_interval
+
+from tests.support import tiny as door
+from tests.support.shapes import names_shapes
+from tests.support.tiny import fresh, tiny
+
+Curve = Float[np.ndarray, " layer"]
+
+
+@dataclass
+class _Data:
+    values: Curve | None
+
+
+class _Things:
+    @property
+    def curve(self) -> Float[np.ndarray, " layer"]:
+        """A shape."""
+        return np.zeros(3)
+
+    @property
+    def count(self) -> int:
+        """No shape."""
+        return 3
+
+    @staticmethod
+    def among(curves: list[Curve]) -> int:
+        """A shape behind a name, inside something else."""
+        return len(curves)
+
+    def without(self, floats: list[float]) -> str:
+        """No shape."""
+        return str(floats)
+
+
+def test_shapes_are_checked_under_test() -> None:
+    """A function of the package that names a shape refuses another one."""
+    with pytest.raises(TypeCheckError, match=r"(?s)values.*Float"):
+        percentile_interval(np.zeros((3, 4)), 0.9)
+
+
+@pytest.mark.parametrize(
+    ("thing", "named"),
+    [
+        (_Data, True),
+        (vars(_Things)["curve"], True),
+        (vars(_Things)["count"], False),
+        (vars(_Things)["among"], True),
+        (vars(_Things)["without"], False),
+        (_Things, False),
+    ],
+    ids=["dataclass", "property", "plain property", "static method", "method", "class"],
+)
+def test_what_names_a_shape_is_found(thing: object, *, named: bool) -> None:
+    """Under a name of its own, inside another type, in a property or a dataclass; what names none is left alone."""
+    assert names_shapes(thing) is named
+
+
+@pytest.mark.parametrize("name", ["llama", "hybrid", "planted", "encdec:t5"])
+def test_tiny_models_are_as_constructors_leave_them(name: str) -> None:
+    """The door hands out one model a process, in evaluation mode, whose parameters require gradients, as copies do."""
+    assert tiny(name) is tiny(name)
+    for module in (tiny(name).module, fresh(name)):
+        assert not module.training
+        assert all(parameter.requires_grad for parameter in module.parameters())
+    assert tiny(name).module is not fresh(name)
+
+
+def test_a_changed_model_is_noticed() -> None:
+    """A parameter, a hook or a mode that a test leaves behind is a change; what is put back is none."""
+    module = tiny("llama").module
+    assert door.changed() == []
+    handle = module.model.layers[1].register_forward_hook(lambda *_: None)
+    assert door.changed() == ["llama"]
+    handle.remove()
+    module.model.layers[2].train()
+    assert door.changed() == ["llama"]
+    module.eval()
+    with torch.no_grad():
+        weight = module.lm_head.weight
+        kept = weight[0, 0].clone()
+        weight[0, 0] += 1
+        assert door.changed() == ["llama"]
+        weight[0, 0] = kept
+    assert door.changed() == []
