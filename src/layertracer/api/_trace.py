@@ -12,7 +12,6 @@ from layertracer._errors import SiteError
 from layertracer._types import (
     FALLBACK_SITE,
     InterruptGate,
-    Skip,
     TargetKind,
     TargetTokens,
     checked_whole,
@@ -285,8 +284,8 @@ def _trace_where_it_can(
     try:
         return trace_model(model, samples, options, on_progress=on_progress, on_plan=on_plan)
     except SiteError as error:
-        asked = options.perturbation
-        if isinstance(asked, Skip) or is_site_asked(asked) or any(error is one for one in raised):
+        asked = options.perturbations[0]
+        if options.further or is_site_asked(asked) or any(error is one for one in raised):
             raise
         note = f"The site is {FALLBACK_SITE!r}: nobody asked for one, and at the usual one, {asked.site!r}, {error}"
     instead = dataclasses.replace(asked, site=FALLBACK_SITE)  # type: ignore[type-var]  # a Mask or a Noise

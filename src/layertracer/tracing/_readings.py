@@ -94,7 +94,7 @@ class Readings:
         lens: LensStatistics,
         rows: Mapping[str, Tensor],
         *,
-        layers: Sequence[int],
+        cells: Sequence[tuple[int, int]],
         measures: Mapping[str, Mapping[int, Tensor]],
     ) -> None:
         """Take over one batch.
@@ -102,8 +102,8 @@ class Readings:
         Args:
             batch: Its prompts.
             lens: Statistics [prompt, read, 1 + layer]; entry 0 is read from the embeddings.
-            rows: Row measures by name, [prompt, draw, perturbed layer].
-            layers: The layers that were perturbed, those that have the site.
+            rows: Row measures by name, [prompt, draw, layer].
+            cells: The layers and draws that were perturbed, those whose layer has the site.
             measures: Layer measures by name and layer, [prompt].
 
         Raises:
@@ -112,16 +112,16 @@ class Readings:
         lens, rows = on_host(lens, rows)
         js = rows["js_bits"]
         if bool(lens.log_prob.isnan().any()) or bool(js.isnan().any()):
-            raise NonFiniteError(_where_not_finite(batch, lens, js, layers=layers))
+            raise NonFiniteError(_where_not_finite(batch, lens, js))
         where = [prompt.index for prompt in batch]
         self.log_prob[where] = lens.log_prob.sum(dim=1).numpy()
         self.rank[where] = lens.rank[:, :, 1:].amax(dim=1).numpy()
         self.entropy_bits[where] = lens.entropy_bits[:, :, 1:].mean(dim=1).numpy()
         self.top_ids[where] = lens.top_ids[:, 0, 1:].numpy()
         self.top_prob[where] = lens.top_log_prob[:, 0, 1:].exp().numpy()
+        layers, draws = np.array(cells, int).reshape(-1, 2).T
         for name, values in rows.items():
-            for layer, numbers in zip(layers, values.numpy().swapaxes(0, 2), strict=True):
-                self.rows[name][where, :, layer] = numbers.T
+            self.rows[name][np.array(where)[:, None], draws, layers] = values.numpy()[:, draws, layers]
         for name, by_layer in measures.items():
             for layer, numbers in zip(by_layer, to_host(list(by_layer.values())), strict=True):
                 self.measures[name][where, layer] = numbers.numpy()
@@ -148,7 +148,7 @@ def on_host(lens: LensStatistics, rows: Mapping[str, Tensor]) -> tuple[LensStati
     return LensStatistics(**statistics), dict(zip(rows, fetched[len(names) :], strict=True))
 
 
-def _where_not_finite(batch: Sequence[Prompt], lens: LensStatistics, js: Tensor, *, layers: Sequence[int]) -> str:
+def _where_not_finite(batch: Sequence[Prompt], lens: LensStatistics, js: Tensor) -> str:
     bad_lens = lens.log_prob.isnan().any(dim=1)
     if bool(bad_lens.any()):
         prompt, lens_row = bad_lens.nonzero()[bad_lens.nonzero()[:, 1].argmin()].tolist()
@@ -161,6 +161,6 @@ def _where_not_finite(batch: Sequence[Prompt], lens: LensStatistics, js: Tensor,
         )
     first = js.isnan().nonzero()[0]
     return (
-        f"Perturbing layer {layers[int(js.isnan().nonzero()[:, 2].min())]} makes the output of sample "
+        f"Perturbing layer {int(js.isnan().nonzero()[:, 2].min())} makes the output of sample "
         f"{batch[int(first[0])].index} NaN or infinite. Use a weaker perturbation, or dtype='float32'."
     )

@@ -163,7 +163,7 @@ class AnswerReader:
         """Lens statistics [row, read, 1 + layer] of what is followed in some rows."""
         network, ids = bind_batch(self.network, rows)
         if self.method == "plain":
-            return measure_plain(network, ids, rows, perturber=None, variants=()).lens
+            return measure_plain(network, ids, rows, edits={}).lens
         ladder_rows = run_ladder(network, ids, read=rows[0].read, perturber=None, variants={}, axes=self.axes)
         return measure_rows([ladder_rows], rows, ids, reduction=make_reduction(network, self.budget_bytes)).lens
 

@@ -157,13 +157,13 @@ class StatePass:
     Attributes:
         site: The model's memories.
         perturber: What is done to them.
-        n_draws: Number of draws.
+        draws: Its draws, counted over all perturbations of the trace.
         costs: What it takes for the longest prompts; None where that was not measured.
     """
 
     site: StateSite
     perturber: StatePerturber
-    n_draws: int
+    draws: tuple[int, ...]
     costs: StateCosts | None = None
 
     def plan(self, *, length: int, n_scored: int, n_prompts: int, budget_bytes: int) -> PassPlan:
@@ -172,7 +172,7 @@ class StatePass:
         if site.way.one_row:
             return PassPlan(n_prompts=1, n_variants=1)
         if self.costs is not None:
-            costs, all_variants = self.costs, max(1, self.n_draws * n_layers)
+            costs, all_variants = self.costs, max(1, len(self.draws) * n_layers)
             most = max(1, largest(n_prompts, lambda number: costs.peak_bytes(number, 1) <= budget_bytes))
             fitting = largest(all_variants, lambda number: costs.peak_bytes(most, number) <= budget_bytes)
             return PassPlan(n_prompts=most, n_variants=max(1, fitting))
@@ -182,7 +182,7 @@ class StatePass:
         logits = 4 * _LOGITS_ALIVE * n_scored * site.network.anatomy.d_vocab
         n_rows = max(1, budget_bytes // (2 * site.state.row_bytes(length) + logits + row_bytes(site.network, n_scored)))
         n_prompts = min(prefix.n_prompts, n_rows)
-        return PassPlan(n_prompts=n_prompts, n_variants=max(1, min(self.n_draws * n_layers, n_rows // n_prompts)))
+        return PassPlan(n_prompts=n_prompts, n_variants=max(1, min(len(self.draws) * n_layers, n_rows // n_prompts)))
 
     def measure(
         self,
@@ -190,19 +190,19 @@ class StatePass:
         batch: Sequence[Prompt],
         lens: LensStatistics,
         *,
+        cells: Sequence[tuple[int, int]],
         n_variants: int,
         followed: FollowedRows,
-        variants: Sequence[tuple[int, int]] | None = None,
     ) -> dict[tuple[int, int], dict[str, Tensor]]:
-        """Row measures [prompt] of every layer and draw, by the measures' names.
+        """Row measures [prompt] of some layers and draws, by the measures' names.
 
         Args:
             ids: Token ids [prompt, position].
             batch: The prompts.
             lens: What the model says of them without a cache, [prompt, read, 1 + layer].
+            cells: Layer and draw of each variant, draws counted over all perturbations of the trace.
             n_variants: Variants in one step.
             followed: The tokens that are followed, [prompt, read].
-            variants: Layer and draw of each; all of them by default.
 
         Raises:
             SiteError: If the model does not say the same with its cache.
@@ -212,11 +212,9 @@ class StatePass:
         cache = site.feed_prefix(ids, n_after=n_scored)
         clean = site.clean(cache, tokens)
         self._refuse_difference(clean, lens, batch)
-        if variants is None:
-            variants = [(layer, draw) for layer in site.layers for draw in range(self.n_draws)]
         found: dict[tuple[int, int], dict[str, Tensor]] = {}
-        for start in range(0, len(variants), n_variants):
-            chunk = variants[start : start + n_variants]
+        for start in range(0, len(cells), n_variants):
+            chunk = cells[start : start + n_variants]
             perturbed = site.perturbed(cache, tokens, self.perturber, chunk)
             by_name = measure_distributions(perturbed, clean, followed)
             for number, variant in enumerate(chunk):

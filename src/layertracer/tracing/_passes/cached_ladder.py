@@ -12,7 +12,8 @@ from layertracer.tracing._observers.protocol import Observer
 from layertracer.tracing._passes.argument_axes import ArgumentAxes, CachedRun
 from layertracer.tracing._passes.ladder import LadderPass, LadderRows, Variants, run_pass
 from layertracer.tracing._passes.row_cache import RowCache
-from layertracer.tracing._perturbers.perturbers import Perturber
+from layertracer.tracing._passes.row_groups import Edit, Variant, single_edits
+from layertracer.tracing._perturbers.protocol import Perturber
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,19 +50,28 @@ class RowEdits:
     """What a pass does to its rows.
 
     Attributes:
-        perturber: What is done to the layers; None for the lens rows alone.
-        variants: Which draws of which layers.
-        observers: What looks at the clean rows.
+        perturbers: What is done to the layers; none for the lens rows alone.
+        variants: The variants of each prompt.
+        base_edits: What is done to the base rows.
+        observers: What looks at the base rows.
+        prompts: The prompts' indices in the task; none where several share the rows.
     """
 
-    perturber: Perturber | None
-    variants: Variants
+    perturbers: Sequence[Perturber | None]
+    variants: Sequence[Variant]
+    base_edits: Sequence[Edit] = ()
     observers: Sequence[Observer] = ()
+    prompts: tuple[int, ...] = ()
 
     @classmethod
     def nothing(cls) -> RowEdits:
         """Clean rows alone."""
-        return cls(perturber=None, variants={})
+        return cls(perturbers=(), variants=())
+
+    @classmethod
+    def by(cls, perturber: Perturber, draws: Variants) -> RowEdits:
+        """Some draws of some layers, by one perturber."""
+        return cls(perturbers=(perturber,), variants=single_edits(draws))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,11 +143,13 @@ class CachedLadder:
                 network=self.network,
                 ids=ids,
                 read=read,
-                perturber=edits.perturber,
+                perturbers=edits.perturbers,
                 variants=edits.variants,
+                base_edits=edits.base_edits,
                 axes=self.axes,
                 cached=cached,
                 observers=edits.observers,
+                prompts=edits.prompts,
             )
         )
 

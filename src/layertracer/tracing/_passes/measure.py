@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +14,9 @@ from layertracer.tracing._distributions.reduction import LensStatistics, Reducti
 from layertracer.tracing._distributions.row_measures import FollowedRows, measure_distributions, over_positions
 from layertracer.tracing._observers.protocol import Observer, observing
 from layertracer.tracing._passes.ladder import LadderRows
-from layertracer.tracing._passes.plain import plain_logits, plain_perturbed, plain_readout
-from layertracer.tracing._perturbers.perturbers import Perturber
+from layertracer.tracing._passes.plain import PlainEdits, plain_logits, plain_readout
+from layertracer.tracing._passes.row_groups import Edit
+from layertracer.tracing._perturbers.protocol import Perturber
 
 N_TOP = 5
 """How many of the most probable tokens are kept for each prompt and layer."""
@@ -75,8 +76,8 @@ def measure_plain(
     ids: Tensor,
     batch: Sequence[Prompt],
     *,
-    perturber: Perturber | None,
-    variants: Sequence[tuple[int, int]],
+    edits: Mapping[tuple[int, int], Edit],
+    perturbers: Sequence[Perturber | None] = (),
     observers: Sequence[Observer] = (),
 ) -> Measured:
     """The same numbers from one forward for each lens row, layer and draw.
@@ -85,8 +86,8 @@ def measure_plain(
         network: The model.
         ids: Token ids [prompt, position].
         batch: The prompts.
-        perturber: What is done to its layers.
-        variants: Layers and draws.
+        edits: What is done for each layer and draw.
+        perturbers: What carries it out.
         observers: What looks at the clean forward.
     """
     read = batch[0].read
@@ -102,10 +103,11 @@ def measure_plain(
     ]
     lens = LensStatistics.stacked([*lens_rows, measure_lens(logits, targets, n_top=N_TOP, others=others)], dim=2)
     found: RowNumbers = {}
-    for layer, draw in variants if perturber is not None else ():
-        assert perturber is not None  # as above
-        perturbed = plain_perturbed(network, ids, read=read, perturber=perturber, layer=layer, draw=draw)
-        found[layer, draw] = measure_distributions(log_probs_of(perturbed), own, FollowedRows(targets, others))
+    prompts = tuple(prompt.index for prompt in batch)
+    for cell, edit in edits.items():
+        with PlainEdits(perturbers=perturbers, edits=[edit], prompts=prompts).made_in(network.anatomy.layers):
+            perturbed = plain_logits(network, ids, read=read)
+        found[cell] = measure_distributions(log_probs_of(perturbed), own, FollowedRows(targets, others))
     return Measured(lens=lens, rows=found)
 
 

@@ -41,7 +41,7 @@ def _peaks(state: StatePass, size: tuple[int, int], *, length: int, n_scored: in
     site, (n_prompts, n_variants) = state.site, size
     _, ids = site.network.probe(batch=n_prompts, length=length)
     tokens = ids[:, length - n_scored :]
-    variants = [(site.layers[0], 0)] * n_variants
+    variants = [(site.layers[0], state.draws[0])] * n_variants
     with Meter() as meter:
         cache = site.feed_prefix(ids, n_after=n_scored)
         prefix = meter.reading().peak

@@ -70,7 +70,7 @@ def _slower(
 
 def _one_row_at_a_time(work: Workload) -> Workload:
     """Nothing shares a call with anything else."""
-    work = replace(work, method="plain", sees_site=False)
+    work = replace(work.without_sight(), method="plain")
     if work.state is None:
         return work
     site = work.state.site

@@ -53,8 +53,7 @@ _MEANINGS = {
     "identity": "a mask that keeps everything changes nothing",
     "ladder": "the ladder gives what one hooked forward at a time gives",
     "batch": "a prompt alone gives what it gives in a batch",
-    "mixer_output": "what is masked as the mixer's output is what it adds to the stream",
-    "mlp_output": "what is masked as the MLP's output is what it adds to the stream",
+    **{name: facts.meaning for name, facts in SITES.items() if facts.meaning},
 }
 
 

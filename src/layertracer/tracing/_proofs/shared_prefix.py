@@ -24,7 +24,8 @@ from layertracer.tracing._passes.argument_axes import ArgumentAxes
 from layertracer.tracing._passes.cached_ladder import STRETCH_WAYS, CachedLadder, RowEdits
 from layertracer.tracing._passes.ladder import LadderRows, run_ladder
 from layertracer.tracing._passes.tail import Tail
-from layertracer.tracing._perturbers.perturbers import LastPosition, Perturber
+from layertracer.tracing._perturbers.last_position import LastPosition
+from layertracer.tracing._perturbers.protocol import Perturber
 from layertracer.tracing._proofs.cache_site import UnderstoodCache
 from layertracer.tracing._proofs.differences import largest_difference, worst_of
 from layertracer.tracing._proofs.probes import half_masked, one_of_each_kind, tolerance_of
@@ -153,20 +154,21 @@ class _Probe:
         """The largest absolute differences, in nats and bits, where prompts share a prefix, and what follows it."""
         ids = self._prompts(n_prefix + n_between + n_suffix)
         ids[:, : n_prefix + n_between] = ids[:1, : n_prefix + n_between]
-        edits = RowEdits(perturber=half_masked(self.ladder.network, self.site), variants=self._variants)
+        half = half_masked(self.ladder.network, self.site)
+        edits = RowEdits.by(half, self._variants)
         memory = self.ladder.read(ids[:1, :n_prefix], edits, before=None)
         if n_between:
             memory = self.ladder.read(ids[:1, n_prefix : n_prefix + n_between], edits, before=memory)
         own = ids[:, n_prefix + n_between :]
         rows = self.ladder.run(own, edits, before=memory, read=[own.shape[1] - 1])
-        return self._differences(rows, ids, edits.perturber)
+        return self._differences(rows, ids, half)
 
     def _own(self) -> tuple[float, float]:
         """Likewise where every prompt has read a prefix of its own, and is perturbed at its last position alone."""
         ids = self._prompts(_SHORT + self._shortest)
         last = LastPosition(perturber=half_masked(self.ladder.network, self.site), positions=(ids.shape[1] - 1,))
         memory = self.ladder.read(ids[:, :_SHORT], RowEdits.nothing(), before=None)
-        edits = RowEdits(perturber=last, variants=self._variants)
+        edits = RowEdits.by(last, self._variants)
         rows = self.ladder.run(ids[:, _SHORT:], edits, before=memory, read=[self._shortest - 1])
         return self._differences(rows, ids, last)
 
