@@ -235,7 +235,7 @@ def _find_prefixes(
         cached = proof.ladder(perturbation.site)
     except SiteError as refusal:
         return alone, None, (f"Prompts share no prefix, which takes longer: {refusal}.",)
-    return plan_prefixes(prompts, shortest=cached.way.shortest), cached, ()
+    return plan_prefixes(prompts, shortest=cached.continuation.shortest), cached, ()
 
 
 def _is_worth_measuring(plan: TracePlan, network: Network, spans: Collection[TokenSpan]) -> bool:
