@@ -1,4 +1,4 @@
-"""The readout of every layer: the model's own tail applied to its output."""
+"""Readout of every layer, the logit lens: the model's own unembedding applied to its output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a model keeps each layer's memory of the past: which tensors of its cache, and what their axes are.
+"""KV cache and recurrent states, mapped: which tensors of a model's cache are which layer's, and what their axes are.
 
 No table of names. The cache is walked for tensors. An axis is the batch where it grows with the
 batch, and the position where it grows with the prompt. What changes in the cache while a layer runs

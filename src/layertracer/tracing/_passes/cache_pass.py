@@ -1,4 +1,4 @@
-"""The state pass: the layers' memories perturbed between the prompt's prefix and its last token.
+"""Ablation of KV caches and recurrent states (the state pass), between the prompt's prefix and its last token.
 
 The prefix (all tokens but the last) is read once, with the model's own cache. The cache is repeated
 for a group of rows per variant, one layer's memory is perturbed in each group, and the last token is

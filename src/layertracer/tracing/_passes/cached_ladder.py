@@ -1,4 +1,4 @@
-"""The ladder over prompts in spans, with the model's own cache between them."""
+"""Ladder over prompts in spans, with the model's own KV cache between them."""
 
 from __future__ import annotations
 

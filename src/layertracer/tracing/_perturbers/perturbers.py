@@ -1,4 +1,4 @@
-"""Perturbations carried out on tensors.
+"""Ablation, noise and skips: perturbations carried out on tensors.
 
 Rows come in one order of axes here: [draw, prompt, position, …, width]. Nothing random depends on a
 prompt or on how prompts are batched: each layer and draw has a generator of its own, and what is

@@ -1,4 +1,4 @@
-"""How much goes into each pass of a trace, decided before anything runs.
+"""Planner of a trace: how much goes into each pass, decided before anything runs.
 
 The work of a trace is a tree: prompts that share nothing, and prefixes with the prompts after them. For
 every part of it the largest passes are chosen whose peak, estimated from the costs of their spans,

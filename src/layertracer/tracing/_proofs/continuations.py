@@ -1,4 +1,4 @@
-"""A model's KV cache, understood once for all proofs, and which continuations after it are ruled out.
+"""Continuations after a model's KV cache: it is understood once for all proofs, and some of them are ruled out.
 
 A continuation that reads another prompt than the model in one go is wrong whatever it is to be used for. That is found
 with a few forwards, so that a proof, which takes many, need not try it.
