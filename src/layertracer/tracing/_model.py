@@ -29,9 +29,9 @@ from layertracer.tasks import EncodedTask, Task, encode_samples
 from layertracer.tracing._failures import explaining_failures
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
 from layertracer.tracing._planning.measured_costs import CostProbe
-from layertracer.tracing._proofs.at_load import check_network, why_not_compiled
 from layertracer.tracing._proofs.cache_site import StateProof
 from layertracer.tracing._proofs.continuations import UnderstoodCache
+from layertracer.tracing._proofs.self_check import check_network, why_not_compiled
 from layertracer.tracing._proofs.shared_prefix import PrefixProof
 
 _LOG = logging.getLogger("layertracer")

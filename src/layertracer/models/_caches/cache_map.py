@@ -150,7 +150,7 @@ class StateMap:
         return cache
 
     def repeated(self, cache: LayerCache, times: int) -> tuple[LayerCache, dict[str, Tensor]]:
-        """A copy of `memory` in which all rows stand `times` times, one after the other, and its tensors by path."""
+        """A copy of `cache` in which all rows stand `times` times, one after the other, and its tensors by path."""
         tensors = {
             path: self._repeat(tensor, self._axes.get(path), times)
             for path, tensor in find_tensors(cache.caches).items()

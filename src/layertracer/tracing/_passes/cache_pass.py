@@ -61,7 +61,7 @@ class StateSite:
             ) from printable_cause(error)
 
     def clean(self, cache: LayerCache, tokens: Tensor) -> Tensor:
-        """Log-probabilities [prompt, read, d_vocab] after each of the `tokens` [prompt, read] that follow `memory`."""
+        """Log-probabilities [prompt, read, d_vocab] after each of the `tokens` [prompt, read] that follow `cache`."""
         return self.step(self.state.repeated(cache, 1)[0], tokens)
 
     def perturbed(
@@ -108,7 +108,7 @@ class StateSite:
             slots.copy_(perturber(slots.flatten(2), piece=piece, layer=layer, draw=draw).reshape(slots.shape))
 
     def step(self, cache: LayerCache, tokens: Tensor) -> Tensor:
-        """Log-probabilities [row, read, d_vocab]; `memory` is used up."""
+        """Log-probabilities [row, read, d_vocab]; `cache` is used up."""
         n_scored, fed, after = tokens.shape[1], self.continuation.filled(tokens), []
         for first, last in self.continuation.calls(fed.shape[1]):
             own = fed[:, first:last]

@@ -152,20 +152,20 @@ class _Probe:
         ids = self._prompts(n_prefix + n_between + n_suffix)
         ids[:, : n_prefix + n_between] = ids[:1, : n_prefix + n_between]
         edits = RowEdits(perturber=half_masked(self.ladder.network, self.site), variants=self._variants)
-        memory = self.ladder.read(ids[:1, :n_prefix], edits, before=None)
+        cache = self.ladder.read(ids[:1, :n_prefix], edits, before=None)
         if n_between:
-            memory = self.ladder.read(ids[:1, n_prefix : n_prefix + n_between], edits, before=memory)
+            cache = self.ladder.read(ids[:1, n_prefix : n_prefix + n_between], edits, before=cache)
         own = ids[:, n_prefix + n_between :]
-        rows = self.ladder.run(own, edits, before=memory, read=[own.shape[1] - 1])
+        rows = self.ladder.run(own, edits, before=cache, read=[own.shape[1] - 1])
         return self._differences(rows, ids, edits.perturber)
 
     def _own(self) -> tuple[float, float]:
         """Likewise where every prompt has read a prefix of its own, and is perturbed at its last position alone."""
         ids = self._prompts(_SHORT + self._shortest)
         last = LastPosition(perturber=half_masked(self.ladder.network, self.site), positions=(ids.shape[1] - 1,))
-        memory = self.ladder.read(ids[:, :_SHORT], RowEdits.nothing(), before=None)
+        cache = self.ladder.read(ids[:, :_SHORT], RowEdits.nothing(), before=None)
         edits = RowEdits(perturber=last, variants=self._variants)
-        rows = self.ladder.run(ids[:, _SHORT:], edits, before=memory, read=[self._shortest - 1])
+        rows = self.ladder.run(ids[:, _SHORT:], edits, before=cache, read=[self._shortest - 1])
         return self._differences(rows, ids, last)
 
     def _prompts(self, length: int) -> Tensor:
