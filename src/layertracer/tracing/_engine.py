@@ -39,7 +39,7 @@ class Engine:
     """One model, one perturbation, one plan.
 
     Attributes:
-        climber: What is done to which rows.
+        passes: What is done to which rows.
         planner: Chooses how much goes into a pass.
         readings: Where the numbers go; what was finished before an error stays there.
         auditor: Measures some of them again.

@@ -55,7 +55,7 @@ _COPIES_ALONE = 6
 _MUCH_ROOM = 2**30
 """Bytes beside the result, below which large tensors go back to the system at once."""
 
-Distributions = Float[Tensor, "prompt rung d_vocab"]
+Distributions = Float[Tensor, "prompt lens_row d_vocab"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ class Before:
     Attributes:
         n_tokens: How many tokens.
         passes: The variants of each pass.
-        memories: What the rows of each pass remember of them; a single one for all passes where nothing was perturbed.
+        caches: What the rows of each pass remember of them; a single one for all passes where nothing was perturbed.
         sums: What stood at the site there, for one prompt; None where nobody asks.
     """
 

@@ -33,7 +33,7 @@ class Planner:
     """Sizes for one trace.
 
     Attributes:
-        reckoner: What everything takes.
+        batch_costs: What everything takes.
         budget_bytes: What may be live beyond the weights.
         enough_bytes: How much the inside of a layer takes where larger passes are no faster; None without an end.
         row_by_row: Whether prompts must run one at a time.

@@ -53,7 +53,7 @@ def choose_looks(prompts: Sequence[Prompt], share: float, *, seed: int) -> tuple
 def audit_readout(
     network: Network,
     prompts: Sequence[Prompt],
-    read: Float[Tensor, "prompt rung d_vocab"],
+    read: Float[Tensor, "prompt lens_row d_vocab"],
     *,
     method: Method,
 ) -> Audit:
@@ -105,7 +105,7 @@ def audit_readout(
 
 
 def _check_bypassing(
-    network: Network, ids: Tensor, prompt: Prompt, read: Float[Tensor, "rung d_vocab"], tolerance: float
+    network: Network, ids: Tensor, prompt: Prompt, read: Float[Tensor, "lens_row d_vocab"], tolerance: float
 ) -> float:
     """How far the first layer's row is from the whole model with all later layers bypassed, nats.
 
