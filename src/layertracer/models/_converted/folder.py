@@ -1,4 +1,4 @@
-"""Folder where LayerTracer keeps what it can make again, and how small files are written there."""
+"""Where LayerTracer keeps what it can make again, and how small files are written there."""
 
 from __future__ import annotations
 
