@@ -406,7 +406,7 @@ class Halved:
 
 
 def test_lenses_are_taken_one_or_several() -> None:
-    """One lens, a list of them, or none, the logit lens beside them; what is no lens, and two of one name, are refused."""
+    """One lens, a list, or none, beside the logit lens; what is no lens, and two of one name, are refused."""
     lens = Halved()
     assert take_lenses(None) == ()
     assert take_lenses(lens) == take_lenses([lens]) == (lens,)
