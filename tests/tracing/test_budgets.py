@@ -22,7 +22,7 @@ from layertracer.tracing import TraceOptions
 from layertracer.tracing import _readout as _lens
 from layertracer.tracing._batching.process_memory import Keeper, ProcessGrowth
 from layertracer.tracing._passes.ladder import run_ladder
-from layertracer.tracing._passes.measure import measure_rows
+from layertracer.tracing._passes.measure import followed_of, measure_rows
 from layertracer.tracing._plan import plan_prompts
 from layertracer.tracing._planning.batch_costs import make_reduction
 from layertracer.tracing._planning.length_steps import foresee, probed_bytes
@@ -200,7 +200,7 @@ def test_state_passes_take_what_was_measured(name: str, n_prompts: int, n_varian
     lens = measure_rows([rows], prompts, ids, reduction=reduction).lens
     variants = [(layer, draw) for layer in state.site.layers for draw in range(4)][:n_variants]
     with torch.no_grad(), Meter() as meter:
-        state.measure(ids, prompts, lens, n_variants=n_variants, variants=variants)
+        state.measure(ids, prompts, lens, cells=variants, n_variants=n_variants, followed=followed_of(prompts, lens))
     planned, real = state.costs.peak_bytes(n_prompts, n_variants), meter.reading().peak
     assert planned >= 0.8 * real
     assert planned <= 2 * real

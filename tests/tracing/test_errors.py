@@ -564,7 +564,7 @@ def test_a_fault_of_ours_is_called_one() -> None:
     assert type(failure) is lt.LayerTracerError
     text = str(failure)
     assert "LayerTracer failed on 'mine' while it was traced: ValueError" in text
-    assert "layertracer/_types/perturbations.py, line " in text
+    assert "layertracer/_types/mask.py, line " in text
     assert "fault of LayerTracer, not of the model. Please report it" in text
     assert text.endswith("What was finished is kept.")
 

@@ -29,7 +29,9 @@ def test_other_sizes_are_refused(text: str) -> None:
 @given(st.integers(1, 7), st.integers(1, 6), st.integers(1, 60))
 def test_chunks_hold_every_variant_once(n_layers: int, n_draws: int, size: int) -> None:
     """However small a pass is, its chunks together are all layers and draws, each once."""
-    chunks = PassPlan(n_prompts=1, n_variants=size).passes(layers=range(n_layers), n_draws=n_draws)
+    chunks = PassPlan(n_prompts=1, n_variants=size).passes(
+        [(layer, draw) for layer in range(n_layers) for draw in range(n_draws)]
+    )
     seen = [(layer, draw) for chunk in chunks for layer, draws in chunk.items() for draw in draws]
     assert sorted(seen) == [(layer, draw) for layer in range(n_layers) for draw in range(n_draws)]
     assert max(sum(map(len, chunk.values())) for chunk in chunks) <= size

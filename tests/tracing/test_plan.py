@@ -20,7 +20,8 @@ from layertracer.tracing._engine import Engine
 from layertracer.tracing._model import encode_for
 from layertracer.tracing._observers.site_sums import SiteSums
 from layertracer.tracing._passes.batch_passes import BatchPasses
-from layertracer.tracing._perturbers.perturbers import make_perturber
+from layertracer.tracing._passes.row_groups import DrawAxis
+from layertracer.tracing._perturbers.protocol import make_perturber
 from layertracer.tracing._plan import audit_plan, plan_prompts
 from layertracer.tracing._planning.op_meter import Meter, Reading
 from layertracer.tracing._planning.token_spans import fit_lines
@@ -85,8 +86,9 @@ def metered(
     passes = BatchPasses(
         network=model.network,
         axes=model.axes,
-        perturber=make_perturber(mask, n_layers=anatomy.n_layers, width=anatomy.d_model, device=model.device),
-        last_only=work.last_only,
+        perturbers=(make_perturber(mask, n_layers=anatomy.n_layers, width=anatomy.d_model, device=model.device),),
+        draws=DrawAxis((mask.n_draws,)),
+        last=(work.last_only,),
         cached=work.cached,
         observers=(SiteSums.of(model.network, mask.site),),
     )
@@ -101,7 +103,7 @@ def metered(
                 work=work,
                 readings=readings,
                 reduction=planned.planner.batch_costs.reduction,
-                perturber_at=passes.at,
+                passes=passes,
                 plan=audit_plan(planned.schedule, work, options),
             ),
             answers=AnswerReader(

@@ -5,6 +5,7 @@ from layertracer._types.fingerprint import WHOLE_FINGERPRINT
 from layertracer._types.given import checked_whole, shown
 from layertracer._types.interrupts import InterruptGate, keeping_interrupts_back
 from layertracer._types.log import make_printable
+from layertracer._types.mask import Mask, Scheme
 from layertracer._types.measures import (
     JS_BITS,
     MEASURE_NAME,
@@ -15,24 +16,12 @@ from layertracer._types.measures import (
     is_line,
     read_only,
 )
+from layertracer._types.noise import Noise
 from layertracer._types.origin import Origin, find_origin
 from layertracer._types.panic import LibraryPanicError, is_panic, panics_as_errors
-from layertracer._types.perturbations import (
-    DEFAULT_SITE,
-    FALLBACK_SITE,
-    SITES,
-    Draws,
-    Fill,
-    Mask,
-    Noise,
-    Perturbation,
-    Positions,
-    Scheme,
-    Site,
-    Skip,
-    is_site_asked,
-)
+from layertracer._types.perturbations import Draws, Perturbation, fills_from_runs, is_site_asked, kind_of
 from layertracer._types.plain_files import FileTooLargeError, NotAFileError, read_plain_file
+from layertracer._types.registries import Registration
 from layertracer._types.results import (
     Audit,
     Check,
@@ -48,6 +37,17 @@ from layertracer._types.results import (
     VulnerableLayer,
 )
 from layertracer._types.samples import EncodedAnswer, EncodedSample, Sample, TargetKind, TargetTokens
+from layertracer._types.sites import (
+    DEFAULT_SITE,
+    FALLBACK_SITE,
+    SITES,
+    Fill,
+    Positions,
+    Site,
+    SiteFacts,
+    register_site_facts,
+)
+from layertracer._types.skip import Skip
 
 __all__ = [
     "DEFAULT_SITE",
@@ -80,10 +80,12 @@ __all__ = [
     "Origin",
     "Perturbation",
     "Positions",
+    "Registration",
     "Sample",
     "Scheme",
     "SelfCheck",
     "Site",
+    "SiteFacts",
     "Skip",
     "Status",
     "TargetKind",
@@ -93,15 +95,18 @@ __all__ = [
     "checked_name",
     "checked_whole",
     "count_sure_draws",
+    "fills_from_runs",
     "find_origin",
     "is_line",
     "is_panic",
     "is_site_asked",
     "keeping_interrupts_back",
+    "kind_of",
     "make_printable",
     "name_draws",
     "panics_as_errors",
     "read_only",
     "read_plain_file",
+    "register_site_facts",
     "shown",
 ]

@@ -15,7 +15,8 @@ _SURE_DRAWS = 10
 def name_draws(spec: Mapping[str, Any]) -> Draws:
     """How the draws of a perturbation came about, and so what another run might have had.
 
-    "given" where there is nothing random about them: a layer is skipped, masks are given, every dimension is masked.
+    "given" where there is nothing random about them: a layer is skipped, masks are given, every dimension is masked, a
+    perturbation of another kind has no seed.
     "parts" where they are whole partitions, so that together they mask every dimension equally often. "sampled"
     otherwise.
 
@@ -27,7 +28,7 @@ def name_draws(spec: Mapping[str, Any]) -> Draws:
     if spec.get("kind") == "skip" or spec.get("scheme") == "explicit":
         return "given"
     if spec.get("kind") != "mask":
-        return "sampled"
+        return "sampled" if "seed" in spec else "given"
     n_parts = round(1 / spec.get("fraction", 1.0))
     if n_parts == 1 and spec.get("fill") != "resample":
         return "given"

@@ -1,47 +1,25 @@
-"""What is perturbed, where inside the layer, and how often: pure specifications, no tensors of a model."""
+"""What is done to a layer, where inside it, and how often: pure specifications, no tensors of a model.
+
+The perturbations themselves stand beside this: `Mask`, `Noise` and `Skip`, a file each. Any other class that has what
+`Perturbation` asks for is traced, stored and reported likewise, once what it does to tensors is registered under its
+kind, see `register_perturber`.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from layertracer._errors import UnknownNameError, UsageError
-from layertracer._types.given import Number, Whole, checked_masks, checked_number, checked_whole, shown
+from layertracer._types.given import shown
+from layertracer._types.sites import SITES, Positions, Site, UnaskedSite
 
-Site = Literal["block_output", "mixer_output", "mlp_output", "state"]
-Scheme = Literal["partition", "random"]
-Fill = Literal["zero", "mean", "resample"]
-Positions = Literal["all", "last"]
 Draws = Literal["sampled", "parts", "given"]
 """Draws that are a sample of many; the parts of whole partitions; or all that there are."""
-
-SITES: tuple[Site, ...] = ("block_output", "mixer_output", "mlp_output", "state")
-
-
-class _UnaskedSite(str):
-    """The default site: a name like any other, which remembers that nobody asked for it.
-
-    So a model without a mixer can be perturbed elsewhere instead of being refused. It stays what it is when a
-    specification is copied with other settings, and is written like the name that it is.
-    """
-
-    __slots__ = ()
-
-
-DEFAULT_SITE = cast("Site", _UnaskedSite("mixer_output"))
-"""Where is perturbed when nobody says where: what the mixer adds, the paper's "attention output"."""
-
-FALLBACK_SITE: Site = "block_output"
-"""The site that every model has; taken where nobody asked for one and the default is not to be had."""
 
 
 @runtime_checkable
 class Perturbation(Protocol):
-    """Anything that can be done to a layer: `Mask`, `Noise` or `Skip`."""
+    """Anything that can be done to a layer: `Mask`, `Noise`, `Skip`, or a class of your own."""
 
     @property
     def site(self) -> Site:
@@ -59,310 +37,60 @@ class Perturbation(Protocol):
         """The specification as JSON values, with a "kind"."""
 
 
+def kind_of(perturbation: Perturbation) -> str:
+    """The name under which it is known what a perturbation does."""
+    return str(getattr(perturbation, "kind", "") or perturbation.to_dict().get("kind", ""))
+
+
+def fills_from_runs(perturbation: Perturbation) -> bool:
+    """Whether what is perturbed becomes something that stands at the site in clean runs."""
+    return getattr(perturbation, "fill", "zero") != "zero"
+
+
 def is_site_asked(perturbation: Perturbation) -> bool:
     """Whether somebody named the site of a perturbation, so that it may not be replaced by another.
 
     Example:
+        >>> from layertracer import Mask
         >>> is_site_asked(Mask(draws=2)), is_site_asked(Mask(site="mixer_output"))
         (False, True)
     """
-    return not isinstance(perturbation.site, _UnaskedSite)
+    return not isinstance(perturbation.site, UnaskedSite)
 
 
-def _check_choice(kind: str, value: object, choices: tuple[str, ...]) -> None:
+def check_choice(kind: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuse what is none of some names.
+
+    Raises:
+        UsageError: If it is no name at all.
+        UnknownNameError: If it is another one.
+    """
     if not isinstance(value, str):
         raise UsageError(f"{kind} must be one of {', '.join(map(repr, choices))}, got {shown(value)}. Give its name.")
     if value not in choices:
         raise UnknownNameError.among(kind, value, choices)
 
 
-def _check_draws(draws: int, seed: int) -> None:
+def check_draws(draws: int, seed: int) -> None:
+    """Refuse numbers of repetitions and seeds that are out of range.
+
+    Raises:
+        UsageError: If that is so.
+    """
     if seed < 0:
         raise UsageError(f"seed must be at least 0, got {seed}. Give any other whole number.")
     if draws < 1:
         raise UsageError(f"draws must be at least 1, got {draws}. Give the number of random repetitions, e.g. draws=5.")
 
 
-def _check_positions(site: str, positions: str) -> None:
-    _check_choice("positions", positions, ("all", "last"))
-    if site == "state" and positions == "last":
-        raise UsageError(
-            "positions='last' has no meaning at site='state': the state is what a layer remembers of the tokens before "
-            "the prompt's last one. Leave positions out, or perturb the last position at another site, e.g. "
-            "site='mixer_output'."
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mask:
-    """Dimensions of a site replaced by zero, the mean, or values from elsewhere.
-
-    Laws: a partition masks each dimension exactly once in each group of `1 / fraction` draws;
-    a mask that keeps everything changes nothing; equal seeds give equal masks.
-
-    At "state" it is not dimensions of the stream that are masked but entries of the layer's memory, slot by slot: a
-    slot is one position of its keys or of its values, or a whole convolution window or recurrent state.
-
-    Attributes:
-        fraction: Share of the dimensions masked in one draw, in (0, 1].
-        site: "mixer_output", "block_output", "mlp_output" or "state". Where nobody asks for one and a model has no
-            mixer that can be told apart, the trace takes "block_output" and says so.
-        draws: Number of repetitions.
-        scheme: "partition" (the draws of a group split the dimensions into `1 / fraction` disjoint
-            sets) or "random" (each draw picks its own).
-        fill: "zero"; "mean" (over all prompts and positions of the trace); "resample" (the values
-            that the dimensions have at another position of the trace). At "state" only "zero".
-        positions: "all", or "last" (only the last position of the prompt).
-        seed: Seed of the masks.
-        keep: Given masks, 0 or 1, shape [layer, draw, width]; see `Mask.explicit`.
+def check_positions(site: str, positions: str) -> None:
+    """Refuse positions that are none, or none of a site.
 
     Raises:
-        UsageError: If `fraction`, `draws` or `keep` is out of range.
-        UnknownNameError: If a name is not one of those listed.
-
-    Example:
-        >>> Mask(fraction=0.25, draws=4).keep_array(n_layers=2, width=8).sum(axis=1).tolist()
-        [[3, 3, 3, 3, 3, 3, 3, 3], [3, 3, 3, 3, 3, 3, 3, 3]]
-
-    Source:
-        arXiv 2604.20556 masks at random; the partition is LayerTracer's own.
+        UsageError: If they have no meaning at the site.
+        UnknownNameError: If they are none.
     """
-
-    fraction: Number = 0.2
-    site: Site = DEFAULT_SITE
-    draws: Whole = 5
-    scheme: Scheme = "partition"
-    fill: Fill = "zero"
-    positions: Positions = "all"
-    seed: Whole = 0
-    keep: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
-    kind: ClassVar[str] = "mask"
-
-    def __post_init__(self) -> None:
-        """Refuse what is out of range."""
-        _check_choice("site", self.site, SITES)
-        _check_choice("scheme", self.scheme, ("partition", "random"))
-        _check_choice("fill", self.fill, ("zero", "mean", "resample"))
-        _check_positions(self.site, self.positions)
-        object.__setattr__(self, "draws", checked_whole("draws", self.draws))
-        object.__setattr__(self, "seed", checked_whole("seed", self.seed))
-        object.__setattr__(
-            self, "fraction", checked_number("fraction", self.fraction, hint="fraction=0.2 masks a fifth.")
-        )
-        _check_draws(self.draws, self.seed)
-        if self.keep is not None:
-            object.__setattr__(self, "keep", checked_masks(self.keep))
-            if self.keep.shape[1] != self.draws:
-                raise UsageError(
-                    f"keep has {self.keep.shape[1]} draws and draws={self.draws} was given. Use Mask.explicit(keep)."
-                )
-        if self.site == "state" and self.fill != "zero":
-            raise UsageError(
-                f"fill={self.fill!r} has no meaning at site='state': keys at different positions, and the states of "
-                "different prompts, are not alike enough to be exchanged or averaged. Use fill='zero'."
-            )
-        if not 0.0 < self.fraction <= 1.0:
-            raise UsageError(
-                f"fraction must be in (0, 1], got {self.fraction}. It is the share of the dimensions "
-                "masked in one draw: fraction=0.2 masks a fifth."
-            )
-        n_sets = 1 / self.fraction
-        if self.keep is None and self.scheme == "partition" and abs(n_sets - round(n_sets)) > 1e-3:
-            raise UsageError(
-                f"scheme='partition' splits the dimensions into 1/fraction equal sets, got fraction={self.fraction}, "
-                f"which gives {1 / self.fraction:.4g} sets. Use a fraction such as 0.5, 0.25, 0.2 or 0.1, or "
-                "scheme='random'."
-            )
-
-    @classmethod
-    def explicit(
-        cls, keep: Any, site: Site = "block_output", *, fill: Fill = "zero", positions: Positions = "all"
-    ) -> Mask:
-        """A mask given dimension by dimension, without randomness.
-
-        Args:
-            keep: 1 keeps and 0 masks, shape [layer, draw, width].
-            site: Where inside the layer.
-            fill: What masked dimensions become.
-            positions: Which positions are masked.
-
-        Raises:
-            UsageError: If `keep` has not three axes, or holds anything but 0 and 1.
-        """
-        kept = checked_masks(keep)
-        fraction = float(1.0 - kept.mean()) or 1.0
-        return cls(
-            fraction=fraction,
-            site=site,
-            draws=kept.shape[1],
-            scheme="random",
-            fill=fill,
-            positions=positions,
-            keep=kept,
-        )
-
-    def __eq__(self, other: object) -> bool:
-        """Whether both mask the same dimensions in the same way."""
-        return self.to_dict() == other.to_dict() if isinstance(other, Mask) else NotImplemented
-
-    def __hash__(self) -> int:
-        """Hash of what is compared."""
-        return hash(repr(self.to_dict()))
-
-    @property
-    def n_draws(self) -> int:
-        """Number of repetitions."""
-        return self.draws
-
-    def keep_array(self, *, n_layers: int, width: int) -> NDArray[np.bool_]:
-        """Which dimensions stay, shape [layer, draw, width].
-
-        Raises:
-            UsageError: If an explicit mask has another shape, or a draw would mask no dimension.
-        """
-        if self.keep is not None:
-            expected = (n_layers, self.draws, width)
-            if self.keep.shape != expected:
-                raise UsageError(
-                    f"The explicit mask has shape {list(self.keep.shape)}, this model needs {list(expected)} "
-                    "([layer, draw, width]). Take n_layers and d_model from model.anatomy."
-                )
-            return self.keep
-        layers = [self._keep_layer(layer, width) for layer in range(n_layers)]
-        return np.stack(layers)
-
-    def _keep_layer(self, layer: int, width: int) -> NDArray[np.bool_]:
-        """Masks of one layer; each layer has a stream of its own, so that they do not depend on `n_layers`."""
-        generator = np.random.default_rng([self.seed, layer])
-        keep = np.ones((self.draws, width), dtype=bool)
-        permutations: list[NDArray[np.intp]] = []
-        for draw in range(self.draws):
-            number, stretch = self.masked_stretch(draw, width)
-            if number == len(permutations):
-                permutations.append(generator.permutation(width))
-            keep[draw, permutations[number][stretch]] = False
-        return keep
-
-    def masked_stretch(self, draw: int, width: int) -> tuple[int, slice]:
-        """What a draw masks of `width` entries: the number of a permutation of them, and a stretch of it.
-
-        With scheme="random" every draw has a permutation of its own; with scheme="partition" the draws of a group share
-        one, and their stretches split it.
-
-        Example:
-            >>> [Mask(fraction=0.5, draws=3).masked_stretch(draw, 5) for draw in range(3)]
-            [(0, slice(0, 3, None)), (0, slice(3, 5, None)), (1, slice(0, 3, None))]
-
-        Raises:
-            UsageError: If it would mask nothing: such a draw would count as a divergence of 0.
-        """
-        n_parts = max(1, round(1 / self.fraction))
-        n_masked = round(self.fraction * width) if self.scheme == "random" else width // n_parts
-        if n_masked < 1:
-            least = f"fraction={1 / width:.2g}" if self.scheme == "random" else f"fraction=1/{width}"
-            split = f": its {n_parts} parts need at least {n_parts} of them" if self.scheme == "partition" else ""
-            raise UsageError(
-                f"fraction={self.fraction} of {width} dimensions masks none in some draws{split}. Use at least {least}."
-            )
-        if self.scheme == "random":
-            return draw, slice(0, n_masked)
-        number, part = divmod(draw, n_parts)
-        size, n_larger = divmod(width, n_parts)  # the first parts take what is left over, one each
-        start = part * size + min(part, n_larger)
-        return number, slice(start, start + size + (part < n_larger))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The specification as JSON values; an explicit mask by its shape and hash."""
-        spec: dict[str, Any] = {"kind": self.kind, "site": str(self.site), "draws": self.draws, "fill": self.fill}
-        spec["positions"] = self.positions
-        if self.keep is not None:
-            digest = hashlib.sha256(np.packbits(self.keep).tobytes()).hexdigest()
-            return spec | {"scheme": "explicit", "shape": list(self.keep.shape), "sha256": digest}
-        return spec | {"scheme": self.scheme, "fraction": self.fraction, "seed": self.seed}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Noise:
-    """Gaussian noise added to a site.
-
-    Attributes:
-        scale: Standard deviation relative to the root mean square of the stream, per position: of what
-            leaves the layer at "block_output", of what enters it at "mixer_output" and "mlp_output"; at "state", of
-            the slot.
-        site: "mixer_output", "block_output", "mlp_output" or "state". Where nobody asks for one and a model has no
-            mixer that can be told apart, the trace takes "block_output" and says so.
-        draws: Number of repetitions.
-        positions: "all", or "last" (only the last position of the prompt).
-        seed: Seed of the noise.
-
-    Raises:
-        UsageError: If `scale` is negative or not finite, or `draws` is below 1.
-    """
-
-    scale: Number = 0.1
-    site: Site = DEFAULT_SITE
-    draws: Whole = 5
-    positions: Positions = "all"
-    seed: Whole = 0
-    kind: ClassVar[str] = "noise"
-
-    def __post_init__(self) -> None:
-        """Refuse what is out of range."""
-        _check_choice("site", self.site, SITES)
-        _check_positions(self.site, self.positions)
-        object.__setattr__(self, "draws", checked_whole("draws", self.draws))
-        object.__setattr__(self, "seed", checked_whole("seed", self.seed))
-        object.__setattr__(self, "scale", checked_number("scale", self.scale, hint="scale=0.1 is a tenth of the RMS."))
-        _check_draws(self.draws, self.seed)
-        if not (np.isfinite(self.scale) and self.scale >= 0):
-            raise UsageError(
-                f"scale must be a finite number of at least 0, got {self.scale}. It is relative to the "
-                "stream's root mean square: 0.1 is a tenth."
-            )
-
-    @property
-    def n_draws(self) -> int:
-        """Number of repetitions."""
-        return self.draws
-
-    def to_dict(self) -> dict[str, Any]:
-        """The specification as JSON values."""
-        return {
-            "kind": self.kind,
-            "scale": self.scale,
-            "site": str(self.site),
-            "draws": self.draws,
-            "positions": self.positions,
-            "seed": self.seed,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Skip:
-    """The layer bypassed: what enters it leaves it.
-
-    Attributes:
-        positions: "all", or "last" (only the last position of the prompt skips the layer).
-    """
-
-    _: KW_ONLY
-    positions: Positions = "all"
-    kind: ClassVar[str] = "skip"
-
-    def __post_init__(self) -> None:
-        """Refuse unknown positions."""
-        _check_choice("positions", self.positions, ("all", "last"))
-
-    @property
-    def site(self) -> Site:
-        """Always the whole block."""
-        return "block_output"
-
-    @property
-    def n_draws(self) -> int:
-        """Always one: there is nothing random."""
-        return 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """The specification as JSON values."""
-        return {"kind": self.kind, "site": self.site, "draws": 1, "positions": self.positions}
+    check_choice("positions", positions, ("all", "last"))
+    facts = SITES[site]
+    if positions not in facts.positions:
+        raise UsageError(f"positions={positions!r} has no meaning at site={site!r}: {facts.why_not_there}")

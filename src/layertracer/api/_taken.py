@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from layertracer._errors import UnknownNameError, UsageError
-from layertracer._types import SITES, Mask, Noise, Perturbation, Skip
+from layertracer._types import DEFAULT_SITE, SITES, Mask, Noise, Perturbation, Site, Skip
 from layertracer.measures import ONSET_NAMES, OnsetCriterion, Rise, onset_from_dict, onset_from_name
 from layertracer.runs import HEADER_FILE, expand_home
 
@@ -107,9 +107,31 @@ def take_perturbation(given: object) -> Perturbation:
     raise refused(
         "perturbation",
         given,
-        "Give one Mask, Noise or Skip, e.g. lt.Mask(site='mlp_output'), or the name of a site. For masks of your own "
-        "use Mask.explicit(keep); for several perturbations, trace once for each.",
+        "Give a Mask, Noise or Skip, e.g. lt.Mask(site='mlp_output'), the name of a site, or a list of them. For masks "
+        "of your own use Mask.explicit(keep).",
     )
+
+
+def take_perturbations(given: object) -> tuple[Perturbation, ...]:
+    """One or several perturbations, out of what `take_perturbation` takes, a list of that, or "all" for all sites.
+
+    Raises:
+        UsageError: If one is none of these, or there is none.
+        UnknownNameError: If a name is neither that of a kind nor that of a site.
+    """
+    if isinstance(given, str) and given.strip().lower() == "all":
+        return tuple(Mask(site=site) for site in sites_there_are())
+    if not isinstance(given, list | tuple):
+        return (take_perturbation(given),)
+    if not given:
+        raise refused("perturbation", given, "Give at least one, e.g. [lt.Mask(), lt.Mask(site='mlp_output')].")
+    return tuple(take_perturbation(one) for one in given)
+
+
+def sites_there_are() -> tuple[Site, ...]:
+    """All sites, none of them asked for by name: one that a model lacks is left out, and the model not refused."""
+    unasked = type(DEFAULT_SITE)
+    return tuple(unasked(site) for site in SITES)
 
 
 def _perturbation_called(name: str) -> Perturbation:

@@ -12,7 +12,6 @@ from layertracer._errors import SiteError
 from layertracer._types import (
     FALLBACK_SITE,
     InterruptGate,
-    Skip,
     TargetKind,
     TargetTokens,
     checked_whole,
@@ -49,7 +48,10 @@ class Trace(TraceRecord):
 
     See `TraceRecord` for the arrays and their shapes. In short: `target_prob` [prompt, layer], `embedding_prob`
     [prompt], `target_rank`, `entropy_bits` [prompt, layer], `js_bits` [prompt, draw, layer], and the answers
-    `task_particle`, `vulnerable_layer`, `by_mixer`, `robustness`, `sensitivity`, `dominant`.
+    `task_particle`, `vulnerable_layer`, `by_mixer`, `robustness`, `sensitivity`, `dominant`. By name: `effects`, one of
+    each perturbation, by its site (`trace.effects["mlp_output"].js_bits`, `.target_log_prob`, `.vulnerable_layer`,
+    `.largest_loss_layer`), `measures` (`trace.measures["block_influence"].values`) and `lenses` (`.target_prob`,
+    `.task_particle`).
     """
 
     @classmethod
@@ -158,7 +160,9 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         task: From `load_task`, or a name or a file that it takes (32 prompts of a built-in task, all of a file); or
             prompts: samples, pairs (prompt, answer), dictionaries, a DataFrame, a Dataset, texts (target="model"),
             token ids, or what a tokenizer returned.
-        perturbation: What is done to each layer; `Mask()` by default. The name of a site stands for a mask there.
+        perturbation: What is done to each layer; `Mask()` by default. The name of a site stands for a mask there. Of a
+            list of them each is done by itself, in the same pass, and what it does is in `effects`; "all" stands for
+            masks at all sites that the model has.
         lens: A lens, or several, read beside the logit lens, which is always read: `trace.lenses` by name. Anything
             with a name, a meaning, details and `translate(rows, layer)` is one.
         onset: When the target counts as risen; `Rise()` by default. A criterion's name will do.
@@ -191,13 +195,12 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         KeyboardInterrupt: On Ctrl-C. As with the errors above, what was finished is its `record`, a `Trace`. What
             `progress` or `on_plan` raises comes out as it is, with that record too.
     """
-    from layertracer.tracing import TraceOptions, take_lenses
+    from layertracer.tracing import TraceOptions
 
     if on_plan is not None and not callable(on_plan):
         raise refused("on_plan", on_plan, "Give a function of one argument, the plan.")
     options = TraceOptions(
-        **asked_of_layers(perturbation, target=target, target_tokens=target_tokens),
-        lenses=take_lenses(lens),
+        **asked_of_layers(perturbation, lens, target=target, target_tokens=target_tokens),
         onset=take_onset(onset),
         chat=take_flag("chat", chat),
         system=system,
@@ -282,8 +285,8 @@ def _trace_where_it_can(
     try:
         return trace_model(model, samples, options, on_progress=on_progress, on_plan=on_plan)
     except SiteError as error:
-        asked = options.perturbation
-        if isinstance(asked, Skip) or is_site_asked(asked) or any(error is one for one in raised):
+        asked = options.perturbations[0]
+        if options.further or is_site_asked(asked) or any(error is one for one in raised):
             raise
         note = f"The site is {FALLBACK_SITE!r}: nobody asked for one, and at the usual one, {asked.site!r}, {error}"
     instead = dataclasses.replace(asked, site=FALLBACK_SITE)  # type: ignore[type-var]  # a Mask or a Noise

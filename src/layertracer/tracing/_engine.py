@@ -37,10 +37,10 @@ def _reason_of(error: Exception) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Engine:
-    """One model, one perturbation, one plan.
+    """One model, what is done to it, one plan.
 
     Attributes:
-        climber: What is done to which rows.
+        passes: What is done to which rows.
         planner: Chooses how much goes into a pass.
         readings: Where the numbers go; what was finished before an error stays there.
         auditor: Measures some of them again.
@@ -146,34 +146,35 @@ class Engine:
 
     def _measure_batch(self, batch: Sequence[Prompt], plan: PassPlan, before: Before) -> None:
         network, ids = bind_batch(self.network, batch)
-        read, observers = batch[0].read, self.passes.fresh_observers()
+        read, observers, work = batch[0].read, self.passes.fresh_observers(), self._work
         if not before.passes:
-            n_draws = 0 if self.passes.perturber is None else self._work.n_draws
-            before = Before(passes=plan.passes(layers=self._work.layers, n_draws=n_draws))
-        if self._work.method == "ladder":
-            rows = self.passes.run(network, ids, read=read, before=before, observers=observers)
+            before = Before(passes=plan.passes(work.in_ladder))
+        if work.method == "ladder":
+            indices = tuple(prompt.index for prompt in batch)
+            rows = self.passes.run(network, ids, read=read, before=before, observers=observers, prompts=indices)
             reduction = make_reduction(network, self.planner.budget_bytes, shortage=plan.shortage)
             measured = measure_rows(rows, batch, ids, reduction=reduction, lenses=self.lenses)
         else:
-            variants = [(layer, draw) for layer in self._work.layers for draw in range(self._work.n_draws)]
-            perturber = self.passes.at(network, ids, read)
+            edits = {cell: self.passes.draws.edit(*cell) for cell in work.in_ladder}
+            perturbers = self.passes.at(network, ids, read)
             measured = measure_plain(
-                network, ids, batch, perturber=perturber, variants=variants, observers=observers, lenses=self.lenses
+                network, ids, batch, edits=edits, perturbers=perturbers, observers=observers, lenses=self.lenses
             )
-        if self._work.state is not None:
-            followed = followed_of(batch, measured.lens)
-            found = self._work.state.measure(ids, batch, measured.lens, n_variants=plan.n_variants, followed=followed)
-            measured = replace(measured, rows=found)
+        if work.state is not None:
+            followed, cells = followed_of(batch, measured.lens), work.in_state
+            found = work.state.measure(
+                ids, batch, measured.lens, cells=cells, n_variants=plan.n_states, followed=followed
+            )
+            measured = replace(measured, rows=measured.rows | found)
         self._keep(batch, measured, observers)
 
     def _keep(self, batch: Sequence[Prompt], measured: Measured, observers: Sequence[BatchObserver]) -> None:
-        layers, device = self._work.layers, measured.lens.log_prob.device
-        rows = {
-            name: torch.zeros(len(batch), self._work.n_draws, len(layers), device=device) for name in self.readings.rows
-        }
+        work, device = self._work, measured.lens.log_prob.device
+        shape = len(batch), work.n_draws, self.network.anatomy.n_layers
+        rows = {name: torch.zeros(*shape, device=device) for name in self.readings.rows}
         for (layer, draw), numbers in measured.rows.items():
             for name, per_prompt in numbers.items():
-                rows[name][:, draw, layers.index(layer)] = per_prompt
+                rows[name][:, draw, layer] = per_prompt
         without = [row for row, prompt in enumerate(batch) if prompt.more]
         for name, values in rows.items() if without else ():
             if ROW_MEASURES[name].is_of_target:
@@ -182,7 +183,7 @@ class Engine:
             self.readings.answers |= self.answers.read(batch, measured.lens)
         seen = {one.name: one.per_prompt() for one in observers}
         measures = {name: by_layer for name, by_layer in seen.items() if by_layer is not None}
-        self.readings.keep(batch, measured.by_lens, rows, layers=layers, measures=measures)
+        self.readings.keep(batch, measured.by_lens, rows, cells=work.cells, measures=measures)
         for total, one in zip(self.passes.observers, observers, strict=True):
             if one.name not in measures:
                 total.add(one)

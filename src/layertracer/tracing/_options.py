@@ -1,29 +1,19 @@
-"""What is asked of a trace, and what a model refuses."""
+"""Options of a trace, and what a model refuses."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from layertracer._errors import SiteError, UsageError
-from layertracer._types import (
-    FALLBACK_SITE,
-    SITES,
-    Mask,
-    Noise,
-    Perturbation,
-    Sample,
-    Site,
-    Skip,
-    TargetKind,
-    TargetTokens,
-    is_site_asked,
-)
+from layertracer._types import FALLBACK_SITE, Mask, Perturbation, Sample, TargetKind, TargetTokens, is_site_asked
 from layertracer.measures import OnsetCriterion, Rise
 from layertracer.tasks import Task
 from layertracer.tracing._lenses.protocol import Lens
 from layertracer.tracing._model import LaidOut, TracedModel, lay_out
+from layertracer.tracing._perturbers.protocol import is_perturbation
+from layertracer.tracing._sites.protocol import SITES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +21,8 @@ class TraceOptions:
     """What is traced and how.
 
     Attributes:
-        perturbation: What is done to each layer.
+        perturbation: What is done to each layer; the first where several perturbations are given as a sequence.
+        further: The others of these.
         onset: When the target counts as risen.
         target: "answer" follows the sample's answer, "model" the model's own top token.
         target_tokens: "first" follows the answer's first token, "all" the teacher-forced product.
@@ -47,7 +38,8 @@ class TraceOptions:
         command: The command line, for the record.
     """
 
-    perturbation: Perturbation = field(default_factory=Mask)
+    perturbation: Perturbation | Sequence[Perturbation] = field(default_factory=Mask)
+    further: tuple[Perturbation, ...] = ()
     onset: OnsetCriterion = field(default_factory=Rise)
     target: TargetKind = "answer"
     target_tokens: TargetTokens = "first"
@@ -60,6 +52,28 @@ class TraceOptions:
     audit: float = 0.1
     memory: str | int | None = None
     command: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Take several perturbations apart.
+
+        Raises:
+            UsageError: If there is none.
+        """
+        if isinstance(self.perturbation, Sequence):
+            if not self.perturbation:
+                raise UsageError("perturbation must be a perturbation, or several of them, got none. Give one or more.")
+            object.__setattr__(self, "further", tuple(self.perturbation[1:]))
+            object.__setattr__(self, "perturbation", self.perturbation[0])
+
+    @property
+    def perturbations(self) -> tuple[Perturbation, ...]:
+        """All that is done, each to rows of its own."""
+        return (cast("Perturbation", self.perturbation), *self.further)
+
+    @property
+    def followed(self) -> TargetTokens | None:
+        """Tokens of the answers that are followed; None where the model's own are."""
+        return self.target_tokens if self.target == "answer" else None
 
 
 def lay_out_task(model: TracedModel, samples: Task | Iterable[Sample], options: TraceOptions) -> LaidOut:
@@ -75,60 +89,83 @@ def lay_out_task(model: TracedModel, samples: Task | Iterable[Sample], options: 
     )
 
 
-def fills_from_runs(perturbation: Perturbation) -> bool:
-    """Whether masked dimensions become something that stands at the site in clean runs."""
-    return isinstance(perturbation, Mask) and perturbation.fill != "zero"
+def settle_sites(model: TracedModel, options: TraceOptions) -> tuple[TraceOptions, tuple[str, ...]]:
+    """The options with sites that the model has, and what to say where they are not those that were given.
 
-
-def settle_site(model: TracedModel, options: TraceOptions) -> tuple[TraceOptions, tuple[str, ...]]:
-    """The options with a site that the model has, and what to say where it is not the one that is usual.
-
-    Where nobody asked for a site, one that every model has takes the place of one that this model has not.
+    Where nobody asked for a site, one that every model has takes the place of one that this model has not; one of
+    several is left out.
 
     Raises:
         UsageError: If what is asked for is no perturbation.
-        SiteError: If no layer of the model has the site asked for, or what it adds to the stream could not be told
-            apart.
+        SiteError: If no layer of the model has a site asked for, or what it adds to the stream could not be told
+            apart; or if it has none of several.
     """
-    perturbation = options.perturbation
-    if not isinstance(perturbation, Mask | Noise | Skip):
-        raise UsageError(
-            f"perturbation must be a Mask, Noise or Skip, got {perturbation!r}. For masks of your own use "
-            "Mask.explicit(keep)."
-        )
-    reason = _why_not_offered(model, perturbation.site)
+    kept, notes = [], []
+    for perturbation in options.perturbations:
+        if not is_perturbation(perturbation):
+            raise UsageError(
+                f"perturbation must be a Mask, Noise or Skip, got {perturbation!r}. For masks of your own use "
+                "Mask.explicit(keep)."
+            )
+        settled, note = _settle(model, perturbation, among_several=bool(options.further))
+        kept += [] if settled is None else [settled]
+        notes += [] if note is None else [note]
+    if not kept:
+        raise SiteError(f"{model.name!r} has none of the sites: {' '.join(notes)}")
+    return replace(options, perturbation=kept, further=()), tuple(notes)
+
+
+def _settle(
+    model: TracedModel, perturbation: Perturbation, *, among_several: bool
+) -> tuple[Perturbation | None, str | None]:
+    """A perturbation at a site that the model has, None where it is left out, and what to say of that."""
+    site, is_asked = perturbation.site, is_site_asked(perturbation)
+    try:
+        reason = _why_not_offered(model, site)
+    except SiteError as refusal:
+        if is_asked or not among_several:
+            raise
+        return None, f"The site {str(site)!r} is left out: {refusal}"
     if reason is None:
-        return options, ()
-    if isinstance(perturbation, Skip) or is_site_asked(perturbation):
+        return perturbation, None
+    if is_asked:
         raise SiteError(
-            f"The site {perturbation.site!r} {reason} in {model.name!r}, so that nothing can be masked there. Sites of "
-            f"this model: {', '.join(_offered(model))}."
+            f"The site {site!r} {reason} in {model.name!r}, so that nothing can be masked there. Sites of this model: "
+            f"{', '.join(_offered(model))}."
         )
+    if among_several:
+        return None, f"The site {str(site)!r} is left out: it {reason} in {model.name!r}."
     note = (
-        f"The site is {FALLBACK_SITE!r}: nobody asked for one, and the usual one, {perturbation.site!r}, {reason} in "
-        f"{model.name!r}."
+        f"The site is {FALLBACK_SITE!r}: nobody asked for one, and the usual one, {site!r}, {reason} in {model.name!r}."
     )
-    return replace(options, perturbation=replace(perturbation, site=FALLBACK_SITE)), (note,)
+    return replace(cast("Any", perturbation), site=FALLBACK_SITE), note
 
 
-def _why_not_offered(model: TracedModel, site: Site) -> str | None:
+def _why_not_offered(model: TracedModel, name: str) -> str | None:
     """What stands against a site in a model; None where nothing does.
 
     Raises:
-        SiteError: If it is "state", and that is not offered.
+        SiteError: If it is a site of the layers' caches, and that is not offered.
     """
-    check = model.self_check
-    if site == "state":
+    check, site = model.self_check, SITES[name]
+    if site.joins == "cache":
         model.state_proof.site()
         return None
-    if site == "block_output" or (site in check.errors and check[site].passed):
-        return None
-    if check.method == "plain":
-        return "was not proved, since it is traced by the plain method,"
-    return "could not be proved right" if site in check.errors else "does not exist"
+    if site.facts.meaning:
+        if name in check.errors and check[name].passed:
+            return None
+        if check.method == "plain":
+            return "was not proved, since it is traced by the plain method,"
+        return "could not be proved right" if name in check.errors else "does not exist"
+    return None if site.layers(model.network) else "does not exist"
 
 
-def _offered(model: TracedModel) -> list[Site]:
-    """The sites that were proved at load, and the one that needs no proof of its own."""
+def _offered(model: TracedModel) -> list[str]:
+    """The sites that were proved at load, and those that need no proof of their own."""
     check = model.self_check
-    return [one for one in SITES if one == "block_output" or (one in check.errors and check[one].passed)]
+    return [
+        name
+        for name, site in SITES.items()
+        if site.joins != "cache"
+        and ((name in check.errors and check[name].passed) if site.facts.meaning else site.layers(model.network))
+    ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from layertracer._errors import OutOfMemoryError, SiteError
-from layertracer._types import Perturbation, Sample
+from layertracer._errors import OutOfMemoryError, SiteError, UsageError
+from layertracer._types import Perturbation, Sample, fills_from_runs
 from layertracer.models import Network, in_evaluation_mode, without_gradients
 from layertracer.tasks import Task, load_task
 from layertracer.tracing._batching.memory_budget import default_budget_bytes, enough_bytes, parse_memory
@@ -16,11 +16,13 @@ from layertracer.tracing._batching.shared_prefixes import PrefixNode, plan_prefi
 from layertracer.tracing._failures import explaining_failures, first_line, is_of_callers_making
 from layertracer.tracing._model import TracedModel
 from layertracer.tracing._observers.site_sums import bank_bytes
-from layertracer.tracing._options import TraceOptions, fills_from_runs, lay_out_task, settle_site
+from layertracer.tracing._options import TraceOptions, lay_out_task, settle_sites
 from layertracer.tracing._passes.cache_pass import StatePass, refuse_without_prefix
 from layertracer.tracing._passes.cached_ladder import CachedLadder
 from layertracer.tracing._passes.measure import N_TOP
-from layertracer.tracing._perturbers.cached_values import make_state_perturber
+from layertracer.tracing._passes.row_groups import DrawAxis
+from layertracer.tracing._perturbers.cached_values import StateDraws, StatePerturber, make_state_perturber
+from layertracer.tracing._perturbers.protocol import Fills, Perturber, make_perturber
 from layertracer.tracing._planning.audit_cells import AuditPlan, check_share, plan_audit
 from layertracer.tracing._planning.batch_costs import BatchCosts, CostSource, make_reduction
 from layertracer.tracing._planning.cache_meter import measure_state
@@ -33,8 +35,8 @@ from layertracer.tracing._planning.planner import Planner
 from layertracer.tracing._planning.schedule import Schedule
 from layertracer.tracing._planning.token_spans import TokenSpan
 from layertracer.tracing._planning.trace_plan import TracePlan, format_bytes
-from layertracer.tracing._planning.workload import Workload
-from layertracer.tracing._sites.protocol import layers_with
+from layertracer.tracing._planning.workload import SiteWork, Workload
+from layertracer.tracing._sites.protocol import SITES, layers_with
 
 _WORTH_PROVING = 256
 """Tokens that sharing must save before it is worth proving right, which takes a few seconds, once for each model."""
@@ -88,7 +90,7 @@ def plan_trace(
         ModelError: If the model's own code raises something.
     """
     options = options or TraceOptions()
-    options, site_notes = settle_site(model, options)
+    options, site_notes = settle_sites(model, options)
     task = load_task(task) if isinstance(task, str) else task
     encoded, prompts = lay_out_task(model, task, options)
     module = model.network.call.module
@@ -111,11 +113,11 @@ def plan_prompts(
     memory, budget_bytes = options.memory, default_budget_bytes(model.network)
     if memory is not None:
         budget_bytes = parse_memory(memory)
-    root, cached, notes = _find_prefixes(model, prompts, options)
-    work = replace(_workload(model, prompts, options.perturbation, cached), n_lenses=1 + len(options.lenses))
+    root, work, notes = _lay_out(model, prompts, options)
+    work = replace(work, n_lenses=1 + len(options.lenses))
     enough = enough_bytes(model.network)
-    fills = fills_from_runs(options.perturbation)
-    bank = bank_bytes(model.network) if fills else 0
+    filled = {one.site for one in options.perturbations if fills_from_runs(one)}
+    fills, bank = bool(filled), len(filled) * bank_bytes(model.network)
     growth = growth_of_trace(model.network, prompts, n_draws=work.n_draws, n_top=N_TOP, bank_bytes=bank)
     live_bytes = growth.live_within(budget_bytes)
     reduction = make_reduction(model.network, live_bytes)
@@ -131,7 +133,7 @@ def plan_prompts(
         plan = describe_schedule(planner, schedule, again, budget_bytes=budget_bytes, fills=fills, notes=notes)
         return PlannedTrace(planner=planner, schedule=schedule, plan=plan)
 
-    guessed, spans = plan(GuessedCosts(network=work.network, cached=cached), work), work.all_spans(root)
+    guessed, spans = plan(GuessedCosts(network=work.network, cached=work.cached), work), work.all_spans(root)
     if measures is None:
         is_tight = _TIGHT * guessed.plan.peak_bytes > budget_bytes or not is_guessable(work.network)
         measures = memory is not None or is_tight or _is_worth_measuring(guessed.plan, work.network, spans)
@@ -139,7 +141,7 @@ def plan_prompts(
         return guessed
     try:
         with returning_large_tensors(applies=model.device.type == "cpu"):
-            costs = MeasuredCosts(probe=model.cost_probe, cached=cached, spans=spans, room_bytes=live_bytes)
+            costs = MeasuredCosts(probe=model.cost_probe, cached=work.cached, spans=spans, room_bytes=live_bytes)
             clean = plan(costs, work)
             if work.state is None or clean.plan.live_bytes > max(live_bytes, _ALWAYS_THERE_BYTES):
                 return clean
@@ -150,6 +152,19 @@ def plan_prompts(
         note = f"Memory and time were guessed, since what the layers take could not be measured ({first_line(error)})."
         return replace(guessed, plan=replace(guessed.plan, notes=(*guessed.plan.notes, note)))
     return plan(costs, measured)
+
+
+def _lay_out(
+    model: TracedModel, prompts: Sequence[Prompt], options: TraceOptions
+) -> tuple[PrefixNode, Workload, tuple[str, ...]]:
+    """The prompts grouped by what they have in common, what is done to them, and what to say of it."""
+    perturbers = make_perturbers(model, options.perturbations)
+    root, cached, notes = _find_prefixes(model, prompts, options, perturbers)
+    work = _workload(model, prompts, options.perturbations, cached)
+    if any(one is not None and one.keeps_pairs for one in perturbers):
+        refuse_unpaired(prompts)
+        work = replace(work, batch_multiple=2)
+    return root, work, notes
 
 
 def _measured(state: StatePass, prompts: Sequence[Prompt]) -> StatePass:
@@ -182,57 +197,131 @@ def audit_plan(schedule: Schedule, work: Workload, options: TraceOptions) -> Aud
     return plan_audit(schedule, work, share=check_share(options.audit), seed=options.seed)
 
 
-def _workload(
-    model: TracedModel, prompts: Sequence[Prompt], perturbation: Perturbation, cached: CachedLadder | None
-) -> Workload:
-    site, method = perturbation.site, model.self_check.method
-    state = None
-    if site == "state":
-        refuse_without_prefix(prompts)
-        state_site = model.state_proof.site()
-        perturber = make_state_perturber(perturbation, state_site.state, n_layers=model.anatomy.n_layers)
-        state = StatePass(site=state_site, perturber=perturber, n_draws=perturbation.n_draws)
-    return Workload(
-        network=model.network,
-        method=method,
-        layers=layers_with(site, model.network) if state is None else state.site.layers,
-        n_draws=perturbation.n_draws,
-        is_inside=site not in ("block_output", "state"),
-        last_only=perturbation.positions == "last",
-        sees_site=state is None and method == "ladder" and not fills_from_runs(perturbation),
-        cached=cached,
-        state=state,
+def make_perturbers(
+    model: TracedModel, perturbations: Sequence[Perturbation], fills: Sequence[Fills | None] = ()
+) -> tuple[Perturber | None, ...]:
+    """Specifications made ready for a model; None for what is done to the layers' caches, see `make_state_perturber`.
+
+    Args:
+        model: The model.
+        perturbations: The specifications.
+        fills: For each what masked dimensions become; none where nothing was seen yet.
+
+    Raises:
+        UsageError: If an explicit mask has another shape, or a perturbation is of an unknown kind.
+    """
+    known = fills or [None] * len(perturbations)
+    return tuple(
+        None
+        if (site := SITES[perturbation.site]).joins == "cache"
+        else make_perturber(
+            perturbation,
+            n_layers=model.anatomy.n_layers,
+            width=site.width(model.network),
+            device=model.device,
+            fills=own,
+        )
+        for perturbation, own in zip(perturbations, known, strict=True)
     )
 
 
+def _workload(
+    model: TracedModel, prompts: Sequence[Prompt], perturbations: Sequence[Perturbation], cached: CachedLadder | None
+) -> Workload:
+    method, axis = model.self_check.method, draw_axis(perturbations)
+    state = _state_pass(model, prompts, perturbations, axis)
+    sites = []
+    for number, perturbation in enumerate(perturbations):
+        join = SITES[perturbation.site].joins
+        in_ladder = join != "cache"
+        having = layers_with(perturbation.site, model.network) if state is None or in_ladder else state.site.layers
+        sites.append(
+            SiteWork(
+                layers=having,
+                draws=axis.span(number),
+                join=join,
+                last_only=perturbation.positions == "last",
+                sees_site=in_ladder and method == "ladder" and not fills_from_runs(perturbation),
+            )
+        )
+    return Workload(network=model.network, method=method, sites=tuple(sites), cached=cached, state=state)
+
+
+def draw_axis(perturbations: Sequence[Perturbation]) -> DrawAxis:
+    """The draws of all perturbations, behind one another."""
+    return DrawAxis(tuple(perturbation.n_draws for perturbation in perturbations))
+
+
+def _state_pass(
+    model: TracedModel, prompts: Sequence[Prompt], perturbations: Sequence[Perturbation], axis: DrawAxis
+) -> StatePass | None:
+    """The pass over the layers' caches; None where nothing is done to them."""
+    at_caches = [number for number, one in enumerate(perturbations) if SITES[one.site].joins == "cache"]
+    if not at_caches:
+        return None
+    refuse_without_prefix(prompts)
+    site = model.state_proof.site()
+    by_draw: dict[int, tuple[StatePerturber, int]] = {}
+    for number in at_caches:
+        perturber = make_state_perturber(perturbations[number], site.state, n_layers=model.anatomy.n_layers)
+        by_draw |= {draw: (perturber, own) for own, draw in enumerate(axis.span(number))}
+    return StatePass(site=site, perturber=StateDraws(by_draw=by_draw), draws=tuple(by_draw))
+
+
+def refuse_unpaired(prompts: Sequence[Prompt]) -> None:
+    """Raise where prompts are no pairs of partners that can run together: 0 and 1, 2 and 3, and so on.
+
+    Raises:
+        UsageError: If there is one too many, or two partners differ in length.
+    """
+    if len(prompts) % 2:
+        raise UsageError(
+            f"This perturbation takes values from a prompt's partner (prompts 0 and 1 of the task, 2 and 3, …), and "
+            f"there are {len(prompts)} prompts. Give an even number of them."
+        )
+    for one, other in zip(prompts[::2], prompts[1::2], strict=True):
+        if (len(one.ids), one.read) != (len(other.ids), other.read):
+            raise UsageError(
+                f"Samples {one.index} and {other.index} are partners, and have {len(one.ids)} and {len(other.ids)} "
+                "tokens. Partners run in one batch: give prompts of equal length."
+            )
+
+
 def _find_prefixes(
-    model: TracedModel, prompts: Sequence[Prompt], options: TraceOptions
+    model: TracedModel, prompts: Sequence[Prompt], options: TraceOptions, perturbers: Sequence[Perturber | None]
 ) -> tuple[PrefixNode, CachedLadder | None, tuple[str, ...]]:
     """The prompts grouped by what they have in common, how rows go on from there, and why they do not."""
-    alone = without_prefixes(prompts)
-    perturbation, proof = options.perturbation, model.prefix_proof
+    alone, proof = without_prefixes(prompts), model.prefix_proof
+    in_ladder = [one for one, made in zip(options.perturbations, perturbers, strict=True) if made is not None]
+    sites = list(dict.fromkeys(str(one.site) for one in in_ladder))
     uncounted = sorted(model.network.uncounted_tokens & {token for prompt in prompts for token in prompt.ids})
-    if uncounted and perturbation.site == "state":
+    if uncounted and None in perturbers:
         raise SiteError(
             f"The site 'state' cannot be read: prompts hold token {uncounted[0]}, the padding token of {model.name!r}, "
             "which it does not count as a position, and what its cache holds does. Leave that token out."
         )
-    if perturbation.site == "state" or options.share_prefix is False:
+    if not in_ladder or options.share_prefix is False:
         return alone, None, ()
+    if any(made is not None and (made.is_per_prompt or made.keeps_pairs) for made in perturbers):
+        note = "Prompts share no prefix, which takes longer: what is done to a layer depends on the prompt."
+        return alone, None, (note,) if options.share_prefix else ()
     saved = tokens_saved(plan_prefixes(prompts))
-    if perturbation.positions == "last":
+    if all(one.positions == "last" for one in in_ladder):
         saved += sum(prompt.read[0] for prompt in prompts)
-    is_proved = options.share_prefix or proof.is_made(perturbation.site)
+    is_proved = options.share_prefix or all(proof.is_made(site) for site in sites)
     if saved < (1 if is_proved else _WORTH_PROVING):
         return alone, None, ()
     if uncounted:
         reason = f"some hold token {uncounted[0]}, the padding token, which the model does not count as a position"
         return alone, None, (f"Prompts share no prefix, which takes longer: {reason}.",)
     try:
-        cached = proof.ladder(perturbation.site)
+        ladders = [proof.ladder(site) for site in sites]
     except SiteError as refusal:
         return alone, None, (f"Prompts share no prefix, which takes longer: {refusal}.",)
-    return plan_prefixes(prompts, shortest=cached.way.shortest), cached, ()
+    if len({ladder.continuation for ladder in ladders}) > 1:
+        reason = f"its rows would be read on in another way for each of {', '.join(sites)}"
+        return alone, None, (f"Prompts share no prefix, which takes longer: {reason}.",)
+    return plan_prefixes(prompts, shortest=ladders[0].continuation.shortest), ladders[0], ()
 
 
 def _is_worth_measuring(plan: TracePlan, network: Network, spans: Collection[TokenSpan]) -> bool:

@@ -127,7 +127,7 @@ class Readings:
         lenses: Mapping[str, LensStatistics],
         rows: Mapping[str, Tensor],
         *,
-        layers: Sequence[int],
+        cells: Sequence[tuple[int, int]],
         measures: Mapping[str, Mapping[int, Tensor]],
     ) -> None:
         """Take over one batch.
@@ -135,8 +135,8 @@ class Readings:
         Args:
             batch: Its prompts.
             lenses: Statistics [prompt, read, 1 + layer] by the lenses' names; entry 0 is read from the embeddings.
-            rows: Row measures by name, [prompt, draw, perturbed layer].
-            layers: The layers that were perturbed, those that have the site.
+            rows: Row measures by name, [prompt, draw, layer].
+            cells: The layers and draws that were perturbed, those whose layer has the site.
             measures: Layer measures by name and layer, [prompt].
 
         Raises:
@@ -145,16 +145,16 @@ class Readings:
         lenses, rows = on_host(lenses, rows)
         lens, js = lenses["logit"], rows["js_bits"]
         if bool(lens.log_prob.isnan().any()) or bool(js.isnan().any()):
-            raise NonFiniteError(_where_not_finite(batch, lens, js, layers=layers))
+            raise NonFiniteError(_where_not_finite(batch, lens, js))
         for name, read in lenses.items():
             if bool(read.log_prob.isnan().any()):
                 raise unreadable(name, int(read.log_prob.isnan().nonzero()[:, 2].min()) - 1)
         where = [prompt.index for prompt in batch]
         for name, read in lenses.items():
             self.lenses[name].keep(where, read)
+        layers, draws = np.array(cells, int).reshape(-1, 2).T
         for name, values in rows.items():
-            for layer, numbers in zip(layers, values.numpy().swapaxes(0, 2), strict=True):
-                self.rows[name][where, :, layer] = numbers.T
+            self.rows[name][np.array(where)[:, None], draws, layers] = values.numpy()[:, draws, layers]
         for name, by_layer in measures.items():
             for layer, numbers in zip(by_layer, to_host(list(by_layer.values())), strict=True):
                 self.measures[name][where, layer] = numbers.numpy()
@@ -188,7 +188,7 @@ def on_host(
     return read, dict(zip(rows, fetched[len(statistics) :], strict=True))
 
 
-def _where_not_finite(batch: Sequence[Prompt], lens: LensStatistics, js: Tensor, *, layers: Sequence[int]) -> str:
+def _where_not_finite(batch: Sequence[Prompt], lens: LensStatistics, js: Tensor) -> str:
     bad_lens = lens.log_prob.isnan().any(dim=1)
     if bool(bad_lens.any()):
         prompt, lens_row = bad_lens.nonzero()[bad_lens.nonzero()[:, 1].argmin()].tolist()
@@ -201,6 +201,6 @@ def _where_not_finite(batch: Sequence[Prompt], lens: LensStatistics, js: Tensor,
         )
     first = js.isnan().nonzero()[0]
     return (
-        f"Perturbing layer {layers[int(js.isnan().nonzero()[:, 2].min())]} makes the output of sample "
+        f"Perturbing layer {int(js.isnan().nonzero()[:, 2].min())} makes the output of sample "
         f"{batch[int(first[0])].index} NaN or infinite. Use a weaker perturbation, or dtype='float32'."
     )

@@ -20,6 +20,7 @@ from layertracer.tracing._failures import describe_error
 from layertracer.tracing._model import TracedModel
 from layertracer.tracing._planning.trace_plan import TracePlan
 from layertracer.tracing._readings import Readings
+from layertracer.tracing._sites.protocol import SITES
 from layertracer.tracing._whole_answers import AnswersRead
 
 _TEXTS_S = 60.0
@@ -32,7 +33,7 @@ class RecordParts:
 
     model: TracedModel
     samples: Sequence[EncodedSample]
-    perturbation: Perturbation
+    perturbations: Sequence[Perturbation]
     spec: TraceSpec
     warnings: tuple[str, ...]
     command: Sequence[str] | None
@@ -45,7 +46,7 @@ class RecordParts:
 def build_record(
     parts: RecordParts,
     readings: Readings,
-    site_rms: Float[Tensor, "layer width"] | None,
+    site_rms: Sequence[Float[Tensor, "layer width"] | None],
     *,
     status: Status,
     error: BaseException | None,
@@ -53,7 +54,8 @@ def build_record(
 ) -> TraceRecord:
     """The record of the prompts that were finished, in the order given."""
     done = np.flatnonzero(readings.finished)
-    dimension, ratio = _dominant_dimensions(site_rms, parts.model.anatomy.n_layers)
+    dimension, ratio = _dominant_dimensions(site_rms[0], parts.model.anatomy.n_layers)
+    width = SITES[parts.perturbations[0].site].width(parts.model.network)
     prompts = tuple(_prompt_record(parts.samples[index], readings, index) for index in done.tolist())
     logit = readings.logit
     log_prob, rank = readings.of_all_continuations("logit")
@@ -72,7 +74,7 @@ def build_record(
         top_prob=logit.top_prob[done],
         dominant_dimension=dimension,
         dominant_ratio=ratio,
-        dominant_hit=_hits(parts.perturbation, dimension, width=parts.model.anatomy.d_model),
+        dominant_hit=_hits(parts.perturbations[0], dimension, width=width),
         tokens=token_texts(parts.model.tokenizer, _occurring(prompts, logit.top_ids[done])),
         method=parts.method,
         status=status,
@@ -137,7 +139,7 @@ def _dominant_dimensions(
 
 def _hits(perturbation: Perturbation, dimension: NDArray[np.int32], *, width: int) -> NDArray[np.bool_]:
     """Whether a draw masks a layer's dominant dimension, [draw, layer]."""
-    if not isinstance(perturbation, Mask) or perturbation.site == "state":
+    if not isinstance(perturbation, Mask) or not SITES[perturbation.site].facts.has_dimensions:
         return np.zeros((perturbation.n_draws, len(dimension)), bool)
     keep = perturbation.keep_array(n_layers=len(dimension), width=width)
     return ~keep[np.arange(len(dimension)), :, dimension].T

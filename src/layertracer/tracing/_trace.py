@@ -1,4 +1,4 @@
-"""A joint trace: the task particle and the vulnerable layer of one model on one task, from one run."""
+"""Trace of one model on one task: the task particle and the vulnerable layer from one run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from layertracer._errors import LayerTracerError, OutOfMemoryError, SelfCheckError, printable_cause
-from layertracer._types import Audit, EncodedSample, Method, Sample, Status
+from layertracer._types import Audit, EncodedSample, Method, Perturbation, Sample, Status, fills_from_runs
 from layertracer.models import in_evaluation_mode, keeping_loaded, without_gradients
 from layertracer.runs import TraceRecord, TraceSpec
 from layertracer.tasks import EncodedTask, Task, load_task
@@ -24,15 +24,23 @@ from layertracer.tracing._failures import CallbackRaised, explain_failure, is_of
 from layertracer.tracing._model import TracedModel, refuse_untranslatable
 from layertracer.tracing._observers.protocol import LAYER_MEASURES
 from layertracer.tracing._observers.site_sums import SiteSums, collect_site_values
-from layertracer.tracing._options import TraceOptions, fills_from_runs, lay_out_task, settle_site
+from layertracer.tracing._options import TraceOptions, lay_out_task, settle_sites
 from layertracer.tracing._passes.batch_passes import BatchPasses
 from layertracer.tracing._passes.measure import N_TOP
-from layertracer.tracing._perturbers.perturbers import Fills, Perturber, make_perturber
-from layertracer.tracing._plan import PlannedTrace, audit_plan, plan_prompts, refuse_too_little
+from layertracer.tracing._perturbers.protocol import Fills
+from layertracer.tracing._plan import (
+    PlannedTrace,
+    audit_plan,
+    draw_axis,
+    make_perturbers,
+    plan_prompts,
+    refuse_too_little,
+)
 from layertracer.tracing._planning.batch_costs import make_reduction
 from layertracer.tracing._planning.fallbacks import Fallback, fallbacks_from
 from layertracer.tracing._planning.planner import Planner
 from layertracer.tracing._planning.trace_plan import TracePlan
+from layertracer.tracing._planning.workload import Workload
 from layertracer.tracing._proofs.audit import Auditor, Disagreement
 from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._record import RecordParts, build_record
@@ -88,14 +96,14 @@ def trace_model(
     """
     options = options or TraceOptions()
     started_at, began = datetime.now(UTC), time.perf_counter()
-    options, site_notes = settle_site(model, options)
+    options, site_notes = settle_sites(model, options)
     refuse_untranslatable(model.network, options.lenses)
     task = load_task(task) if isinstance(task, str) else task
     encoded, prompts = lay_out_task(model, task, options)
     parts = RecordParts(
         model=model,
         samples=encoded.samples,
-        perturbation=options.perturbation,
+        perturbations=options.perturbations,
         spec=_specify(encoded, options),
         warnings=(*site_notes, *encoded.warnings, *warn_of_decoder_start(encoded.samples, model.network)),
         command=options.command,
@@ -174,7 +182,7 @@ class _Run:
     ) -> None:
         self._model, self._samples, self._prompts, self._options = model, samples, prompts, options
         self._on_progress, self._on_plan = shielded(on_progress), shielded(on_plan)
-        self._sums: SiteSums | None = None
+        self._sums: dict[str, SiteSums] = {}
         self._auditor: Auditor | None = None
         self._followed_up: list[str] = []
         self._fallback_notes: list[str] = []
@@ -184,15 +192,16 @@ class _Run:
         self.readings = Readings.empty(
             n_prompts=len(prompts),
             n_layers=model.anatomy.n_layers,
-            n_draws=options.perturbation.n_draws,
+            n_draws=draw_axis(options.perturbations).total,
             n_top=min(N_TOP, model.anatomy.d_vocab),
             lenses=[one.name for one in options.lenses],
         )
 
     @property
-    def site_rms(self) -> Tensor | None:
-        """Root mean square of what stood at the site, [layer, width]; None where it was not looked at."""
-        return None if self._sums is None else self._sums.rms()
+    def site_rms(self) -> list[Tensor | None]:
+        """Root mean square of what stood at each perturbation's site, [layer, width]; None where nobody looked."""
+        sums = [self._sums.get(str(one.site)) for one in self._options.perturbations]
+        return [None if one is None else one.rms() for one in sums]
 
     @property
     def method(self) -> Method:
@@ -232,8 +241,6 @@ class _Run:
         give_back()
 
     def _measure(self) -> None:
-        if self._options.perturbation.site != "state":
-            self._make_perturber()  # before anything runs, since it refuses a mask of the wrong shape
         planned = plan_prompts(self._model, self._prompts, self._options)
         self._say(planned)
         refuse_too_little(planned)
@@ -267,31 +274,25 @@ class _Run:
         Raises:
             Disagreement: If something measured again differs by more than rounding explains.
         """
-        model, perturbation, work = self._model, self._options.perturbation, fallback.work
-        is_state = perturbation.site == "state"
-        perturber = None if is_state else self._make_perturber()
-        self._sums = sums = None
-        if fills_from_runs(perturbation) or (not is_state and work.method == "plain"):
-            # One prompt at a time where masks are filled: nothing else looks at what they are filled with.
-            one_by_one = fallback.row_by_row or fills_from_runs(perturbation)
-            self._sums, fills = self._look_at_site(fallback.planner, row_by_row=one_by_one)
-            perturber = None if is_state else self._make_perturber(fills)
-        elif work.sees_site:
-            self._sums = sums = SiteSums.of(model.network, perturbation.site)
+        model, work = self._model, fallback.work
+        self._sums = {}
+        perturbers = make_perturbers(model, self._options.perturbations, self._look_at_sites(fallback))
+        observers = self._sums_of(work)
         passes = BatchPasses(
             network=model.network,
             axes=model.axes,
-            perturber=perturber,
-            last_only=work.last_only,
+            perturbers=perturbers,
+            draws=draw_axis(self._options.perturbations),
+            last=tuple(site.last_only for site in work.sites),
             cached=work.cached,
-            observers=(*(() if sums is None else (sums,)), *LAYER_MEASURES.values()),
+            observers=(*observers, *LAYER_MEASURES.values()),
         )
         self._auditor = Auditor(
             network=model.network,
             work=work,
             readings=self.readings,
             reduction=make_reduction(model.network, fallback.planner.budget_bytes),
-            perturber_at=passes.at,
+            passes=passes,
             plan=audit_plan(fallback.schedule, work, self._options),
             lenses=self._options.lenses,
         )
@@ -314,14 +315,43 @@ class _Run:
         if self._on_plan is not None:
             self._on_plan(planned.plan)
 
-    def _look_at_site(self, planner: Planner, *, row_by_row: bool) -> tuple[SiteSums | None, Fills | None]:
+    def _sums_of(self, work: Workload) -> tuple[SiteSums, ...]:
+        """What sums up the clean rows at those sites that the passes look at, one at each."""
+        looked_at = [
+            str(perturbation.site)
+            for perturbation, site in zip(self._options.perturbations, work.sites, strict=True)
+            if site.sees_site and str(perturbation.site) not in self._sums
+        ]
+        observers = {site: SiteSums.of(self._model.network, site) for site in looked_at}
+        self._sums |= observers
+        return tuple(observers.values())
+
+    def _look_at_sites(self, fallback: Fallback) -> list[Fills | None]:
+        """What each mask is filled with, from a look at its site first; at all sites where the passes do not look."""
+        fills: list[Fills | None] = []
+        looked: dict[tuple[str, int], Fills | None] = {}
+        for perturbation, site in zip(self._options.perturbations, fallback.work.sites, strict=True):
+            is_filled = fills_from_runs(perturbation)
+            seen_as = str(perturbation.site), getattr(perturbation, "seed", 0)
+            if (is_filled or (site.is_in_ladder and fallback.work.method == "plain")) and seen_as not in looked:
+                # One prompt at a time where masks are filled: nothing else looks at what they are filled with.
+                sums, looked[seen_as] = self._look_at_site(
+                    fallback.planner, perturbation, row_by_row=fallback.row_by_row or is_filled
+                )
+                if sums is not None:
+                    self._sums[seen_as[0]] = sums
+            fills.append(looked.get(seen_as))
+        return fills
+
+    def _look_at_site(
+        self, planner: Planner, perturbation: Perturbation, *, row_by_row: bool
+    ) -> tuple[SiteSums | None, Fills | None]:
         """What stands at the site in clean runs; nothing where memory does not allow it and nothing depends on it."""
-        perturbation = self._options.perturbation
         try:
             return collect_site_values(
                 self._model.network,
                 self._prompts,
-                perturbation.site,
+                str(perturbation.site),
                 seed=getattr(perturbation, "seed", 0),
                 plan_of=partial(planner.site_pass, row_by_row=row_by_row),
             )
@@ -340,16 +370,6 @@ class _Run:
             budget_bytes=planner.budget_bytes,
             row_bytes=planner.clean_row_bytes,
             lenses=self._options.lenses,
-        )
-
-    def _make_perturber(self, fills: Fills | None = None) -> Perturber:
-        anatomy = self._model.anatomy
-        return make_perturber(
-            self._options.perturbation,
-            n_layers=anatomy.n_layers,
-            width=anatomy.d_model,
-            device=self._model.device,
-            fills=fills,
         )
 
 
@@ -371,7 +391,7 @@ def _specify(encoded: EncodedTask, options: TraceOptions) -> TraceSpec:
     asked |= {"n_samples": len(encoded.samples), "n_read_ahead": encoded.n_read_ahead}
     return TraceSpec(
         task={**encoded.spec, **asked},
-        perturbation=options.perturbation.to_dict(),
+        perturbation=options.perturbations[0].to_dict(),
         onset=options.onset.to_dict(),
         target=options.target,
         target_tokens=options.target_tokens,

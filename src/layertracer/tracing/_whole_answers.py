@@ -171,7 +171,7 @@ class AnswerReader:
         """Lens statistics [row, read, 1 + layer] of what is followed in some rows, by the lenses' names."""
         network, ids = bind_batch(self.network, rows)
         if self.method == "plain":
-            return measure_plain(network, ids, rows, perturber=None, variants=(), lenses=self.lenses).by_lens
+            return measure_plain(network, ids, rows, edits={}, lenses=self.lenses).by_lens
         ladder_rows = run_ladder(network, ids, read=rows[0].read, perturber=None, variants={}, axes=self.axes)
         reduction = make_reduction(network, self.budget_bytes)
         return measure_rows([ladder_rows], rows, ids, reduction=reduction, lenses=self.lenses).by_lens

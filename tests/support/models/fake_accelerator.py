@@ -29,14 +29,10 @@ from layertracer.tracing._batching.on_devices import OnDevices
 from layertracer.tracing._distributions.reduction import Reduction
 from layertracer.tracing._passes.ladder import ArgumentAxes, run_ladder
 from layertracer.tracing._passes.tail import Tail
-from layertracer.tracing._perturbers.perturbers import (
-    Fills,
-    LastPosition,
-    MaskPerturber,
-    NoisePerturber,
-    Perturber,
-    make_perturber,
-)
+from layertracer.tracing._perturbers.last_position import LastPosition
+from layertracer.tracing._perturbers.mask import MaskPerturber
+from layertracer.tracing._perturbers.noise import NoisePerturber
+from layertracer.tracing._perturbers.protocol import Fills, Perturber, make_perturber
 
 from tests.support.models.families import build_tiny
 from tests.support.models.hybrids import Hybrid

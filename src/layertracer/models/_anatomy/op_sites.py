@@ -53,6 +53,7 @@ class OpSites:
         self._frames = [_Frame(layer, 0)]
         self.counts: dict[tuple[nn.Module, int], Counter[str]] = {(layer, 0): self._frames[0].counts}
         """How many operators of each name every call has run on tensors by row and position."""
+        self._is_paused = False
         self.callers: dict[nn.Module, set[nn.Module]] = {}
         """From inside which modules each module was called."""
 
@@ -60,6 +61,15 @@ class OpSites:
     def modules(self) -> tuple[nn.Module, ...]:
         """The modules whose calls have begun and not ended, outermost first."""
         return tuple(frame.module for frame in self._frames)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing that runs in the block is counted: a layer may be run again in the middle of itself."""
+        before, self._is_paused = self._is_paused, True
+        try:
+            yield
+        finally:
+            self._is_paused = before
 
     def next(self, operator: str) -> OpSite:
         """The site of an operator that runs now."""
@@ -74,6 +84,8 @@ class OpSites:
 
         def begin(module: nn.Module, args: Any, kwargs: Any) -> None:
             del args, kwargs
+            if self._is_paused:
+                return
             self.callers.setdefault(module, set()).add(self._frames[-1].module)
             frame = _Frame(module, self._calls[module])
             self._calls[module] += 1
@@ -82,7 +94,8 @@ class OpSites:
 
         def end(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             del module, args, kwargs, output
-            self._frames.pop()
+            if not self._is_paused:
+                self._frames.pop()
 
         with hooking(dict.fromkeys(modules), before=begin, after=end):
             yield

@@ -6,20 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from layertracer._types import TaskParticle, VulnerableLayer
+from layertracer._types import SITES, TaskParticle, VulnerableLayer
 from layertracer.reports._values.numbers import show_count, show_parameters, show_ranges, show_share
 from layertracer.reports._values.visible import shorten, visible_line
 from layertracer.runs import ModelRecord, TraceRecord, TraceSpec
-
-_SITES = {
-    "block_output": "block output",
-    "mixer_output": "mixer output",
-    "mlp_output": "MLP output",
-    "state": "state (the layer's memory)",
-}
-_PARTS = {"mixer_output": "mixer", "mlp_output": "MLP", "state": "memory of its own"}
-"""What a layer without the site has not got."""
-
 
 MIXERS_AND_DEPTH = "Kinds sit at different depths: a difference between them is also one of depth."
 
@@ -37,13 +27,15 @@ def task_name(spec: TraceSpec) -> str:
 def site_name(spec: TraceSpec) -> str:
     """The perturbed site, in words."""
     site = str(spec.perturbation.get("site", "block_output"))
-    return _SITES.get(site, visible_line(site).replace("_", " "))
+    facts = SITES.get(site)
+    return visible_line(site).replace("_", " ") if facts is None else facts.words
 
 
 def missing_part(spec: TraceSpec) -> str:
     """What a layer without the perturbed site lacks, e.g. "no MLP"; "no mixer here" then says it of one layer."""
     site = str(spec.perturbation.get("site", "block_output"))
-    return f"no {_PARTS.get(site, site_name(spec))}"
+    facts = SITES.get(site)
+    return f"no {site_name(spec) if facts is None else facts.part}"
 
 
 def perturbation_clause(spec: TraceSpec) -> str:

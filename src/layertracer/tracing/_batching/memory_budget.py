@@ -1,4 +1,4 @@
-"""How many rows fit into memory."""
+"""Memory budget: how many rows fit into memory."""
 
 from __future__ import annotations
 
@@ -93,27 +93,36 @@ class PassPlan:
     Attributes:
         n_prompts: Prompts at a time.
         n_variants: Perturbed copies of each, at most.
+        n_states: Copies of each in one step of the pass over the layers' caches, at most.
+        multiple: How many prompts must stay together.
         shortage: 2 to the power of how often memory ran out.
     """
 
     n_prompts: int
     n_variants: int
+    n_states: int = 1
+    multiple: int = 1
     shortage: int = 1
 
     @property
     def is_smallest(self) -> bool:
         """Whether nothing is left to halve."""
-        return self.n_prompts == 1 and self.n_variants == 1
+        return self.n_prompts <= self.multiple and self.n_variants == 1 and self.n_states == 1
 
     def halved(self) -> PassPlan:
         """Half the prompts; where there is only one, half its perturbed copies."""
-        if self.n_prompts > 1:
-            return replace(self, n_prompts=self.n_prompts // 2, shortage=2 * self.shortage)
-        return replace(self, n_variants=max(1, self.n_variants // 2), shortage=2 * self.shortage)
+        if self.n_prompts > self.multiple:
+            n_groups = self.n_prompts // self.multiple // 2
+            return replace(self, n_prompts=max(1, n_groups) * self.multiple, shortage=2 * self.shortage)
+        n_variants, n_states = max(1, self.n_variants // 2), max(1, self.n_states // 2)
+        return replace(self, n_variants=n_variants, n_states=n_states, shortage=2 * self.shortage)
 
-    def passes(self, *, layers: Sequence[int], n_draws: int) -> tuple[Mapping[int, Sequence[int]], ...]:
-        """Draws by layer for each pass; late layers come together, since their copies ride the shortest way."""
-        variants = [(layer, draw) for layer in layers for draw in range(n_draws)]
+    def passes(self, variants: Sequence[tuple[int, int]]) -> tuple[Mapping[int, Sequence[int]], ...]:
+        """Draws by layer for each pass; late layers come together, since their copies ride the shortest way.
+
+        Args:
+            variants: Layers and draws, by layer.
+        """
         chunks: list[dict[int, list[int]]] = []
         for start in range(0, len(variants), self.n_variants):
             chunk: dict[int, list[int]] = {}

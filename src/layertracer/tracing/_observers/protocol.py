@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -17,9 +18,9 @@ from torch import Tensor
 from layertracer._types import Site
 from layertracer._types.measures import MeasureInfo
 from layertracer._types.registries import Registration
-from layertracer.models import Layer, Network, Role, flatten, replacing_forward
+from layertracer.models import Layer, Network, flatten, replacing_forward
 from layertracer.tracing._batching.rows import to_rows_first
-from layertracer.tracing._sites.branch_output import BRANCH_SITES, watching
+from layertracer.tracing._sites.protocol import run_edited
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +98,9 @@ def add_each(observers: Sequence[BatchObserver], others: Sequence[BatchObserver]
             one.add(other, times=times)
 
 
-def at_output(observers: Sequence[Observer]) -> list[Observer]:
-    """Those that look at what leaves a layer."""
-    return [one for one in observers if one.site == "block_output"]
-
-
-def at_branch(observers: Sequence[Observer], role: Role) -> list[Observer]:
-    """Those that look at what the branches of a role add to the stream."""
-    return [one for one in observers if BRANCH_SITES.get(one.site) == role]
+def looking_at(observers: Sequence[Observer], site: Site) -> list[Observer]:
+    """Those that look at a site."""
+    return [one for one in observers if one.site == site]
 
 
 @contextmanager
@@ -118,24 +114,17 @@ def observing(network: Network, observers: Sequence[Observer]) -> Iterator[None]
 
 def _observed(layer: Layer, observers: Sequence[Observer]) -> Callable[..., Any]:
     forward, wiring = layer.module.forward, layer.wiring
-    is_watched = len(at_output(observers)) < len(observers)
 
     def observed(*args: Any, **kwargs: Any) -> Any:
         stream = flatten((args, kwargs)).values[wiring.stream_in]
         # A copy: a layer may add to the stream in place.
         call = CleanCall(layer=layer, entering=to_rows_first(stream, wiring).clone())
 
-        def note(added: Tensor, role: Role) -> None:
-            for one in at_branch(observers, role):
-                one.see(call, to_rows_first(added, wiring))
+        def note(site: Site, values: Tensor) -> None:
+            for one in looking_at(observers, site):
+                one.see(call, values)
 
-        with ExitStack() as stack:
-            if is_watched:
-                stack.enter_context(watching(layer, stream, note))
-            output = forward(*args, **kwargs)
-        leaving = to_rows_first(flatten(output).values[wiring.stream_out], wiring)
-        for one in at_output(observers):
-            one.see(call, leaving)
-        return output
+        notes = {one.site: partial(note, one.site) for one in observers}
+        return run_edited(layer, forward, args, kwargs, notes)
 
     return observed

@@ -1,4 +1,4 @@
-"""What stands at a site in unperturbed runs: means, values to resample from, and dominant dimensions."""
+"""Sums over what stands at a site in unperturbed runs: means, values to resample from, dominant dimensions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from layertracer.tracing._batching.on_devices import OnDevices, to_host
 from layertracer.tracing._batching.prompts import Prompt, bind_batch, bucket_prompts
 from layertracer.tracing._batching.rows import stream_positions
 from layertracer.tracing._observers.protocol import CleanCall, observing
-from layertracer.tracing._perturbers.perturbers import Fills
+from layertracer.tracing._perturbers.protocol import Fills
+from layertracer.tracing._sites.protocol import SITES
 
 _BANK_SIZE = 256
 _Chosen = dict[tuple[int, int], int]
@@ -49,7 +50,7 @@ class SiteSums:
     @classmethod
     def of(cls, network: Network, site: Site) -> SiteSums:
         """Sums over a site of a model, of which nothing was seen yet."""
-        return cls(site, n_layers=network.anatomy.n_layers, width=network.anatomy.d_model)
+        return cls(site, n_layers=network.anatomy.n_layers, width=SITES[site].width(network))
 
     def fresh(self) -> SiteSums:
         """Sums over the same site, of which nothing was seen yet."""
@@ -108,7 +109,7 @@ def collect_site_values(
     """
     chosen = _choose_entries(prompts, seed=seed)
     sums = SiteSums.of(network, site)
-    bank = torch.zeros(network.anatomy.n_layers, len(chosen), network.anatomy.d_model)
+    bank = torch.zeros(network.anatomy.n_layers, len(chosen), SITES[site].width(network))
     for bucket in bucket_prompts(prompts):
         for _, (seen, entries) in run_batches(
             network, bucket, plan_of(bucket), lambda batch, _: _see_batch(network, batch, site, chosen)

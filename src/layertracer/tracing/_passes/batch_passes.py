@@ -14,7 +14,9 @@ from layertracer.tracing._passes.argument_axes import ArgumentAxes
 from layertracer.tracing._passes.cached_ladder import CachedLadder, RowEdits
 from layertracer.tracing._passes.ladder import LadderPass, LadderRows, Variants, run_pass
 from layertracer.tracing._passes.row_cache import RowCache
-from layertracer.tracing._perturbers.perturbers import LastPosition, Perturber
+from layertracer.tracing._passes.row_groups import DrawAxis
+from layertracer.tracing._perturbers.last_position import LastPosition
+from layertracer.tracing._perturbers.protocol import Perturber
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +26,7 @@ class Before:
     Attributes:
         n_tokens: How many tokens.
         passes: The variants of each pass.
-        memories: What the rows of each pass remember of them; a single one for all passes where nothing was perturbed.
+        caches: What the rows of each pass remember of them; a single one for all passes where nothing was perturbed.
         observers: What was seen there, of one prompt, in the order of those of the passes.
     """
 
@@ -45,18 +47,26 @@ class BatchPasses:
     Attributes:
         network: The model.
         axes: Batch axes of its layers' arguments.
-        perturber: What is done to its layers; None for the lens rows alone.
-        last_only: Whether only the prompt's last position is perturbed.
+        perturbers: What is done to its layers; None in the place of what another pass does to the layers' caches.
+        draws: The draws of all of them.
+        last: Which of them perturb the prompt's last position alone.
         cached: How rows go on from what they remember; None where they never do.
         observers: What looks at the clean rows; each batch and each prefix has fresh ones.
     """
 
     network: Network
     axes: ArgumentAxes
-    perturber: Perturber | None
-    last_only: bool
+    perturbers: tuple[Perturber | None, ...]
+    draws: DrawAxis
+    last: tuple[bool, ...]
     cached: CachedLadder | None = None
     observers: tuple[BatchObserver, ...] = ()
+
+    @property
+    def last_only(self) -> bool:
+        """Whether nothing is done to any token before the prompt's last position."""
+        in_passes = [last for last, one in zip(self.last, self.perturbers, strict=True) if one is not None]
+        return bool(in_passes) and all(in_passes)
 
     def read(self, ids: Tensor, before: Before) -> Before:
         """What the rows of each pass remember after a span that all prompts of a group share.
@@ -68,8 +78,11 @@ class BatchPasses:
         assert self.cached is not None  # nothing is shared without
         caches, observers = [], self.fresh_observers()
         for number, variants in enumerate([{}] if self.last_only else before.passes):
-            seeing = observers if number == 0 else ()
-            edits = RowEdits(perturber=self.perturber, variants=variants, observers=seeing)
+            edits = RowEdits(
+                perturbers=self._at(()),
+                variants=self.draws.variants(variants),
+                observers=observers if number == 0 else (),
+            )
             caches.append(self.cached.read(ids, edits, before=before.of(number)))
         add_each(observers, before.observers)
         return replace(before, n_tokens=before.n_tokens + ids.shape[1], caches=tuple(caches), observers=observers)
@@ -86,6 +99,7 @@ class BatchPasses:
         read: Sequence[int],
         before: Before,
         observers: Sequence[BatchObserver],
+        prompts: tuple[int, ...] = (),
     ) -> Iterator[LadderRows]:
         """The rows of each pass over a batch.
 
@@ -95,14 +109,19 @@ class BatchPasses:
             read: Positions that are read.
             before: What was read before, and the variants of each pass.
             observers: Fresh ones, which see the clean rows once.
+            prompts: The prompts' indices in the task.
         """
         add_each(observers, before.observers, times=len(ids))
         if self.last_only and self.cached is not None:
             before = self._read_own(ids, read, before, observers)
-        perturber = self.at(network, ids, read)
+        perturbers = self.at(network, ids, read)
         for number, variants in enumerate(before.passes):
-            seeing = observers if number == 0 else ()
-            edits = RowEdits(perturber=perturber, variants=variants, observers=seeing)
+            edits = RowEdits(
+                perturbers=perturbers,
+                variants=self.draws.variants(variants),
+                observers=observers if number == 0 else (),
+                prompts=prompts,
+            )
             cache = before.of(number)
             if cache is None or self.cached is None:
                 yield self._run_whole(network, ids, edits, read)
@@ -114,20 +133,23 @@ class BatchPasses:
     def _read_own(self, ids: Tensor, read: Sequence[int], before: Before, observers: Sequence[BatchObserver]) -> Before:
         """Each prompt's own tokens before its last, which nothing is done to."""
         assert self.cached is not None  # as the caller knows
-        end = min(read[0], ids.shape[1] - self.cached.way.shortest)
-        if end - before.n_tokens < self.cached.way.shortest:
+        end = min(read[0], ids.shape[1] - self.cached.continuation.shortest)
+        if end - before.n_tokens < self.cached.continuation.shortest:
             return before
-        edits = RowEdits(perturber=self.perturber, variants={}, observers=observers)
+        edits = replace(RowEdits.nothing(), observers=observers)
         cache = self.cached.read(ids[:, before.n_tokens : end], edits, before=before.of(0))
         return replace(before, n_tokens=end, caches=(cache,))
 
-    def at(self, network: Network, ids: Tensor, read: Sequence[int]) -> Perturber | None:
-        """The perturber; at the prompt's last position alone, the first that is read, where only that is perturbed."""
-        if not self.last_only or self.perturber is None:
-            return self.perturber
+    def at(self, network: Network, ids: Tensor, read: Sequence[int]) -> tuple[Perturber | None, ...]:
+        """The perturbers; those of the prompt's last position alone at the first that is read."""
         wiring = network.anatomy.layers[0].wiring
-        last = stream_positions(wiring, read[:1], length=ids.shape[1])
-        return LastPosition(perturber=self.perturber, positions=last)
+        return self._at(stream_positions(wiring, read[:1], length=ids.shape[1]))
+
+    def _at(self, positions: Sequence[int]) -> tuple[Perturber | None, ...]:
+        return tuple(
+            LastPosition(perturber=one, positions=positions) if last and one is not None else one
+            for last, one in zip(self.last, self.perturbers, strict=True)
+        )
 
     def _run_whole(self, network: Network, ids: Tensor, edits: RowEdits, read: Sequence[int]) -> LadderRows:
         return run_pass(
@@ -135,9 +157,10 @@ class BatchPasses:
                 network=network,
                 ids=ids,
                 read=read,
-                perturber=edits.perturber,
+                perturbers=edits.perturbers,
                 variants=edits.variants,
                 axes=self.axes,
                 observers=edits.observers,
+                prompts=edits.prompts,
             )
         )

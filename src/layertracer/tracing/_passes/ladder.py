@@ -1,4 +1,4 @@
-"""The ladder pass: one forward of the model's own code for every lens row and every perturbed row.
+"""Ladder pass: one forward of the model's own code for every lens row and every perturbed row.
 
 The batch starts as clean prompts, which stay the first rows to the end. At each layer the clean rows
 are kept as a lens row, copied once per draw, perturbed, and appended to the batch; the appended rows ride
@@ -8,7 +8,7 @@ the model's own tail.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,7 +22,6 @@ from layertracer.models import (
     Layer,
     Leaves,
     Network,
-    Role,
     Wiring,
     flatten,
     grouped_heads,
@@ -37,11 +36,13 @@ from layertracer.tracing._batching.rows import (
     repeat_rows,
     to_rows_first,
 )
-from layertracer.tracing._observers.protocol import CleanCall, Observer, at_branch, at_output
+from layertracer.tracing._observers.protocol import Observer
 from layertracer.tracing._passes.argument_axes import ArgumentAxes, CachedRun, UnfamiliarArguments
+from layertracer.tracing._passes.layer_edits import LayerEdits
 from layertracer.tracing._passes.row_cache import OpenCache, RowCache
-from layertracer.tracing._perturbers.perturbers import Perturber
-from layertracer.tracing._sites.branch_output import BRANCH_SITES, refuse_unseen, role_at, watching
+from layertracer.tracing._passes.row_groups import Edit, RowGroups, Variant, single_edits
+from layertracer.tracing._perturbers.protocol import Perturber
+from layertracer.tracing._sites.protocol import SITES, EditRows, LayerRun, layers_with, run_edited, watching_sites
 
 Variants = Mapping[int, Sequence[int]]
 """Which draws of which layers one pass computes."""
@@ -93,25 +94,36 @@ class LadderPass:
         network: The model.
         ids: Token ids [prompt, position].
         read: Positions that are read, counted from the first of `ids`.
-        perturber: What is done; None for the lens rows alone.
-        variants: Which draws of which layers.
+        perturbers: What is done; none for the lens rows alone.
+        variants: The variants of each prompt.
+        base_edits: What is done to the base rows themselves.
         axes: Batch axes of the layers' arguments that are known so far; shared between passes.
         cached: How the model's cache is used; None without one.
-        observers: What looks at the clean rows.
+        observers: What looks at the base rows, before anything is done to them.
+        prompts: The prompts' indices in the task, for perturbers that ask.
     """
 
     network: Network
     ids: Tensor
     read: Sequence[int]
-    perturber: Perturber | None
-    variants: Variants
+    perturbers: Sequence[Perturber | None]
+    variants: Sequence[Variant]
     axes: ArgumentAxes
+    base_edits: Sequence[Edit] = ()
     cached: CachedRun | None = None
     observers: Sequence[Observer] = ()
+    prompts: tuple[int, ...] = ()
+    _groups: RowGroups = field(init=False)
+    _seen_at: Mapping[str, Collection[int]] = field(init=False)
     _lens_rows: list[Tensor] = field(init=False, default_factory=list)
     _embedding: Tensor | None = field(init=False, default=None)
     _rows: Tensor | None = field(init=False, default=None)
     _open: OpenCache | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        """Find out which rows come in where."""
+        self._groups = RowGroups.of(self.perturbers, self.variants, self.base_edits)
+        self._seen_at = {one.site: frozenset(layers_with(one.site, self.network)) for one in self.observers}
 
     def run(self) -> LadderRows:
         """Run the pass.
@@ -126,13 +138,13 @@ class LadderPass:
             stack.enter_context(grouped_heads(self.network.device))
             cache = self._call()
         assert self._rows is not None and self._embedding is not None  # the last layer has run
-        variants = [(layer.index, draw) for layer in layers for draw in self.variants.get(layer.index, ())]
-        rows = self._rows[self._n_clean :]
+        order = self._groups.order
+        rows = self._rows[self._n_base :]
         return LadderRows(
             embedding=self._embedding,
             lens_rows=self._lens_rows,
-            perturbed=rows.unflatten(0, (len(variants), self._n_clean)) if variants else rows[:0].unsqueeze(0),
-            variants=variants,
+            perturbed=rows.unflatten(0, (len(order), self._n_base)) if order else rows[:0].unsqueeze(0),
+            variants=[self.variants[number].key for number in order],
             cache=cache,
         )
 
@@ -143,14 +155,14 @@ class LadderPass:
                 self.network.call(self.ids)
             return None
         cached = self.cached
-        self._open = None if cached.before is None else cached.before.open(self._n_clean)
+        self._open = None if cached.before is None else cached.before.open(self._n_base)
         before = None if self._open is None else self._open.cache
         with suppress(_PassIsOver):
             cache = cached.state.call.remember(
                 self.ids, before, with_positions=cached.with_positions, few_logits=cached.few_logits
             )
             kept = cache if self._open is None else self._open.with_shared(cache)
-            return RowCache(state=cached.state, cache=kept, n_prompts=self._n_clean)
+            return RowCache(state=cached.state, cache=kept, n_prompts=self._n_base)
         return None
 
     @property
@@ -164,128 +176,118 @@ class LadderPass:
         return 0 if self.cached is None else self.cached.n_before
 
     @property
-    def _n_clean(self) -> int:
+    def _n_base(self) -> int:
         return self.ids.shape[0]
 
     def _stand_in(self, layer: Layer) -> Callable[..., Any]:
         """What runs in place of the layer's forward: the layer, with rows appended before or after."""
+        sites = self._watched(layer)
         # Additions are not seen in compiled code.
-        forward = layer.module.forward if self._watched_roles(layer) else self.network.forward_of(layer)
+        forward = layer.module.forward if sites else self.network.forward_of(layer)
+        wiring = layer.wiring
 
         def stand_in(*args: Any, **kwargs: Any) -> Any:
             leaves = flatten((args, kwargs))
-            stream = leaves.values[layer.wiring.stream_in]
+            stream = leaves.values[wiring.stream_in]
             if layer.index == 0:
-                self._embedding = self._read_clean(stream, layer.wiring)
-            # A copy: a layer may add to the stream in place.
-            entering = self._clean(stream, layer.wiring).clone()
+                self._embedding = self._read_base(stream, wiring)
+            edits = self._edits_of(layer, forward, leaves)
             stream = self._append_at_entrance(layer, stream)
-            n_rows = stream.shape[layer.wiring.batch_axis]
+            n_rows = stream.shape[wiring.batch_axis]
             axes = self.axes.inputs(layer, leaves, length=self.ids.shape[1], cached=self.cached)
             # With a cache, layers may write into their arguments.
             may_view = self.cached is None
-            values = expand_leaves(leaves, axes, n_clean=self._n_clean, n_rows=n_rows, may_view=may_view)
-            values[layer.wiring.stream_in] = stream
-            args, kwargs = unflatten_into((args, kwargs), leaves.rebuilt(values))
-            if self._open is not None:
-                self._open.enter(layer.index, n_rows=n_rows)
-            call = CleanCall(layer=layer, entering=entering)
-            output = self._run_layer(call, partial(forward, *args, **kwargs), stream=stream)
+            values = expand_leaves(leaves, axes, n_clean=self._n_base, n_rows=n_rows, may_view=may_view)
+            run = LayerRun(layer, stream)
+            with watching_sites(run, {site: partial(edits.inside, site) for site in sites}):
+                values[wiring.stream_in] = run.stream
+                args, kwargs = unflatten_into((args, kwargs), leaves.rebuilt(values))
+                if self._open is not None:
+                    self._open.enter(layer.index, n_rows=n_rows)
+                output = forward(*args, **kwargs)
             if self._open is not None:
                 self._open.leave(layer.index, keep=not self._is_over_at_last_layer)
-            return self._finish(call, output)
+            return self._finish(layer, output, edits)
 
         return stand_in
 
-    def _watched_roles(self, layer: Layer) -> set[Role]:
-        """The branches whose additions to the layer's stream are looked at or changed."""
-        roles = {role_at(one.site) for one in self.observers if one.site in BRANCH_SITES}
-        watched = {role for role in roles if layer.additions.of(role)}
-        if self.perturber is not None and self.perturber.site in BRANCH_SITES and self.variants.get(layer.index):
-            watched.add(role_at(self.perturber.site))
-        return watched
+    def _edits_of(self, layer: Layer, forward: Callable[..., Any], leaves: Leaves) -> LayerEdits:
+        """What is done in one call of a layer."""
+        rows, n = to_rows_first(leaves.values[layer.wiring.stream_in], layer.wiring), self._n_base
+        edited = {one.group for one in self._groups.edits.get(layer.index, ())} | {0}
+        # Copies: a layer may add to the stream in place.
+        entering = {group: rows[group * n : (group + 1) * n].clone() for group in edited if group * n < len(rows)}
+        return LayerEdits(
+            groups=self._groups,
+            observers=[one for one in self.observers if layer.index in self._seen_at[one.site]],
+            layer=layer,
+            n_base=n,
+            entering=entering,
+            first=self._first,
+            prompts=self.prompts,
+            rerun=None if self.cached is not None else partial(self._rerun, layer, forward, leaves),
+        )
+
+    def _rerun(
+        self, layer: Layer, forward: Callable[..., Any], leaves: Leaves, rows: Tensor, edits: Mapping[str, EditRows]
+    ) -> object:
+        """Call a layer once more, with another stream [row, position, …, width]."""
+        axes = self.axes.inputs(layer, leaves, length=self.ids.shape[1], cached=None)
+        values = expand_leaves(leaves, axes, n_clean=self._n_base, n_rows=len(rows), may_view=False)
+        values[layer.wiring.stream_in] = from_rows_first(rows.clone(), layer.wiring)
+        args, kwargs = leaves.rebuilt(values)
+        return run_edited(layer, forward, args, kwargs, edits)
+
+    def _watched(self, layer: Layer) -> list[str]:
+        """The sites at which something is looked at or changed before the layer's output is there."""
+        names = self._groups.sites(layer.index)
+        names += [name for name, layers in self._seen_at.items() if layer.index in layers]
+        return [name for name in dict.fromkeys(names) if SITES[name].joins == "entrance"]
 
     def _append_at_entrance(self, layer: Layer, stream: Tensor) -> Tensor:
-        """For a site inside the layer, the copies of the clean rows come in with the others."""
-        draws = self.variants.get(layer.index, ())
-        if not draws or self.perturber is None or self.perturber.site == "block_output":
+        """For a site inside the layer, the copies of the base rows come in with the others."""
+        n_groups = self._groups.entering.get(layer.index, 0)
+        if not n_groups:
             return stream
-        clean = stream.narrow(layer.wiring.batch_axis, 0, self._n_clean)
         axis = layer.wiring.batch_axis
-        return append_rows(stream, repeat_rows(clean, axis, len(draws)), axis)
+        return append_rows(stream, repeat_rows(stream.narrow(axis, 0, self._n_base), axis, n_groups), axis)
 
-    def _run_layer(self, call: CleanCall, forward: Callable[[], Any], *, stream: Tensor) -> Any:
-        """The layer itself; for a site inside it, with the additions to the stream changed in the last rows."""
-        layer, perturber = call.layer, self.perturber
-        watched = self._watched_roles(layer)
-        if not watched:
-            return forward()
-        draws = self.variants.get(layer.index, ())
-        seen: set[Role] = set()
-
-        def edit(added: Tensor, role: Role) -> Tensor | None:
-            seen.add(role)
-            for one in at_branch(self.observers, role):
-                one.see(call, self._clean(added, layer.wiring))
-            if not draws or perturber is None or BRANCH_SITES.get(perturber.site) != role:
-                return None
-            # Of the copies, not of the clean rows: an earlier addition of the same part may have changed them already.
-            copies = to_rows_first(added, layer.wiring)[-len(draws) * self._n_clean :].unflatten(0, (len(draws), -1))
-            rows = [
-                perturber(values, entering=call.entering, layer=layer.index, draws=[draw], first=self._first)[0]
-                for draw, values in zip(draws, copies, strict=True)
-            ]
-            return from_rows_first(torch.cat(rows), layer.wiring)
-
-        with watching(layer, stream, edit):
-            output = forward()
-        for role in watched:
-            refuse_unseen(layer, role, seen=role in seen)
-        return output
-
-    def _finish(self, call: CleanCall, output: Any) -> Any:
-        """The layer's output with its lens row kept and, for the block's output, perturbed copies appended."""
-        leaves, layer = flatten(output), call.layer
+    def _finish(self, layer: Layer, output: Any, edits: LayerEdits) -> Any:
+        """The layer's output with its lens row kept and, for sites in it, perturbed copies appended."""
+        leaves = flatten(output)
         wiring = layer.wiring
-        stream = leaves.values[wiring.stream_out]
-        self._lens_rows.append(self._read_clean(stream, wiring))
-        for one in at_output(self.observers):
-            one.see(call, self._clean(stream, wiring))
-        stream = self._append_at_exit(call, stream)
+        stream = self._edit_at_exit(layer, leaves.values[wiring.stream_out], edits)
+        self._lens_rows.append(self._read_base(stream, wiring))
         if layer.index == self.network.anatomy.n_layers - 1:
             self._rows = self._read(to_rows_first(stream, wiring), wiring)
             if self._is_over_at_last_layer:
                 raise _PassIsOver
-            return unflatten_into(output, self._clean_output(leaves, wiring))
+            return unflatten_into(output, self._base_output(leaves, wiring))
         n_rows = stream.shape[wiring.batch_axis]
         axes = self.axes.outputs(layer, leaves, cached=self.cached)
-        values = expand_leaves(leaves, axes, n_clean=self._n_clean, n_rows=n_rows, may_view=self.cached is None)
+        values = expand_leaves(leaves, axes, n_clean=self._n_base, n_rows=n_rows, may_view=self.cached is None)
         values[wiring.stream_out] = stream
         # In the model's own lists: what later layers find there is exchanged when they run.
         return unflatten_into(output, leaves.rebuilt(values))
 
-    def _append_at_exit(self, call: CleanCall, stream: Tensor) -> Tensor:
-        """For the block's output, perturbed copies of the clean rows are appended when the layer has run."""
-        layer = call.layer
-        draws, wiring = self.variants.get(layer.index, ()), layer.wiring
-        if self.perturber is None or self.perturber.site != "block_output" or not draws:
-            return stream
-        clean = self._clean(stream, wiring)
-        rows = self.perturber(clean, entering=call.entering, layer=layer.index, draws=draws, first=self._first)
-        return append_rows(stream, from_rows_first(rows.flatten(0, 1), wiring), wiring.batch_axis)
+    def _edit_at_exit(self, layer: Layer, stream: Tensor, edits: LayerEdits) -> Tensor:
+        """What leaves a layer, edited where it is to be, with the rows appended that come in here."""
+        wiring = layer.wiring
+        base = to_rows_first(stream.narrow(wiring.batch_axis, 0, self._n_base), wiring)
+        edits.show(base)
+        rows, coming_in = edits.at_exit(to_rows_first(stream, wiring))
+        parts = [stream if rows is None else from_rows_first(rows, wiring)]
+        parts += [from_rows_first(one, wiring) for one in coming_in]
+        return torch.cat(parts, dim=wiring.batch_axis) if coming_in else parts[0]
 
-    def _clean_output(self, leaves: Leaves, wiring: Wiring) -> Any:
-        """A layer's output with the clean rows of the stream alone; what else it hands on may be its memory."""
+    def _base_output(self, leaves: Leaves, wiring: Wiring) -> Any:
+        """A layer's output with the base rows of the stream alone; what else it hands on may be its memory."""
         stream = leaves.values[wiring.stream_out]
-        return leaves.replaced(wiring.stream_out, stream.narrow(wiring.batch_axis, 0, self._n_clean))
+        return leaves.replaced(wiring.stream_out, stream.narrow(wiring.batch_axis, 0, self._n_base))
 
-    def _clean(self, stream: Tensor, wiring: Wiring) -> Tensor:
-        """The clean rows, [prompt, position, …, width], a view."""
-        return to_rows_first(stream.narrow(wiring.batch_axis, 0, self._n_clean), wiring)
-
-    def _read_clean(self, stream: Tensor, wiring: Wiring) -> Tensor:
-        """The clean rows at the positions that are read, a copy."""
-        return self._read(self._clean(stream, wiring), wiring)
+    def _read_base(self, stream: Tensor, wiring: Wiring) -> Tensor:
+        """The base rows at the positions that are read, a copy."""
+        return self._read(to_rows_first(stream.narrow(wiring.batch_axis, 0, self._n_base), wiring), wiring)
 
     def _read(self, rows: Tensor, wiring: Wiring) -> Tensor:
         """Rows at the positions that are read, a copy; on one device, on whichever the layer computes."""
@@ -314,7 +316,17 @@ def run_ladder(
     Raises:
         AnatomyError: If the layers are called in a form that batches of two and three do not show.
     """
-    return run_pass(LadderPass(network=network, ids=ids, read=read, perturber=perturber, variants=variants, axes=axes))
+    perturbers = () if perturber is None else (perturber,)
+    return run_pass(
+        LadderPass(
+            network=network,
+            ids=ids,
+            read=read,
+            perturbers=perturbers,
+            variants=single_edits(variants) if perturbers else (),
+            axes=axes,
+        )
+    )
 
 
 def run_pass(ladder: LadderPass) -> LadderRows:

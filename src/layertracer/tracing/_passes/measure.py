@@ -15,8 +15,9 @@ from layertracer.tracing._distributions.row_measures import FollowedRows, measur
 from layertracer.tracing._lenses.protocol import Lens, translated_stream
 from layertracer.tracing._observers.protocol import Observer, observing
 from layertracer.tracing._passes.ladder import LadderRows
-from layertracer.tracing._passes.plain import plain_logits, plain_perturbed, plain_readout
-from layertracer.tracing._perturbers.perturbers import Perturber
+from layertracer.tracing._passes.plain import PlainEdits, plain_logits, plain_readout
+from layertracer.tracing._passes.row_groups import Edit
+from layertracer.tracing._perturbers.protocol import Perturber
 
 N_TOP = 5
 """How many of the most probable tokens are kept for each prompt and layer."""
@@ -100,8 +101,8 @@ def measure_plain(  # noqa: PLR0913 - each is a setting of its own, given by nam
     ids: Tensor,
     batch: Sequence[Prompt],
     *,
-    perturber: Perturber | None,
-    variants: Sequence[tuple[int, int]],
+    edits: Mapping[tuple[int, int], Edit],
+    perturbers: Sequence[Perturber | None] = (),
     observers: Sequence[Observer] = (),
     lenses: Sequence[Lens] = (),
 ) -> Measured:
@@ -111,8 +112,8 @@ def measure_plain(  # noqa: PLR0913 - each is a setting of its own, given by nam
         network: The model.
         ids: Token ids [prompt, position].
         batch: The prompts.
-        perturber: What is done to its layers.
-        variants: Layers and draws.
+        edits: What is done for each layer and draw.
+        perturbers: What carries it out.
         observers: What looks at the clean forward.
         lenses: Lenses beside the logit lens.
     """
@@ -135,10 +136,11 @@ def measure_plain(  # noqa: PLR0913 - each is a setting of its own, given by nam
 
     lens, others_read = read_by(None), {one.name: read_by(one) for one in lenses}
     found: RowNumbers = {}
-    for layer, draw in variants if perturber is not None else ():
-        assert perturber is not None  # as above
-        perturbed = plain_perturbed(network, ids, read=read, perturber=perturber, layer=layer, draw=draw)
-        found[layer, draw] = measure_distributions(log_probs_of(perturbed), own, FollowedRows(targets, others))
+    prompts = tuple(prompt.index for prompt in batch)
+    for cell, edit in edits.items():
+        with PlainEdits(perturbers=perturbers, edits=[edit], prompts=prompts).made_in(network.anatomy.layers):
+            perturbed = plain_logits(network, ids, read=read)
+        found[cell] = measure_distributions(log_probs_of(perturbed), own, FollowedRows(targets, others))
     return Measured(lens=lens, rows=found, lenses=others_read)
 
 

@@ -1,4 +1,4 @@
-"""The plain method: one hooked forward per layer and draw, and one per lens row.
+"""Plain method: one hooked forward per variant, and one per lens row.
 
 Slow and simple. The self-check holds the ladder against it, and models whose ladder does not pass
 are traced with it.
@@ -6,17 +6,24 @@ are traced with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from layertracer.models import Layer, Network, Role, flatten, replacing_forward
+from layertracer.models import Layer, Leaves, Network, flatten, replacing_forward
 from layertracer.tracing._batching.rows import evenly_spaced, from_rows_first, to_rows_first
 from layertracer.tracing._lenses.protocol import Lens, translated
-from layertracer.tracing._perturbers.perturbers import Perturber
-from layertracer.tracing._sites.branch_output import refuse_unseen, role_at, watching
+from layertracer.tracing._passes.layer_edits import rerun_at
+from layertracer.tracing._passes.row_groups import Edit, site_of
+from layertracer.tracing._perturbers.protocol import LayerCall, Perturber
+from layertracer.tracing._sites.protocol import EditRows, run_edited
+
+BaseValues = dict[tuple[int, str, int], Tensor]
+"""What stood in base rows at a layer's site, the n-th time."""
 
 
 def plain_logits(network: Network, ids: Tensor, *, read: Sequence[int]) -> Tensor:
@@ -71,34 +78,74 @@ def plain_perturbed(
 
 
 @contextmanager
-def perturbing(layer: Layer, perturber: Perturber, *, draw: int) -> Iterator[None]:
+def perturbing(layer: Layer, perturber: Perturber, *, draw: int, prompts: tuple[int, ...] = ()) -> Iterator[None]:
     """One layer perturbed in every row of the batch for the length of the block."""
-    forward = layer.module.forward
-    wiring = layer.wiring
-
-    def perturb(values: Tensor, entering: Tensor) -> Tensor:
-        rows = perturber(to_rows_first(values, wiring), entering=entering, layer=layer.index, draws=[draw])
-        return from_rows_first(rows[0], wiring)
-
-    def perturbed(*args: Any, **kwargs: Any) -> Any:
-        stream = flatten((args, kwargs)).values[wiring.stream_in]
-        entering = to_rows_first(stream, wiring).clone()
-        if perturber.site == "block_output":
-            leaves = flatten(forward(*args, **kwargs))
-            return leaves.replaced(wiring.stream_out, perturb(leaves.values[wiring.stream_out], entering))
-        wanted = role_at(perturber.site)
-        edits = []
-
-        def edit(added: Tensor, role: Role) -> Tensor | None:
-            if role != wanted:
-                return None
-            edits.append(role)
-            return perturb(added, entering)
-
-        with watching(layer, stream, edit):
-            output = forward(*args, **kwargs)
-        refuse_unseen(layer, wanted, seen=bool(edits))
-        return output
-
-    with replacing_forward(layer.module, perturbed):
+    edits = PlainEdits(perturbers=[perturber], edits=[Edit(layer.index, draw)], prompts=prompts)
+    with edits.made_in([layer]):
         yield
+
+
+@dataclass(slots=True, kw_only=True)
+class PlainEdits:
+    """What is done to every row of a batch.
+
+    Attributes:
+        perturbers: What carries the edits out.
+        edits: The edits, those at one place in their order.
+        prompts: The prompts' indices in the task.
+        base: What stood in base rows, which edits may ask for; where it is not known, that is what is perturbed.
+        notes: Where what stands at the edits' sites is noted, after they were made; None where nobody asks.
+    """
+
+    perturbers: Sequence[Perturber | None]
+    edits: Sequence[Edit]
+    prompts: tuple[int, ...] = ()
+    base: Mapping[tuple[int, str, int], Tensor] = field(default_factory=dict)
+
+    @contextmanager
+    def made_in(self, layers: Sequence[Layer]) -> Iterator[None]:
+        """The edits are made whenever these layers run in the block."""
+        with ExitStack() as stack:
+            for layer in layers:
+                own = [edit for edit in self.edits if edit.layer == layer.index]
+                if own:
+                    stack.enter_context(replacing_forward(layer.module, self._edited(layer, own)))
+            yield
+
+    def _edited(self, layer: Layer, edits: Sequence[Edit]) -> Callable[..., Any]:
+        forward, wiring = layer.module.forward, layer.wiring
+
+        def edited(*args: Any, **kwargs: Any) -> Any:
+            leaves = flatten((args, kwargs))
+            entering = to_rows_first(leaves.values[wiring.stream_in], wiring).clone()
+            rerun, n_seen = partial(_rerun, layer, forward, leaves), dict[str, int]()
+
+            def edit_rows(site: str, values: Tensor) -> Tensor:
+                which = n_seen.get(site, 0)
+                n_seen[site] = which + 1
+                call = LayerCall(
+                    layer=layer.index,
+                    entering=entering,
+                    base=self.base.get((layer.index, site, which), values),
+                    prompts=self.prompts,
+                    rerun=partial(rerun_at, rerun, site, which),
+                )
+                for edit in edits:
+                    if site_of(edit, self.perturbers) == site:
+                        perturber = self.perturbers[edit.perturber]
+                        assert perturber is not None  # it has a site
+                        values = perturber(values, call=call, draws=[edit.draw])[0]
+                return values
+
+            sites = dict.fromkeys(site_of(edit, self.perturbers) for edit in edits)
+            return run_edited(layer, forward, args, kwargs, {site: partial(edit_rows, site) for site in sites})
+
+        return edited
+
+
+def _rerun(
+    layer: Layer, forward: Callable[..., Any], leaves: Leaves, rows: Tensor, edits: Mapping[str, EditRows]
+) -> object:
+    """Call a layer once more, with another stream [row, position, …, width] of as many rows."""
+    args, kwargs = leaves.replaced(layer.wiring.stream_in, from_rows_first(rows.clone(), layer.wiring))
+    return run_edited(layer, forward, args, kwargs, edits)

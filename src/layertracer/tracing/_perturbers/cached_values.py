@@ -1,4 +1,4 @@
-"""Perturbations of a layer's memory, slot by slot.
+"""Ablation of a layer's KV cache or recurrent state, slot by slot.
 
 A slot is one position of one tensor of the memory (a key, a value, a latent), or the whole of a
 tensor without positions (a convolution window, a recurrent state). What is drawn for a slot depends
@@ -10,10 +10,10 @@ grows agree on them.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from layertracer._errors import UsageError
-from layertracer._types import Mask, Noise, Perturbation
+from layertracer._types import Mask, Noise, Perturbation, Registration, kind_of
 from layertracer.models import StateMap, StatePiece
 
 _MASKS, _NOISE = 3, 4
@@ -84,21 +84,70 @@ class StateNoise:
         return (values + noise).to(values.dtype)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateDraws:
+    """Several perturbations of memories, whose draws are counted over all perturbations of a trace.
+
+    Attributes:
+        by_draw: What carries a draw out, and which of its own draws that is.
+    """
+
+    by_draw: Mapping[int, tuple[StatePerturber, int]]
+
+    def __call__(self, values: Tensor, *, piece: StatePiece, layer: int, draw: int) -> Tensor:
+        """See `StatePerturber`."""
+        perturber, own = self.by_draw[draw]
+        return perturber(values, piece=piece, layer=layer, draw=own)
+
+
+MakeStatePerturber = Callable[[Any, StateMap, int], StatePerturber]
+"""Makes a perturber of a specification, a model's memories, and the number of its layers."""
+
+STATE_PERTURBERS: dict[str, MakeStatePerturber] = {}
+"""How perturbations of memories are carried out, by their kinds."""
+
+
+def register_state_perturber(kind: str, make: MakeStatePerturber) -> Registration[MakeStatePerturber]:
+    """Make known how a kind of perturbation is done to memories; undone by the registration, or at its block's end.
+
+    Raises:
+        UsageError: If that is known already.
+    """
+    return Registration(STATE_PERTURBERS, kind, make)
+
+
 def make_state_perturber(perturbation: Perturbation, state: StateMap, *, n_layers: int) -> StatePerturber:
     """A specification made ready for the memories of one model.
 
     Raises:
-        UsageError: If an explicit mask does not fit every slot, or a mask masks nothing in some layer.
+        UsageError: If an explicit mask does not fit every slot, a mask masks nothing in some layer, or the perturbation
+            is of a kind that nothing is known of for memories.
     """
-    if isinstance(perturbation, Noise):
-        return StateNoise(noise=perturbation)
-    assert isinstance(perturbation, Mask)  # a skip has no site of its own
+    make = STATE_PERTURBERS.get(kind_of(perturbation))
+    if make is None:
+        raise UsageError(
+            f"A {kind_of(perturbation)!r} cannot be done to what a layer remembers. Use another site than "
+            f"{str(perturbation.site)!r}, or one of {', '.join(sorted(STATE_PERTURBERS))}."
+        )
+    return make(perturbation, state, n_layers)
+
+
+def _make_noise(noise: Noise, state: StateMap, n_layers: int) -> StateNoise:
+    del state, n_layers  # drawn in the shape of what it is added to
+    return StateNoise(noise=noise)
+
+
+def _make_mask(mask: Mask, state: StateMap, n_layers: int) -> StateMask:
     for layer in range(n_layers):
-        if perturbation.keep is None:
-            _refuse_empty(perturbation, layer, state.pieces(layer))
+        if mask.keep is None:
+            _refuse_empty(mask, layer, state.pieces(layer))
         else:
-            _refuse_misfit(perturbation.keep.shape, perturbation, layer, state.pieces(layer), n_layers=n_layers)
-    return StateMask(mask=perturbation)
+            _refuse_misfit(mask.keep.shape, mask, layer, state.pieces(layer), n_layers=n_layers)
+    return StateMask(mask=mask)
+
+
+register_state_perturber("noise", _make_noise)
+register_state_perturber("mask", _make_mask)
 
 
 def _refuse_empty(mask: Mask, layer: int, pieces: Sequence[StatePiece]) -> None:

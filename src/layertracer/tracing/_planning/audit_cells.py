@@ -1,4 +1,4 @@
-"""Which cells of a trace are measured once more, the plain way: chosen from the question, before anything runs.
+"""Audit: which cells of a trace are measured once more, chosen from the question, before anything runs.
 
 The proof at load sees a short probe of three rows. What depends on the length, the number of rows, the prompt or what
 was read before shows itself on the real prompts only, where it is looked for: at the last prompt of every bucket, whose
@@ -97,10 +97,12 @@ class _Choice:
         readouts = frozenset(bucket.prompts[-1].index for bucket in buckets)
         for bucket in buckets:
             prompt = bucket.prompts[-1]
-            self._add(prompt, corners[-1] if corners else None)
+            for own in corners or [[None]]:
+                self._add(prompt, own[-1])
             self._spent += self._weights.forward(prompt)
         for prompt in _one_of_each_prefix(buckets):
-            self._add(prompt, corners[0] if corners else None)
+            for own in corners or [[None]]:
+                self._add(prompt, own[0])
         budget = self.share * sum(self._arithmetic(bucket) for bucket in buckets) / _ALONE
         for prompt, variant in self._wanted(buckets, corners, generator):
             if self._spent >= budget / 2:
@@ -119,29 +121,35 @@ class _Choice:
             self._looks[prompt.index].append(variant)
             self._spent += self._weights.forward(prompt)
 
-    def _corners(self) -> list[Variant]:
-        """The copies that ride through all layers, one in the middle, and last those whose rows come last."""
-        layers, last = self.work.layers, self.work.n_draws - 1
-        if not layers or last < 0:
-            return []
-        places = [(layers[0], last), (layers[-1], last), (layers[len(layers) // 2], 0), (layers[-2:][0], last)]
-        return list(dict.fromkeys(places))
+    def _corners(self) -> list[list[Variant | None]]:
+        """Of each perturbation copies that ride through all layers, one in the middle, and those whose rows come last.
+
+        The latter stand last.
+        """
+        found: list[list[Variant | None]] = []
+        for site in self.work.sites:
+            layers, draws = site.layers, site.draws
+            if layers and draws:
+                first, last = draws[0], draws[-1]
+                places = [(layers[0], last), (layers[-1], last), (layers[len(layers) // 2], first)]
+                found.append(list(dict.fromkeys([*places, (layers[-2:][0], last)])))
+        return found
 
     @staticmethod
     def _wanted(
-        buckets: Sequence[BucketWork], corners: Sequence[Variant], generator: np.random.Generator
+        buckets: Sequence[BucketWork], corners: Sequence[Sequence[Variant | None]], generator: np.random.Generator
     ) -> Iterator[tuple[Prompt, Variant | None]]:
         """What is looked at as far as it goes, the most telling first."""
         lasts = [bucket.prompts[-1] for bucket in buckets]
-        yield from ((prompt, corner) for corner in corners[:1] for prompt in lasts)
+        yield from ((prompt, own[0]) for own in corners for prompt in lasts)
         others = [prompt for bucket in buckets for prompt in bucket.prompts[:-1]]
         yield from ((others[place], None) for place in generator.permutation(len(others)).tolist())
-        yield from ((prompt, corner) for corner in corners[1:] for prompt in lasts)
+        yield from ((prompt, corner) for own in corners for corner in own[1:] for prompt in lasts)
 
     def _draw(self, buckets: Sequence[BucketWork], budget: float, generator: np.random.Generator) -> int:
         """Add forwards that the seed alone draws, as many as what is left of the budget pays for."""
         prompts = [prompt for bucket in buckets for prompt in bucket.prompts]
-        variants = [None, *((layer, draw) for layer in self.work.layers for draw in range(self.work.n_draws))]
+        variants = [None, *self.work.cells]
         n_all, n_drawn = len(prompts) * len(variants), 0
         for place in _draw_places(n_all, generator):
             prompt, variant = prompts[place // len(variants)], variants[place % len(variants)]
@@ -157,11 +165,15 @@ class _Choice:
         n_scored, n_rows = len(prompt.read), 1 + work.n_variants
         if work.method == "plain":
             return len(bucket.prompts) * (n_rows + work.network.anatomy.n_layers / 2) * weights.forward(prompt)
+        each = 0.0
         if work.state is not None:
-            own = 2 * len(prompt.ids) + work.n_variants * n_scored
-            return len(bucket.prompts) * (own * weights.layers + n_rows * n_scored * weights.tail)
-        n_own = n_scored if work.last_only and work.cached is not None else len(prompt.ids) - bucket.n_before
-        each = n_own * weights.layer_steps(work) + n_rows * n_scored * weights.tail + weights.lens(prompt)
+            n_states = len(work.in_state)
+            own = 2 * len(prompt.ids) + n_states * n_scored
+            each += own * weights.layers + (1 + n_states) * n_scored * weights.tail
+        if work.in_ladder:
+            n_own = n_scored if work.last_only and work.cached is not None else len(prompt.ids) - bucket.n_before
+            n_rows = 1 + len(work.in_ladder)
+            each += n_own * weights.layer_steps(work) + n_rows * n_scored * weights.tail + weights.lens(prompt)
         return len(bucket.prompts) * each
 
 
@@ -214,5 +226,9 @@ class _Weights:
 
     def layer_steps(self, work: Workload) -> float:
         """One token in its clean row and in all perturbed ones, each from the layer that makes it."""
-        later = sum(self.n_layers - layer - (0 if work.is_inside else 1) for layer in work.layers)
-        return self.layers * (1 + work.n_draws * later / self.n_layers)
+        later = sum(
+            len(site.draws) * sum(self.n_layers - layer - (site.join == "exit") for layer in site.layers)
+            for site in work.sites
+            if site.is_in_ladder
+        )
+        return self.layers * (1 + later / self.n_layers)

@@ -119,13 +119,22 @@ class BatchCosts:
         )
         return found, memory
 
-    def batch(self, prompt: Prompt, n_prompts: int, passes: Sequence[Variants], reserved: Reserved) -> BatchCost:
-        """What some prompts like this one take."""
+    def batch(
+        self, prompt: Prompt, n_prompts: int, passes: Sequence[Variants], reserved: Reserved, *, n_states: int = 1
+    ) -> BatchCost:
+        """What some prompts like this one take.
+
+        Args:
+            prompt: One of them.
+            n_prompts: How many.
+            passes: The variants of each pass.
+            reserved: What is there meanwhile.
+            n_states: Copies of each prompt in one step of the pass over the layers' caches.
+        """
         if self.work.method == "plain":
             return self._plain(prompt, n_prompts)
-        if self.work.state is not None:
-            return self._state(prompt, n_prompts, sum(map(len, passes[0].values())))
-        return self._ladder(prompt, n_prompts, passes, reserved)
+        ladder = self._ladder(prompt, n_prompts, passes, reserved)
+        return ladder if self.work.state is None else self._with_state(ladder, prompt, n_prompts, reserved, n_states)
 
     def _ladder(self, prompt: Prompt, n_prompts: int, passes: Sequence[Variants], reserved: Reserved) -> BatchCost:
         work, length, n_scored = self.work, len(prompt.ids), len(prompt.read)
@@ -190,7 +199,7 @@ class BatchCosts:
     def own_flops(self, prompt: Prompt, n_before: int) -> float:
         """Arithmetic of the layers on one row of a prompt, after a number of tokens that were read before."""
         work = self.work
-        if work.method == "plain" or work.state is not None:
+        if work.method == "plain" or work.cached is None:
             return self._one_row(work.whole(prompt))
         end, length = work.own_end(prompt, n_before), len(prompt.ids)
         start = n_before if end is None else end
@@ -225,24 +234,25 @@ class BatchCosts:
             tail_flops=n_runs * n_prompts * span.n_own * self.costs.tail_flops(),
         )
 
-    def _state(self, prompt: Prompt, n_prompts: int, n_variants: int) -> BatchCost:
-        """A clean pass, the prefix read with the cache, and steps of the last tokens for groups of variants."""
+    def _with_state(
+        self, ladder: BatchCost, prompt: Prompt, n_prompts: int, reserved: Reserved, n_states: int
+    ) -> BatchCost:
+        """Beside the ladder, the prefix read with the cache, and steps of the last tokens for groups of variants."""
         state, work, n_scored = self.work.state, self.work, len(prompt.read)
         assert state is not None  # as the caller knows
-        clean = self._ladder(prompt, n_prompts, [{}], Reserved())
-        memory, n_rows = state.site.state.row_bytes(len(prompt.ids)), n_prompts * max(1, n_variants)
+        clean = self._ladder(prompt, n_prompts, [{}], Reserved()) if work.in_ladder else ladder
+        memory, n_rows = state.site.state.row_bytes(len(prompt.ids)), n_prompts * n_states
         logits = 4 * _LOGITS_ALIVE * n_scored * work.network.anatomy.d_vocab
-        share = n_scored / len(prompt.ids)
-        n_all = work.n_variants
+        share, n_all = n_scored / len(prompt.ids), len(work.in_state)
         guessed = n_prompts * (memory + logits) + n_rows * (2 * memory + logits)
-        steps = guessed if state.costs is None else state.costs.peak_bytes(n_prompts, max(1, n_variants))
+        steps = guessed if state.costs is None else state.costs.peak_bytes(n_prompts, n_states)
         return BatchCost(
-            peak_bytes=max(clean.peak_bytes, steps),
-            working_bytes=clean.working_bytes,
-            widest_rows=n_rows,
-            n_passes=2 + -(-n_all // max(1, n_variants)),
-            effort=clean.effort.times(2 + share * n_all),
-            tail_flops=clean.tail_flops + n_prompts * n_scored * n_all * self.costs.tail_flops(),
+            peak_bytes=max(ladder.peak_bytes, reserved.memory_bytes + steps),
+            working_bytes=ladder.working_bytes,
+            widest_rows=max(n_rows, ladder.widest_rows if work.in_ladder else 0),
+            n_passes=ladder.n_passes + 1 + -(-n_all // n_states),
+            effort=ladder.effort + clean.effort.times(1 + share * n_all),
+            tail_flops=ladder.tail_flops + n_prompts * n_scored * n_all * self.costs.tail_flops(),
         )
 
     def _shape(self, variants: Variants, *, n_prompts: int, tokens: tuple[int, int], n_scored: int) -> PassShape:
@@ -251,8 +261,8 @@ class BatchCosts:
             n_prompts=n_prompts,
             n_own=tokens[0],
             n_scored=n_scored,
-            draws=self.work.draws(variants),
-            is_inside=self.work.is_inside,
+            inside=self.work.draws(variants, "entrance"),
+            behind=self.work.draws(variants, "exit"),
             keeps=not n_scored or tokens[1] > 1,
             sees=True,  # layer measures look at all clean rows
             n_calls=tokens[1],

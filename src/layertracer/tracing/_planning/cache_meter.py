@@ -21,7 +21,7 @@ def measure_state(state: StatePass, *, length: int, n_scored: int) -> StateCosts
     """
     (prefix, step), (_, more_variants) = (_peaks(state, (1, n), length=length, n_scored=n_scored) for n in (1, 2))
     per_row = max(0, more_variants - step)
-    if state.site.way.one_row:  # never are there two prompts
+    if state.site.continuation.one_row:  # never are there two prompts
         return StateCosts(
             prefix_fixed=prefix, prefix_per_prompt=0, step_fixed=step - per_row, step_per_prompt=0, step_per_row=per_row
         )
@@ -41,7 +41,7 @@ def _peaks(state: StatePass, size: tuple[int, int], *, length: int, n_scored: in
     site, (n_prompts, n_variants) = state.site, size
     _, ids = site.network.probe(batch=n_prompts, length=length)
     tokens = ids[:, length - n_scored :]
-    variants = [(site.layers[0], 0)] * n_variants
+    variants = [(site.layers[0], state.draws[0])] * n_variants
     with Meter() as meter:
         cache = site.feed_prefix(ids, n_after=n_scored)
         prefix = meter.reading().peak

@@ -70,8 +70,9 @@ def _slower(
 
 def _one_row_at_a_time(work: Workload) -> Workload:
     """Nothing shares a call with anything else."""
-    work = replace(work, method="plain", sees_site=False)
+    work = replace(work.without_sight(), method="plain")
     if work.state is None:
         return work
     site = work.state.site
-    return replace(work, state=replace(work.state, site=replace(site, way=replace(site.way, one_row=True))))
+    site = replace(site, continuation=replace(site.continuation, one_row=True))
+    return replace(work, state=replace(work.state, site=site))

@@ -23,31 +23,36 @@ class PassShape:
         n_prompts: Clean rows.
         n_own: Tokens that are read.
         n_scored: Positions that are kept.
-        draws: How many perturbed copies of them each layer adds.
-        is_inside: Whether copies are added before the layer runs, not after it.
+        inside: How many perturbed copies of them come in before each layer runs.
+        behind: How many come in after it has run.
         keeps: Whether what is remembered afterwards is wanted; the tail then runs as well.
-        sees: Whether what stands at the site in the clean rows is looked at.
+        sees: Whether the clean rows are looked at.
         n_calls: In how many calls the tokens are read, each as the span's costs say.
     """
 
     n_prompts: int
     n_own: int
     n_scored: int
-    draws: Float[np.ndarray, " layer"]
-    is_inside: bool
+    inside: Float[np.ndarray, " layer"]
+    behind: Float[np.ndarray, " layer"]
     keeps: bool = False
     sees: bool = False
     n_calls: int = 1
 
     @property
+    def draws(self) -> Float[np.ndarray, " layer"]:
+        """How many copies each layer adds."""
+        return np.asarray(self.inside + self.behind)
+
+    @property
     def entering(self) -> Float[np.ndarray, " layer"]:
         """Rows that run through each layer."""
-        return self.n_prompts * (1 + np.cumsum(self.draws) - (0 if self.is_inside else self.draws))
+        return np.asarray(self.n_prompts * (1 + np.cumsum(self.draws) - self.behind))
 
     @property
     def leaving(self) -> Float[np.ndarray, " layer"]:
         """Rows that leave each layer."""
-        return self.n_prompts * (1 + np.cumsum(self.draws))
+        return np.asarray(self.n_prompts * (1 + np.cumsum(self.draws)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,23 +141,24 @@ def estimate_pass(costs: SpanCosts, shape: PassShape) -> PassCost:
 
 def clean_row_bytes(costs: SpanCosts, *, n_own: int, n_scored: int) -> float:
     """The most that is live in a pass of one clean row."""
-    draws = np.zeros(len(costs.memory_bytes))
-    shape = PassShape(n_prompts=1, n_own=n_own, n_scored=n_scored, draws=draws, is_inside=False)
+    none = np.zeros(len(costs.memory_bytes))
+    shape = PassShape(n_prompts=1, n_own=n_own, n_scored=n_scored, inside=none, behind=none)
     return estimate_pass(costs, shape).peak_bytes
 
 
 def _inside(costs: SpanCosts, shape: PassShape) -> Float[np.ndarray, " layer"]:
     """The most that is live around and in each layer, beside what is held over all of them."""
     entering, leaving, stream = shape.entering, shape.leaving, costs.stream_bytes
-    new, n_clean = shape.n_prompts * shape.draws, shape.n_prompts
+    inside, behind = shape.n_prompts * shape.inside, shape.n_prompts * shape.behind
+    n_clean = shape.n_prompts
     around = entering * stream + n_clean * stream  # what goes in, and a copy of the clean rows of it
     looked_at = n_clean * stream * _COPIES_LOOKED_AT if shape.sees else 0.0
-    left = costs.layers(Quantity.KEPT, entering)
-    if shape.is_inside:  # the caller still holds the stream without the new rows
-        around = around + (entering - new) * stream * (new > 0)
-        at_site = left + _COPIES_AT_SITE * new * stream + looked_at
-    else:
-        at_site = left + np.maximum((new + leaving) * stream * (new > 0), looked_at)
+    # The caller still holds the stream without the rows that come in before the layer runs.
+    around = around + (entering - inside) * stream * (inside > 0)
+    at_site = costs.layers(Quantity.KEPT, entering) + np.maximum(
+        _COPIES_AT_SITE * inside * stream + looked_at,
+        np.maximum((behind + leaving) * stream * (behind > 0), looked_at),
+    )
     return np.asarray(around + np.maximum(costs.layers(Quantity.PEAK, entering), at_site))
 
 

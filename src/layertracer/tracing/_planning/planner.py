@@ -1,4 +1,4 @@
-"""How much goes into each pass of a trace, decided before anything runs.
+"""Planner of a trace: how much goes into each pass, decided before anything runs.
 
 The work of a trace is a tree: prompts that share nothing, and prefixes with the prompts after them. For
 every part of it the largest passes are chosen whose peak, estimated from the costs of their spans,
@@ -7,7 +7,7 @@ is within the budget. The engine follows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from layertracer.tracing._batching.memory_budget import PassPlan, largest, plan_pass, row_bytes
@@ -33,7 +33,7 @@ class Planner:
     """Sizes for one trace.
 
     Attributes:
-        reckoner: What everything takes.
+        batch_costs: What everything takes.
         budget_bytes: What may be live beyond the weights.
         enough_bytes: How much the inside of a layer takes where larger passes are no faster; None without an end.
         row_by_row: Whether prompts must run one at a time.
@@ -99,29 +99,50 @@ class Planner:
 
     def passes(self, n_variants: int) -> tuple[Variants, ...]:
         """Passes of that many variants each, at most."""
-        plan = PassPlan(n_prompts=1, n_variants=max(1, n_variants))
-        return plan.passes(layers=self.work.layers, n_draws=self.work.n_draws)
+        return PassPlan(n_prompts=1, n_variants=max(1, n_variants)).passes(self.work.in_ladder)
 
     def _bucket_alone(self, bucket: Sequence[Prompt]) -> BucketWork:
-        prompt, all_variants = bucket[0], max(1, self.work.n_variants)
-        most = 1 if self.row_by_row else len(bucket)
-        if self.work.state is not None:
-            plan = self.work.state.plan(
-                length=len(prompt.ids), n_scored=len(prompt.read), n_prompts=most, budget_bytes=self._enough
-            )
-            return self._work(bucket, plan, 0, self._cost(prompt, plan.n_prompts, plan.n_variants))
-        n_prompts = largest(most, lambda number: self._fits(self._cost(prompt, number, all_variants)))
-        n_variants = all_variants if n_prompts else self._variants_of_one(prompt)
-        n_prompts = max(1, n_prompts)
-        plan = PassPlan(n_prompts=_evenly(len(bucket), n_prompts), n_variants=_evenly(all_variants, n_variants))
-        return self._work(bucket, plan, 0, self._cost(prompt, plan.n_prompts, plan.n_variants))
+        prompt, all_variants = bucket[0], max(1, len(self.work.in_ladder))
+        n_prompts, n_variants = self._most(bucket), 1
+        if self.work.in_ladder or self.work.state is None:
+            n_prompts = self._largest(n_prompts, lambda number: self._fits(self._cost(prompt, number, all_variants)))
+            n_variants = _evenly(all_variants, all_variants if n_prompts else self._variants_of_one(prompt))
+            n_prompts = self._evenly(len(bucket), n_prompts)
+        plan = self._with_states(bucket, n_prompts=n_prompts, n_variants=n_variants)
+        cost = self._cost(prompt, plan.n_prompts, plan.n_variants, n_states=plan.n_states)
+        return self._work(bucket, plan, 0, cost)
+
+    def _most(self, bucket: Sequence[Prompt]) -> int:
+        """How many prompts of a bucket may run together, whatever they take."""
+        return self.work.batch_multiple if self.row_by_row else len(bucket)
+
+    def _largest(self, most: int, fits: Callable[[int], bool]) -> int:
+        """The largest number of prompts that fits, whose partners stay together; 0 where none does."""
+        multiple = self.work.batch_multiple
+        return multiple * largest(most // multiple, lambda number: fits(multiple * number))
+
+    def _evenly(self, total: int, most: int) -> int:
+        """Batches of as many prompts as can be, as alike as can be, whose partners stay together."""
+        multiple = self.work.batch_multiple
+        return multiple * _evenly(total // multiple, max(1, most // multiple))
+
+    def _with_states(self, bucket: Sequence[Prompt], *, n_prompts: int, n_variants: int) -> PassPlan:
+        """The passes of a bucket together with the steps over the layers' caches, where there are any."""
+        prompt, state, multiple = bucket[0], self.work.state, self.work.batch_multiple
+        if state is None:
+            return PassPlan(n_prompts=n_prompts, n_variants=n_variants, multiple=multiple)
+        steps = state.plan(
+            length=len(prompt.ids), n_scored=len(prompt.read), n_prompts=n_prompts, budget_bytes=self._enough
+        )
+        n_prompts = max(multiple, steps.n_prompts // multiple * multiple)
+        return PassPlan(n_prompts=n_prompts, n_variants=n_variants, n_states=steps.n_variants, multiple=multiple)
 
     def _variants_of_one(self, prompt: Prompt) -> int:
-        """How many perturbed copies of a single prompt go into a pass."""
-        everything = max(1, self.work.n_variants)
-        fast = largest(everything, lambda number: self._fits(self._cost(prompt, 1, number)))
+        """How many perturbed copies of a single prompt, or of two partners, go into a pass."""
+        everything, few = max(1, len(self.work.in_ladder)), self.work.batch_multiple
+        fast = largest(everything, lambda number: self._fits(self._cost(prompt, few, number)))
         wanted = min(everything, max(fast, _FEW_VARIANTS))
-        return max(1, largest(wanted, lambda number: self._cost(prompt, 1, number).peak_bytes <= self.budget_bytes))
+        return max(1, largest(wanted, lambda number: self._cost(prompt, few, number).peak_bytes <= self.budget_bytes))
 
     def _group(self, node: PrefixNode) -> GroupWork:
         """Prompts with a prefix in common, in as few passes as fit.
@@ -129,7 +150,7 @@ class Planner:
         Raises:
             _DoesNotFit: If what is remembered of the prefix, or the smallest pass after it, is beyond the budget.
         """
-        n_variants = max(1, self.work.n_variants)
+        n_variants = max(1, len(self.work.in_ladder))
         while True:
             passes = self.passes(n_variants)
             is_last = n_variants == 1 or self.work.last_only
@@ -160,24 +181,23 @@ class Planner:
         )
 
     def _bucket_after(self, bucket: Sequence[Prompt], passes: Sequence[Variants], reserved: Reserved) -> BucketWork:
-        def cost(n_prompts: int) -> BatchCost:
-            return self.batch_costs.batch(bucket[0], n_prompts, passes, reserved)
+        def cost(n_prompts: int, *, n_states: int = 1) -> BatchCost:
+            return self.batch_costs.batch(bucket[0], n_prompts, passes, reserved, n_states=n_states)
 
         smallest = cost(1)
         if smallest.peak_bytes > self.budget_bytes:
             taken = f"a prompt after it takes {format_bytes(smallest.peak_bytes)}"
             raise _DoesNotFit(_too_much(taken, self.budget_bytes))
-        most = 1 if self.row_by_row else len(bucket)
-        n_prompts = _evenly(len(bucket), max(1, largest(most, lambda number: self._fits(cost(number)))))
+        n_prompts = self._largest(self._most(bucket), lambda number: self._fits(cost(number)))
         # The passes are given: where memory runs out, only prompts can be fewer.
-        plan = PassPlan(n_prompts=n_prompts, n_variants=1)
-        return self._work(bucket, plan, reserved.n_tokens, cost(n_prompts))
+        plan = self._with_states(bucket, n_prompts=self._evenly(len(bucket), n_prompts), n_variants=1)
+        return self._work(bucket, plan, reserved.n_tokens, cost(plan.n_prompts, n_states=plan.n_states))
 
     def _work(self, bucket: Sequence[Prompt], plan: PassPlan, n_before: int, cost: BatchCost) -> BucketWork:
         return BucketWork(prompts=tuple(bucket), plan=plan, n_before=n_before, cost=cost)
 
-    def _cost(self, prompt: Prompt, n_prompts: int, n_variants: int) -> BatchCost:
-        return self.batch_costs.batch(prompt, n_prompts, self.passes(n_variants), Reserved())
+    def _cost(self, prompt: Prompt, n_prompts: int, n_variants: int, *, n_states: int = 1) -> BatchCost:
+        return self.batch_costs.batch(prompt, n_prompts, self.passes(n_variants), Reserved(), n_states=n_states)
 
     def _fits(self, cost: BatchCost) -> bool:
         return cost.peak_bytes <= self.budget_bytes and self._is_enough(cost)

@@ -1,4 +1,4 @@
-"""The audit of a trace: some of its own cells measured once more, the plain way, and held against it.
+"""Audit of a trace: some of its own cells measured once more, the plain way, and held against it.
 
 One prompt alone, one forward of the model's own code, one hook or none. A clean forward holds all of a prompt's lens
 rows against the trace, a perturbed one a cell. What differs by more than rounding explains is a disagreement; whoever
@@ -24,9 +24,9 @@ from layertracer.tracing._distributions.row_measures import ROW_MEASURES, Follow
 from layertracer.tracing._lenses.protocol import Lens, translated_stream
 from layertracer.tracing._lenses.streams import StreamRows
 from layertracer.tracing._observers.protocol import observing
+from layertracer.tracing._passes.batch_passes import BatchPasses
 from layertracer.tracing._passes.measure import others_of
-from layertracer.tracing._passes.plain import perturbing, plain_readout
-from layertracer.tracing._perturbers.perturbers import Perturber
+from layertracer.tracing._passes.plain import PlainEdits, plain_readout
 from layertracer.tracing._planning.audit_cells import AuditPlan, Variant
 from layertracer.tracing._planning.workload import Workload
 from layertracer.tracing._readings import Readings
@@ -45,9 +45,6 @@ MOST_READOUT = 3
 _LIKELY = 1e-6
 _MANY_LOGITS = 2**26
 """A quarter of a gibibyte in float32."""
-
-PerturberAt = Callable[[Network, Tensor, Sequence[int]], Perturber | None]
-"""What is done to the layers for prompts [prompt, position] that are read at some positions."""
 
 
 class Disagreement(Exception):  # noqa: N818 - not an error: it says that a slower way is to be taken
@@ -78,7 +75,7 @@ class Auditor:
         work: What is done to the prompts.
         readings: What the trace has measured.
         reduction: How rows become numbers.
-        perturber_at: What is done to the layers.
+        passes: What is done to which rows.
         plan: What is measured again.
         lenses: Lenses beside the logit lens.
     """
@@ -87,7 +84,7 @@ class Auditor:
     work: Workload
     readings: Readings
     reduction: Reduction
-    perturber_at: PerturberAt
+    passes: BatchPasses
     plan: AuditPlan
     lenses: Sequence[Lens] = ()
     _n_cells: int = field(init=False, default=0)
@@ -312,22 +309,21 @@ class _Alone:
             yield _difference(self._rows(variant, own), usual)
 
     def _rows(self, variant: Variant, own: Tensor) -> Any:
-        (layer, draw), read, work = variant, self.prompt.read, self.audit.work
-        if work.state is not None:
+        read, work = self.prompt.read, self.audit.work
+        if variant in work.in_state:
+            assert work.state is not None  # its cells are
             found = work.state.measure(
-                self._ids,
-                [self.prompt],
-                self._lens,
-                n_variants=1,
-                followed=self._followed(),
-                variants=[variant],
+                self._ids, [self.prompt], self._lens, cells=[variant], n_variants=1, followed=self._followed()
             )[variant]
-        else:
-            perturber = self.audit.perturber_at(self.network, self._ids, read)
-            assert perturber is not None  # there are variants
-            with perturbing(self.network.anatomy.layers[layer], perturber, draw=draw):
-                perturbed = log_probs_of(_own_logits(self.network, self._ids, read))
-            found = measure_distributions(perturbed, own, self._followed())
+            return np.array([float(found[name]) for name in self.audited])
+        edits = PlainEdits(
+            perturbers=self.audit.passes.at(self.network, self._ids, read),
+            edits=[self.audit.passes.draws.edit(*variant)],
+            prompts=(self.prompt.index,),
+        )
+        with edits.made_in(self.network.anatomy.layers):
+            perturbed = log_probs_of(_own_logits(self.network, self._ids, read))
+        found = measure_distributions(perturbed, own, self._followed())
         return np.array([float(found[name]) for name in self.audited])
 
     def _clean(self) -> tuple[Any, Tensor, LensStatistics]:

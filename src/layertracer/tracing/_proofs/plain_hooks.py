@@ -1,4 +1,4 @@
-"""What PyTorch's own hooks give: the oracle of the proof at load.
+"""Hooks of PyTorch alone, the oracle of the self-check.
 
 Every layer runs as the model calls it, and only the stream that it returns is exchanged. Nothing here is shared with
 the ladder, the tail or the plain method but the place of the stream in a layer's call.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from layertracer.models import Layer, Network, flatten, hooking
 from layertracer.tracing._batching.rows import evenly_spaced, from_rows_first, to_rows_first
-from layertracer.tracing._perturbers.perturbers import Perturber
+from layertracer.tracing._perturbers.protocol import LayerCall, Perturber
 
 _ROWS = 16
 """Readouts in one batch: a layer's weights are read once for all of them, and their logits stay small."""
@@ -49,7 +49,7 @@ def hooked_perturbed(
     """Logits [prompt, read, d_vocab] with what leaves one layer perturbed by one draw."""
 
     def perturbed(entering: Tensor, leaving: Tensor) -> Tensor:
-        return perturber(leaving, entering=entering, layer=layer, draws=[draw])[0]
+        return perturber(leaving, call=LayerCall(layer=layer, entering=entering, base=leaving), draws=[draw])[0]
 
     with _exchanging(network.anatomy.layers[layer], perturbed):
         return network.call.logits(ids)[:, evenly_spaced(read)]

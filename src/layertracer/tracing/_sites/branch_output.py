@@ -1,4 +1,4 @@
-"""What the mixer and the MLP add to the stream, seen and changed where it is added.
+"""Additions of the mixer and the MLP to the residual stream, hooked and changed where they are added.
 
 The site is not the output of a module: families norm it afterwards (Gemma, OLMo 2), multiply it
 (Granite), add it to the stream inside the module itself (BLOOM), or norm the stream after the addition
@@ -10,14 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from layertracer._errors import SiteError
-from layertracer._types import Site
-from layertracer.models import ADDITIONS, Layer, OpSites, Role, StreamShape, has_stream_shape, operand_tensors
+from layertracer._types import SiteFacts
+from layertracer._types.sites import SITES as FACTS
+from layertracer.models import (
+    ADDITIONS,
+    Layer,
+    Network,
+    OpSites,
+    Role,
+    StreamShape,
+    has_stream_shape,
+    operand_tensors,
+)
+from layertracer.tracing._batching.rows import from_rows_first, to_rows_first
+from layertracer.tracing._sites.protocol import EditRows, Join, LayerRun
 
 Edit = Callable[[Tensor, Role], Tensor | None]
 """Given what a branch adds, shaped as the stream, the rows to put in place of its last ones; None for no change."""
@@ -67,12 +80,9 @@ class BranchWatcher(TorchDispatchMode):
         first, second = (self._as_stream(operand) for operand in args)
         alpha = kwargs.get("alpha", 1)
         terms = (first, second if alpha == 1 else alpha * second)
-        edited = [self._edit(term, roles[which]) if which in roles else None for which, term in enumerate(terms)]
-        n_rows = next((rows.shape[self._batch_axis] for rows in edited if rows is not None), 0)
-        last = [
-            self._last_rows(term, n_rows).clone() if rows is None else rows
-            for term, rows in zip(terms, edited, strict=True)
-        ]
+        edited = [self._edited(term, roles[which]) if which in roles else None for which, term in enumerate(terms)]
+        n_rows = max((rows.shape[self._batch_axis] for rows in edited if rows is not None), default=0)
+        last = [self._with_edited(term, rows, n_rows) for term, rows in zip(terms, edited, strict=True)]
         result: Tensor = func(*args, **kwargs)
         if n_rows:
             # A view, so that the result itself changes; a layout that allows none is refused by torch.
@@ -84,12 +94,26 @@ class BranchWatcher(TorchDispatchMode):
         """An addition to some of several streams, with the last rows of what is added replaced."""
         operands = list(args)
         for which, role in roles.items():
-            rows = self._edit(self._as_stream(operands[which]), role)
+            rows = self._edited(self._as_stream(operands[which]), role)
             if rows is not None:
                 operands[which] = operands[which].clone()
                 self._last_rows(self._as_stream(operands[which]), rows.shape[self._batch_axis]).copy_(rows)
         result: Tensor = func(*operands, **kwargs)
         return result
+
+    def _edited(self, added: Tensor, role: Role) -> Tensor | None:
+        """What an edit makes of an addition; whatever it runs meanwhile, the layer itself too, is not counted here."""
+        with self.op_sites.paused():
+            return self._edit(added, role)
+
+    def _with_edited(self, term: Tensor, rows: Tensor | None, n_rows: int) -> Tensor:
+        """The last rows of a term, those that were edited in their places."""
+        if rows is not None and rows.shape[self._batch_axis] == n_rows:
+            return rows
+        last = self._last_rows(term, n_rows).clone()
+        if rows is not None:
+            self._last_rows(last, rows.shape[self._batch_axis]).copy_(rows)
+        return last
 
     def _as_stream(self, tensor: Tensor) -> Tensor:
         """A view of `tensor` in the shape of the stream."""
@@ -136,13 +160,61 @@ def watching(layer: Layer, stream: Tensor, edit: Edit) -> Iterator[BranchWatcher
     watcher.check()
 
 
-BRANCH_SITES: Mapping[Site, Role] = {"mixer_output": "mixer", "mlp_output": "mlp"}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchOutput:
+    """What a layer's mixer or MLP adds to the stream, as a site.
+
+    Attributes:
+        role: Which of them.
+    """
+
+    role: Role
+
+    @property
+    def facts(self) -> SiteFacts:
+        """What is known of it without a model."""
+        return FACTS[f"{self.role}_output"]
+
+    @property
+    def joins(self) -> Join:
+        """Before the layer runs."""
+        return "entrance"
+
+    def layers(self, network: Network) -> tuple[int, ...]:
+        """The layers in which an addition of the branch was found."""
+        return tuple(layer.index for layer in network.anatomy.layers if layer.additions.of(self.role))
+
+    def width(self, network: Network) -> int:
+        """That of the stream."""
+        return network.anatomy.d_model
+
+    @staticmethod
+    @contextmanager
+    def watching(run: LayerRun, edits: Mapping[str, EditRows]) -> Iterator[None]:
+        """Calls the edits with what the branches add; each addition of a branch is one call.
+
+        Raises:
+            SiteError: If nothing was added by a branch that the layer has.
+        """
+        wiring, seen = run.layer.wiring, set()
+
+        def edit(added: Tensor, role: Role) -> Tensor | None:
+            wanted = edits.get(f"{role}_output")
+            if wanted is None:
+                return None
+            seen.add(role)
+            rows = wanted(to_rows_first(added, wiring))
+            return None if rows is None else from_rows_first(rows, wiring)
+
+        with watching(run.layer, run.stream, edit):
+            yield
+        for name in edits:
+            role: Role = "mixer" if name == "mixer_output" else "mlp"
+            refuse_unseen(run.layer, role, seen=role in seen)
+
+
+BRANCH_SITES = (BranchOutput(role="mixer"), BranchOutput(role="mlp"))
 """The sites that are what a branch adds to the stream."""
-
-
-def role_at(site: Site) -> Role:
-    """The branches of a layer whose additions are the site "mixer_output" or "mlp_output"."""
-    return BRANCH_SITES[site]
 
 
 def refuse_unseen(layer: Layer, role: Role, *, seen: bool) -> None:
