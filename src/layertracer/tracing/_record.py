@@ -12,12 +12,24 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layertracer._types import Audit, EncodedSample, Mask, Method, Perturbation, Status, panics_as_errors
+from layertracer._types import Audit, EncodedSample, LayerMeasure, Mask, Method, Perturbation, Status, panics_as_errors
 from layertracer.models import fingerprint, n_distinct_parameters
-from layertracer.runs import ModelRecord, PromptRecord, TraceRecord, TraceSpec, collect_provenance
+from layertracer.runs import (
+    EffectRecord,
+    LensRecord,
+    ModelRecord,
+    PromptRecord,
+    TraceRecord,
+    TraceSpec,
+    collect_provenance,
+    effect_keys,
+)
 from layertracer.tasks import TookTooLong, within
+from layertracer.tracing._distributions.row_measures import ROW_MEASURES
 from layertracer.tracing._failures import describe_error
+from layertracer.tracing._lenses.protocol import Lens
 from layertracer.tracing._model import TracedModel
+from layertracer.tracing._observers.protocol import LAYER_MEASURES
 from layertracer.tracing._planning.trace_plan import TracePlan
 from layertracer.tracing._readings import Readings
 from layertracer.tracing._sites.protocol import SITES
@@ -34,6 +46,7 @@ class RecordParts:
     model: TracedModel
     samples: Sequence[EncodedSample]
     perturbations: Sequence[Perturbation]
+    lenses: Sequence[Lens]
     spec: TraceSpec
     warnings: tuple[str, ...]
     command: Sequence[str] | None
@@ -54,8 +67,7 @@ def build_record(
 ) -> TraceRecord:
     """The record of the prompts that were finished, in the order given."""
     done = np.flatnonzero(readings.finished)
-    dimension, ratio = _dominant_dimensions(site_rms[0], parts.model.anatomy.n_layers)
-    width = SITES[parts.perturbations[0].site].width(parts.model.network)
+    (first, *_) = effects = _effects(parts, readings, site_rms, done)
     prompts = tuple(_prompt_record(parts.samples[index], readings, index) for index in done.tolist())
     logit = readings.logit
     log_prob, rank = readings.of_all_continuations("logit")
@@ -69,21 +81,70 @@ def build_record(
         embedding_log_prob=log_prob[done, 0],
         target_rank=rank[done],
         entropy_bits=logit.entropy_bits[done],
-        js_bits=readings.js_bits[done],
+        js_bits=first.js_bits,
         top_ids=logit.top_ids[done],
         top_prob=logit.top_prob[done],
-        dominant_dimension=dimension,
-        dominant_ratio=ratio,
-        dominant_hit=_hits(parts.perturbations[0], dimension, width=width),
-        tokens=token_texts(parts.model.tokenizer, _occurring(prompts, logit.top_ids[done])),
+        dominant_dimension=first.dominant_dimension,
+        dominant_ratio=first.dominant_ratio,
+        dominant_hit=first.dominant_hit,
+        tokens=token_texts(parts.model.tokenizer, _occurring(prompts, readings, done)),
         method=parts.method,
         status=status,
         error=None if error is None else describe_error(error),
         warnings=(*parts.model.self_check.notes, *parts.warnings),
         elapsed_s=elapsed_s,
         n_requested=len(parts.samples),
+        effects={effect.key: effect for effect in effects},
+        measures={
+            name: LayerMeasure(info=LAYER_MEASURES[name].info, values=values[done])
+            for name, values in readings.measures.items()
+        },
+        lenses={lens.name: _lens_record(lens, readings, done) for lens in parts.lenses},
         plan=None if parts.plan is None else parts.plan.to_dict(),
         audit=parts.audit,
+    )
+
+
+def _effects(
+    parts: RecordParts,
+    readings: Readings,
+    site_rms: Sequence[Float[Tensor, "layer width"] | None],
+    done: NDArray[np.intp],
+) -> list[EffectRecord]:
+    """What each perturbation does to the prompts that were finished; their draws stand behind one another."""
+    network, found, first = parts.model.network, [], 0
+    keys = effect_keys(parts.spec.perturbations)
+    for key, asked, rms in zip(keys, parts.perturbations, site_rms, strict=True):
+        dimension, ratio = _dominant_dimensions(rms, network.anatomy.n_layers)
+        draws = slice(first, first + asked.n_draws)
+        effect = EffectRecord(
+            key=key,
+            perturbation=asked.to_dict(),
+            rows={name: values[done, draws] for name, values in readings.rows.items()},
+            infos={name: ROW_MEASURES[name].info for name in readings.rows},
+            dominant_dimension=dimension,
+            dominant_ratio=ratio,
+            dominant_hit=_hits(asked, dimension, width=SITES[asked.site].width(network)),
+        )
+        found.append(effect)
+        first += asked.n_draws
+    return found
+
+
+def _lens_record(lens: Lens, readings: Readings, done: NDArray[np.intp]) -> LensRecord:
+    """What another lens than the logit lens reads of the prompts that were finished."""
+    read = readings.lenses[lens.name]
+    log_prob, rank = readings.of_all_continuations(lens.name)
+    return LensRecord(
+        name=lens.name,
+        meaning=lens.meaning,
+        details=dict(lens.details),
+        target_log_prob=log_prob[done, 1:],
+        embedding_log_prob=log_prob[done, 0],
+        target_rank=rank[done],
+        entropy_bits=read.entropy_bits[done],
+        top_ids=read.top_ids[done],
+        top_prob=read.top_prob[done],
     )
 
 
@@ -145,9 +206,9 @@ def _hits(perturbation: Perturbation, dimension: NDArray[np.int32], *, width: in
     return ~keep[np.arange(len(dimension)), :, dimension].T
 
 
-def _occurring(prompts: Sequence[PromptRecord], top_ids: NDArray[np.int32]) -> list[int]:
+def _occurring(prompts: Sequence[PromptRecord], readings: Readings, done: NDArray[np.intp]) -> list[int]:
     """Every token id that a record mentions."""
-    occurring = set(np.unique(top_ids).tolist())
+    occurring = {token for lens in readings.lenses.values() for token in np.unique(lens.top_ids[done]).tolist()}
     for prompt in prompts:
         occurring.update(prompt.prompt_ids, prompt.answer_ids, prompt.target_ids, (prompt.top_id,))
     return sorted(occurring)

@@ -104,6 +104,7 @@ def trace_model(
         model=model,
         samples=encoded.samples,
         perturbations=options.perturbations,
+        lenses=options.lenses,
         spec=_specify(encoded, options),
         warnings=(*site_notes, *encoded.warnings, *warn_of_decoder_start(encoded.samples, model.network)),
         command=options.command,
@@ -396,5 +397,6 @@ def _specify(encoded: EncodedTask, options: TraceOptions) -> TraceSpec:
         target=options.target,
         target_tokens=options.target_tokens,
         seed=options.seed,
+        further_perturbations=tuple(one.to_dict() for one in options.further),
         lenses=tuple(one.name for one in options.lenses),
     )
