@@ -15,7 +15,17 @@ import torch
 from torch import nn
 
 import layertracer as lt
-from layertracer.api._taken import describe, take_choice, take_flag, take_onset, take_path, take_perturbation
+from layertracer._types import SITES, is_site_asked
+from layertracer.api._taken import (
+    describe,
+    take_choice,
+    take_flag,
+    take_lenses,
+    take_onset,
+    take_path,
+    take_perturbation,
+    take_perturbations,
+)
 from layertracer.tasks import task_from_records
 
 MASK = lt.Mask(draws=1, scheme="random")
@@ -367,6 +377,44 @@ def test_no_perturbation_is_refused() -> None:
     for given in (0.2, [lt.Mask()], np.ones((8, 1, 4)), lt.Rise(), {"kind": "wish"}):
         with pytest.raises(lt.UsageError, match=r"^perturbation cannot be .*Mask, Noise or Skip"):
             take_perturbation(given)
+
+
+def test_several_perturbations_are_taken_in_their_order() -> None:
+    """A list of anything that stands for a perturbation, and "all" for every site; one is one of them."""
+    given = ["mlp_output", lt.Mask(site="state"), lt.Skip, {"kind": "noise", "scale": 0.3}]
+    expected = (lt.Mask(site="mlp_output"), lt.Mask(site="state"), lt.Skip(), lt.Noise(scale=0.3))
+    assert take_perturbations(given) == take_perturbations(tuple(given)) == expected
+    assert take_perturbations(None) == (lt.Mask(),)
+    everywhere = take_perturbations("all")
+    assert [one.site for one in everywhere] == list(SITES)
+    assert not any(is_site_asked(one) for one in everywhere)
+    with pytest.raises(lt.UsageError, match="Give at least one"):
+        take_perturbations([])
+    with pytest.raises(lt.UsageError, match="Give a Mask, Noise or Skip"):
+        take_perturbations([lt.Mask(), [lt.Mask()]])
+
+
+class Halved:
+    """A lens as far as it can be taken."""
+
+    name, meaning, details = "halved", "half the stream", {}
+
+    def translate(self, rows: object, layer: int) -> object:
+        """The rows, whatever the layer."""
+        del layer
+        return rows
+
+
+def test_lenses_are_taken_one_or_several() -> None:
+    """One lens, a list of them, or none; what is no lens, and two of one name, are refused."""
+    lens = Halved()
+    assert take_lenses(None) == ()
+    assert take_lenses(lens) == take_lenses([lens]) == (lens,)
+    for given in ("logit", 5, Halved, [lens, "tuned"]):
+        with pytest.raises(lt.UsageError, match=r"^lens cannot be .*translate"):
+            take_lenses(given)
+    with pytest.raises(lt.UsageError, match="told apart by their names, got halved, halved"):
+        take_lenses([lens, Halved()])
 
 
 def test_flags_and_paths_are_what_they_are() -> None:

@@ -12,56 +12,12 @@ import numpy as np
 import pytest
 
 from layertracer import DamagedRunError, verify_run
-from layertracer._types import Audit
 from layertracer.runs import TraceRecord, read_run, save_run
 
-from tests.support.records.sample_records import make_record
+from tests.support.records.logit_records import ANSWER, D_VOCAB, record_of
 
-_D_VOCAB = 50
-_ANSWER = 7
-
-
-def record_of(logits: np.ndarray, *, top_k: int = 3, **changes: Any) -> TraceRecord:
-    """A record with what follows from logits [prompt, layer, token], of which token 7 is the answer, by sorting."""
-    n_prompts, n_layers, d_vocab = logits.shape
-    prob = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    prob /= prob.sum(axis=-1, keepdims=True)
-    order = np.argsort(-logits, axis=-1, kind="stable")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        entropy = np.nan_to_num(-prob * np.log2(prob)).sum(axis=-1)
-        log_prob = np.log(prob[..., _ANSWER])
-    rank = (order == _ANSWER).argmax(axis=-1) + 1
-    top_ids = order[..., :top_k]
-    base = make_record(n_prompts=n_prompts, n_layers=n_layers, n_draws=2, top_k=1)
-    prompts = tuple(
-        dataclasses.replace(
-            prompt,
-            prompt_ids=(1, 2),
-            answer_ids=(_ANSWER,),
-            target_ids=(_ANSWER,),
-            top_id=int(order[row, -1, 0]),
-            top_prob=float(prob[row, -1, order[row, -1, 0]]),
-            begins=bool(order[row, -1, 0] == _ANSWER),
-            solved=bool(order[row, -1, 0] == _ANSWER),
-        )
-        for row, prompt in enumerate(base.prompts)
-    )
-    fields: dict[str, Any] = {
-        "model": dataclasses.replace(base.model, d_vocab=d_vocab),
-        "prompts": prompts,
-        "target_log_prob": np.minimum(log_prob, 0),
-        "target_rank": rank,
-        "entropy_bits": entropy,
-        "top_ids": top_ids,
-        "top_prob": np.take_along_axis(prob, top_ids, axis=-1),
-        "tokens": {token: str(token) for token in range(d_vocab)},
-        "audit": Audit(share=0.1, n_cells=9, n_forwards=3, n_drawn=2, worst_nats=1e-7, worst_bits=1e-8),
-    }
-    return dataclasses.replace(base, **fields | changes)
-
-
-_LOGITS = np.random.default_rng(3).normal(0, 2, (4, 3, _D_VOCAB))
-_LOGITS[3, -1, _ANSWER] = 9.0
+_LOGITS = np.random.default_rng(3).normal(0, 2, (4, 3, D_VOCAB))
+_LOGITS[3, -1, ANSWER] = 9.0
 RECORD = record_of(_LOGITS)
 """Four prompts, of which the last one is solved."""
 
@@ -95,7 +51,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (full("target_rank", 1), "and the target's place in top_ids"),
     (full("target_rank", 50), "target_rank is 50 and"),
     (full("entropy_bits", 0), "entropy_bits is 0, and top_prob allows"),
-    (full("entropy_bits", np.log2(_D_VOCAB)), "entropy_bits is 5.64386, and top_prob allows"),
+    (full("entropy_bits", np.log2(D_VOCAB)), "entropy_bits is 5.64386, and top_prob allows"),
     (full("top_prob", 1e-9), "are not the last layer's top token"),
     (all_prompts(top_id=3), "top_id 3 with top_prob"),
     (all_prompts(solved=True, begins=False), "solved is true and begins false at prompt 0"),
@@ -133,11 +89,11 @@ def test_contradictions_are_refused(changes: dict[str, Any], words: str, tmp_pat
         read_run(path)
 
 
-@pytest.mark.parametrize("top_k", [0, 1, 3, _D_VOCAB])
+@pytest.mark.parametrize("top_k", [0, 1, 3, D_VOCAB])
 def test_what_logits_give_is_read(top_k: int, tmp_path: Path) -> None:
     """Flat, peaked and tied logits, and tokens that cannot be, obey every law: nothing is refused."""
     generator = np.random.default_rng(top_k)
-    logits = generator.normal(0, generator.choice([0, 0.1, 3, 30, 1000], (64, 4, 1)), (64, 4, _D_VOCAB))
+    logits = generator.normal(0, generator.choice([0, 0.1, 3, 30, 1000], (64, 4, 1)), (64, 4, D_VOCAB))
     logits[::3] = np.round(logits[::3])
     logits[::7, :, 20:] = -np.inf
     path = save_run(record_of(logits, top_k=top_k), tmp_path / "run")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from layertracer.runs import read_run
+from layertracer.runs import read_run, save_run
 
 STORED = Path(__file__).parents[1] / "stored_runs"
 
@@ -27,6 +29,44 @@ def test_version_1_complete() -> None:
     assert run.js_bits[2, 1].tolist() == pytest.approx([0.69342, 0.25795, 0.04755, 0.12109], abs=1e-4)
     assert run.vulnerable_layer.layer == 0
     assert run.prompts[1].solved is not None
+
+
+@pytest.mark.parametrize("name", ["complete", "interrupted", "failed"])
+def test_version_1_is_the_same_in_the_present_format(name: str, tmp_path: Path) -> None:
+    """A run of version 1 has one effect, and is the same when it is saved anew."""
+    run = read_run(STORED / "v1" / name)
+    assert list(run.effects) == ["mixer_output"]
+    assert (run.measures, run.lenses, run.spec.further_perturbations) == ({}, {}, ())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = read_run(save_run(run, tmp_path / "run"))
+    assert again == run
+
+
+def test_version_2_several() -> None:
+    """A run of several perturbations, layer measures and a lens loads with all of them."""
+    run = read_run(STORED / "v2" / "several")
+    assert list(run.effects) == ["mixer_output", "mlp_output", "mlp_output#2"]
+    assert [effect.n_draws for effect in run.effects.values()] == [5, 2, 1]
+    assert run.effects["mlp_output"].layers_without_site == (0,)
+    assert [effect.vulnerable_layer.layer for effect in run.effects.values()] == [1, 2, 2]
+    loss = run.effects["mlp_output"].largest_loss_layer
+    assert loss is not None
+    assert (loss.layer, loss.mean_loss_nats) == (2, pytest.approx(3.0479, abs=1e-4))
+    influence = run.measures["block_influence"]
+    assert influence.unit == "ratio"
+    assert influence.values[0].tolist() == pytest.approx([0.9068, 0.6416, 0.3699, 0.1058], abs=1e-4)
+    assert np.isnan(run.measures["surprise_nats"].values[:, 2]).all()
+    assert run.lenses["linear"].details == {"fingerprint": "9f2c", "fitted_on": "512 prompts"}
+    assert run.lenses["linear"].target_prob[:, -1].tolist() == pytest.approx(run.target_prob[:, -1].tolist())
+
+
+@pytest.mark.parametrize(("name", "n_prompts"), [("interrupted", 2), ("failed", 0), ("plain", 3)])
+def test_version_2_others(name: str, n_prompts: int) -> None:
+    """Runs of version 2 that ended early, and one with a single effect, load with what they have."""
+    run = read_run(STORED / "v2" / name)
+    assert run.n_prompts == n_prompts
+    assert len(run.effects) == (1 if name == "plain" else 3)
 
 
 def test_version_1_interrupted() -> None:

@@ -37,7 +37,12 @@ def test_a_run_as_it_was_written(run: Path) -> None:
     found = verify_run(run)
     assert (found.is_intact, found.faults, found.differences, found.summary_agrees) == (True, (), (), True)
     assert found.digest == json.loads((run / HEADER_FILE).read_text())["sha256"]
-    assert (found.format_version, found.status, found.n_prompts, found.n_requested) == (1, "complete", 8, 8)
+    assert (found.format_version, found.status, found.n_prompts, found.n_requested) == (
+        RUN_FORMAT_VERSION,
+        "complete",
+        8,
+        8,
+    )
     assert found.written_by == package_version("layertracer")
     assert verify_run(run / HEADER_FILE).digest == found.digest
 

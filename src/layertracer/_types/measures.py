@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layertracer._errors import UsageError
-from layertracer._types.given import shown
+from layertracer._types.given import Number, shown
 
 MEASURE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 """What a measure, a lens or a column may be called."""
@@ -65,8 +65,8 @@ class MeasureInfo:
     name: str
     unit: str
     meaning: str
-    low: float | None = None
-    high: float | None = None
+    low: Number | None = None
+    high: Number | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could not be written, shown or held against values."""
@@ -117,7 +117,7 @@ TARGET_LOG_PROB = MeasureInfo(
 """What is left of the target."""
 
 
-def read_only(values: object, dtype: type[np.generic]) -> NDArray[np.generic]:
+def read_only(values: object, dtype: type[np.generic]) -> np.ndarray:
     """A copy of an array that nobody can write to; the array itself where it is one already."""
     if (
         isinstance(values, np.ndarray)
@@ -145,7 +145,7 @@ class LayerMeasure:
     """
 
     info: MeasureInfo
-    values: NDArray[np.float32]
+    values: np.ndarray  # float32 [prompt, layer]
 
     def __post_init__(self) -> None:
         """Copy and freeze the values."""

@@ -3,6 +3,17 @@
 from layertracer.api._compare import Comparison, compare
 from layertracer.api._plan import plan
 from layertracer.api._readout import read_layers
+from layertracer.api._taken import sites_there_are
 from layertracer.api._trace import Trace, load_run, trace, verify_run
 
-__all__ = ["Comparison", "Trace", "compare", "load_run", "plan", "read_layers", "trace", "verify_run"]
+__all__ = [
+    "Comparison",
+    "Trace",
+    "compare",
+    "load_run",
+    "plan",
+    "read_layers",
+    "sites_there_are",
+    "trace",
+    "verify_run",
+]

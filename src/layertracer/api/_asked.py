@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from layertracer._types import Perturbation, Sample
 from layertracer.api._samples import take_samples
-from layertracer.api._taken import take_choice, take_perturbation
+from layertracer.api._taken import take_choice, take_lenses, take_perturbations
 from layertracer.measures import OnsetCriterion
 from layertracer.tasks import Task
 
@@ -16,22 +16,26 @@ if TYPE_CHECKING:
 
     ModelLike: TypeAlias = Loadable
     TaskLike: TypeAlias = Any
-    PerturbationLike: TypeAlias = Perturbation | type[Perturbation] | str | None
+    OnePerturbation: TypeAlias = Perturbation | type[Perturbation] | str
+    PerturbationLike: TypeAlias = OnePerturbation | Sequence[OnePerturbation] | None
+    LensLike: TypeAlias = Any
     OnsetLike: TypeAlias = OnsetCriterion | type[OnsetCriterion] | str | None
     ProgressLike: TypeAlias = Callable[[Progress], None] | bool | None
 else:  # under test, annotations are looked up when a function is called: what is none of these has an error of ours
-    TracedModel = ModelLike = TaskLike = PerturbationLike = OnsetLike = ProgressLike = Any
+    TracedModel = ModelLike = TaskLike = PerturbationLike = LensLike = OnsetLike = ProgressLike = Any
 
 
-def asked_of_layers(perturbation: object, *, target: object, target_tokens: object) -> dict[str, Any]:
-    """What is done to the layers, and what is followed, as options of a trace.
+def asked_of_layers(perturbation: object, lens: object, *, target: object, target_tokens: object) -> dict[str, Any]:
+    """What is done to the layers, through what they are read, and what is followed, as options of a trace.
 
     Raises:
         UsageError: If an argument is not of a kind that is taken.
         UnknownNameError: If a name is unknown.
     """
+    (first, *further), lenses = take_perturbations(perturbation), take_lenses(lens)
     return {
-        "perturbation": take_perturbation(perturbation),
+        "perturbation": [first, *further] if further else first,
+        **({"lenses": lenses} if lenses else {}),
         "target": take_choice("target", target, ("answer", "model")),
         "target_tokens": take_choice("target_tokens", target_tokens, ("first", "all")),
     }

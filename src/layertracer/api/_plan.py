@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from layertracer._types import TargetKind, TargetTokens
-from layertracer.api._asked import ModelLike, PerturbationLike, TaskLike, asked_of_layers, prompts_for
+from layertracer.api._asked import LensLike, ModelLike, PerturbationLike, TaskLike, asked_of_layers, prompts_for
 from layertracer.api._taken import take_flag, take_model
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def plan(  # noqa: PLR0913 - what users call takes its settings by name
     task: TaskLike,
     *,
     perturbation: PerturbationLike = None,
+    lens: LensLike = None,
     target: TargetKind = "answer",
     target_tokens: TargetTokens = "first",
     chat: bool = False,
@@ -40,7 +41,8 @@ def plan(  # noqa: PLR0913 - what users call takes its settings by name
     Args:
         model: As for `trace`.
         task: As for `trace`.
-        perturbation: What is done to each layer; `Mask()` by default.
+        perturbation: As for `trace`.
+        lens: As for `trace`.
         target: As for `trace`.
         target_tokens: As for `trace`.
         chat: Whether prompts are put into the tokenizer's chat template.
@@ -60,7 +62,7 @@ def plan(  # noqa: PLR0913 - what users call takes its settings by name
     from layertracer.tracing import TraceOptions, plan_trace
 
     options = TraceOptions(
-        **asked_of_layers(perturbation, target=target, target_tokens=target_tokens),
+        **asked_of_layers(perturbation, lens, target=target, target_tokens=target_tokens),
         chat=take_flag("chat", chat),
         system=system,
         template_arguments=template_arguments,

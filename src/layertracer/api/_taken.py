@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from layertracer._errors import UnknownNameError, UsageError
-from layertracer._types import SITES, Mask, Noise, Perturbation, Skip
+from layertracer._types import DEFAULT_SITE, SITES, Mask, Noise, Perturbation, Site, Skip, checked_name
 from layertracer.measures import ONSET_NAMES, OnsetCriterion, Rise, onset_from_dict, onset_from_name
 from layertracer.runs import HEADER_FILE, expand_home
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 else:  # under test, annotations are looked up when a function is called, and torch is not imported before
     TracedModel = Any
 
+_OF_LENSES = ("name", "meaning", "details", "translate")
 _SHOWN = 60
 _KINDS: dict[str, type[Mask] | type[Noise] | type[Skip]] = {one.kind: one for one in (Mask, Noise, Skip)}
 
@@ -107,9 +108,52 @@ def take_perturbation(given: object) -> Perturbation:
     raise refused(
         "perturbation",
         given,
-        "Give one Mask, Noise or Skip, e.g. lt.Mask(site='mlp_output'), or the name of a site. For masks of your own "
-        "use Mask.explicit(keep); for several perturbations, trace once for each.",
+        "Give a Mask, Noise or Skip, e.g. lt.Mask(site='mlp_output'), the name of a site, or a list of them. For masks "
+        "of your own use Mask.explicit(keep).",
     )
+
+
+def take_perturbations(given: object) -> tuple[Perturbation, ...]:
+    """One or several perturbations, out of what `take_perturbation` takes, a list of that, or "all" for all sites.
+
+    Raises:
+        UsageError: If one is none of these, or there is none.
+        UnknownNameError: If a name is neither that of a kind nor that of a site.
+    """
+    if isinstance(given, str) and given.strip().lower() == "all":
+        return tuple(Mask(site=site) for site in sites_there_are())
+    if not isinstance(given, list | tuple):
+        return (take_perturbation(given),)
+    if not given:
+        raise refused("perturbation", given, "Give at least one, e.g. [lt.Mask(), lt.Mask(site='mlp_output')].")
+    return tuple(take_perturbation(one) for one in given)
+
+
+def sites_there_are() -> tuple[Site, ...]:
+    """All sites, none of them asked for by name: one that a model lacks is left out, and the model not refused."""
+    unasked = type(DEFAULT_SITE)
+    return tuple(unasked(site) for site in SITES)
+
+
+def take_lenses(given: object) -> tuple[Any, ...]:
+    """Lenses beside the logit lens, out of one, a list of them, or none.
+
+    Raises:
+        UsageError: If one is no lens, or two are called alike.
+    """
+    lenses = () if given is None else tuple(given) if isinstance(given, list | tuple) else (given,)
+    for lens in lenses:
+        if isinstance(lens, type) or not all(hasattr(lens, name) for name in _OF_LENSES):
+            raise refused(
+                "lens",
+                lens,
+                "Give a lens, that is an object with a name, a meaning, details and translate(rows, layer), or a list "
+                "of them. The logit lens is always read.",
+            )
+    names = [checked_name("lens", lens.name) for lens in lenses]
+    if len(set(names)) < len(names):
+        raise UsageError(f"Lenses are told apart by their names, got {', '.join(names)}. Give each a name of its own.")
+    return lenses
 
 
 def _perturbation_called(name: str) -> Perturbation:

@@ -19,6 +19,7 @@ from layertracer._types import (
     keeping_interrupts_back,
 )
 from layertracer.api._asked import (
+    LensLike,
     ModelLike,
     OnsetLike,
     PerturbationLike,
@@ -47,7 +48,10 @@ class Trace(TraceRecord):
 
     See `TraceRecord` for the arrays and their shapes. In short: `target_prob` [prompt, layer], `embedding_prob`
     [prompt], `target_rank`, `entropy_bits` [prompt, layer], `js_bits` [prompt, draw, layer], and the answers
-    `task_particle`, `vulnerable_layer`, `by_mixer`, `robustness`, `sensitivity`, `dominant`.
+    `task_particle`, `vulnerable_layer`, `by_mixer`, `robustness`, `sensitivity`, `dominant`. By name: `effects`, one of
+    each perturbation, by its site (`trace.effects["mlp_output"].js_bits`, `.target_log_prob`, `.vulnerable_layer`,
+    `.largest_loss_layer`), `measures` (`trace.measures["block_influence"].values`) and `lenses` (`.target_prob`,
+    `.task_particle`).
     """
 
     @classmethod
@@ -129,6 +133,7 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
     task: TaskLike,
     *,
     perturbation: PerturbationLike = None,
+    lens: LensLike = None,
     onset: OnsetLike = None,
     target: TargetKind = "answer",
     target_tokens: TargetTokens = "first",
@@ -155,7 +160,10 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         task: From `load_task`, or a name or a file that it takes (32 prompts of a built-in task, all of a file); or
             prompts: samples, pairs (prompt, answer), dictionaries, a DataFrame, a Dataset, texts (target="model"),
             token ids, or what a tokenizer returned.
-        perturbation: What is done to each layer; `Mask()` by default. The name of a site stands for a mask there.
+        perturbation: What is done to each layer; `Mask()` by default. The name of a site stands for a mask there. Of a
+            list of them each is done by itself, in the same pass, and what it does is in `effects`; "all" stands for
+            masks at all sites that the model has.
+        lens: A lens, or a list of them, that is read beside the logit lens; what it reads is in `lenses`.
         onset: When the target counts as risen; `Rise()` by default. A criterion's name will do.
         target: "answer" follows the sample's answer, "model" the model's own top token.
         target_tokens: "first" follows the answer's first token that says something of it, "all" the teacher-forced
@@ -191,7 +199,7 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
     if on_plan is not None and not callable(on_plan):
         raise refused("on_plan", on_plan, "Give a function of one argument, the plan.")
     options = TraceOptions(
-        **asked_of_layers(perturbation, target=target, target_tokens=target_tokens),
+        **asked_of_layers(perturbation, lens, target=target, target_tokens=target_tokens),
         onset=take_onset(onset),
         chat=take_flag("chat", chat),
         system=system,

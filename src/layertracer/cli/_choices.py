@@ -4,6 +4,7 @@ They repeat what lower floors define, so that `--help` needs no NumPy; a test co
 """
 
 SITES = ("block_output", "mixer_output", "mlp_output", "state")
+ALL_SITES = "all"
 SCHEMES = ("partition", "random")
 FILLS = ("zero", "mean", "resample")
 POSITIONS = ("all", "last")

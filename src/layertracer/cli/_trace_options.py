@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from layertracer.cli._choices import FILLS, PERTURBATIONS, POSITIONS, SCHEMES, SITES, TARGET_TOKENS, TARGETS
+from layertracer.cli._choices import ALL_SITES, FILLS, PERTURBATIONS, POSITIONS, SCHEMES, SITES, TARGET_TOKENS, TARGETS
 from layertracer.cli._options import add_options, limit_option, option
 from layertracer.cli._progress import ProgressDisplay
 
 if TYPE_CHECKING:
-    from layertracer._types import Perturbation
+    from layertracer._types import Perturbation, Site
     from layertracer.tasks import Task
 else:  # under test, annotations are looked up when a function is called
-    Perturbation = Task = object
+    Perturbation = Site = Task = object
 
 _APPLIES_TO = {
     "mask_fraction": ("mask",),
@@ -24,7 +24,7 @@ _APPLIES_TO = {
     "fill": ("mask",),
     "noise_scale": ("noise",),
     "draws": ("mask", "noise"),
-    "site": ("mask", "noise"),
+    "sites": ("mask", "noise"),
 }
 """Options that only some perturbations take."""
 
@@ -57,9 +57,11 @@ perturbation_options: Callable[[Any], Any] = add_options(
     option("--perturbation", type=click.Choice(PERTURBATIONS), default="mask", help="What is done to each layer."),
     option(
         "--site",
-        type=click.Choice(SITES),
-        default=None,
-        help="Where inside the layer.  [default: mixer_output; block_output where a model has no mixer of its own]",
+        "sites",
+        type=click.Choice((*SITES, ALL_SITES)),
+        multiple=True,
+        help="Where inside the layer; several times for several sites in one trace, or all that the model has.  "
+        "[default: mixer_output; block_output where a model has no mixer of its own]",
     ),
     option(
         "--mask-fraction",
@@ -147,15 +149,23 @@ def say_what_was_read(task: Task, display: ProgressDisplay) -> None:
         display.note(f"Task: {note}")
 
 
-def make_perturbation(settings: Mapping[str, Any]) -> Perturbation:
-    """The perturbation that the options describe."""
-    from layertracer import Mask, Noise, Skip
+def make_perturbations(settings: Mapping[str, Any]) -> list[Perturbation]:
+    """The perturbations that the options describe, one for each site."""
+    from layertracer import Skip
     from layertracer._types import DEFAULT_SITE
+    from layertracer.api import sites_there_are
+
+    if settings["perturbation"] == "skip":
+        return [Skip(positions=settings["positions"])]
+    asked = tuple(dict.fromkeys(settings["sites"]))
+    sites = sites_there_are() if ALL_SITES in asked else asked or (DEFAULT_SITE,)
+    return [_perturb_at(site, settings) for site in sites]
+
+
+def _perturb_at(site: Site, settings: Mapping[str, Any]) -> Perturbation:
+    from layertracer import Mask, Noise
 
     draws, seed = settings["draws"], settings["seed"]
-    site = settings["site"] or DEFAULT_SITE
-    if settings["perturbation"] == "skip":
-        return Skip(positions=settings["positions"])
     if settings["perturbation"] == "noise":
         scale = settings["noise_scale"]
         return Noise(scale=scale, site=site, draws=draws, positions=settings["positions"], seed=seed)
@@ -191,7 +201,7 @@ def refuse_unused_options(context: click.Context, settings: Mapping[str, Any]) -
     kind = settings["perturbation"]
     for name, kinds in _APPLIES_TO.items():
         if kind not in kinds and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            flag = f"--{name.replace('_', '-')}"
+            flag = f"--{name.replace('_', '-')}" if name != "sites" else "--site"
             raise click.UsageError(
                 f"{flag} has no meaning with --perturbation {kind}: it is for {' and '.join(kinds)}."
             )

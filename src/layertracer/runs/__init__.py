@@ -1,11 +1,13 @@
 """Traces as data on a disk: records, run folders, provenance. No torch."""
 
+from layertracer.runs._effects import EffectRecord, effect_keys
 from layertracer.runs._folders.claims import FolderClaim, claim_folder
 from layertracer.runs._folders.full_paths import expand_home
 from layertracer.runs._folders.siblings import name_limit, shorten_name
 from layertracer.runs._folders.whole_folders import write_file
 from layertracer.runs._format_page import describe_format
 from layertracer.runs._header_fields import HEADER_FIELDS, HeaderField
+from layertracer.runs._lens_records import LensRecord
 from layertracer.runs._provenance import collect_provenance, package_version, shorten_path
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import (
@@ -28,8 +30,10 @@ __all__ = [
     "RUN_FORMAT_VERSION",
     "TABLES",
     "Column",
+    "EffectRecord",
     "FolderClaim",
     "HeaderField",
+    "LensRecord",
     "ModelRecord",
     "PromptRecord",
     "Table",
@@ -39,6 +43,7 @@ __all__ = [
     "claim_folder",
     "collect_provenance",
     "describe_format",
+    "effect_keys",
     "expand_home",
     "name_limit",
     "package_version",

@@ -10,6 +10,7 @@ from layertracer.runs._schema import (
     REPORT_FILE,
     RUN_FORMAT_VERSION,
     TABLES,
+    Column,
     Table,
 )
 
@@ -39,6 +40,12 @@ def describe_format() -> str:
         f"and have no more bytes than `files` says; `{HEADER_FILE}` may have {LARGEST_HEADER_BYTES // 2**20} MiB. Rows",
         "that `shape` does not ask for, or that take a hundred times the run's files (and more than 256 MiB), are",
         "refused before they are read.",
+        "",
+        "Columns are named in the header, with unit and meaning, and read as they are named there. So a layer measure",
+        "or a lens that a version does not know is read all the same: every `float32` column of `layers.parquet` that",
+        "is not below and has no dot in its name is a layer measure, every such column of `perturbations.parquet` was",
+        "measured of each perturbed output, and the columns of a lens begin with its name and a dot. Version 1 had the",
+        "columns below alone, and no names in the header.",
         "",
         f"This is version {RUN_FORMAT_VERSION} of the format. Older versions load for ever; a newer one is refused",
         f"with a message. Other files in the folder, such as `{REPORT_FILE}`, are left alone.",
@@ -79,7 +86,8 @@ def _describe_values() -> list[str]:
         "Besides: `shape.n_layers` is the number of `model.layers`, whose `index` counts from 0; no more prompts are",
         "finished than requested; a complete run has no `error` and a failed one has one; `demonstration_sets` has",
         "one number for every prompt; `layers_without_site` are layers of the model; `files` has the rows that follow",
-        "from `shape`; `spec.perturbation` has as many draws as `shape`, and what its kind, where known, needs; the",
+        "from `shape`, and exactly the columns of the run's measures and lenses, each once; every perturbation of",
+        "`spec` has as many draws as `shape` says, and what its kind, where known, needs; the",
         "parameters of a known onset criterion are within its range; a check has `passed` where its `error` is within",
         "its `tolerance`, and nowhere else; of `audit`, `n_cells` are at least `n_forwards` and these at least",
         "`n_drawn`, nothing was compared where `share` is 0, and `worst_nats` is null where nothing was; `method` is",
@@ -96,7 +104,9 @@ def _describe_values() -> list[str]:
         "`target_ids` are those of the one answer from `n_lead` on, or the model's `top_id`; `begins` and `solved`",
         "follow from `top_id` and `target_rank` where they can, and no model gives the whole of one answer and does",
         "not begin with it; every token that is named has its text. 0.001 nats, 0.01 bits and 0.0001 of probability",
-        "are left for rounding.",
+        "are left for rounding. What a lens reads is held to the same, and is the model's own after the last layer. A",
+        "perturbed output lacks `target_log_prob` where it lacks `js_bits`, and `js_bits` is at least what the two",
+        "probabilities of a single target make it alone (0.002 bits for rounding).",
     ]
 
 
@@ -108,11 +118,35 @@ def _describe_table(table: Table) -> list[str]:
         "",
         f"One row per {table.rows}{order}.",
         "",
-        "| column | type | meaning | range |",
-        "|---|---|---|---|",
+        "| column | type | unit | meaning | range |",
+        "|---|---|---|---|---|",
     ]
-    return head + [
-        f"| `{column.name}` | `{column.type}`{' or null' if column.nullable else ''} | {column.meaning}"
+    beyond = _BEYOND.get(table.file, ())
+    return [*head, *(_describe_column(column) for column in table.columns), *beyond]
+
+
+_BEYOND = {
+    "layers.parquet": (
+        "",
+        "Behind them one column for every layer measure, by its name; NaN where a layer has none. Then, for every lens",
+        "of `lenses`, the columns `target_log_prob`, `target_rank`, `entropy_bits`, `top_ids` and `top_prob` as it",
+        "reads them, e.g. `linear.target_rank`, with the same ranges.",
+    ),
+    "perturbations.parquet": (
+        "",
+        "Behind it one column for everything else that was measured of the perturbed output, such as `target_log_prob`",
+        "(nats, at most 0). A run of several perturbations has the column `effect` (`int32`) before all others, the",
+        "index of the perturbation: first all rows of `spec.perturbation`, then those of each of",
+        "`spec.further_perturbations`, with as many draws as `shape` says.",
+    ),
+    "prompts.parquet": ("", "For every lens of `lenses` there is a column such as `linear.embedding_log_prob`."),
+    "dimensions.parquet": ("", "A run of several perturbations has the column `effect` before all others, as above."),
+}
+
+
+def _describe_column(column: Column) -> str:
+    return (
+        f"| `{column.name}` | `{column.type}`{' or null' if column.nullable else ''} | {column.unit or ''} "
+        f"| {column.meaning}"
         f"{'; absent in older runs' if column.optional else ''} | {column.limits or ''} |"
-        for column in table.columns
-    ]
+    )

@@ -74,7 +74,7 @@ def build_header(record: TraceRecord, files: Mapping[str, Mapping[str, Any]]) ->
 
     Args:
         record: The trace.
-        files: For every table its checksum and size.
+        files: For every table its checksum, size and columns.
     """
     model = {field.name: getattr(record.model, field.name) for field in dataclasses.fields(ModelRecord)}
     spec = {field.name: getattr(record.spec, field.name) for field in dataclasses.fields(TraceSpec)}
@@ -89,12 +89,16 @@ def build_header(record: TraceRecord, files: Mapping[str, Mapping[str, Any]]) ->
         "shape": {
             "n_prompts": record.n_prompts,
             "n_draws": record.n_draws,
+            "n_further_draws": [effect.n_draws for effect in record.effects.values()][1:],
             "n_layers": record.n_layers,
             "top_k": int(record.top_ids.shape[2]),
         },
         "layers_without_site": record.layers_without_site,
         "demonstration_sets": record.sampling.units,
         "spec": spec,
+        "lenses": [
+            {"name": lens.name, "meaning": lens.meaning, "details": lens.details} for lens in record.lenses.values()
+        ],
         "model": model | {"layers": [dataclasses.asdict(layer) for layer in record.model.layers]},
         "self_check": dataclasses.asdict(record.self_check),
         "audit": None if record.audit is None else dataclasses.asdict(record.audit),
@@ -148,8 +152,8 @@ def has_valid_checksum(content: bytes) -> bool:
 
 def read_spec(header: Mapping[str, Any]) -> TraceSpec:
     """The specification in a header."""
-    fields = dict(header["spec"])
-    return TraceSpec(**fields | {name: tuple(fields.get(name, ())) for name in ("further_perturbations", "lenses")})
+    fields = header["spec"]
+    return TraceSpec(**fields | {name: tuple(fields[name]) for name in ("further_perturbations", "lenses")})
 
 
 def read_model(header: Mapping[str, Any]) -> ModelRecord:

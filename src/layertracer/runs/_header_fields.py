@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from layertracer._types import MEASURE_NAME
@@ -10,14 +12,16 @@ from layertracer.runs._json_rules import (
     Entries,
     Fields,
     Items,
+    Line,
     Nullable,
     Number,
+    OneOf,
     Rule,
     Text,
     Truth,
     Whole,
 )
-from layertracer.runs._schema import LARGEST_TABLE_BYTES, RUN_FORMAT, RUN_FORMAT_VERSION, TABLES
+from layertracer.runs._schema import LARGEST_TABLE_BYTES, MOST_NAMED, RUN_FORMAT, RUN_FORMAT_VERSION, SIZES, TABLES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +43,7 @@ class HeaderField:
     optional: bool = False
 
 
+_LONGEST, _LONGEST_MEANING = 200, 1000
 _METHOD = Text(choices=("ladder", "plain"))
 _ERROR = Number(finite=False)
 """Measured errors, and estimates."""
@@ -105,8 +110,9 @@ _SPEC = Fields(
         "target": Text(choices=("answer", "model")),
         "target_tokens": Text(choices=("first", "all")),
         "seed": _SEED,
+        "further_perturbations": Items(_PERTURBATION, most=MOST_NAMED),
+        "lenses": Items(_NAME, most=MOST_NAMED),
     },
-    optional={"further_perturbations": Items(_PERTURBATION), "lenses": Items(_NAME)},
     closed=True,
 )
 
@@ -175,14 +181,35 @@ _PROVENANCE = Fields(
 )
 
 _SHAPE = Fields(
-    required={"n_prompts": _COUNT, "n_draws": _COUNT, "n_layers": Whole(low=1, high=2**31 - 1), "top_k": _COUNT}
+    required={
+        "n_prompts": _COUNT,
+        "n_draws": _COUNT,
+        "n_further_draws": Items(_COUNT, most=MOST_NAMED),
+        "n_layers": Whole(low=1, high=2**31 - 1),
+        "top_k": _COUNT,
+    }
 )
 
-_FILE = Fields(
-    required={"sha256": _SHA256, "n_bytes": Whole(high=LARGEST_TABLE_BYTES), "n_rows": _BYTES},
+_BOUND = Nullable(OneOf((Number(low=-math.inf), Text(choices=SIZES))))
+_COLUMN = Fields(
+    required={
+        "name": Line(_LONGEST),
+        "type": Line(_LONGEST),
+        "unit": Nullable(Line(_LONGEST)),
+        "meaning": Line(_LONGEST_MEANING),
+        "nullable": Truth(),
+        "low": _BOUND,
+        "high": _BOUND,
+    }
 )
-FILES = Fields(required={table.file: _FILE for table in TABLES}, closed=True)
+_FILE: Mapping[str, Rule] = {"sha256": _SHA256, "n_bytes": Whole(high=LARGEST_TABLE_BYTES), "n_rows": _BYTES}
+FILES = Fields(required={table.file: Fields(required=_FILE) for table in TABLES}, closed=True)
 """The tables, and nothing else: no other name is ever opened."""
+
+_NAMED_FILE = Fields(required={**_FILE, "columns": Items(_COLUMN, most=8 * MOST_NAMED)})
+_NAMED_FILES = Fields(required={table.file: _NAMED_FILE for table in TABLES}, closed=True)
+
+_LENS = Fields(required={"name": _NAME, "meaning": Line(_LONGEST_MEANING), "details": Entries(Anything())}, closed=True)
 
 HEADER_FIELDS = (
     HeaderField(name="format", type="string", meaning=f'always "{RUN_FORMAT}"', rule=Text(choices=(RUN_FORMAT,))),
@@ -240,7 +267,8 @@ HEADER_FIELDS = (
     HeaderField(
         name="shape",
         type="object",
-        meaning="`n_prompts` (finished), `n_draws`, `n_layers`, `top_k`",
+        meaning="`n_prompts` (finished), `n_draws`, `n_further_draws` (of every perturbation beyond the first), "
+        "`n_layers`, `top_k`",
         rule=_SHAPE,
     ),
     HeaderField(
@@ -264,8 +292,16 @@ HEADER_FIELDS = (
     HeaderField(
         name="spec",
         type="object",
-        meaning="what was asked: `task`, `perturbation`, `onset`, `target`, `target_tokens`, `seed` (of the bootstrap)",
+        meaning="what was asked: `task`, `perturbation`, `onset`, `target`, `target_tokens`, `seed` (of the "
+        "bootstrap), `further_perturbations` (beyond the first one) and `lenses` (those beside the logit lens)",
         rule=_SPEC,
+    ),
+    HeaderField(
+        name="lenses",
+        type="array of objects",
+        meaning="the lenses beside the logit lens: `name`, `meaning` and `details` (where it came from, what it was "
+        "fitted on)",
+        rule=Items(_LENS, most=MOST_NAMED),
     ),
     HeaderField(
         name="model",
@@ -311,8 +347,10 @@ HEADER_FIELDS = (
     HeaderField(
         name="files",
         type="object",
-        meaning="for every table its `sha256`, `n_bytes` and `n_rows`",
-        rule=FILES,
+        meaning="for every table its `sha256`, `n_bytes`, `n_rows` and `columns`, in their order: each has a `name`, a "
+        "`type`, a `unit` (null where it is no quantity), a `meaning`, whether it is `nullable`, and the bounds `low` "
+        "and `high` of its numbers (null where there is none)",
+        rule=_NAMED_FILES,
     ),
 )
 

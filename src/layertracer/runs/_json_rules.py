@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, Protocol, runtime_checkable
 
+from layertracer._types import is_line
+
 MOST_FAULTS = 20
 """How many faults of one list or object are looked for; it may have millions."""
 
@@ -98,6 +100,46 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """A text of one line without hidden characters, such as a unit.
+
+    Attributes:
+        most: How many characters it may have.
+    """
+
+    most: int
+
+    def faults(self, value: object, place: str) -> Iterator[str]:
+        """Anything but such a text."""
+        if not is_line(value, self.most):
+            yield _wrong(value, place, self)
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"one line of 1 to {self.most} printable characters"
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """A value of one kind or another.
+
+    Attributes:
+        rules: What it may be.
+    """
+
+    rules: tuple[Rule, ...]
+
+    def faults(self, value: object, place: str) -> Iterator[str]:
+        """Anything that none of the rules lets through."""
+        if all(any(True for _ in rule.faults(value, place)) for rule in self.rules):
+            yield _wrong(value, place, self)
+
+    def __str__(self) -> str:
+        """In words."""
+        return ", or ".join(map(str, self.rules))
+
+
+@dataclass(frozen=True, slots=True)
 class Whole:
     """A whole number within bounds, both included.
 
@@ -183,13 +225,15 @@ class Items:
 
     Attributes:
         rule: What each of its items may be.
+        most: How many there may be; None where that follows from something else.
     """
 
     rule: Rule
+    most: int | None = None
 
     def faults(self, value: object, place: str) -> Iterator[str]:
-        """Anything but a list, and what is wrong with its items."""
-        if not isinstance(value, list):
+        """Anything but a list, one that is too long, and what is wrong with its items."""
+        if not isinstance(value, list) or (self.most is not None and len(value) > self.most):
             yield _wrong(value, place, self)
             return
         found = (self.rule.faults(item, f"{place}[{index}]") for index, item in enumerate(value))
@@ -197,7 +241,7 @@ class Items:
 
     def __str__(self) -> str:
         """In words."""
-        return f"a list, each {self.rule}"
+        return f"a list{'' if self.most is None else f' of at most {self.most}'}, each {self.rule}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,9 +42,14 @@ def gather_effects(record: TraceRecord, context: RecordContext) -> dict[str, Eff
             "each of them, in their order."
         )
     given[0] = _from_arrays(record, given[0].infos, given[0].rows)
+    keys = effect_keys(perturbations)
+    if len(set(keys)) < len(keys):
+        raise UsageError(
+            f"Two perturbations of one trace would be called alike: {', '.join(keys)}. Give sites names without '#'."
+        )
     found = {}
-    for key, asked, effect in zip(effect_keys(perturbations), perturbations, given, strict=True):
-        _check_effect(record, effect, asked)
+    for key, asked, effect in zip(keys, perturbations, given, strict=True):
+        _check_effect(record, effect, asked, given[0])
         found[key] = dataclasses.replace(effect, key=key, context=context)
     return found
 
@@ -60,11 +65,16 @@ def _from_arrays(record: TraceRecord, infos: Mapping[str, Any], rows: Mapping[st
     )
 
 
-def _check_effect(record: TraceRecord, effect: EffectRecord, asked: Mapping[str, Any]) -> None:
+def _check_effect(record: TraceRecord, effect: EffectRecord, asked: Mapping[str, Any], first: EffectRecord) -> None:
     if dict(effect.perturbation) != dict(asked):
         raise UsageError(
             f"The effect {effect.key!r} is of another perturbation than the one at its place in spec. Give the effects "
             "in the order of spec.perturbation and spec.further_perturbations."
+        )
+    if effect.infos != first.infos:
+        raise UsageError(
+            f"The effect {effect.key!r} has the row measures {', '.join(effect.infos)}, and {first.key!r} has "
+            f"{', '.join(first.infos)}. Measure the same of every perturbation of a trace."
         )
     n_prompts, _, n_layers = effect.js_bits.shape
     if (n_prompts, n_layers) != (record.n_prompts, record.n_layers):

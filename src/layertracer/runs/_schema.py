@@ -10,7 +10,7 @@ from typing import Literal
 RUN_FORMAT = "layertracer-run"
 """What `run.json` says it is."""
 
-RUN_FORMAT_VERSION = 1
+RUN_FORMAT_VERSION = 2
 """The version that is written. Every version up to this one can be read."""
 
 HEADER_FILE = "run.json"
@@ -20,6 +20,9 @@ LARGEST_HEADER_BYTES = 32 * 2**20
 
 LARGEST_TABLE_BYTES = 8 * 2**30
 """The largest table that is read."""
+
+MOST_NAMED = 256
+"""How many further perturbations, or lenses, a run may have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +66,10 @@ class Limits:
         return ", ".join(words)
 
 
+SIZES = ("d_vocab", "d_vocab - 1", "log2(d_vocab)", "d_model - 1", "n_draws", "top_k")
+"""What bounds may depend on."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
     """One column of a table.
@@ -70,7 +77,8 @@ class Column:
     Attributes:
         name: Name of the column.
         type: "int32", "int64", "float32", "float64", "bool", "string" or "list<...>" of one of them.
-        meaning: What it holds, with its unit.
+        meaning: What it holds.
+        unit: Its unit; None where it is no quantity.
         nullable: Whether it may be null.
         optional: Whether it is absent in runs that were stored before there was such a column.
         limits: What its numbers may be; None where anything of the type is right.
@@ -79,6 +87,7 @@ class Column:
     name: str
     type: str
     meaning: str
+    unit: str | None = None
     nullable: bool = False
     optional: bool = False
     limits: Limits | None = None
@@ -107,6 +116,11 @@ _PREDICTED = Limits(low=0.0, high="d_vocab - 1")
 _GIVEN = Limits(low=0.0)
 """Tokens that a model reads may be more than those that it predicts."""
 
+EFFECT = Column(
+    name="effect", type="int32", meaning="index of the perturbation, in the order in which they were asked for"
+)
+"""Where a run has several perturbations, the rows of the first one come first, then those of the next."""
+
 _PROMPT = Column(name="prompt", type="int32", meaning="index of the prompt, in the order given")
 _DRAW = Column(name="draw", type="int32", meaning="index of the random repetition")
 _LAYER = Column(name="layer", type="int32", meaning="index of the decoder layer, from 0")
@@ -121,19 +135,22 @@ LAYERS = Table(
         Column(
             name="target_log_prob",
             type="float32",
-            meaning="log-probability of the target after the layer, nats",
+            meaning="log-probability of the target after the layer",
+            unit="nats",
             limits=_LOG_PROB,
         ),
         Column(
             name="target_rank",
             type="int32",
             meaning="rank of the target after the layer, 1 = top",
+            unit="rank",
             limits=Limits(low=1.0, high="d_vocab"),
         ),
         Column(
             name="entropy_bits",
             type="float32",
-            meaning="entropy of the distribution after the layer, bits",
+            meaning="entropy of the distribution after the layer",
+            unit="bits",
             limits=Limits(low=0.0, high="log2(d_vocab)", allowance=1e-3),
         ),
         Column(
@@ -145,7 +162,8 @@ LAYERS = Table(
         Column(
             name="top_prob",
             type="list<float32>",
-            meaning="their probabilities, in [0, 1]",
+            meaning="their probabilities",
+            unit="probability",
             limits=replace(_PROB, order="descending", n_items="top_k"),
         ),
     ),
@@ -162,8 +180,9 @@ PERTURBATIONS = Table(
         Column(
             name="js_bits",
             type="float32",
-            meaning="JS divergence between the clean and the perturbed output, bits, in [0, 1]; NaN where the layer "
-            "has nothing to perturb at the site",
+            meaning="JS divergence between the clean and the perturbed output; NaN where the layer has nothing to "
+            "perturb at the site",
+            unit="bits",
             limits=Limits(low=0.0, high=1.0, allowance=1e-6, nan="layer"),
         ),
     ),
@@ -194,7 +213,7 @@ PROMPTS = Table(
             meaning="the model's own top token at the first position that is read",
             limits=_PREDICTED,
         ),
-        Column(name="top_prob", type="float64", meaning="its probability, in [0, 1]", limits=_PROB),
+        Column(name="top_prob", type="float64", meaning="its probability", unit="probability", limits=_PROB),
         Column(
             name="solved",
             type="bool",
@@ -216,7 +235,8 @@ PROMPTS = Table(
         Column(
             name="embedding_log_prob",
             type="float32",
-            meaning="log-probability of the target read from the embeddings, nats",
+            meaning="log-probability of the target read from the embeddings",
+            unit="nats",
             limits=_LOG_PROB,
         ),
         Column(
@@ -261,8 +281,9 @@ DIMENSIONS = Table(
         Column(
             name="dominant_ratio",
             type="float32",
-            meaning="that root mean square over the median dimension's, a ratio; NaN where none was looked for, as at "
-            "the site state",
+            meaning="that root mean square over the median dimension's; NaN where none was looked for, as at the site "
+            "state",
+            unit="ratio",
             limits=Limits(low=1.0, allowance=1e-3, nan="anywhere"),
         ),
         Column(

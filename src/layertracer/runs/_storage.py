@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 
 from layertracer._errors import printable_cause
+from layertracer._types import LayerMeasure
+from layertracer.runs._columns import Named, describe_columns, named_in
+from layertracer.runs._effects import DOMINANT_AXES, EffectRecord, effect_keys
 from layertracer.runs._folders.full_paths import expand_home, full_path
 from layertracer.runs._folders.whole_folders import write_folder
 from layertracer.runs._header import build_header, encode_header, read_audit, read_model, read_self_check, read_spec
+from layertracer.runs._lens_records import LensRecord
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import HEADER_FILE
 from layertracer.runs._specs import PromptRecord, TraceSpec
-from layertracer.runs._tables import PROMPT_FIELDS, tabulate
+from layertracer.runs._tables import LAYER_FIELDS, PROMPT_FIELDS, Sizes, name_parts, tabulate
 from layertracer.runs._verification.examine import (
     UNUSABLE,
     Examined,
@@ -51,11 +55,17 @@ def save_run(record: TraceRecord, path: str | Path, *, overwrite: bool = False) 
         UsageError: If `path` begins with a home folder that the system does not know.
     """
     folder = full_path(Path(path))
-    tables = tabulate(record)
-    rows = _count_rows(record)
+    schema = name_parts(record).tables
+    tables = tabulate(record, schema)
+    sizes = Sizes.of_record(record)
     entries = {
-        name: {"sha256": hashlib.sha256(content).hexdigest(), "n_bytes": len(content), "n_rows": rows[name]}
-        for name, content in tables.items()
+        table.file: {
+            "sha256": hashlib.sha256(tables[table.file]).hexdigest(),
+            "n_bytes": len(tables[table.file]),
+            "n_rows": sizes.n_rows(table) if table.axes else len(record.tokens),
+            "columns": describe_columns(table),
+        }
+        for table in schema
     }
     files = {**tables, HEADER_FILE: encode_header(build_header(record, entries))}
     write_folder(folder, files, overwrite=overwrite)
@@ -109,25 +119,21 @@ def read_run(path: str | Path) -> TraceRecord:
 def assemble(examined: Examined) -> TraceRecord:
     """The record of a run that has no faults."""
     header, columns = examined.header, examined.columns
+    named, spec = named_in(header), read_spec(header)
     prompts = dict(columns["prompts.parquet"])
-    embedding = prompts.pop("embedding_log_prob")
-    dimensions = columns["dimensions.parquet"]
+    layers = _read_layers(header, columns)
+    effects = _read_effects(spec, named, columns)
+    first = next(iter(effects.values()))
     tokens = columns["tokens.parquet"]
-    layers = dict(columns["layers.parquet"])
-    shape = header["shape"]
-    for name in ("top_ids", "top_prob"):  # without a prompt, only the header knows the length of the last axis
-        layers[name] = layers[name].reshape(shape["n_prompts"], shape["n_layers"], shape["top_k"])
     return TraceRecord(
-        spec=read_spec(header),
+        spec=spec,
         model=read_model(header),
         self_check=read_self_check(header),
         provenance=header["provenance"],
-        prompts=_read_prompts(prompts, read_spec(header), header.get("demonstration_sets")),
-        embedding_log_prob=np.array(embedding, dtype=np.float32),
-        js_bits=columns["perturbations.parquet"]["js_bits"],
-        dominant_dimension=dimensions["dominant_dimension"],
-        dominant_ratio=dimensions["dominant_ratio"],
-        dominant_hit=dimensions["dominant_hit"].T,
+        prompts=_read_prompts(prompts, spec, header.get("demonstration_sets")),
+        embedding_log_prob=np.array(prompts["embedding_log_prob"], dtype=np.float32),
+        js_bits=first.js_bits,
+        **{name: getattr(first, name) for name in DOMINANT_AXES},
         tokens=dict(zip(tokens["token_id"], tokens["text"], strict=True)),
         method=header["method"],
         status=header["status"],
@@ -137,8 +143,50 @@ def assemble(examined: Examined) -> TraceRecord:
         n_requested=header["n_requested"],
         plan=header.get("plan"),
         audit=read_audit(header),
-        **layers,
+        effects=effects,
+        measures={info.name: LayerMeasure(info=info, values=layers[info.name]) for info in named.measures},
+        lenses=_read_lenses(header, layers, prompts),
+        **{name: layers[name] for name in LAYER_FIELDS},
     )
+
+
+def _read_layers(header: Mapping[str, Any], columns: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    layers, shape = dict(columns["layers.parquet"]), header["shape"]
+    by_rank = (shape["n_prompts"], shape["n_layers"], shape["top_k"])
+    # Without a prompt, only the header knows the length of the last axis.
+    return {
+        name: values.reshape(by_rank) if name.endswith(("top_ids", "top_prob")) else values
+        for name, values in layers.items()
+    }
+
+
+def _read_effects(spec: TraceSpec, named: Named, columns: Mapping[str, Mapping[str, Any]]) -> dict[str, EffectRecord]:
+    rows, dimensions = columns["perturbations.parquet"], columns["dimensions.parquet"]
+    return {
+        key: EffectRecord(
+            key=key,
+            perturbation=perturbation,
+            rows=rows[key],
+            infos={info.name: info for info in named.rows},
+            dominant_dimension=dimensions[key]["dominant_dimension"],
+            dominant_ratio=dimensions[key]["dominant_ratio"],
+            dominant_hit=dimensions[key]["dominant_hit"].T,
+        )
+        for key, perturbation in zip(effect_keys(spec.perturbations), spec.perturbations, strict=True)
+    }
+
+
+def _read_lenses(
+    header: Mapping[str, Any], layers: Mapping[str, Any], prompts: Mapping[str, Any]
+) -> dict[str, LensRecord]:
+    return {
+        lens["name"]: LensRecord(
+            **lens,
+            embedding_log_prob=np.array(prompts[f"{lens['name']}.embedding_log_prob"], dtype=np.float32),
+            **{name: layers[f"{lens['name']}.{name}"] for name in LAYER_FIELDS},
+        )
+        for lens in header["lenses"]
+    }
 
 
 def _read_prompts(
@@ -165,13 +213,3 @@ def _with_begins(prompt: PromptRecord, spec: TraceSpec) -> PromptRecord:
     is_open = prompt.solved and n_compared < len(prompt.answer_ids)
     begins = prompt.top_id == prompt.answer_ids[0]
     return replace(prompt, begins=begins, solved=None if is_open else prompt.solved)
-
-
-def _count_rows(record: TraceRecord) -> dict[str, int]:
-    return {
-        "layers.parquet": record.n_prompts * record.n_layers,
-        "perturbations.parquet": record.n_prompts * record.n_draws * record.n_layers,
-        "prompts.parquet": record.n_prompts,
-        "dimensions.parquet": record.n_layers,
-        "tokens.parquet": len(record.tokens),
-    }

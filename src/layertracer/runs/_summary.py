@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from layertracer._errors import LayerTracerError, NonFiniteError
-from layertracer._types import Interval, MixerGroup, TaskParticle, VulnerableLayer
+from layertracer._types import Interval, LargestLayer, LossLayer, MixerGroup, TaskParticle, VulnerableLayer
+from layertracer.runs._effects import EffectRecord
 from layertracer.runs._record import TraceRecord
 
 
@@ -17,7 +18,8 @@ def summarize_record(record: TraceRecord) -> dict[str, Any]:
     Returns:
         "n_prompts", "n_requested", "solved_share" and "begins_share" (in [0, 1], or None where no prompt has an answer
         or it is not known), and under "all" and "solved" (None where no prompt is left) "n_prompts", "task_particle",
-        "vulnerable_layer", "robustness" and "by_mixer", or "error" where the numbers allow no answer.
+        "vulnerable_layer", "robustness" and "by_mixer" (and "effects" and "lenses" by name, where more than one is
+        known), or "error" where the numbers allow no answer.
     """
     solved = record.solved_only()
     return {
@@ -53,6 +55,30 @@ def _answers(record: TraceRecord) -> dict[str, Any]:
         "vulnerable_layer": summarize_vulnerable(record.vulnerable_layer),
         "robustness": {"max_bits": float(robustness.max_bits), "mean_bits": float(robustness.mean_bits)},
         "by_mixer": [summarize_mixer(group) for group in record.by_mixer],
+    } | _named_answers(record)
+
+
+def _named_answers(record: TraceRecord) -> dict[str, Any]:
+    """The answers of every effect and lens, by name; nothing where there is one effect that no more is known of."""
+    answers: dict[str, Any] = {}
+    effects = record.effects.values()
+    if len(effects) > 1 or any(effect.target_log_prob is not None for effect in effects):
+        answers["effects"] = {effect.key: _summarize_effect(effect) for effect in effects}
+    if record.lenses:
+        answers["lenses"] = {
+            name: {"task_particle": summarize_particle(lens.task_particle)} for name, lens in record.lenses.items()
+        }
+    return answers
+
+
+def _summarize_effect(effect: EffectRecord) -> dict[str, Any]:
+    try:
+        vulnerable, loss = effect.vulnerable_layer, effect.largest_loss_layer
+    except LayerTracerError as error:
+        return {"error": str(error)}
+    return {
+        "vulnerable_layer": summarize_vulnerable(vulnerable),
+        "largest_loss_layer": None if loss is None else summarize_loss(loss),
     }
 
 
@@ -69,16 +95,23 @@ def summarize_particle(particle: TaskParticle) -> dict[str, Any]:
 
 def summarize_vulnerable(vulnerable: VulnerableLayer) -> dict[str, Any]:
     """The layer that breaks most easily, as JSON values."""
+    return {"layer": vulnerable.layer, "mean_js_bits": vulnerable.mean_js_bits} | _summarize_largest(vulnerable)
+
+
+def _summarize_largest(found: LargestLayer) -> dict[str, Any]:
     return {
-        "layer": vulnerable.layer,
-        "mean_js_bits": vulnerable.mean_js_bits,
-        "interval": _interval(vulnerable.interval),
-        "stability": vulnerable.stability,
-        "is_edge": vulnerable.is_edge,
-        "is_clear": vulnerable.is_clear,
-        "contenders": list(vulnerable.contenders),
-        "note": vulnerable.note,
+        "interval": _interval(found.interval),
+        "stability": found.stability,
+        "is_edge": found.is_edge,
+        "is_clear": found.is_clear,
+        "contenders": list(found.contenders),
+        "note": found.note,
     }
+
+
+def summarize_loss(found: LossLayer) -> dict[str, Any]:
+    """The layer whose perturbation costs the target most, as JSON values."""
+    return {"layer": found.layer, "mean_loss_nats": found.mean_loss_nats} | _summarize_largest(found)
 
 
 def summarize_mixer(group: MixerGroup) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from layertracer.runs._columns import Named, without_effect
 from layertracer.runs._json_rules import described
 from layertracer.runs._record import TraceRecord
-from layertracer.runs._schema import DIMENSIONS, LAYERS, PERTURBATIONS, PROMPTS, TOKENS, Table
+from layertracer.runs._schema import DIMENSIONS, EFFECT, LAYERS, PERTURBATIONS, PROMPTS, TOKENS, Table
 
 PROMPT_FIELDS = (
     "prompt_ids",
@@ -39,30 +41,113 @@ _ROWS_PER_BATCH = 2**16
 LAYER_FIELDS = ("target_log_prob", "target_rank", "entropy_bits", "top_ids", "top_prob")
 
 
-def tabulate(record: TraceRecord) -> dict[str, bytes]:
+def name_parts(record: TraceRecord) -> Named:
+    """What a record has by name."""
+    first, *_ = effects = tuple(record.effects.values())
+    return Named(
+        measures=tuple(measure.info for measure in record.measures.values()),
+        rows=tuple(info for name, info in first.infos.items() if name != "js_bits"),
+        lenses=tuple(record.lenses),
+        n_draws=tuple(effect.n_draws for effect in effects),
+    )
+
+
+def tabulate(record: TraceRecord, tables: Sequence[Table]) -> dict[str, bytes]:
     """The bytes of every table of a run, by file name.
 
     Laws: the same record gives the same bytes.
+
+    Args:
+        record: The trace.
+        tables: The tables of what it has by name, see `name_parts`.
     """
-    prompts = {field: [getattr(prompt, field) for prompt in record.prompts] for field in PROMPT_FIELDS}
-    columns: dict[Table, dict[str, Any]] = {
-        LAYERS: {name: getattr(record, name) for name in LAYER_FIELDS},
-        PERTURBATIONS: {"js_bits": record.js_bits},
-        PROMPTS: prompts | {"embedding_log_prob": record.embedding_log_prob},
-        DIMENSIONS: {
-            "dominant_dimension": record.dominant_dimension,
-            "dominant_ratio": record.dominant_ratio,
-            "dominant_hit": record.dominant_hit.T,
-        },
-        TOKENS: {"token_id": sorted(record.tokens), "text": [record.tokens[token] for token in sorted(record.tokens)]},
+    values = _values_of(record)
+    sizes = Sizes.of_record(record)
+    return {table.file: _encode(table, values[table.file], sizes) for table in tables}
+
+
+def _values_of(record: TraceRecord) -> dict[str, list[dict[str, Any]]]:
+    """The columns of every table, for each block of its rows."""
+    prompts: dict[str, Any] = {field: [getattr(prompt, field) for prompt in record.prompts] for field in PROMPT_FIELDS}
+    layers = {name: getattr(record, name) for name in LAYER_FIELDS}
+    layers |= {name: measure.values for name, measure in record.measures.items()}
+    prompts["embedding_log_prob"] = record.embedding_log_prob
+    for lens in record.lenses.values():
+        layers |= {f"{lens.name}.{name}": getattr(lens, name) for name in LAYER_FIELDS}
+        prompts[f"{lens.name}.embedding_log_prob"] = lens.embedding_log_prob
+    effects = list(record.effects.values())
+    ids = sorted(record.tokens)
+    return {
+        LAYERS.file: [layers],
+        PERTURBATIONS.file: [dict(effect.rows) for effect in effects],
+        PROMPTS.file: [prompts],
+        DIMENSIONS.file: [
+            {
+                "dominant_dimension": effect.dominant_dimension,
+                "dominant_ratio": effect.dominant_ratio,
+                "dominant_hit": effect.dominant_hit.T,
+            }
+            for effect in effects
+        ],
+        TOKENS.file: [{"token_id": ids, "text": [record.tokens[token] for token in ids]}],
     }
-    sizes = {"prompt": record.n_prompts, "draw": record.n_draws, "layer": record.n_layers}
-    return {table.file: _encode(table, values, sizes) for table, values in columns.items()}
 
 
-def _encode(table: Table, values: Mapping[str, Any], sizes: Mapping[str, int]) -> bytes:
-    rows = dict(zip(table.axes, index_columns(table, sizes), strict=True)) | dict(values)
-    arrays = [_to_arrow(rows[column.name], arrow_type(column.type), len(table.axes)) for column in table.columns]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Lengths of the axes of a run.
+
+    Attributes:
+        prompt: Number of prompts.
+        layer: Number of layers.
+        draws: Number of draws of every perturbation.
+    """
+
+    prompt: int
+    layer: int
+    draws: tuple[int, ...]
+
+    @classmethod
+    def of_record(cls, record: TraceRecord) -> Sizes:
+        """Those of a record."""
+        draws = tuple(effect.n_draws for effect in record.effects.values())
+        return cls(prompt=record.n_prompts, layer=record.n_layers, draws=draws)
+
+    @classmethod
+    def of_header(cls, header: Mapping[str, Any]) -> Sizes:
+        """Those in a header whose fields are of their types."""
+        shape = header["shape"]
+        draws = (shape["n_draws"], *shape["n_further_draws"])
+        return cls(prompt=shape["n_prompts"], layer=shape["n_layers"], draws=draws)
+
+    def blocks(self, table: Table) -> tuple[tuple[int, ...], ...]:
+        """The shape of each block of a table's rows: one for each perturbation where rows are of them, else one."""
+        axes = [axis for axis in table.axes if axis != EFFECT.name]
+        draws = self.draws if table.file in OF_EFFECTS else self.draws[:1]
+        return tuple(
+            tuple({"prompt": self.prompt, "layer": self.layer, "draw": n}[axis] for axis in axes) for n in draws
+        )
+
+    def n_rows(self, table: Table) -> int:
+        """How many rows a table with axes has."""
+        return sum(math.prod(shape) for shape in self.blocks(table))
+
+
+OF_EFFECTS = (PERTURBATIONS.file, DIMENSIONS.file)
+"""Tables with rows for every perturbation."""
+
+
+def _encode(table: Table, blocks: Sequence[Mapping[str, Any]], sizes: Sizes) -> bytes:
+    rows = dict(zip(table.axes, index_columns(table, sizes), strict=True))
+    n_axes = len(without_effect(table).axes)
+    arrays = []
+    for column in table.columns:
+        kind = arrow_type(column.type)
+        if column.name in rows:
+            arrays.append(_to_arrow(rows[column.name], kind, 1))
+        else:
+            parts = [_to_arrow(values[column.name], kind, n_axes) for values in blocks]
+            arrays.append(parts[0] if len(parts) == 1 else pa.concat_arrays(parts))
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_arrays(arrays, schema=arrow_schema(table)), sink, compression="zstd")
     return sink.getvalue()
@@ -80,10 +165,16 @@ def _to_arrow(values: NDArray[Any] | list[Any], kind: pa.DataType, n_axes: int) 
     return pa.array(np.ascontiguousarray(values).reshape(-1), type=kind)
 
 
-def index_columns(table: Table, sizes: Mapping[str, int]) -> list[NDArray[np.int32]]:
+def index_columns(table: Table, sizes: Sizes) -> list[NDArray[np.int32]]:
     """The index columns that a table must have, one per axis."""
-    grid = np.indices([sizes[axis] for axis in table.axes], dtype=np.int32)
-    return [axis.reshape(-1) for axis in grid] if table.axes else []
+    if not table.axes:
+        return []
+    grids = [np.indices(shape, dtype=np.int32) for shape in sizes.blocks(table)]
+    if len(grids) == 1 and EFFECT.name not in table.axes:
+        return [axis.reshape(-1) for axis in grids[0]]
+    effect = [np.full(grid[0].size, number, np.int32) for number, grid in enumerate(grids)]
+    columns = [effect, *([grid[axis].reshape(-1) for grid in grids] for axis in range(len(grids[0])))]
+    return [np.concatenate(parts) for parts in columns]
 
 
 def arrow_type(name: str) -> pa.DataType:
@@ -111,7 +202,7 @@ def arrow_schema(table: Table) -> pa.Schema:
     return pa.schema([pa.field(c.name, arrow_type(c.type), nullable=c.nullable) for c in table.columns])
 
 
-def load_table(table: Table, content: bytes, sizes: Mapping[str, int], *, n_rows: int, limit_bytes: int) -> pa.Table:
+def load_table(table: Table, content: bytes, sizes: Sizes, *, n_rows: int, limit_bytes: int) -> pa.Table:
     """The rows of a table, of the schema's columns and one per index of its axes.
 
     What the file says of itself is looked at before anything is decoded: a few kilobytes can say a thousand million
@@ -120,7 +211,7 @@ def load_table(table: Table, content: bytes, sizes: Mapping[str, int], *, n_rows
     Args:
         table: The table's schema.
         content: The bytes of its file.
-        sizes: Lengths of the axes "prompt", "draw", "layer".
+        sizes: Lengths of its axes.
         n_rows: How many rows it must have.
         limit_bytes: How much memory its rows may take.
 
@@ -184,21 +275,38 @@ def _text_bytes(column: pa.Array) -> int:
     return int(lengths[column.indices.drop_null().to_numpy()].sum())
 
 
-def to_columns(table: Table, stored: pa.Table, sizes: Mapping[str, int]) -> dict[str, Any]:
+def split_effects(table: Table, stored: pa.Table, sizes: Sizes) -> list[tuple[pa.Table, list[int]]]:
+    """The rows of every block of a table, with the shape of its axes: one block, or one for each perturbation.
+
+    Args:
+        table: The table's schema.
+        stored: Its rows, from `load_table`.
+        sizes: Lengths of its axes.
+    """
+    shapes = [list(shape) for shape in sizes.blocks(table)]
+    if len(shapes) == 1:
+        return [(stored, shapes[0])]
+    found, start = [], 0
+    for shape in shapes:
+        found.append((stored.slice(start, math.prod(shape)).drop_columns([EFFECT.name]), shape))
+        start += math.prod(shape)
+    return found
+
+
+def to_columns(table: Table, stored: pa.Table, shape: list[int]) -> dict[str, Any]:
     """The columns of a table: arrays of the axes' shape where it has axes, lists of Python values otherwise.
 
     Optional columns that it has not are left out.
 
     Args:
-        table: The table's schema.
-        stored: Its rows, from `load_table`.
-        sizes: Lengths of the axes "prompt", "draw", "layer".
+        table: The table's schema, without an axis of effects.
+        stored: Its rows, from `split_effects`.
+        shape: Lengths of its axes.
 
     Raises:
         ValueError: If lists that become an array have several lengths.
     """
     as_lists = table.file in (PROMPTS.file, TOKENS.file)
-    shape = [sizes[axis] for axis in table.axes]
     names = [name for name in stored.schema.names if name not in table.axes]
     return {name: stored[name].to_pylist() if as_lists else _to_numpy(stored[name], shape) for name in names}
 

@@ -14,7 +14,7 @@ from layertracer.cli._progress import showing_progress
 from layertracer.cli._trace_options import (
     effort_options,
     load_asked_task,
-    make_perturbation,
+    make_perturbations,
     perturbation_options,
     question_options,
     refuse_unused_options,
@@ -47,7 +47,7 @@ def plan_command(context: click.Context, /, model: str, **settings: Any) -> None
     layers take is measured by running them on one prompt and on two.
     """
     refuse_unused_options(context, settings)
-    perturbation = make_perturbation(settings)
+    perturbation = make_perturbations(settings)
     task = load_asked_task(context, settings)
     with quiet_stdout(), showing_progress() as display:
         display.begin(f"Loading {model}")

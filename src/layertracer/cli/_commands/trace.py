@@ -27,7 +27,7 @@ from layertracer.cli._streams import give_up_stdout
 from layertracer.cli._trace_options import (
     effort_options,
     load_asked_task,
-    make_perturbation,
+    make_perturbations,
     perturbation_options,
     question_options,
     refuse_unused_options,
@@ -96,7 +96,7 @@ def trace_command(context: click.Context, /, model: str, **settings: Any) -> Non
 
     # What can be refused is refused before the model is loaded.
     asked = {
-        "perturbation": make_perturbation(settings),
+        "perturbation": make_perturbations(settings),
         "onset": _make_onset(settings),
         "task": load_asked_task(context, settings),
     }

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from layertracer.reports._values.visible import visible_line
-from layertracer.runs import TraceRecord
+from layertracer.runs import TraceRecord, TraceSpec
 
 _TASK_OPTIONS = {
     "--shots": "n_shot",
@@ -44,8 +44,8 @@ def command_line(record: TraceRecord) -> str | None:
     from the threshold of `Rise`); these need Python.
     """
     spec = record.spec
-    perturbation, task = _perturbation_words(spec.perturbation), _task_words(spec.task)
-    if perturbation is None or task is None or spec.perturbation.get("positions", "all") != "all":
+    perturbation, task = _perturbation_words(spec), _task_words(spec.task)
+    if perturbation is None or task is None or spec.perturbation.get("positions", "all") != "all" or spec.lenses:
         return None
     words = ["layertracer", "trace", record.model.name, *task, "--target", spec.target]
     if spec.target_tokens != "first":
@@ -58,11 +58,15 @@ def command_line(record: TraceRecord) -> str | None:
     return " ".join(map(_quote, [*words, "--device", record.model.device, "--dtype", record.model.dtype]))
 
 
-def _perturbation_words(asked: Mapping[str, Any]) -> list[str] | None:
+def _perturbation_words(spec: TraceSpec) -> list[str] | None:
+    """Options for the perturbations, which must differ in their sites alone; None where they do not."""
+    asked, sites = spec.perturbation, [str(one.get("site")) for one in spec.perturbations]
     kind = asked.get("kind")
+    if len(set(sites)) < len(sites) or any({**one, "site": sites[0]} != dict(asked) for one in spec.perturbations):
+        return None
     if kind == "skip":
         return ["--perturbation", "skip"]
-    where = ["--site", str(asked.get("site")), "--draws", str(asked.get("draws"))]
+    where = [word for site in sites for word in ("--site", site)] + ["--draws", str(asked.get("draws"))]
     if kind == "noise":
         return ["--perturbation", "noise", *where, "--noise-scale", f"{asked['scale']:g}"]
     if kind != "mask" or "fraction" not in asked:
@@ -140,7 +144,7 @@ def python_code(record: TraceRecord) -> str:
         "trace = lt.trace(",
         "    model,",
         "    task,",
-        f"    perturbation={_construct(spec.perturbation)},",
+        *_perturbation_lines(spec),
         f"    onset={_construct(spec.onset)},",
         f"    target={spec.target!r},",
         f"    target_tokens={spec.target_tokens!r},",
@@ -150,6 +154,15 @@ def python_code(record: TraceRecord) -> str:
         'trace.report("report.html")',
     ]
     return "\n".join(lines)
+
+
+def _perturbation_lines(spec: TraceSpec) -> list[str]:
+    """Arguments for what is done to each layer, and for the lenses, which are not stored with their weights."""
+    lenses = [f"    lens=[...],  # the lenses {', '.join(map(visible_line, spec.lenses))}"] if spec.lenses else []
+    if not spec.further_perturbations:
+        return [f"    perturbation={_construct(spec.perturbation)},", *lenses]
+    several = [f"        {_construct(one)}," for one in spec.perturbations]
+    return ["    perturbation=[", *several, "    ],", *lenses]
 
 
 def _chat_lines(task: Mapping[str, Any]) -> list[str]:

@@ -13,11 +13,13 @@ from pyarrow.lib import ArrowException
 
 from layertracer._errors import DamagedRunError, RunError, RunFormatError, printable_cause
 from layertracer._types import FileTooLargeError, NotAFileError, read_plain_file
+from layertracer.runs._columns import named_in, without_effect
+from layertracer.runs._effects import effect_keys
 from layertracer.runs._folders.recovery import recover_run
-from layertracer.runs._header import decode_header, has_valid_checksum, stored_checksum
+from layertracer.runs._header import decode_header, has_valid_checksum, read_spec, stored_checksum
 from layertracer.runs._json_rules import described
 from layertracer.runs._schema import HEADER_FILE, LARGEST_HEADER_BYTES, OWN_FILES, RUN_FORMAT_VERSION, TABLES, Table
-from layertracer.runs._tables import load_table, to_columns
+from layertracer.runs._tables import OF_EFFECTS, Sizes, load_table, split_effects, to_columns
 from layertracer.runs._upgrades import StoredRun, upgrade_run
 from layertracer.runs._verification.header_checks import find_file_faults, find_header_faults
 from layertracer.runs._verification.laws import find_contradictions, is_lawful
@@ -61,15 +63,18 @@ class Examined:
 
     Attributes:
         header: The content of `run.json`; empty where it cannot be read.
-        columns: The columns of every table that can be used, by its file's name.
+        columns: The columns of every table that can be used, by its file's name; of those with rows for every
+            perturbation the columns of each, by its key.
         faults: All that is wrong with it; empty where it can be read whole.
         digest: The checksum that `run.json` states of itself, and so of all files; None where it states none.
+        format_version: The version in which it is stored; None where it cannot be read.
     """
 
     header: Mapping[str, Any] = field(default_factory=dict)
     columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
     digest: str | None = None
+    format_version: int | None = None
 
 
 ReadFile = Callable[[str, int], bytes]
@@ -118,35 +123,45 @@ def examine_files(read: ReadFile, *, where: str) -> Examined:
 
 def _examine_content(stored: StoredRun, faults: list[Fault], digest: str | None) -> Examined:
     """What the files hold whose checksums fit."""
-    if len(stored.tables) == len(TABLES):
-        stored = upgrade_run(stored)
-    wrong = _collect(find_header_faults, stored.header)
+    version = stored.header["format_version"]
+    stored = upgrade_run(stored)
+    header = stored.header
+    wrong = _collect(find_header_faults, header)
     faults += [Fault(file=HEADER_FILE, reason=reason) for reason in wrong]
     columns: dict[str, Mapping[str, Any]] = {}
-    for table in TABLES if not wrong else ():
+    for table in named_in(header).tables if not wrong else ():
         if table.file in stored.tables:
             try:
                 columns[table.file], reasons = _decode(table, stored)
             except UNUSABLE as error:
                 reasons = [f"it does not hold what it should ({reason_of(error)})"]
             faults += [Fault(file=table.file, reason=reason) for reason in reasons]
-    if not faults and len(columns) == len(TABLES) and is_lawful(stored.header):
+    if not faults and len(columns) == len(TABLES) and is_lawful(header):
         try:
-            faults += [Fault(file=file, reason=reason) for file, reason in find_contradictions(stored.header, columns)]
+            faults += [Fault(file=file, reason=reason) for file, reason in find_contradictions(header, columns)]
         except UNUSABLE as error:
             faults.append(Fault(file=HEADER_FILE, reason=f"its fields do not fit the tables ({reason_of(error)})"))
     unique = tuple(dict.fromkeys(faults))
-    return Examined(header=stored.header, columns=columns, faults=unique, digest=digest)
+    return Examined(header=header, columns=columns, faults=unique, digest=digest, format_version=version)
 
 
 def _decode(table: Table, stored: StoredRun) -> tuple[Mapping[str, Any], list[str]]:
     """The columns of a table, and which of their values cannot be."""
-    sizes = {axis: stored.header["shape"][f"n_{axis}s"] for axis in ("prompt", "draw", "layer")}
+    header, sizes = stored.header, Sizes.of_header(stored.header)
     limit = max(_LEAST_LIMIT_BYTES, _MOST_INFLATION * sum(map(len, stored.tables.values())))
-    n_rows = stored.header["files"][table.file]["n_rows"]
+    n_rows = header["files"][table.file]["n_rows"]
     rows = load_table(table, stored.tables[table.file], sizes, n_rows=n_rows, limit_bytes=limit)
-    found = list(find_out_of_range(table, rows, bounds_of(stored.header)))
-    return ({} if found else to_columns(table, rows, sizes)), found
+    plain, blocks = without_effect(table), split_effects(table, rows, sizes)
+    faults, found = [], []
+    for number, (block, shape) in enumerate(blocks):
+        bounds = bounds_of(header, n_draws=sizes.draws[number])
+        where = f"in effect {number}, " if len(blocks) > 1 else ""
+        wrong = [f"{where}{reason}" for reason in find_out_of_range(plain, block, shape, bounds)]
+        faults += wrong
+        found.append({} if wrong else to_columns(plain, block, shape))
+    if table.file not in OF_EFFECTS:
+        return found[0], faults
+    return dict(zip(effect_keys(read_spec(header).perturbations), found, strict=True)), faults
 
 
 def _read_tables(read: ReadFile, files: Mapping[str, Mapping[str, Any]], faults: list[Fault]) -> dict[str, bytes]:

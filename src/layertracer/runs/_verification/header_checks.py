@@ -8,9 +8,12 @@ from typing import Any
 
 from layertracer._errors import LayerTracerError
 from layertracer.measures import ONSET_NAMES, onset_from_dict
+from layertracer.runs._columns import find_column_faults
+from layertracer.runs._effects import effect_keys
 from layertracer.runs._header_fields import FILES, HEADER
 from layertracer.runs._json_rules import Nullable, Number, described
 from layertracer.runs._schema import TABLES
+from layertracer.runs._tables import Sizes
 
 _PARAMETER = Nullable(Number(low=-math.inf, finite=False))
 _PERTURBATIONS: Mapping[str, tuple[str, ...]] = {
@@ -62,7 +65,26 @@ def _find_contradictions(header: Mapping[str, Any]) -> Iterator[str]:
     yield from _find_wrong_audit(header)
     yield from _find_wrong_rows(header)
     yield from _find_wrong_onset(header["spec"]["onset"])
-    yield from _find_wrong_perturbation(header["spec"]["perturbation"], shape["n_draws"])
+    yield from _find_wrong_perturbation(header["spec"]["perturbation"], shape["n_draws"], "spec.perturbation")
+    yield from _find_wrong_named(header)
+    yield from find_column_faults(header)
+
+
+def _find_wrong_named(header: Mapping[str, Any]) -> Iterator[str]:
+    """Further perturbations and lenses that are not those that were asked for."""
+    spec, further = header["spec"], header["shape"]["n_further_draws"]
+    asked = spec["further_perturbations"]
+    if len(asked) != len(further):
+        yield f"shape.n_further_draws has {len(further)} numbers, and spec.further_perturbations {len(asked)} entries"
+    for index, (perturbation, n_draws) in enumerate(zip(asked, further, strict=False)):
+        yield from _find_wrong_perturbation(perturbation, n_draws, f"spec.further_perturbations[{index}]")
+    keys = effect_keys([spec["perturbation"], *asked])
+    odd = [key for key in keys if keys.count(key) > 1]
+    if odd:
+        yield f"spec has a perturbation at the site {described(odd[0])}, which stands for another one"
+    names = [lens["name"] for lens in header["lenses"]]
+    if len(set(names)) < len(names):
+        yield "lenses has a name twice"
 
 
 def _find_wrong_checks(checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -96,11 +118,9 @@ def _find_wrong_audit(header: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _find_wrong_rows(header: Mapping[str, Any]) -> Iterator[str]:
+    sizes = Sizes.of_header(header)
     for table in TABLES:
-        n_rows = header["files"][table.file]["n_rows"]
-        expected = 1
-        for axis in table.axes:
-            expected *= header["shape"][f"n_{axis}s"]
+        n_rows, expected = header["files"][table.file]["n_rows"], sizes.n_rows(table)
         if table.axes and n_rows != expected:
             yield f"files.{table.file}.n_rows is {n_rows}, and {expected} follow from shape"
 
@@ -119,7 +139,7 @@ def _find_wrong_onset(onset: Mapping[str, Any]) -> Iterator[str]:
         yield f"spec.onset is no criterion: {' '.join(str(error).split())}"
 
 
-def _find_wrong_perturbation(perturbation: Mapping[str, Any], n_draws: int) -> Iterator[str]:
+def _find_wrong_perturbation(perturbation: Mapping[str, Any], n_draws: int, place: str) -> Iterator[str]:
     """Parameters that a perturbation must have and has not; one that is unknown here may have any."""
     needed = _PERTURBATIONS.get(perturbation["kind"])
     if needed is None:
@@ -128,6 +148,7 @@ def _find_wrong_perturbation(perturbation: Mapping[str, Any], n_draws: int) -> I
         needed = (*needed, "fraction")
     for name in needed:
         if name not in perturbation:
-            yield f"spec.perturbation.{name} is missing"
+            yield f"{place}.{name} is missing"
     if perturbation.get("draws", n_draws) != n_draws:
-        yield f"spec.perturbation.draws is {perturbation['draws']}, and shape.n_draws is {n_draws}"
+        drawn = "shape.n_draws" if place == "spec.perturbation" else "in shape.n_further_draws its number"
+        yield f"{place}.draws is {perturbation['draws']}, and {drawn} is {n_draws}"

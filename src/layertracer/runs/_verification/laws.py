@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from layertracer.runs._json_rules import described
 from layertracer.runs._record import TraceRecord
-from layertracer.runs._schema import LAYERS, PROMPTS, TOKENS
+from layertracer.runs._schema import LAYERS, PERTURBATIONS, PROMPTS, TOKENS
 
 _NATS, _BITS, _PROB = 1e-3, 1e-2, 1e-4
 """Rounding of a log-probability, of an entropy over 10^5 tokens, and of a probability."""
+
+_LEAST_BITS = 2e-3
+"""Rounding of a JS divergence beside probabilities that were read another way."""
 
 Found = Iterator[tuple[str, str]]
 """A file, and what is wrong with it."""
@@ -48,14 +52,77 @@ def find_contradictions(header: Mapping[str, Any], columns: Mapping[str, Mapping
     ranks = layers["target_rank"].reshape(shape)[:, -1].tolist()
     told = _judge_prompts(header["spec"], {**prompts, "rank": ranks}, ids, prob)
     yield from ((PROMPTS.file, words) for words in told)
-    rows = _Rows(prompts, layers, ids=ids, prob=prob, d_vocab=header["model"]["d_vocab"])
+    d_vocab = header["model"]["d_vocab"]
+    rows = _Rows(prompts, layers, ids=ids, prob=prob, d_vocab=d_vocab)
     yield from ((LAYERS.file, words) for words in rows.faults())
     named = {*np.unique(ids).tolist(), *prompts["top_id"]}
+    for lens in header["lenses"]:
+        read = _read_by(lens["name"], layers)
+        yield from ((LAYERS.file, f"{words}, of the lens {lens['name']}") for words in _judge_lens(read, layers))
+        lens_ids, lens_prob = (read[name].reshape(*shape, -1) for name in ("top_ids", "top_prob"))
+        lens_rows = _Rows(prompts, read, ids=lens_ids, prob=lens_prob.astype(np.float64), d_vocab=d_vocab)
+        yield from ((LAYERS.file, f"{words}, of the lens {lens['name']}") for words in lens_rows.faults())
+        named.update(np.unique(lens_ids).tolist())
+    yield from ((PERTURBATIONS.file, words) for words in _judge_effects(rows, columns[PERTURBATIONS.file]))
     for name in ("prompt_ids", "answer_ids", "target_ids"):
         named.update(*prompts[name])
     missing = sorted(named - set(columns[TOKENS.file]["token_id"]))
     if missing:
         yield TOKENS.file, f"token {missing[0]} has no text (and {len(missing) - 1} more), and the run names it"
+
+
+def _read_by(lens: str, layers: Mapping[str, Any]) -> dict[str, Any]:
+    """What a lens reads after each layer, by the names that the logit lens's columns have."""
+    prefix = f"{lens}."
+    return {name.removeprefix(prefix): values for name, values in layers.items() if name.startswith(prefix)}
+
+
+def _judge_lens(read: Mapping[str, Any], layers: Mapping[str, Any]) -> Iterator[str]:
+    """No lens translates the last layer: what it reads there is what the model says."""
+    own, clean = read["target_log_prob"][:, -1], layers["target_log_prob"][:, -1]
+    with np.errstate(invalid="ignore"):
+        wrong = ~((own == clean) | (np.abs(own - clean) <= _NATS * np.maximum(1, np.abs(clean))))
+    if wrong.any():
+        row = int(wrong.argmax())
+        yield f"target_log_prob is {own[row]:g} at the last layer of prompt {row}, and the model's own {clean[row]:g}"
+
+
+def _judge_effects(rows: _Rows, effects: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The divergence and the target's loss of a perturbed output that no two distributions have at once.
+
+    Laws: both are missing at the same layers; two distributions are at least as far apart as what they say of one
+    token: JS(P, Q) ≥ JS of (p, 1 − p) and (q, 1 − q).
+    """
+    for number, (key, columns) in enumerate(effects.items()):
+        if "target_log_prob" not in columns:
+            continue
+        js = columns["js_bits"].astype(np.float64)
+        log_q = columns["target_log_prob"].astype(np.float64)
+        where = f"of effect {number} ({described(key)})"
+        if bool((np.isnan(js) != np.isnan(log_q)).any()):
+            yield f"target_log_prob and js_bits {where} are not missing at the same layers"
+            continue
+        least = _binary_js(np.exp(rows.log_prob[:, -1])[:, None, None], np.exp(log_q))
+        with np.errstate(invalid="ignore"):
+            wrong = rows.is_single[:, :, None] & (js < least - _LEAST_BITS)
+        if wrong.any():
+            at = tuple(int(index) for index in np.unravel_index(int(wrong.argmax()), wrong.shape))
+            yield (
+                f"js_bits is {js[at]:g} {where}, and the target's probability alone makes it {least[at]:.4g} or more, "
+                f"at prompt {at[0]}, draw {at[1]}, layer {at[2]}"
+            )
+
+
+def _binary_js(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """JS divergence of (p, 1 - p) and (q, 1 - q), bits."""
+    p, q = np.clip(p, 0, 1), np.clip(q, 0, 1)
+    return _binary_entropy((p + q) / 2) - (_binary_entropy(p) + _binary_entropy(q)) / 2
+
+
+def _binary_entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = [np.where(one > 0, -one * np.log2(one), 0.0) for one in (p, 1 - p)]
+    return np.asarray(np.where(np.isnan(p), np.nan, parts[0] + parts[1]))
 
 
 def find_oddities(record: TraceRecord) -> list[str]:

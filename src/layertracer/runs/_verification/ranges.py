@@ -17,11 +17,12 @@ _MOST_PROB = 1 + 1e-3
 """What the probabilities of different tokens may add up to, rounding included."""
 
 
-def bounds_of(header: Mapping[str, Any]) -> dict[str, float]:
+def bounds_of(header: Mapping[str, Any], *, n_draws: int) -> dict[str, float]:
     """The bounds and lengths that depend on a run, by the names that the schema has for them.
 
     Args:
         header: The content of `run.json`, its fields of their types.
+        n_draws: Number of draws of the perturbation whose rows are judged.
     """
     shape, model = header["shape"], header["model"]
     return {
@@ -29,26 +30,28 @@ def bounds_of(header: Mapping[str, Any]) -> dict[str, float]:
         "d_vocab - 1": model["d_vocab"] - 1,
         "log2(d_vocab)": math.log2(model["d_vocab"]),
         "d_model - 1": model["d_model"] - 1,
-        **{name: shape[name] for name in ("n_prompts", "n_draws", "n_layers", "top_k")},
+        "n_draws": n_draws,
+        "top_k": shape["top_k"],
     }
 
 
-def find_out_of_range(table: Table, stored: pa.Table, bounds: Mapping[str, float]) -> Iterator[str]:
+def find_out_of_range(table: Table, stored: pa.Table, shape: list[int], bounds: Mapping[str, float]) -> Iterator[str]:
     """What no trace can have measured: of each column the first place, and in how many others it is wrong.
 
     Args:
-        table: The table's schema.
+        table: The table's schema, without an axis of effects.
         stored: Its rows, one per index of its axes.
+        shape: Lengths of its axes.
         bounds: What `bounds_of` says.
     """
-    shape = [int(bounds[f"n_{axis}s"]) for axis in table.axes]
     for column in table.columns:
         if column.limits is not None and column.name in stored.schema.names:
             cells = _Cells.of(stored[column.name], table, shape)
             yield from _judge(column, column.limits, cells, bounds)
-    if table is LAYERS:
-        yield from _judge_sums(_Cells.of(stored["top_prob"], table, shape))
-    if table is PROMPTS:
+    for name in stored.schema.names:
+        if table.file == LAYERS.file and name.endswith("top_prob"):
+            yield from _judge_sums(name, _Cells.of(stored[name], table, shape))
+    if table.file == PROMPTS.file:
         yield from _judge_answers(stored, shape)
 
 
@@ -169,12 +172,12 @@ def _row(cells: _Cells, wrong: NDArray[np.bool_]) -> str:
     return f"{cells.row_place(int(wrong.argmax()))}{_others(wrong)}" if cells.lengths is not None else "some row"
 
 
-def _judge_sums(cells: _Cells) -> Iterator[str]:
+def _judge_sums(name: str, cells: _Cells) -> Iterator[str]:
     """Probabilities of different tokens that add up to more than 1."""
     if cells.values.size and cells.lengths is not None and len(set(cells.lengths.tolist())) == 1:
         wrong = cells.lists().sum(axis=1, dtype=np.float64) > _MOST_PROB
         if wrong.any():
-            yield f"top_prob adds up to more than 1 at {_row(cells, wrong)}"
+            yield f"{name} adds up to more than 1 at {_row(cells, wrong)}"
 
 
 def _judge_answers(stored: pa.Table, shape: list[int]) -> Iterator[str]:
