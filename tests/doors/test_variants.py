@@ -36,6 +36,7 @@ class Scaled:
 
     def __call__(self, values: Tensor, *, call: LayerCall, draws: Sequence[int]) -> Tensor:
         """Each draw."""
+        del call
         return torch.stack([values * (self.factor + draw) for draw in draws])
 
 

@@ -12,13 +12,13 @@ from layertracer.measures import OnsetCriterion
 from layertracer.tasks import Task
 
 if TYPE_CHECKING:
-    from layertracer.tracing import Loadable, Progress, TracedModel
+    from layertracer.tracing import Lens, Loadable, Progress, TracedModel
 
     ModelLike: TypeAlias = Loadable
     TaskLike: TypeAlias = Any
     OnePerturbation: TypeAlias = Perturbation | type[Perturbation] | str
     PerturbationLike: TypeAlias = OnePerturbation | Sequence[OnePerturbation] | None
-    LensLike: TypeAlias = Any
+    LensLike: TypeAlias = Lens | str | Sequence[Lens | str] | None
     OnsetLike: TypeAlias = OnsetCriterion | type[OnsetCriterion] | str | None
     ProgressLike: TypeAlias = Callable[[Progress], None] | bool | None
 else:  # under test, annotations are looked up when a function is called: what is none of these has an error of ours

@@ -163,7 +163,8 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         perturbation: What is done to each layer; `Mask()` by default. The name of a site stands for a mask there. Of a
             list of them each is done by itself, in the same pass, and what it does is in `effects`; "all" stands for
             masks at all sites that the model has.
-        lens: A lens, or a list of them, that is read beside the logit lens; what it reads is in `lenses`.
+        lens: A lens, or several, read beside the logit lens, which is always read: `trace.lenses` by name. Anything
+            with a name, a meaning, details and `translate(rows, layer)` is one.
         onset: When the target counts as risen; `Rise()` by default. A criterion's name will do.
         target: "answer" follows the sample's answer, "model" the model's own top token.
         target_tokens: "first" follows the answer's first token that says something of it, "all" the teacher-forced
@@ -194,12 +195,13 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         KeyboardInterrupt: On Ctrl-C. As with the errors above, what was finished is its `record`, a `Trace`. What
             `progress` or `on_plan` raises comes out as it is, with that record too.
     """
-    from layertracer.tracing import TraceOptions
+    from layertracer.tracing import TraceOptions, take_lenses
 
     if on_plan is not None and not callable(on_plan):
         raise refused("on_plan", on_plan, "Give a function of one argument, the plan.")
     options = TraceOptions(
-        **asked_of_layers(perturbation, lens, target=target, target_tokens=target_tokens),
+        **asked_of_layers(perturbation, None, target=target, target_tokens=target_tokens),
+        lenses=take_lenses(lens),
         onset=take_onset(onset),
         chat=take_flag("chat", chat),
         system=system,

@@ -45,6 +45,15 @@ class LensStatistics:
         whole = {name: torch.cat([getattr(part, name) for part in parts]) for name in cls.__slots__}
         return cls(**{name: tensor.unflatten(0, tuple(shape)) for name, tensor in whole.items()})
 
+    def followed_by(self, other: LensStatistics, *, dim: int) -> LensStatistics:
+        """These and others behind them along an axis."""
+        both = {name: torch.cat([getattr(self, name), getattr(other, name)], dim=dim) for name in self.__slots__}
+        return LensStatistics(**both)
+
+    def last(self, *, dim: int) -> LensStatistics:
+        """The last of them along an axis, which stays."""
+        return LensStatistics(**{name: getattr(self, name).narrow(dim, -1, 1) for name in self.__slots__})
+
 
 def measure_lens(
     logits: Float[Tensor, "*batch d_vocab"],

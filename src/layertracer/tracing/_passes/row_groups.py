@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from layertracer._types import Perturbation
 from layertracer.tracing._perturbers.protocol import LayerCall, Perturber
 from layertracer.tracing._sites.protocol import SITES, ExitSite
 
@@ -152,6 +153,11 @@ class DrawAxis:
     """
 
     n_draws: tuple[int, ...]
+
+    @classmethod
+    def of(cls, perturbations: Sequence[Perturbation]) -> DrawAxis:
+        """The draws of some perturbations."""
+        return cls(tuple(perturbation.n_draws for perturbation in perturbations))
 
     @property
     def total(self) -> int:

@@ -41,7 +41,7 @@ class VariantLogits:
     variants: Tensor
 
 
-def run_variants(
+def run_variants(  # noqa: PLR0913 - what a pass is made of
     network: Network,
     ids: Tensor,
     *,

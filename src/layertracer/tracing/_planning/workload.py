@@ -63,6 +63,7 @@ class Workload:
         cached: How rows go on from what they remember; None where they never do.
         state: What is done to the layers' memory; None where nothing is.
         batch_multiple: How many prompts must stay together: 2 where partners are pairs.
+        n_lenses: How many lenses read what leaves the layers.
     """
 
     network: Network
@@ -71,6 +72,7 @@ class Workload:
     cached: CachedLadder | None = None
     state: StatePass | None = None
     batch_multiple: int = 1
+    n_lenses: int = 1
 
     @property
     def n_draws(self) -> int:
