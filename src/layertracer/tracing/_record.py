@@ -56,7 +56,7 @@ class RecordParts:
 def build_record(
     parts: RecordParts,
     readings: Readings,
-    site_rms: Sequence[Float[Tensor, "layer width"] | None],
+    site_rms: Sequence[Tensor | None],
     *,
     status: Status,
     error: BaseException | None,
@@ -101,7 +101,7 @@ def build_record(
 def _effect_records(
     parts: RecordParts,
     readings: Readings,
-    site_rms: Sequence[Float[Tensor, "layer width"] | None],
+    site_rms: Sequence[Tensor | None],
     done: NDArray[np.intp],
 ) -> dict[str, EffectRecord]:
     """What each perturbation does, its draws cut out of the axis on which those of all of them stand."""
