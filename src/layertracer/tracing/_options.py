@@ -70,11 +70,6 @@ class TraceOptions:
         """All that is done, each to rows of its own."""
         return (cast("Perturbation", self.perturbation), *self.further)
 
-    @property
-    def followed(self) -> TargetTokens | None:
-        """Tokens of the answers that are followed; None where the model's own are."""
-        return self.target_tokens if self.target == "answer" else None
-
 
 def lay_out_task(model: TracedModel, samples: Task | Iterable[Sample], options: TraceOptions) -> LaidOut:
     """The prompts of a task, or samples, as the options ask for them."""
