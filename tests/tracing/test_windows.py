@@ -77,8 +77,8 @@ def test_every_size_is_proved_at_load(window: int) -> None:
     assert model.self_check.passed
     assert model.self_check.method == "ladder"
     # A window of one token lets nothing move between positions.
-    sliding = SLIDING if window > 1 else "none"
-    assert [layer.mixer for layer in model.anatomy.layers] == [sliding, ATTENTION] * 2
+    sliding = "sliding_attention" if window > 1 else "none"
+    assert [layer.mixer for layer in model.anatomy.layers] == [sliding, "attention"] * 2
 
 
 @pytest.mark.parametrize(("window", "site"), [*((window, "block_output") for window in WINDOWS), (8, "mixer_output")])
