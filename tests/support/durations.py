@@ -31,9 +31,16 @@ GROSS = 3.0
 
 
 def grossly_longer(found: Mapping[str, float], kept: Mapping[str, float]) -> list[str]:
-    """Files that take grossly more of a run than of the one that was kept, in words; both are seconds by file."""
+    """Files that take grossly more of a run than of the one that was kept, in words; none where nothing was kept.
+
+    Args:
+        found: Seconds by file.
+        kept: The same of the run that was kept.
+    """
     whole, kept_whole = sum(found.values()), sum(kept.values())
-    told = []
+    told: list[str] = []
+    if not kept:
+        return told
     for file, seconds in sorted(found.items(), key=lambda pair: -pair[1]):
         share, before = seconds / whole, kept.get(file, 0.0) / kept_whole
         if share > SMALL + GROSS * before:
