@@ -114,7 +114,6 @@ def plan_prompts(
     if memory is not None:
         budget_bytes = parse_memory(memory)
     root, work, notes = _lay_out(model, prompts, options)
-    work = replace(work, n_lenses=1 + len(options.lenses))
     enough = enough_bytes(model.network)
     filled = {one.site for one in options.perturbations if fills_from_runs(one)}
     fills, bank = bool(filled), len(filled) * bank_bytes(model.network)
@@ -161,6 +160,7 @@ def _lay_out(
     perturbers = make_perturbers(model, options.perturbations)
     root, cached, notes = _find_prefixes(model, prompts, options, perturbers)
     work = _workload(model, prompts, options.perturbations, cached)
+    work = replace(work, n_lenses=1 + len(options.lenses))
     if any(one is not None and one.keeps_pairs for one in perturbers):
         refuse_unpaired(prompts)
         work = replace(work, batch_multiple=2)
@@ -228,7 +228,7 @@ def make_perturbers(
 def _workload(
     model: TracedModel, prompts: Sequence[Prompt], perturbations: Sequence[Perturbation], cached: CachedLadder | None
 ) -> Workload:
-    method, axis = model.self_check.method, draw_axis(perturbations)
+    method, axis = model.self_check.method, DrawAxis.of(perturbations)
     state = _state_pass(model, prompts, perturbations, axis)
     sites = []
     for number, perturbation in enumerate(perturbations):
@@ -245,11 +245,6 @@ def _workload(
             )
         )
     return Workload(network=model.network, method=method, sites=tuple(sites), cached=cached, state=state)
-
-
-def draw_axis(perturbations: Sequence[Perturbation]) -> DrawAxis:
-    """The draws of all perturbations, behind one another."""
-    return DrawAxis(tuple(perturbation.n_draws for perturbation in perturbations))
 
 
 def _state_pass(

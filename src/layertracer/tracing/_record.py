@@ -30,6 +30,7 @@ from layertracer.tracing._failures import describe_error
 from layertracer.tracing._lenses.protocol import Lens
 from layertracer.tracing._model import TracedModel
 from layertracer.tracing._observers.protocol import LAYER_MEASURES
+from layertracer.tracing._passes.row_groups import DrawAxis
 from layertracer.tracing._planning.trace_plan import TracePlan
 from layertracer.tracing._readings import Readings
 from layertracer.tracing._sites.protocol import SITES
@@ -59,7 +60,7 @@ class RecordParts:
 def build_record(
     parts: RecordParts,
     readings: Readings,
-    site_rms: Sequence[Float[Tensor, "layer width"] | None],
+    site_rms: Sequence[Tensor | None],
     *,
     status: Status,
     error: BaseException | None,
@@ -67,7 +68,8 @@ def build_record(
 ) -> TraceRecord:
     """The record of the prompts that were finished, in the order given."""
     done = np.flatnonzero(readings.finished)
-    (first, *_) = effects = _effects(parts, readings, site_rms, done)
+    effects = _effect_records(parts, readings, site_rms, done)
+    first = next(iter(effects.values()))
     prompts = tuple(_prompt_record(parts.samples[index], readings, index) for index in done.tolist())
     logit = readings.logit
     log_prob, rank = readings.of_all_continuations("logit")
@@ -87,6 +89,7 @@ def build_record(
         dominant_dimension=first.dominant_dimension,
         dominant_ratio=first.dominant_ratio,
         dominant_hit=first.dominant_hit,
+        effects=effects,
         tokens=token_texts(parts.model.tokenizer, _occurring(prompts, readings, done)),
         method=parts.method,
         status=status,
@@ -94,7 +97,6 @@ def build_record(
         warnings=(*parts.model.self_check.notes, *parts.warnings),
         elapsed_s=elapsed_s,
         n_requested=len(parts.samples),
-        effects={effect.key: effect for effect in effects},
         measures={
             name: LayerMeasure(info=LAYER_MEASURES[name].info, values=values[done])
             for name, values in readings.measures.items()
@@ -105,30 +107,30 @@ def build_record(
     )
 
 
-def _effects(
+def _effect_records(
     parts: RecordParts,
     readings: Readings,
-    site_rms: Sequence[Float[Tensor, "layer width"] | None],
+    site_rms: Sequence[Tensor | None],
     done: NDArray[np.intp],
-) -> list[EffectRecord]:
-    """What each perturbation does to the prompts that were finished; their draws stand behind one another."""
-    network, found, first = parts.model.network, [], 0
-    keys = effect_keys(parts.spec.perturbations)
-    for key, asked, rms in zip(keys, parts.perturbations, site_rms, strict=True):
-        dimension, ratio = _dominant_dimensions(rms, network.anatomy.n_layers)
-        draws = slice(first, first + asked.n_draws)
-        effect = EffectRecord(
+) -> dict[str, EffectRecord]:
+    """What each perturbation does, its draws cut out of the axis on which those of all of them stand."""
+    axis, n_layers = DrawAxis.of(parts.perturbations), parts.model.anatomy.n_layers
+    specs = [perturbation.to_dict() for perturbation in parts.perturbations]
+    effects = {}
+    for number, (key, perturbation) in enumerate(zip(effect_keys(specs), parts.perturbations, strict=True)):
+        dimension, ratio = _dominant_dimensions(site_rms[number], n_layers)
+        width = SITES[perturbation.site].width(parts.model.network)
+        draws = axis.span(number)
+        effects[key] = EffectRecord(
             key=key,
-            perturbation=asked.to_dict(),
-            rows={name: values[done, draws] for name, values in readings.rows.items()},
+            perturbation=specs[number],
+            rows={name: values[done][:, draws.start : draws.stop] for name, values in readings.rows.items()},
             infos={name: ROW_MEASURES[name].info for name in readings.rows},
             dominant_dimension=dimension,
             dominant_ratio=ratio,
-            dominant_hit=_hits(asked, dimension, width=SITES[asked.site].width(network)),
+            dominant_hit=_hits(perturbation, dimension, width=width),
         )
-        found.append(effect)
-        first += asked.n_draws
-    return found
+    return effects
 
 
 def _lens_record(lens: Lens, readings: Readings, done: NDArray[np.intp]) -> LensRecord:

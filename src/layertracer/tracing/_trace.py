@@ -27,11 +27,11 @@ from layertracer.tracing._observers.site_sums import SiteSums, collect_site_valu
 from layertracer.tracing._options import TraceOptions, lay_out_task, settle_sites
 from layertracer.tracing._passes.batch_passes import BatchPasses
 from layertracer.tracing._passes.measure import N_TOP
+from layertracer.tracing._passes.row_groups import DrawAxis
 from layertracer.tracing._perturbers.protocol import Fills
 from layertracer.tracing._plan import (
     PlannedTrace,
     audit_plan,
-    draw_axis,
     make_perturbers,
     plan_prompts,
     refuse_too_little,
@@ -193,7 +193,7 @@ class _Run:
         self.readings = Readings.empty(
             n_prompts=len(prompts),
             n_layers=model.anatomy.n_layers,
-            n_draws=draw_axis(options.perturbations).total,
+            n_draws=DrawAxis.of(options.perturbations).total,
             n_top=min(N_TOP, model.anatomy.d_vocab),
             lenses=[one.name for one in options.lenses],
         )
@@ -283,7 +283,7 @@ class _Run:
             network=model.network,
             axes=model.axes,
             perturbers=perturbers,
-            draws=draw_axis(self._options.perturbations),
+            draws=DrawAxis.of(self._options.perturbations),
             last=tuple(site.last_only for site in work.sites),
             cached=work.cached,
             observers=(*observers, *LAYER_MEASURES.values()),
@@ -393,10 +393,10 @@ def _specify(encoded: EncodedTask, options: TraceOptions) -> TraceSpec:
     return TraceSpec(
         task={**encoded.spec, **asked},
         perturbation=options.perturbations[0].to_dict(),
+        further_perturbations=tuple(one.to_dict() for one in options.further),
         onset=options.onset.to_dict(),
         target=options.target,
         target_tokens=options.target_tokens,
         seed=options.seed,
-        further_perturbations=tuple(one.to_dict() for one in options.further),
         lenses=tuple(one.name for one in options.lenses),
     )

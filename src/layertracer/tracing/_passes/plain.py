@@ -22,9 +22,6 @@ from layertracer.tracing._passes.row_groups import Edit, site_of
 from layertracer.tracing._perturbers.protocol import LayerCall, Perturber
 from layertracer.tracing._sites.protocol import EditRows, run_edited
 
-BaseValues = dict[tuple[int, str, int], Tensor]
-"""What stood in base rows at a layer's site, the n-th time."""
-
 
 def plain_logits(network: Network, ids: Tensor, *, read: Sequence[int]) -> Tensor:
     """The model's own logits at the positions that are read, [prompt, read, d_vocab]."""

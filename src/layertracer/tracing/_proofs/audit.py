@@ -107,7 +107,7 @@ class Auditor:
         self._n_batches += 1
         for prompt in batch:
             if prompt.index in self.plan.looks:
-                self._look(prompt, self.plan.looks[prompt.index])
+                self._look(prompt, self.plan.looks[prompt.index], batch)
 
     def look_back(self) -> None:
         """Measure the first prompt again in the end: a model must not have changed on the way.
@@ -117,7 +117,7 @@ class Auditor:
         """
         is_alone = self._first is not None and self._n_batches == 1 and self._first.index in self.plan.looks
         if self._first is not None and not is_alone and self.plan.share:
-            self._look(self._first, ())
+            self._look(self._first, (), [self._first])
 
     def result(self, notes: Sequence[str] = ()) -> Audit:
         """What was found so far."""
@@ -140,9 +140,11 @@ class Auditor:
             notes=tuple(found),
         )
 
-    def _look(self, prompt: Prompt, variants: Sequence[Variant]) -> None:
+    def _look(self, prompt: Prompt, variants: Sequence[Variant], batch: Sequence[Prompt]) -> None:
         try:
-            alone = _Alone(audit=self, prompt=prompt)
+            first = batch.index(prompt) // self.work.batch_multiple * self.work.batch_multiple
+            partners = batch[first : first + self.work.batch_multiple]
+            alone = _Alone(audit=self, prompt=prompt, partners=partners)
             self._compare_clean(alone)
             for variant in variants:
                 self._compare_perturbed(alone, variant)
@@ -228,10 +230,11 @@ class Auditor:
 
 @dataclass(slots=True, kw_only=True)
 class _Alone:
-    """One prompt run alone, whole, without a cache."""
+    """One prompt run alone, whole, without a cache; beside its partner where what is done to it asks for that."""
 
     audit: Auditor
     prompt: Prompt
+    partners: Sequence[Prompt]
     network: Network = field(init=False)
     stored: Any = field(init=False)
     plain: Any = field(init=False)
@@ -313,13 +316,15 @@ class _Alone:
                 self._ids, [self.prompt], self._lens, cells=[variant], n_variants=1, followed=self._followed()
             )[variant]
             return np.array([float(found[name]) for name in self.audited])
+        network, ids = bind_batch(self.audit.network, self.partners)
         edits = PlainEdits(
-            perturbers=self.audit.passes.at(self.network, self._ids, read),
+            perturbers=self.audit.passes.at(network, ids, read),
             edits=[self.audit.passes.draws.edit(*variant)],
-            prompts=(self.prompt.index,),
+            prompts=tuple(partner.index for partner in self.partners),
         )
-        with edits.made_in(self.network.anatomy.layers):
-            perturbed = log_probs_of(_own_logits(self.network, self._ids, read))
+        with edits.made_in(network.anatomy.layers):
+            perturbed = log_probs_of(_own_logits(network, ids, read))
+        perturbed = perturbed.narrow(0, self.partners.index(self.prompt), 1)
         found = measure_distributions(perturbed, own, self._followed())
         return np.array([float(found[name]) for name in self.audited])
 
