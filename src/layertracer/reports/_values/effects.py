@@ -119,8 +119,8 @@ def _loss(found: LossLayer, n_layers: int) -> list[Phrase]:
 def effects_table(answers: tuple[EffectAnswer, ...]) -> Table:
     """One row per perturbation: where it changes the output most, and where it costs the target most."""
     columns = (
-        *("Site", "Draws", "Vulnerable layer", "Contenders", "Stable in", "JS, bits"),
-        *("Largest loss at", "Contenders of loss", "Loss, nats"),
+        *("Site", "Draws", "Vulnerable layer", "Contenders", "Stable in", "Mean JS, bits"),
+        *("Largest loss at", "Contenders of loss", "Mean loss, nats"),
     )
     return Table(columns=columns, rows=tuple(map(_row, answers)), numeric=frozenset(range(1, len(columns))))
 
