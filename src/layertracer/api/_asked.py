@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from layertracer._types import Perturbation, Sample
 from layertracer.api._samples import take_samples
-from layertracer.api._taken import take_choice, take_lenses, take_perturbations
+from layertracer.api._taken import take_choice, take_perturbations
 from layertracer.measures import OnsetCriterion
 from layertracer.tasks import Task
 
 if TYPE_CHECKING:
-    from layertracer.tracing import Loadable, Progress, TracedModel
+    from layertracer.tracing import Lens, Loadable, Progress, TracedModel
 
     ModelLike: TypeAlias = Loadable
     TaskLike: TypeAlias = Any
     OnePerturbation: TypeAlias = Perturbation | type[Perturbation] | str
     PerturbationLike: TypeAlias = OnePerturbation | Sequence[OnePerturbation] | None
-    LensLike: TypeAlias = Any
+    LensLike: TypeAlias = Lens | str | Sequence[Lens | str] | None
     OnsetLike: TypeAlias = OnsetCriterion | type[OnsetCriterion] | str | None
     ProgressLike: TypeAlias = Callable[[Progress], None] | bool | None
 else:  # under test, annotations are looked up when a function is called: what is none of these has an error of ours
@@ -32,6 +32,8 @@ def asked_of_layers(perturbation: object, lens: object, *, target: object, targe
         UsageError: If an argument is not of a kind that is taken.
         UnknownNameError: If a name is unknown.
     """
+    from layertracer.tracing import take_lenses
+
     (first, *further), lenses = take_perturbations(perturbation), take_lenses(lens)
     return {
         "perturbation": [first, *further] if further else first,

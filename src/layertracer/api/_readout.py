@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from layertracer._types import checked_whole
-from layertracer.api._asked import ModelLike, TaskLike, prompts_for
-from layertracer.api._taken import take_choice, take_flag, take_model
+from layertracer.api._asked import LensLike, ModelLike, TaskLike, prompts_for
+from layertracer.api._taken import take_flag, take_model
 
 if TYPE_CHECKING:
     from layertracer.tracing import Readout
@@ -19,7 +19,7 @@ def read_layers(  # noqa: PLR0913 - what users call takes its settings by name
     model: ModelLike,
     samples: TaskLike,
     *,
-    lens: Literal["logit"] = "logit",
+    lens: LensLike = "logit",
     chat: bool = False,
     system: str | None = None,
     template_arguments: Mapping[str, Any] | None = None,
@@ -34,7 +34,7 @@ def read_layers(  # noqa: PLR0913 - what users call takes its settings by name
     Args:
         model: As for `trace`.
         samples: As the task of `trace`; answers are not needed.
-        lens: "logit", the logit lens.
+        lens: "logit", the logit lens; or another lens, or several, which are read beside it: `readout.lenses` by name.
         chat: Whether prompts are put into the tokenizer's chat template.
         system: Text of a system's turn before each of them, in the chat template.
         template_arguments: What else the chat template is given, e.g. {"enable_thinking": False}.
@@ -44,7 +44,7 @@ def read_layers(  # noqa: PLR0913 - what users call takes its settings by name
 
     Returns:
         Log-probabilities in float32 on the CPU, in the order of the samples. They are kept whole: prompts
-        × layers × vocabulary × 4 bytes.
+        × layers × vocabulary × 4 bytes, for each lens.
 
     Raises:
         UnknownNameError: If there is no such lens.
@@ -60,7 +60,6 @@ def read_layers(  # noqa: PLR0913 - what users call takes its settings by name
     """
     from layertracer.tracing import read_layers as read
 
-    take_choice("lens", lens, ("logit",))
     taken = take_model(model)
     return read(
         taken,

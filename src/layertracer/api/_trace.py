@@ -163,7 +163,8 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         perturbation: What is done to each layer; `Mask()` by default. The name of a site stands for a mask there. Of a
             list of them each is done by itself, in the same pass, and what it does is in `effects`; "all" stands for
             masks at all sites that the model has.
-        lens: A lens, or a list of them, that is read beside the logit lens; what it reads is in `lenses`.
+        lens: A lens, or several, read beside the logit lens, which is always read: `trace.lenses` by name. Anything
+            with a name, a meaning, details and `translate(rows, layer)` is one.
         onset: When the target counts as risen; `Rise()` by default. A criterion's name will do.
         target: "answer" follows the sample's answer, "model" the model's own top token.
         target_tokens: "first" follows the answer's first token that says something of it, "all" the teacher-forced

@@ -5,10 +5,17 @@ from layertracer.models._anatomy.anatomy import Anatomy, Layer
 from layertracer.models._anatomy.dataflow import ADDITIONS, CONTRACTIONS, has_stream_shape, operand_tensors
 from layertracer.models._anatomy.mixer_and_mlp import Part
 from layertracer.models._anatomy.op_sites import OpSites
+from layertracer.models._anatomy.replay import rounding_between_positions
 from layertracer.models._anatomy.stream_shape import StreamShape
 from layertracer.models._anatomy.wiring import PROBE_BATCHES, BatchAxis, Signature, Wiring, batch_axes, signature_of
 from layertracer.models._caches.cache_map import StateMap, StatePiece
 from layertracer.models._caches.cached_call import LayerCache, UnusableCacheError
+from layertracer.models._caches.continuation import (
+    CallForm,
+    Continuation,
+    continuations_of_spans,
+    continuations_of_steps,
+)
 from layertracer.models._calling.call import ModelCall, find_logits
 from layertracer.models._calling.grouped_heads import grouped_heads
 from layertracer.models._calling.hooks import CallRecord, call_again, hooking, observe_calls, replacing_forward
@@ -34,7 +41,9 @@ __all__ = [
     "Additions",
     "Anatomy",
     "BatchAxis",
+    "CallForm",
     "CallRecord",
+    "Continuation",
     "DeviceMap",
     "EmbeddedModel",
     "Layer",
@@ -57,6 +66,8 @@ __all__ = [
     "call_again",
     "cloned",
     "compile_layers",
+    "continuations_of_spans",
+    "continuations_of_steps",
     "copy_with",
     "execution_devices",
     "find_logits",
@@ -81,6 +92,7 @@ __all__ = [
     "observe_calls",
     "operand_tensors",
     "replacing_forward",
+    "rounding_between_positions",
     "signature_of",
     "take_tokenizer",
     "unflatten_into",

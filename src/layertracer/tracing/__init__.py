@@ -2,18 +2,26 @@
 
 from layertracer.tracing._batching.memory_budget import parse_memory
 from layertracer.tracing._distributions.js_divergence import js_divergence
+from layertracer.tracing._distributions.row_measures import register_row_measure
+from layertracer.tracing._lenses.linear import LinearLens
+from layertracer.tracing._lenses.protocol import Lens, register_lens, take_lenses
+from layertracer.tracing._lenses.streams import gather_streams
 from layertracer.tracing._model import Loadable, TracedModel, is_module, load_model, wrap_model
+from layertracer.tracing._observers.protocol import register_layer_measure
 from layertracer.tracing._options import TraceOptions
 from layertracer.tracing._plan import plan_trace
 from layertracer.tracing._planning.trace_plan import BucketPlan, PlannedFlops, PrefixPlan, TracePlan
 from layertracer.tracing._readings import Progress
-from layertracer.tracing._readout import Readout, read_layers
+from layertracer.tracing._readout import LensReadout, Readout, read_layers
 from layertracer.tracing._record import describe_model, token_texts
 from layertracer.tracing._trace import MEASURING, TraceInterrupted, trace_model
 
 __all__ = [
     "MEASURING",
     "BucketPlan",
+    "Lens",
+    "LensReadout",
+    "LinearLens",
     "Loadable",
     "PlannedFlops",
     "PrefixPlan",
@@ -24,12 +32,17 @@ __all__ = [
     "TracePlan",
     "TracedModel",
     "describe_model",
+    "gather_streams",
     "is_module",
     "js_divergence",
     "load_model",
     "parse_memory",
     "plan_trace",
     "read_layers",
+    "register_layer_measure",
+    "register_lens",
+    "register_row_measure",
+    "take_lenses",
     "token_texts",
     "trace_model",
     "wrap_model",

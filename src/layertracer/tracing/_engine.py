@@ -15,6 +15,7 @@ from layertracer.tracing._batching.memory_budget import PassPlan
 from layertracer.tracing._batching.prompts import Prompt, bind_batch
 from layertracer.tracing._distributions.row_measures import ROW_MEASURES
 from layertracer.tracing._failures import first_line, is_of_callers_making
+from layertracer.tracing._lenses.protocol import Lens
 from layertracer.tracing._observers.protocol import BatchObserver
 from layertracer.tracing._passes.batch_passes import BatchPasses, Before
 from layertracer.tracing._passes.measure import Measured, followed_of, measure_plain, measure_rows
@@ -44,6 +45,7 @@ class Engine:
         readings: Where the numbers go; what was finished before an error stays there.
         auditor: Measures some of them again.
         answers: Reads whole answers; None where nobody asks.
+        lenses: Lenses beside the logit lens.
         on_progress: Called after every batch.
         notes: What a user should know of how it went.
     """
@@ -53,6 +55,7 @@ class Engine:
     readings: Readings
     auditor: Auditor
     answers: AnswerReader | None = None
+    lenses: Sequence[Lens] = ()
     on_progress: Callable[[Progress], None] | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -150,11 +153,13 @@ class Engine:
             indices = tuple(prompt.index for prompt in batch)
             rows = self.passes.run(network, ids, read=read, before=before, observers=observers, prompts=indices)
             reduction = make_reduction(network, self.planner.budget_bytes, shortage=plan.shortage)
-            measured = measure_rows(rows, batch, ids, reduction=reduction)
+            measured = measure_rows(rows, batch, ids, reduction=reduction, lenses=self.lenses)
         else:
             edits = {cell: self.passes.draws.edit(*cell) for cell in work.in_ladder}
             perturbers = self.passes.at(network, ids, read)
-            measured = measure_plain(network, ids, batch, edits=edits, perturbers=perturbers, observers=observers)
+            measured = measure_plain(
+                network, ids, batch, edits=edits, perturbers=perturbers, observers=observers, lenses=self.lenses
+            )
         if work.state is not None:
             followed, cells = followed_of(batch, measured.lens), work.in_state
             found = work.state.measure(
@@ -178,7 +183,7 @@ class Engine:
             self.readings.answers |= self.answers.read(batch, measured.lens)
         seen = {one.name: one.per_prompt() for one in observers}
         measures = {name: by_layer for name, by_layer in seen.items() if by_layer is not None}
-        self.readings.keep(batch, measured.lens, rows, cells=work.cells, measures=measures)
+        self.readings.keep(batch, measured.by_lens, rows, cells=work.cells, measures=measures)
         for total, one in zip(self.passes.observers, observers, strict=True):
             if one.name not in measures:
                 total.add(one)

@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
 
 from layertracer._errors import UsageError
-from layertracer._types import Sample, SelfCheck, TargetTokens
+from layertracer._types import Sample, SelfCheck, TargetKind, TargetTokens
 from layertracer.models import (
     Anatomy,
     DeviceMap,
@@ -26,11 +26,15 @@ from layertracer.models import (
     without_gradients,
 )
 from layertracer.tasks import EncodedTask, Task, encode_samples
+from layertracer.tracing._batching.prompts import Prompt, prepare_prompts
 from layertracer.tracing._failures import explaining_failures
+from layertracer.tracing._lenses.protocol import Lens
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
+from layertracer.tracing._passes.tail import Tail
 from layertracer.tracing._planning.measured_costs import CostProbe
-from layertracer.tracing._proofs.at_load import check_network, why_not_compiled
-from layertracer.tracing._proofs.cache_site import StateProof, UnderstoodCache
+from layertracer.tracing._proofs.cache_site import StateProof
+from layertracer.tracing._proofs.continuations import UnderstoodCache
+from layertracer.tracing._proofs.self_check import check_network, why_not_compiled
 from layertracer.tracing._proofs.shared_prefix import PrefixProof
 
 _LOG = logging.getLogger("layertracer")
@@ -271,6 +275,44 @@ def encode_for(
     )
 
 
+class LaidOut(NamedTuple):
+    """A task as a model is to read it.
+
+    Attributes:
+        encoded: Its samples as token ids, and what is to be said of them.
+        prompts: The same, laid out to be run.
+    """
+
+    encoded: EncodedTask
+    prompts: tuple[Prompt, ...]
+
+
+def lay_out(
+    model: TracedModel,
+    samples: Task | Iterable[Sample],
+    *,
+    target: TargetKind,
+    target_tokens: TargetTokens,
+    **chat: Any,
+) -> LaidOut:
+    """The prompts of a task, or of samples, checked before anything is computed.
+
+    Args:
+        model: The model.
+        samples: The task.
+        target: Whose token is followed.
+        target_tokens: How much of the answer is followed.
+        **chat: How a chat is written, see `encode_for`.
+
+    Raises:
+        TaskError: If there is no sample, an answer is missing, or a prompt is too long.
+        UsageError: If `target` and `target_tokens` do not go together, or a token id is unknown to the model.
+    """
+    encoded = encode_for(model, samples, followed=target_tokens if target == "answer" else None, **chat)
+    prompts = prepare_prompts(encoded.samples, model.network, target=target, target_tokens=target_tokens)
+    return LaidOut(encoded, prompts)
+
+
 def prove(
     network: Network,
     *,
@@ -300,3 +342,17 @@ def prove(
         cost_probe=CostProbe(network=as_written, uses_ladder=uses_ladder),
         prefix_proof=PrefixProof(network=as_written, uses_ladder=uses_ladder, cache=cache),
     )
+
+
+def refuse_untranslatable(network: Network, lenses: Sequence[Lens]) -> None:
+    """Raise where a model's residual stream is nothing that lenses translate.
+
+    Raises:
+        UsageError: If it holds several vectors for each token.
+    """
+    row = Tail(network).zero_row() if lenses else None
+    if row is not None and row.ndim > 2:
+        raise UsageError(
+            f"The lens {lenses[0].name!r} cannot read {network.name!r}, whose residual stream holds "
+            f"{list(row.shape[1:])} numbers for each token and not one vector. Read it with the logit lens."
+        )

@@ -1,4 +1,4 @@
-"""What is asked of a trace, and what a model refuses."""
+"""Options of a trace, and what a model refuses."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, cast
 from layertracer._errors import SiteError, UsageError
 from layertracer._types import FALLBACK_SITE, Mask, Perturbation, Sample, TargetKind, TargetTokens, is_site_asked
 from layertracer.measures import OnsetCriterion, Rise
-from layertracer.tasks import EncodedTask, Task
-from layertracer.tracing._model import TracedModel, encode_for
+from layertracer.tasks import Task
+from layertracer.tracing._lenses.protocol import Lens
+from layertracer.tracing._model import LaidOut, TracedModel, lay_out
 from layertracer.tracing._perturbers.protocol import is_perturbation
 from layertracer.tracing._sites.protocol import SITES
 
@@ -31,6 +32,7 @@ class TraceOptions:
         system: Text of a system's turn before them there.
         template_arguments: What else the template is given, e.g. {"enable_thinking": False}.
         seed: Seed of the bootstrap.
+        lenses: Lenses beside the logit lens.
         audit: Share of the trace's arithmetic in which some of its numbers are measured again; 0 for none.
         memory: Memory that the trace may take beyond the weights, e.g. "4GiB"; None for most of what is free.
         command: The command line, for the record.
@@ -46,6 +48,7 @@ class TraceOptions:
     system: str | None = None
     template_arguments: Mapping[str, Any] | None = None
     seed: int = 0
+    lenses: Sequence[Lens] = ()
     audit: float = 0.1
     memory: str | int | None = None
     command: Sequence[str] | None = None
@@ -67,21 +70,17 @@ class TraceOptions:
         """All that is done, each to rows of its own."""
         return (cast("Perturbation", self.perturbation), *self.further)
 
-    @property
-    def followed(self) -> TargetTokens | None:
-        """Tokens of the answers that are followed; None where the model's own are."""
-        return self.target_tokens if self.target == "answer" else None
 
-
-def encode_task(model: TracedModel, samples: Task | Iterable[Sample], options: TraceOptions) -> EncodedTask:
-    """A task, or samples, as token ids of the model's own tokenizer, as the options ask for them."""
-    return encode_for(
+def lay_out_task(model: TracedModel, samples: Task | Iterable[Sample], options: TraceOptions) -> LaidOut:
+    """The prompts of a task, or samples, as the options ask for them."""
+    return lay_out(
         model,
         samples,
         chat=options.chat,
         system=options.system,
         template_arguments=options.template_arguments,
-        followed=options.followed,
+        target=options.target,
+        target_tokens=options.target_tokens,
     )
 
 

@@ -11,12 +11,12 @@ from layertracer.models import Network, in_evaluation_mode, without_gradients
 from layertracer.tasks import Task, load_task
 from layertracer.tracing._batching.memory_budget import default_budget_bytes, enough_bytes, parse_memory
 from layertracer.tracing._batching.process_memory import growth_of_trace, returning_large_tensors
-from layertracer.tracing._batching.prompts import Prompt, prepare_prompts
+from layertracer.tracing._batching.prompts import Prompt
 from layertracer.tracing._batching.shared_prefixes import PrefixNode, plan_prefixes, tokens_saved, without_prefixes
 from layertracer.tracing._failures import explaining_failures, first_line, is_of_callers_making
 from layertracer.tracing._model import TracedModel
 from layertracer.tracing._observers.site_sums import bank_bytes
-from layertracer.tracing._options import TraceOptions, encode_task, settle_sites
+from layertracer.tracing._options import TraceOptions, lay_out_task, settle_sites
 from layertracer.tracing._passes.cache_pass import StatePass, refuse_without_prefix
 from layertracer.tracing._passes.cached_ladder import CachedLadder
 from layertracer.tracing._passes.measure import N_TOP
@@ -92,12 +92,9 @@ def plan_trace(
     options = options or TraceOptions()
     options, site_notes = settle_sites(model, options)
     task = load_task(task) if isinstance(task, str) else task
-    encoded = encode_task(model, task, options)
+    encoded, prompts = lay_out_task(model, task, options)
     module = model.network.call.module
     with in_evaluation_mode(module), explaining_failures(model.name, "while a trace of it was planned"):
-        prompts = prepare_prompts(
-            encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
-        )
         plan = plan_prompts(model, prompts, options, measures=True).plan
     return replace(plan, notes=(*site_notes, *encoded.left_out, *plan.notes))
 
@@ -163,6 +160,7 @@ def _lay_out(
     perturbers = make_perturbers(model, options.perturbations)
     root, cached, notes = _find_prefixes(model, prompts, options, perturbers)
     work = _workload(model, prompts, options.perturbations, cached)
+    work = replace(work, n_lenses=1 + len(options.lenses))
     if any(one is not None and one.keeps_pairs for one in perturbers):
         refuse_unpaired(prompts)
         work = replace(work, batch_multiple=2)
@@ -230,7 +228,7 @@ def make_perturbers(
 def _workload(
     model: TracedModel, prompts: Sequence[Prompt], perturbations: Sequence[Perturbation], cached: CachedLadder | None
 ) -> Workload:
-    method, axis = model.self_check.method, draw_axis(perturbations)
+    method, axis = model.self_check.method, DrawAxis.of(perturbations)
     state = _state_pass(model, prompts, perturbations, axis)
     sites = []
     for number, perturbation in enumerate(perturbations):
@@ -247,11 +245,6 @@ def _workload(
             )
         )
     return Workload(network=model.network, method=method, sites=tuple(sites), cached=cached, state=state)
-
-
-def draw_axis(perturbations: Sequence[Perturbation]) -> DrawAxis:
-    """The draws of all perturbations, behind one another."""
-    return DrawAxis(tuple(perturbation.n_draws for perturbation in perturbations))
 
 
 def _state_pass(
@@ -320,10 +313,10 @@ def _find_prefixes(
         ladders = [proof.ladder(site) for site in sites]
     except SiteError as refusal:
         return alone, None, (f"Prompts share no prefix, which takes longer: {refusal}.",)
-    if len({ladder.way for ladder in ladders}) > 1:
+    if len({ladder.continuation for ladder in ladders}) > 1:
         reason = f"its rows would be read on in another way for each of {', '.join(sites)}"
         return alone, None, (f"Prompts share no prefix, which takes longer: {reason}.",)
-    return plan_prefixes(prompts, shortest=ladders[0].way.shortest), ladders[0], ()
+    return plan_prefixes(prompts, shortest=ladders[0].continuation.shortest), ladders[0], ()
 
 
 def _is_worth_measuring(plan: TracePlan, network: Network, spans: Collection[TokenSpan]) -> bool:

@@ -14,10 +14,20 @@ from torch import Tensor
 
 from layertracer._types import Audit, EncodedSample, Mask, Method, Perturbation, Status, panics_as_errors
 from layertracer.models import fingerprint, n_distinct_parameters
-from layertracer.runs import ModelRecord, PromptRecord, TraceRecord, TraceSpec, collect_provenance
+from layertracer.runs import (
+    EffectRecord,
+    ModelRecord,
+    PromptRecord,
+    TraceRecord,
+    TraceSpec,
+    collect_provenance,
+    effect_keys,
+)
 from layertracer.tasks import TookTooLong, within
+from layertracer.tracing._distributions.row_measures import ROW_MEASURES
 from layertracer.tracing._failures import describe_error
 from layertracer.tracing._model import TracedModel
+from layertracer.tracing._passes.row_groups import DrawAxis
 from layertracer.tracing._planning.trace_plan import TracePlan
 from layertracer.tracing._readings import Readings
 from layertracer.tracing._sites.protocol import SITES
@@ -46,7 +56,7 @@ class RecordParts:
 def build_record(
     parts: RecordParts,
     readings: Readings,
-    site_rms: Sequence[Float[Tensor, "layer width"] | None],
+    site_rms: Sequence[Tensor | None],
     *,
     status: Status,
     error: BaseException | None,
@@ -54,10 +64,11 @@ def build_record(
 ) -> TraceRecord:
     """The record of the prompts that were finished, in the order given."""
     done = np.flatnonzero(readings.finished)
-    dimension, ratio = _dominant_dimensions(site_rms[0], parts.model.anatomy.n_layers)
-    width = SITES[parts.perturbations[0].site].width(parts.model.network)
+    effects = _effect_records(parts, readings, site_rms, done)
+    first = next(iter(effects.values()))
     prompts = tuple(_prompt_record(parts.samples[index], readings, index) for index in done.tolist())
-    log_prob, rank = readings.of_all_continuations()
+    logit = readings.logit
+    log_prob, rank = readings.of_all_continuations("logit")
     return TraceRecord(
         spec=parts.spec,
         model=describe_model(parts.model),
@@ -67,14 +78,15 @@ def build_record(
         target_log_prob=log_prob[done, 1:],
         embedding_log_prob=log_prob[done, 0],
         target_rank=rank[done],
-        entropy_bits=readings.entropy_bits[done],
-        js_bits=readings.js_bits[done],
-        top_ids=readings.top_ids[done],
-        top_prob=readings.top_prob[done],
-        dominant_dimension=dimension,
-        dominant_ratio=ratio,
-        dominant_hit=_hits(parts.perturbations[0], dimension, width=width),
-        tokens=token_texts(parts.model.tokenizer, _occurring(prompts, readings.top_ids[done])),
+        entropy_bits=logit.entropy_bits[done],
+        js_bits=first.js_bits,
+        top_ids=logit.top_ids[done],
+        top_prob=logit.top_prob[done],
+        dominant_dimension=first.dominant_dimension,
+        dominant_ratio=first.dominant_ratio,
+        dominant_hit=first.dominant_hit,
+        effects=effects,
+        tokens=token_texts(parts.model.tokenizer, _occurring(prompts, logit.top_ids[done])),
         method=parts.method,
         status=status,
         error=None if error is None else describe_error(error),
@@ -84,6 +96,32 @@ def build_record(
         plan=None if parts.plan is None else parts.plan.to_dict(),
         audit=parts.audit,
     )
+
+
+def _effect_records(
+    parts: RecordParts,
+    readings: Readings,
+    site_rms: Sequence[Tensor | None],
+    done: NDArray[np.intp],
+) -> dict[str, EffectRecord]:
+    """What each perturbation does, its draws cut out of the axis on which those of all of them stand."""
+    axis, n_layers = DrawAxis.of(parts.perturbations), parts.model.anatomy.n_layers
+    specs = [perturbation.to_dict() for perturbation in parts.perturbations]
+    effects = {}
+    for number, (key, perturbation) in enumerate(zip(effect_keys(specs), parts.perturbations, strict=True)):
+        dimension, ratio = _dominant_dimensions(site_rms[number], n_layers)
+        width = SITES[perturbation.site].width(parts.model.network)
+        draws = axis.span(number)
+        effects[key] = EffectRecord(
+            key=key,
+            perturbation=specs[number],
+            rows={name: values[done][:, draws.start : draws.stop] for name, values in readings.rows.items()},
+            infos={name: ROW_MEASURES[name].info for name in readings.rows},
+            dominant_dimension=dimension,
+            dominant_ratio=ratio,
+            dominant_hit=_hits(perturbation, dimension, width=width),
+        )
+    return effects
 
 
 def describe_model(model: TracedModel) -> ModelRecord:
@@ -110,7 +148,7 @@ def _prompt_record(sample: EncodedSample, readings: Readings, index: int) -> Pro
         answer_ids=sample.answer_ids,
         target_ids=target,
         top_id=top[0],
-        top_prob=float(readings.top_prob[index, -1, 0]),
+        top_prob=float(readings.logit.top_prob[index, -1, 0]),
         solved=answers.solved,
         prompt_text=sample.prompt_text,
         answer_text=sample.answer_text,

@@ -1,4 +1,4 @@
-"""A joint trace: the task particle and the vulnerable layer of one model on one task, from one run."""
+"""Trace of one model on one task: the task particle and the vulnerable layer from one run."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from layertracer.models import in_evaluation_mode, keeping_loaded, without_gradi
 from layertracer.runs import TraceRecord, TraceSpec
 from layertracer.tasks import EncodedTask, Task, load_task
 from layertracer.tracing._batching.process_memory import Keeper, give_back, returning_large_tensors
-from layertracer.tracing._batching.prompts import Prompt, prepare_prompts, warn_of_decoder_start
+from layertracer.tracing._batching.prompts import Prompt, warn_of_decoder_start
 from layertracer.tracing._engine import Engine
 from layertracer.tracing._failures import CallbackRaised, explain_failure, is_of_callers_making, shielded
-from layertracer.tracing._model import TracedModel
+from layertracer.tracing._model import TracedModel, refuse_untranslatable
 from layertracer.tracing._observers.protocol import LAYER_MEASURES
 from layertracer.tracing._observers.site_sums import SiteSums, collect_site_values
-from layertracer.tracing._options import TraceOptions, encode_task, settle_sites
+from layertracer.tracing._options import TraceOptions, lay_out_task, settle_sites
 from layertracer.tracing._passes.batch_passes import BatchPasses
 from layertracer.tracing._passes.measure import N_TOP
+from layertracer.tracing._passes.row_groups import DrawAxis
 from layertracer.tracing._perturbers.protocol import Fills
 from layertracer.tracing._plan import (
     PlannedTrace,
     audit_plan,
-    draw_axis,
     make_perturbers,
     plan_prompts,
     refuse_too_little,
@@ -97,11 +97,9 @@ def trace_model(
     options = options or TraceOptions()
     started_at, began = datetime.now(UTC), time.perf_counter()
     options, site_notes = settle_sites(model, options)
+    refuse_untranslatable(model.network, options.lenses)
     task = load_task(task) if isinstance(task, str) else task
-    encoded = encode_task(model, task, options)
-    prompts = prepare_prompts(
-        encoded.samples, model.network, target=options.target, target_tokens=options.target_tokens
-    )
+    encoded, prompts = lay_out_task(model, task, options)
     parts = RecordParts(
         model=model,
         samples=encoded.samples,
@@ -194,8 +192,9 @@ class _Run:
         self.readings = Readings.empty(
             n_prompts=len(prompts),
             n_layers=model.anatomy.n_layers,
-            n_draws=draw_axis(options.perturbations).total,
+            n_draws=DrawAxis.of(options.perturbations).total,
             n_top=min(N_TOP, model.anatomy.d_vocab),
+            lenses=[one.name for one in options.lenses],
         )
 
     @property
@@ -283,7 +282,7 @@ class _Run:
             network=model.network,
             axes=model.axes,
             perturbers=perturbers,
-            draws=draw_axis(self._options.perturbations),
+            draws=DrawAxis.of(self._options.perturbations),
             last=tuple(site.last_only for site in work.sites),
             cached=work.cached,
             observers=(*observers, *LAYER_MEASURES.values()),
@@ -295,6 +294,7 @@ class _Run:
             reduction=make_reduction(model.network, fallback.planner.budget_bytes),
             passes=passes,
             plan=audit_plan(fallback.schedule, work, self._options),
+            lenses=self._options.lenses,
         )
         self._fallback_notes = []
         engine = Engine(
@@ -303,6 +303,7 @@ class _Run:
             readings=self.readings,
             auditor=self._auditor,
             answers=self._make_answer_reader(fallback.planner),
+            lenses=self._options.lenses,
             on_progress=self._on_progress,
             notes=self._fallback_notes,
         )
@@ -368,6 +369,7 @@ class _Run:
             row_by_row=planner.row_by_row,
             budget_bytes=planner.budget_bytes,
             row_bytes=planner.clean_row_bytes,
+            lenses=self._options.lenses,
         )
 
 
@@ -390,8 +392,10 @@ def _specify(encoded: EncodedTask, options: TraceOptions) -> TraceSpec:
     return TraceSpec(
         task={**encoded.spec, **asked},
         perturbation=options.perturbations[0].to_dict(),
+        further_perturbations=tuple(one.to_dict() for one in options.further),
         onset=options.onset.to_dict(),
         target=options.target,
         target_tokens=options.target_tokens,
         seed=options.seed,
+        lenses=tuple(one.name for one in options.lenses),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from layertracer.tracing._batching.followed_tokens import Ids
 from layertracer.tracing._batching.memory_budget import PassPlan, fast_bytes, plan_pass
 from layertracer.tracing._batching.prompts import Prompt, bind_batch, bucket_prompts, split_source
 from layertracer.tracing._distributions.reduction import LensStatistics
+from layertracer.tracing._lenses.protocol import Lens
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
 from layertracer.tracing._passes.ladder import run_ladder
 from layertracer.tracing._passes.measure import measure_plain, measure_rows, own_top, top_tokens
@@ -33,6 +35,10 @@ Tops = dict[Ids, int]
 """The model's own top token behind some tokens."""
 
 
+LogProbAndRank = tuple[NDArray[np.float32], NDArray[np.int32]]
+"""Of what is followed: after the embeddings and each layer, [1 + layer], and after each layer."""
+
+
 class AnswersRead(NamedTuple):
     """What a model makes of a prompt's answers.
 
@@ -40,14 +46,13 @@ class AnswersRead(NamedTuple):
         begins: Whether its top token is the first followed one of an answer; None where there is no answer.
         solved: Whether it gives the whole of an answer, each token the top one; None where there is no answer, or the
             model cannot read it.
-        log_prob: Log-probability, [1 + layer], of continuations beside the first; None without any.
-        rank: Their best rank, [layer].
+        more: Of continuations beside the first, by the lenses' names: their log-probability, [1 + layer], and their
+            best rank, [layer]; empty without any.
     """
 
     begins: bool | None = None
     solved: bool | None = None
-    log_prob: NDArray[np.float32] | None = None
-    rank: NDArray[np.int32] | None = None
+    more: Mapping[str, LogProbAndRank] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +67,7 @@ class AnswerReader:
         row_by_row: Whether prompts must run one at a time.
         budget_bytes: What may be live in a pass beyond the weights.
         row_bytes: What one row of a number of tokens takes.
+        lenses: Lenses beside the logit lens.
     """
 
     network: Network
@@ -71,6 +77,7 @@ class AnswerReader:
     row_by_row: bool
     budget_bytes: int
     row_bytes: Callable[[int], int]
+    lenses: Sequence[Lens] = ()
 
     def read(self, batch: Sequence[Prompt], lens: LensStatistics) -> dict[int, AnswersRead]:
         """What the model makes of the answers of a batch, by the prompts' indices.
@@ -92,7 +99,7 @@ class AnswerReader:
             rows_of = [behind.get((prompt.index, answer.ids[:-1]), own) for answer in answers]
             begins = [_judge(before, [answer], {**row, **own})[0] for answer, row in zip(answers, rows_of, strict=True)]
             solved = [_judge(before, [answer], {**own, **row})[1] for answer, row in zip(answers, rows_of, strict=True)]
-            read[prompt.index] = AnswersRead(_any(begins), _any(solved), *more.get(prompt.index, (None, None)))
+            read[prompt.index] = AnswersRead(_any(begins), _any(solved), more.get(prompt.index, {}))
         return read
 
     def _prompt_ids(self, index: int) -> Ids:
@@ -132,20 +139,21 @@ class AnswerReader:
                 continue  # what was traced stays; of these answers it is not known whether they are given
         return behind
 
-    def _read_more(
-        self, rows: Sequence[Prompt], tops: Mapping[int, Tops]
-    ) -> dict[int, tuple[NDArray[np.float32], NDArray[np.int32]]]:
-        """Log-probability and rank of continuations beside the first, by the prompts' indices."""
-        found: dict[int, tuple[NDArray[np.float32], NDArray[np.int32]]] = {}
+    def _read_more(self, rows: Sequence[Prompt], tops: Mapping[int, Tops]) -> dict[int, dict[str, LogProbAndRank]]:
+        """Log-probability and rank of continuations beside the first, by the prompts' indices and the lenses' names."""
+        found: dict[int, dict[str, LogProbAndRank]] = {}
         for bucket in bucket_prompts(rows):
             plan = self._plan(bucket)
-            for batch, lens in run_batches(self.network, bucket, plan, lambda rows, _: self._lens(rows)):
-                log_prob = lens.log_prob.sum(dim=1).cpu().numpy()
-                _refuse_nan(log_prob, batch)
-                rank = lens.rank[:, :, 1:].amax(dim=1).cpu().numpy().astype(np.int32)
-                for row, own, *numbers in zip(batch, _tops_of(batch, lens), log_prob, rank, strict=True):
+            for batch, lenses in run_batches(self.network, bucket, plan, lambda rows, _: self._lenses(rows)):
+                for row, own in zip(batch, _tops_of(batch, lenses["logit"]), strict=True):
                     tops[row.index].update(own)
-                    found[row.index] = _joined(found.get(row.index), (numbers[0], numbers[1]))
+                for name, lens in lenses.items():
+                    log_prob = lens.log_prob.sum(dim=1).cpu().numpy()
+                    _refuse_nan(log_prob, batch)
+                    rank = lens.rank[:, :, 1:].amax(dim=1).cpu().numpy().astype(np.int32)
+                    for row, *numbers in zip(batch, log_prob, rank, strict=True):
+                        by_lens = found.setdefault(row.index, {})
+                        by_lens[name] = _joined(by_lens.get(name), (numbers[0], numbers[1]))
         return found
 
     def _plan(self, bucket: Sequence[Prompt]) -> PassPlan:
@@ -159,13 +167,14 @@ class AnswerReader:
             budget_bytes=fast_bytes(self.network, self.budget_bytes // 2),
         )
 
-    def _lens(self, rows: Sequence[Prompt]) -> LensStatistics:
-        """Lens statistics [row, read, 1 + layer] of what is followed in some rows."""
+    def _lenses(self, rows: Sequence[Prompt]) -> dict[str, LensStatistics]:
+        """Lens statistics [row, read, 1 + layer] of what is followed in some rows, by the lenses' names."""
         network, ids = bind_batch(self.network, rows)
         if self.method == "plain":
-            return measure_plain(network, ids, rows, edits={}).lens
+            return measure_plain(network, ids, rows, edits={}, lenses=self.lenses).by_lens
         ladder_rows = run_ladder(network, ids, read=rows[0].read, perturber=None, variants={}, axes=self.axes)
-        return measure_rows([ladder_rows], rows, ids, reduction=make_reduction(network, self.budget_bytes)).lens
+        reduction = make_reduction(network, self.budget_bytes)
+        return measure_rows([ladder_rows], rows, ids, reduction=reduction, lenses=self.lenses).by_lens
 
     def _top(self, rows: Sequence[Prompt]) -> Tensor:
         """The model's own top tokens [row, read]."""
@@ -220,9 +229,7 @@ def _any(found: Sequence[bool | None]) -> bool | None:
     return None if None in found or not found else False
 
 
-def _joined(
-    one: tuple[NDArray[np.float32], NDArray[np.int32]] | None, other: tuple[NDArray[np.float32], NDArray[np.int32]]
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def _joined(one: LogProbAndRank | None, other: LogProbAndRank) -> LogProbAndRank:
     """Log-probability and rank of either of two continuations."""
     if one is None:
         return other

@@ -1,4 +1,4 @@
-"""What is kept of a readout."""
+"""Statistics that are kept of a readout: probabilities, entropy, top tokens."""
 
 from __future__ import annotations
 
@@ -44,6 +44,15 @@ class LensStatistics:
         """Statistics of chunks of rows, whose rows together have that shape."""
         whole = {name: torch.cat([getattr(part, name) for part in parts]) for name in cls.__slots__}
         return cls(**{name: tensor.unflatten(0, tuple(shape)) for name, tensor in whole.items()})
+
+    def followed_by(self, other: LensStatistics, *, dim: int) -> LensStatistics:
+        """These and others behind them along an axis."""
+        both = {name: torch.cat([getattr(self, name), getattr(other, name)], dim=dim) for name in self.__slots__}
+        return LensStatistics(**both)
+
+    def last(self, *, dim: int) -> LensStatistics:
+        """The last of them along an axis, which stays."""
+        return LensStatistics(**{name: getattr(self, name).narrow(dim, -1, 1) for name in self.__slots__})
 
 
 def measure_lens(

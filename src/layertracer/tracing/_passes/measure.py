@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from layertracer.models import Network
 from layertracer.tracing._batching.prompts import Prompt
 from layertracer.tracing._distributions.reduction import LensStatistics, Reduction, log_probs_of, measure_lens
 from layertracer.tracing._distributions.row_measures import FollowedRows, measure_distributions, over_positions
+from layertracer.tracing._lenses.protocol import Lens, translated_stream
 from layertracer.tracing._observers.protocol import Observer, observing
 from layertracer.tracing._passes.ladder import LadderRows
 from layertracer.tracing._passes.plain import PlainEdits, plain_logits, plain_readout
@@ -33,14 +34,26 @@ class Measured:
     Attributes:
         lens: Lens statistics [prompt, read, 1 + layer]; entry 0 is read from the embeddings.
         rows: Row measures of each layer and draw.
+        lenses: What other lenses than the logit lens read, likewise, by their names.
     """
 
     lens: LensStatistics
     rows: RowNumbers
+    lenses: Mapping[str, LensStatistics] = field(default_factory=dict)
+
+    @property
+    def by_lens(self) -> dict[str, LensStatistics]:
+        """What all lenses read, by their names; the logit lens first."""
+        return {"logit": self.lens, **self.lenses}
 
 
 def measure_rows(
-    passes: Iterable[LadderRows], batch: Sequence[Prompt], ids: Tensor, *, reduction: Reduction
+    passes: Iterable[LadderRows],
+    batch: Sequence[Prompt],
+    ids: Tensor,
+    *,
+    reduction: Reduction,
+    lenses: Sequence[Lens] = (),
 ) -> Measured:
     """The numbers of a batch, from the passes over it.
 
@@ -49,9 +62,11 @@ def measure_rows(
         batch: The prompts.
         ids: Their token ids [prompt, position].
         reduction: How rows become numbers.
+        lenses: Lenses beside the logit lens.
     """
     found: RowNumbers = {}
     lens: LensStatistics | None = None
+    others_read: dict[str, LensStatistics] = {}
     # Put on the device before anything runs.
     answers, others = answers_of(batch, ids.device), others_of(batch, ids.device)
     followed = None if answers is None else FollowedRows(answers, others)
@@ -62,16 +77,26 @@ def measure_rows(
         if lens is None:
             stream = torch.stack([rows.embedding, *rows.lens_rows], dim=2)
             lens = reduction.lens(stream, followed.targets, n_top=N_TOP, others=others)
+            others_read = {one.name: _read_by(one, stream, lens, followed, reduction) for one in lenses}
         if rows.variants:
             values = reduction.perturbed(clean.flatten(0, 1), rows.perturbed.flatten(1, 2), followed.flattened())
             by_name = over_positions({name: one.unflatten(1, clean.shape[:2]) for name, one in values.items()})
             for number, variant in enumerate(rows.variants):
                 found[variant] = {name: per_prompt[number] for name, per_prompt in by_name.items()}
     assert lens is not None  # there is always a first pass
-    return Measured(lens=lens, rows=found)
+    return Measured(lens=lens, rows=found, lenses=others_read)
 
 
-def measure_plain(
+def _read_by(
+    lens: Lens, stream: Tensor, logit: LensStatistics, followed: FollowedRows, reduction: Reduction
+) -> LensStatistics:
+    """What a lens reads of rows [prompt, read, 1 + layer, width], whose last ones are read as they are."""
+    rows = translated_stream(lens, stream)
+    read = reduction.lens(rows, followed.targets, n_top=N_TOP, others=followed.others)
+    return read.followed_by(logit.last(dim=2), dim=2)
+
+
+def measure_plain(  # noqa: PLR0913 - each is a setting of its own, given by name
     network: Network,
     ids: Tensor,
     batch: Sequence[Prompt],
@@ -79,6 +104,7 @@ def measure_plain(
     edits: Mapping[tuple[int, int], Edit],
     perturbers: Sequence[Perturber | None] = (),
     observers: Sequence[Observer] = (),
+    lenses: Sequence[Lens] = (),
 ) -> Measured:
     """The same numbers from one forward for each lens row, layer and draw.
 
@@ -89,6 +115,7 @@ def measure_plain(
         edits: What is done for each layer and draw.
         perturbers: What carries it out.
         observers: What looks at the clean forward.
+        lenses: Lenses beside the logit lens.
     """
     read = batch[0].read
     with observing(network, observers):
@@ -97,18 +124,24 @@ def measure_plain(
     targets, others = answers_of(batch, ids.device), others_of(batch, ids.device)
     if targets is None:
         targets = top_tokens(logits)
-    lens_rows = [
-        measure_lens(plain_readout(network, ids, read=read, layer=layer), targets, n_top=N_TOP, others=others)
-        for layer in range(-1, network.anatomy.n_layers - 1)
-    ]
-    lens = LensStatistics.stacked([*lens_rows, measure_lens(logits, targets, n_top=N_TOP, others=others)], dim=2)
+    last = measure_lens(logits, targets, n_top=N_TOP, others=others)
+
+    def read_by(lens: Lens | None) -> LensStatistics:
+        lens_rows = (
+            plain_readout(network, ids, read=read, layer=layer, lens=lens)
+            for layer in range(-1, network.anatomy.n_layers - 1)
+        )
+        numbers = [measure_lens(row, targets, n_top=N_TOP, others=others) for row in lens_rows]
+        return LensStatistics.stacked([*numbers, last], dim=2)
+
+    lens, others_read = read_by(None), {one.name: read_by(one) for one in lenses}
     found: RowNumbers = {}
     prompts = tuple(prompt.index for prompt in batch)
     for cell, edit in edits.items():
         with PlainEdits(perturbers=perturbers, edits=[edit], prompts=prompts).made_in(network.anatomy.layers):
             perturbed = plain_logits(network, ids, read=read)
         found[cell] = measure_distributions(log_probs_of(perturbed), own, FollowedRows(targets, others))
-    return Measured(lens=lens, rows=found)
+    return Measured(lens=lens, rows=found, lenses=others_read)
 
 
 def answers_of(batch: Sequence[Prompt], device: torch.device) -> Tensor | None:

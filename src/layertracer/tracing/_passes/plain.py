@@ -1,4 +1,4 @@
-"""The plain method: one hooked forward per variant, and one per lens row.
+"""Plain method: one hooked forward per variant, and one per lens row.
 
 Slow and simple. The self-check holds the ladder against it, and models whose ladder does not pass
 are traced with it.
@@ -16,13 +16,11 @@ from torch import Tensor
 
 from layertracer.models import Layer, Leaves, Network, flatten, replacing_forward
 from layertracer.tracing._batching.rows import evenly_spaced, from_rows_first, to_rows_first
+from layertracer.tracing._lenses.protocol import Lens, translated
 from layertracer.tracing._passes.layer_edits import rerun_at
 from layertracer.tracing._passes.row_groups import Edit, site_of
 from layertracer.tracing._perturbers.protocol import LayerCall, Perturber
 from layertracer.tracing._sites.protocol import EditRows, run_edited
-
-BaseValues = dict[tuple[int, str, int], Tensor]
-"""What stood in base rows at a layer's site, the n-th time."""
 
 
 def plain_logits(network: Network, ids: Tensor, *, read: Sequence[int]) -> Tensor:
@@ -30,16 +28,31 @@ def plain_logits(network: Network, ids: Tensor, *, read: Sequence[int]) -> Tenso
     return network.call.logits(ids)[:, evenly_spaced(read)]
 
 
-def plain_readout(network: Network, ids: Tensor, *, read: Sequence[int], layer: int) -> Tensor:
-    """Logits [prompt, read, d_vocab] where all layers after `layer` hand the stream on; -1: all of them."""
+def plain_readout(
+    network: Network, ids: Tensor, *, read: Sequence[int], layer: int, lens: Lens | None = None
+) -> Tensor:
+    """Logits [prompt, read, d_vocab] where all layers after `layer` hand the stream on; -1: all of them.
+
+    With a lens, the last of them hands on what the lens makes of it.
+    """
+    layers = network.anatomy.layers
     with ExitStack() as stack:
-        for later in network.anatomy.layers[layer + 1 :]:
-            stack.enter_context(replacing_forward(later.module, _handing_on(later)))
+        for later in layers[layer + 1 :]:
+            reads = lens if later is layers[-1] else None
+
+            def change(entering: Tensor, lens: Lens | None = reads) -> Tensor:
+                if lens is None:
+                    return entering
+                rows = to_rows_first(entering, layers[-1].wiring)
+                made = translated(lens, rows, layer=layer, n_layers=len(layers))
+                return from_rows_first(made, layers[-1].wiring)
+
+            stack.enter_context(replacing_forward(later.module, _handing_on(later, change)))
         return plain_logits(network, ids, read=read)
 
 
-def _handing_on(layer: Layer) -> Callable[..., Any]:
-    """The layer runs and returns the stream that it was given.
+def _handing_on(layer: Layer, change: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    """The layer runs and returns the stream that it was given, changed.
 
     It runs, because what else it returns, or keeps for the tail to find, is to be of this prompt: what was returned in
     a probe at load is another's.
@@ -48,7 +61,7 @@ def _handing_on(layer: Layer) -> Callable[..., Any]:
 
     def hand_on(*args: Any, **kwargs: Any) -> Any:
         entering = flatten((args, kwargs)).values[wiring.stream_in].clone()  # a layer may add to it in place
-        return flatten(forward(*args, **kwargs)).replaced(wiring.stream_out, entering)
+        return flatten(forward(*args, **kwargs)).replaced(wiring.stream_out, change(entering))
 
     return hand_on
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from layertracer._types import Perturbation
 from layertracer.tracing._perturbers.protocol import LayerCall, Perturber
 from layertracer.tracing._sites.protocol import SITES, ExitSite
 
@@ -71,7 +72,7 @@ class RowGroups:
         cls, perturbers: Sequence[Perturber | None], variants: Sequence[Variant], base_edits: Sequence[Edit] = ()
     ) -> RowGroups:
         """The groups of some variants."""
-        joins = [_join_of(variant.edits, perturbers) for variant in variants]
+        joins = [join_of(variant.edits, perturbers) for variant in variants]
         order = sorted(range(len(variants)), key=lambda number: joins[number])
         entering: dict[int, int] = {}
         for layer, comes_after in joins:
@@ -128,7 +129,7 @@ def in_order(edits: Sequence[Edit], perturbers: Sequence[Perturber | None]) -> t
     return tuple(sorted(edits, key=lambda edit: (edit.layer, is_at_exit(edit, perturbers))))
 
 
-def _join_of(edits: Sequence[Edit], perturbers: Sequence[Perturber | None]) -> tuple[int, bool]:
+def join_of(edits: Sequence[Edit], perturbers: Sequence[Perturber | None]) -> tuple[int, bool]:
     """The layer at which a variant's rows come in, and whether only after it has run."""
     return min((edit.layer, is_at_exit(edit, perturbers)) for edit in edits)
 
@@ -152,6 +153,11 @@ class DrawAxis:
     """
 
     n_draws: tuple[int, ...]
+
+    @classmethod
+    def of(cls, perturbations: Sequence[Perturbation]) -> DrawAxis:
+        """The draws of some perturbations."""
+        return cls(tuple(perturbation.n_draws for perturbation in perturbations))
 
     @property
     def total(self) -> int:

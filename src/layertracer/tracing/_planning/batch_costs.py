@@ -155,14 +155,15 @@ class BatchCosts:
             cost = self._pass(span, shape)
             n_lens = 0 if number else (1 + work.network.anatomy.n_layers) * n_prompts * n_scored
             n_rows = cost.widest_rows * n_scored
-            # The rows of a pass are still there while the next one runs.
+            # The rows of a pass are still there while the next one runs, and those that a lens translates beside them.
             tops = (
                 before + cost.peak_bytes,
-                2 * cost.rows_bytes + self.reduction.peak_bytes(max(n_lens, n_rows), self.work.network.device),
+                (2 if work.n_lenses == 1 else 4) * cost.rows_bytes
+                + self.reduction.peak_bytes(max(n_lens, n_rows), self.work.network.device),
             )
             peak, before = max(peak, memory + max(tops)), cost.rows_bytes
             effort += cost.effort
-            n_logits += n_lens + n_rows
+            n_logits += work.n_lenses * n_lens + n_rows
             working, widest = max(working, self._working(span, shape)), max(widest, cost.widest_rows)
             n_passes += n_calls
         effort += Effort(traffic=4 * _LOGITS_TOUCHED * n_logits * work.network.anatomy.d_vocab)
@@ -221,7 +222,7 @@ class BatchCosts:
         cost = self._pass(span, shape)
         # The perturbed copy beside what it is a copy of, and what enters the layer.
         extra = 3 * n_prompts * self.costs.of(span).stream_bytes
-        n_runs = 1 + self.work.n_variants + anatomy.n_layers
+        n_runs = 1 + self.work.n_variants + self.work.n_lenses * anatomy.n_layers
         n_rows = n_prompts * len(prompt.read)
         return BatchCost(
             peak_bytes=cost.peak_bytes + extra + 4 * _LOGITS_ALIVE * n_rows * anatomy.d_vocab,
@@ -229,7 +230,7 @@ class BatchCosts:
             widest_rows=n_prompts,
             n_passes=n_runs,
             # Where a layer is read out, those after it do not run.
-            effort=cost.effort.times(1 + self.work.n_variants + anatomy.n_layers / 2),
+            effort=cost.effort.times(1 + self.work.n_variants + self.work.n_lenses * anatomy.n_layers / 2),
             tail_flops=n_runs * n_prompts * span.n_own * self.costs.tail_flops(),
         )
 

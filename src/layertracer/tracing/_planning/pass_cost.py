@@ -42,7 +42,7 @@ class PassShape:
     @property
     def draws(self) -> Float[np.ndarray, " layer"]:
         """How many copies each layer adds."""
-        return self.inside + self.behind
+        return np.asarray(self.inside + self.behind)
 
     @property
     def entering(self) -> Float[np.ndarray, " layer"]:

@@ -1,4 +1,4 @@
-"""The audit of a trace: some of its own cells measured once more, the plain way, and held against it.
+"""Audit of a trace: some of its own cells measured once more, the plain way, and held against it.
 
 One prompt alone, one forward of the model's own code, one hook or none. A clean forward holds all of a prompt's lens
 rows against the trace, a perturbed one a cell. What differs by more than rounding explains is a disagreement; whoever
@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layertracer._types import Audit, Site
+from layertracer._types import Audit
 from layertracer.models import Network, flatten, is_out_of_memory, replacing_forward
 from layertracer.tracing._batching.prompts import Prompt, bind_batch
-from layertracer.tracing._batching.rows import gather_rows
 from layertracer.tracing._distributions.reduction import LensStatistics, Reduction, log_probs_of, measure_lens
 from layertracer.tracing._distributions.row_measures import ROW_MEASURES, FollowedRows, measure_distributions
-from layertracer.tracing._observers.protocol import CleanCall, observing
+from layertracer.tracing._lenses.protocol import Lens, translated_stream
+from layertracer.tracing._lenses.streams import StreamRows
+from layertracer.tracing._observers.protocol import observing
 from layertracer.tracing._passes.batch_passes import BatchPasses
 from layertracer.tracing._passes.measure import others_of
 from layertracer.tracing._passes.plain import PlainEdits, plain_readout
@@ -76,6 +77,7 @@ class Auditor:
         reduction: How rows become numbers.
         passes: What is done to which rows.
         plan: What is measured again.
+        lenses: Lenses beside the logit lens.
     """
 
     network: Network
@@ -84,6 +86,7 @@ class Auditor:
     reduction: Reduction
     passes: BatchPasses
     plan: AuditPlan
+    lenses: Sequence[Lens] = ()
     _n_cells: int = field(init=False, default=0)
     _n_forwards: int = field(init=False, default=0)
     _nats: list[float] = field(init=False, default_factory=list)
@@ -104,7 +107,7 @@ class Auditor:
         self._n_batches += 1
         for prompt in batch:
             if prompt.index in self.plan.looks:
-                self._look(prompt, self.plan.looks[prompt.index])
+                self._look(prompt, self.plan.looks[prompt.index], batch)
 
     def look_back(self) -> None:
         """Measure the first prompt again in the end: a model must not have changed on the way.
@@ -114,7 +117,7 @@ class Auditor:
         """
         is_alone = self._first is not None and self._n_batches == 1 and self._first.index in self.plan.looks
         if self._first is not None and not is_alone and self.plan.share:
-            self._look(self._first, ())
+            self._look(self._first, (), [self._first])
 
     def result(self, notes: Sequence[str] = ()) -> Audit:
         """What was found so far."""
@@ -137,9 +140,11 @@ class Auditor:
             notes=tuple(found),
         )
 
-    def _look(self, prompt: Prompt, variants: Sequence[Variant]) -> None:
+    def _look(self, prompt: Prompt, variants: Sequence[Variant], batch: Sequence[Prompt]) -> None:
         try:
-            alone = _Alone(audit=self, prompt=prompt)
+            first = batch.index(prompt) // self.work.batch_multiple * self.work.batch_multiple
+            partners = batch[first : first + self.work.batch_multiple]
+            alone = _Alone(audit=self, prompt=prompt, partners=partners)
             self._compare_clean(alone)
             for variant in variants:
                 self._compare_perturbed(alone, variant)
@@ -159,11 +164,12 @@ class Auditor:
         self._compare_readout(alone)
         if not len(wrong) or self._is_rounding(alone.lens_moves, differences, most=MOST_ROUNDING * allowed):
             return
-        row = int(wrong[-1])
+        number, row = divmod(int(wrong[-1]), self._n_lens_rows)
         where = "from the embeddings" if row == 0 else f"after layer {row - 1}"
+        where += f" by the lens {self.lenses[number - 1].name!r}" if number else ""
         raise Disagreement(
-            f"sample {alone.prompt.index} read {where} had a log-probability of {alone.stored[row]:.4g} nats beside "
-            f"others and {alone.plain[row]:.4g} when it was measured again alone"
+            f"sample {alone.prompt.index} read {where} had a log-probability of {alone.stored[wrong[-1]]:.4g} nats "
+            f"beside others and {alone.plain[wrong[-1]]:.4g} when it was measured again alone"
         )
 
     def _compare_perturbed(self, alone: _Alone, variant: Variant) -> None:
@@ -191,19 +197,26 @@ class Auditor:
         )
 
     def _compare_readout(self, alone: _Alone) -> None:
-        """The first layer's row against the model with all later layers bypassed, where that was chosen."""
+        """Each lens's row after the first layer against the model with all later ones bypassed, where it was chosen."""
         if alone.prompt.index not in self.plan.readouts or self.work.method == "plain":
             return
-        read, stored = alone.by_bypassing(0), float(alone.stored[1])
-        self._n_forwards += 1
-        self._n_cells += 1
-        self._nats.append(abs(read - stored))
-        allowed = nats_tolerance(self.network) + RELATIVE_NATS * abs(stored)
-        if not self._nats[-1] <= MOST_READOUT * len(alone.prompt.read) * allowed:
-            raise Disagreement(
-                f"sample {alone.prompt.index} read after layer 0 had a log-probability of {stored:.4g} nats, and "
-                f"{read:.4g} out of the model with its later layers bypassed"
-            )
+        for number, lens in enumerate((None, *self.lenses)):
+            read, stored = alone.by_bypassing(0, lens), float(alone.stored[number * self._n_lens_rows + 1])
+            self._n_forwards += 1
+            self._n_cells += 1
+            self._nats.append(abs(read - stored))
+            allowed = nats_tolerance(self.network) + RELATIVE_NATS * abs(stored)
+            if not self._nats[-1] <= MOST_READOUT * len(alone.prompt.read) * allowed:
+                by = "" if lens is None else f" by the lens {lens.name!r}"
+                raise Disagreement(
+                    f"sample {alone.prompt.index} read after layer 0{by} had a log-probability of {stored:.4g} nats, "
+                    f"and {read:.4g} out of the model with its later layers bypassed"
+                )
+
+    @property
+    def _n_lens_rows(self) -> int:
+        """Rows that each lens reads."""
+        return 1 + self.network.anatomy.n_layers
 
     def _is_rounding(self, moves: Callable[[], Iterator[Any]], differences: Any, *, most: Any) -> bool:
         """Whether differences are no larger than what the model's own numbers do with embeddings rounded otherwise."""
@@ -217,10 +230,11 @@ class Auditor:
 
 @dataclass(slots=True, kw_only=True)
 class _Alone:
-    """One prompt run alone, whole, without a cache."""
+    """One prompt run alone, whole, without a cache; beside its partner where what is done to it asks for that."""
 
     audit: Auditor
     prompt: Prompt
+    partners: Sequence[Prompt]
     network: Network = field(init=False)
     stored: Any = field(init=False)
     plain: Any = field(init=False)
@@ -231,32 +245,38 @@ class _Alone:
     def __post_init__(self) -> None:
         """Run it clean."""
         self.network, self._ids = bind_batch(self.audit.network, [self.prompt])
-        self.stored = self.audit.readings.log_prob[self.prompt.index]
+        read = self.audit.readings.lenses.values()
+        self.stored = np.concatenate([one.log_prob[self.prompt.index] for one in read])
         self.plain, self._own, self._lens = self._clean()
 
     def lens_differences(self) -> Any:
-        """How far the trace is from it, nats [1 + layer]: in the target, and in the most probable tokens."""
+        """How far the trace is from it, nats: in the target, and in what the logit lens finds most probable.
+
+        [lens × (1 + layer)], the logit lens first.
+        """
         differences = _difference(self.stored, self.plain)
-        readings, lens = self.audit.readings, self._lens
+        readings, lens, n_layers = self.audit.readings.logit, self._lens, self._n_layers
         top = readings.top_prob[self.prompt.index].astype(np.float64)
         # The k-th largest, whichever tokens they are: equally probable ones have no order.
         mine = lens.top_log_prob[0, 0, :, : top.shape[1]].double().exp().cpu().numpy()
-        differences[1:] = np.maximum(differences[1:], np.abs(mine[1:] - top).max(axis=1))
+        after = slice(1, 1 + n_layers)
+        differences[after] = np.maximum(differences[after], np.abs(mine[1:] - top).max(axis=1))
         likely = top[-1] > _LIKELY
         if likely.any():
             own = self._own[0, 0].cpu()[readings.top_ids[self.prompt.index, -1].astype(np.int64)].double().numpy()
-            differences[-1] = max(differences[-1], np.abs(own[likely] - np.log(top[-1][likely])).max())
+            most = np.abs(own[likely] - np.log(top[-1][likely])).max()
+            differences[n_layers] = max(differences[n_layers], most)
         return differences
 
     def lens_moves(self) -> Iterator[Any]:
-        """How far it is from itself when its embeddings are rounded otherwise, [1 + layer]."""
+        """How far it is from itself when its embeddings are rounded otherwise, [lens × (1 + layer)]."""
         for _ in rounding_moves(self.network):
             yield _difference(self._clean()[0], self.plain)
 
-    def by_bypassing(self, layer: int) -> float:
+    def by_bypassing(self, layer: int, lens: Lens | None) -> float:
         """Log-probability of what is followed, out of the whole model with all layers after one bypassed."""
         targets, others = self._followed()
-        logits = plain_readout(self.network, self._ids, read=self.prompt.read, layer=layer)
+        logits = plain_readout(self.network, self._ids, read=self.prompt.read, layer=layer, lens=lens)
         return float(measure_lens(logits, targets, n_top=1, others=others).log_prob.double().sum())
 
     def _followed(self) -> FollowedRows:
@@ -299,33 +319,48 @@ class _Alone:
                 self._ids, [self.prompt], self._lens, cells=[variant], n_variants=1, followed=self._followed()
             )[variant]
             return np.array([float(found[name]) for name in self.audited])
+        network, ids = bind_batch(self.audit.network, self.partners)
         edits = PlainEdits(
-            perturbers=self.audit.passes.at(self.network, self._ids, read),
+            perturbers=self.audit.passes.at(network, ids, read),
             edits=[self.audit.passes.draws.edit(*variant)],
-            prompts=(self.prompt.index,),
+            prompts=tuple(partner.index for partner in self.partners),
         )
-        with edits.made_in(self.network.anatomy.layers):
-            perturbed = log_probs_of(_own_logits(self.network, self._ids, read))
+        with edits.made_in(network.anatomy.layers):
+            perturbed = log_probs_of(_own_logits(network, ids, read))
+        perturbed = perturbed.narrow(0, self.partners.index(self.prompt), 1)
         found = measure_distributions(perturbed, own, self._followed())
         return np.array([float(found[name]) for name in self.audited])
 
     def _clean(self) -> tuple[Any, Tensor, LensStatistics]:
-        """Log-probabilities of what is followed [1 + layer], the model's own distribution, and all lens rows."""
-        read, ids = self.prompt.read, self._ids
+        """Log-probabilities of what is followed [lens × (1 + layer)], the model's distribution, and its readouts."""
+        read, ids, lenses = self.prompt.read, self._ids, self.audit.lenses
         targets, others = self._followed()
-        n_top = self.audit.readings.top_ids.shape[2]
+        n_top = self.audit.readings.logit.top_ids.shape[2]
         if self.audit.work.method == "plain":
             logits = _own_logits(self.network, ids, read)
-            readouts = [plain_readout(self.network, ids, read=read, layer=layer) for layer in range(-1, self._n_layers)]
-            parts = [measure_lens(one, targets, n_top=n_top, others=others) for one in readouts]
-            lens = LensStatistics.stacked(parts, dim=2)
+            found = [self._plain_readouts(None, n_top), *(self._plain_readouts(one, 1) for one in lenses)]
         else:
             logits, rows = watched_alone(self.network, ids, read)
-            lens = self.audit.reduction.lens(rows, targets, n_top=n_top, others=others)
-        log_prob = lens.log_prob[0].double().sum(dim=0).cpu().numpy()
+            found = [self.audit.reduction.lens(rows, targets, n_top=n_top, others=others)]
+            for one in lenses:
+                translated = torch.cat([translated_stream(one, rows), rows[:, :, -1:]], dim=2)
+                found.append(self.audit.reduction.lens(translated, targets, n_top=1, others=others))
+        log_probs = [one.log_prob[0].double().sum(dim=0).cpu().numpy() for one in found]
         # After the last layer it is what the model itself says, not what its tail makes of a single token.
-        log_prob[-1] = float(measure_lens(logits, targets, n_top=1, others=others).log_prob.double().sum())
-        return log_prob, log_probs_of(logits), lens
+        last = float(measure_lens(logits, targets, n_top=1, others=others).log_prob.double().sum())
+        for numbers in log_probs:
+            numbers[-1] = last
+        return np.concatenate(log_probs), log_probs_of(logits), found[0]
+
+    def _plain_readouts(self, lens: Lens | None, n_top: int) -> LensStatistics:
+        """What a lens reads, one forward a layer."""
+        targets, others = self._followed()
+        readouts = [
+            plain_readout(self.network, self._ids, read=self.prompt.read, layer=layer, lens=lens)
+            for layer in range(-1, self._n_layers)
+        ]
+        parts = [measure_lens(one, targets, n_top=n_top, others=others) for one in readouts]
+        return LensStatistics.stacked(parts, dim=2)
 
     @property
     def _n_layers(self) -> int:
@@ -344,46 +379,15 @@ def _own_logits(network: Network, ids: Tensor, read: Sequence[int]) -> Tensor:
     return network.call.logits(ids)[:, -n_last:]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ReadRows:
-    """What enters the first layer and leaves every layer, at the positions that are read.
-
-    Attributes:
-        network: The model.
-        read: The positions.
-        length: How many tokens the prompt has.
-        rows: By layer, [prompt, read, …, width]; -1 is what enters the first.
-    """
-
-    network: Network
-    read: Sequence[int]
-    length: int
-    rows: dict[int, Tensor] = field(default_factory=dict)
-
-    @property
-    def site(self) -> Site:
-        """What leaves a layer."""
-        return "block_output"
-
-    def see(self, call: CleanCall, leaving: Tensor) -> None:
-        """Copy the rows that are read."""
-        if call.layer.index == 0:
-            self.rows[-1] = self._at_read(call, call.entering)
-        self.rows[call.layer.index] = self._at_read(call, leaving)
-
-    def _at_read(self, call: CleanCall, rows: Tensor) -> Tensor:
-        return gather_rows(rows, call.layer.wiring, self.read, length=self.length).to(self.network.device)
-
-
 def watched_alone(network: Network, ids: Tensor, read: Sequence[int]) -> tuple[Tensor, Tensor]:
     """The model's own logits, and what entered its first layer and left every layer, [prompt, read, 1 + layer, …]."""
     layers, length = network.anatomy.layers, ids.shape[1]
-    seen = _ReadRows(network=network, read=read, length=length)
+    seen = StreamRows(network=network, read=read, length=length)
     with observing(network, [seen]):
         logits = _own_logits(network, ids, read)
     if missing := [layer.index for layer in layers if layer.index not in seen.rows]:
         raise Disagreement(f"layers {missing} do not run for a prompt of {length} tokens that is alone")
-    return logits, torch.stack([seen.rows[layer] for layer in range(-1, len(layers))], dim=2)
+    return logits, seen.stacked(dim=2)
 
 
 def rounding_moves(network: Network) -> Iterator[int]:

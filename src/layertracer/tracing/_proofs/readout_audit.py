@@ -1,8 +1,9 @@
-"""The audit of a readout: some of its prompts run alone, and held against it."""
+"""Audit of a readout: some of its prompts run alone, and held against it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from layertracer._types import Audit, Method
 from layertracer.models import Network
 from layertracer.tracing._batching.prompts import Prompt, bind_batch, bucket_prompts
 from layertracer.tracing._distributions.reduction import log_probs_of
+from layertracer.tracing._lenses.protocol import Lens, translated
 from layertracer.tracing._passes.plain import plain_readout
 from layertracer.tracing._passes.tail import Tail
 from layertracer.tracing._proofs.audit import (
@@ -53,8 +55,9 @@ def choose_looks(prompts: Sequence[Prompt], share: float, *, seed: int) -> tuple
 def audit_readout(
     network: Network,
     prompts: Sequence[Prompt],
-    read: Float[Tensor, "prompt rung d_vocab"],
+    read: Sequence[Float[Tensor, "prompt row d_vocab"]],
     *,
+    readers: Sequence[Lens | None],
     method: Method,
 ) -> Audit:
     """What comes of reading some prompts again, each alone.
@@ -62,7 +65,8 @@ def audit_readout(
     Args:
         network: The model.
         prompts: Those prompts.
-        read: Log-probabilities of all prompts, from the embeddings and after each layer.
+        read: Log-probabilities of all prompts, from the embeddings and after each layer, one tensor for each lens.
+        readers: The lenses; None for the logit lens.
         method: How they were read.
 
     Raises:
@@ -71,69 +75,94 @@ def audit_readout(
     worst = 0.0
     for prompt in prompts:
         bound, ids = bind_batch(network, [prompt])
-        alone = torch.stack(list(_lens_rows_alone(bound, ids, prompt, method)))
-        differences = _differences(alone, read[prompt.index])
-        worst, tolerance = max(worst, float(differences.max())), nats_tolerance(network)
-        if method != "plain":
-            worst = max(worst, _check_bypassing(bound, ids, prompt, read[prompt.index], tolerance))
+        for lens, own in zip(readers, read, strict=True):
+            alone = _Alone(network=bound, ids=ids, prompt=prompt, lens=lens, method=method)
+            worst = max(worst, alone.compare(own[prompt.index]))
+    n_lens_rows, n_bypassed = 1 + network.anatomy.n_layers, int(method != "plain")
+    n_readouts = len(prompts) * len(readers)
+    return Audit(
+        share=0.0,
+        n_cells=(n_lens_rows + n_bypassed) * n_readouts,
+        n_forwards=(1 + n_bypassed if n_bypassed else n_lens_rows) * n_readouts,
+        worst_nats=worst if prompts else None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Alone:
+    """One prompt read alone by one lens; None for the logit lens."""
+
+    network: Network
+    ids: Tensor
+    prompt: Prompt
+    lens: Lens | None
+    method: Method
+
+    def compare(self, read: Float[Tensor, "row d_vocab"]) -> float:
+        """How far it is from what was read of it beside others, nats.
+
+        Raises:
+            Disagreement: If it differs by more than rounding explains.
+        """
+        alone = self._read()
+        differences, tolerance = _differences(alone, read), nats_tolerance(self.network)
+        worst = float(differences.max())
+        if self.method != "plain":
+            worst = max(worst, self._check_bypassing(read, tolerance))
         if bool((differences <= tolerance).all()):
-            continue
-        moves = [
-            _differences(torch.stack(list(_lens_rows_alone(bound, ids, prompt, method))), alone)
-            for _ in rounding_moves(bound)
-        ]
+            return worst
+        moves = [_differences(self._read(), alone) for _ in rounding_moves(self.network)]
         allowed = (
             torch.stack(moves)
             .amax(dim=0)
-            .mul(jitters_allowed(network))
+            .mul(jitters_allowed(self.network))
             .clamp(min=tolerance, max=MOST_ROUNDING * tolerance)
         )
         if not bool((differences <= allowed).all()):
             lens_row = int((differences > allowed).nonzero()[-1])
             where = "from the embeddings" if lens_row == 0 else f"after layer {lens_row - 1}"
             raise Disagreement(
-                f"sample {prompt.index} read {where} had log-probabilities that differ by "
+                f"sample {self.prompt.index} read {where}{self._by} had log-probabilities that differ by "
                 f"{float(differences[lens_row]):.4g} nats when it was read again alone"
             )
-    n_lens_rows, n_bypassed = 1 + network.anatomy.n_layers, int(method != "plain")
-    return Audit(
-        share=0.0,
-        n_cells=(n_lens_rows + n_bypassed) * len(prompts),
-        n_forwards=(1 + n_bypassed if n_bypassed else n_lens_rows) * len(prompts),
-        worst_nats=worst if prompts else None,
-    )
+        return worst
 
+    @property
+    def _by(self) -> str:
+        return "" if self.lens is None else f" by the lens {self.lens.name!r}"
 
-def _check_bypassing(
-    network: Network, ids: Tensor, prompt: Prompt, read: Float[Tensor, "rung d_vocab"], tolerance: float
-) -> float:
-    """How far the first layer's row is from the whole model with all later layers bypassed, nats.
+    def _check_bypassing(self, read: Float[Tensor, "row d_vocab"], tolerance: float) -> float:
+        """How far the first layer's row is from the whole model with all later layers bypassed, nats.
 
-    Raises:
-        Disagreement: If it is not the same.
-    """
-    bypassed = log_probs_of(plain_readout(network, ids, read=prompt.read, layer=0)[0, 0]).cpu()
-    difference = float(_differences(bypassed[None], read[1:2]).max())
-    if not difference <= MOST_READOUT * tolerance:
-        raise Disagreement(
-            f"sample {prompt.index} read after layer 0 had log-probabilities that differ by {difference:.4g} nats from "
-            "those of the model with its later layers bypassed"
-        )
-    return difference
+        Raises:
+            Disagreement: If it is not the same.
+        """
+        difference = float(_differences(self._plain(0)[None], read[1:2]).max())
+        if not difference <= MOST_READOUT * tolerance:
+            raise Disagreement(
+                f"sample {self.prompt.index} read after layer 0{self._by} had log-probabilities that differ by "
+                f"{difference:.4g} nats from those of the model with its later layers bypassed"
+            )
+        return difference
 
+    def _plain(self, layer: int) -> Tensor:
+        """Log-probabilities [d_vocab] out of the whole model with all layers after one bypassed."""
+        logits = plain_readout(self.network, self.ids, read=self.prompt.read, layer=layer, lens=self.lens)
+        return log_probs_of(logits[0, 0]).cpu()
 
-def _lens_rows_alone(network: Network, ids: Tensor, prompt: Prompt, method: Method) -> Iterator[Tensor]:
-    """Log-probabilities [d_vocab] of one prompt, from the embeddings and after each layer; the last are the model's."""
-    n_layers = network.anatomy.n_layers
-    if method == "plain":
-        for layer in range(-1, n_layers):
-            yield log_probs_of(plain_readout(network, ids, read=prompt.read, layer=layer)[0, 0]).cpu()
-        return
-    logits, rows = watched_alone(network, ids, prompt.read)
-    tail = Tail(network)
-    for lens_row in range(n_layers):
-        yield log_probs_of(tail(rows[:, 0, lens_row])[0]).cpu()
-    yield log_probs_of(logits[0, 0]).cpu()
+    def _read(self) -> Float[Tensor, "row d_vocab"]:
+        """Log-probabilities from the embeddings and after each layer; the last are the model's."""
+        n_layers = self.network.anatomy.n_layers
+        if self.method == "plain":
+            return torch.stack([self._plain(layer) for layer in range(-1, n_layers)])
+        logits, rows = watched_alone(self.network, self.ids, self.prompt.read)
+        tail, found = Tail(self.network), []
+        for layer in range(-1, n_layers - 1):
+            row = rows[:, 0, 1 + layer]
+            if self.lens is not None:
+                row = translated(self.lens, row, layer=layer, n_layers=n_layers)
+            found.append(log_probs_of(tail(row)[0]).cpu())
+        return torch.stack([*found, log_probs_of(logits[0, 0]).cpu()])
 
 
 def _differences(one: Tensor, other: Tensor) -> Tensor:
