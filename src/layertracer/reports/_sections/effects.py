@@ -126,7 +126,7 @@ def _draw_paper(figure: Any, record: TraceRecord, overview: Overview) -> None:
 EFFECTS = Subject(
     id="effects",
     short="Sites",
-    title="Site by site",
+    title="Site by site, and what the target loses",
     lead=_lead,
     alt=_alt,
     applies=lambda _record, overview: bool(overview.effects),
