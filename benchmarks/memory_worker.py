@@ -67,7 +67,7 @@ def settings_of(cell: Cell) -> dict[str, Any]:
 
     mask = lt.Mask(draws=cell.draws, fill="mean" if cell.option == "mean" else "zero")
     if cell.option in ("block_output", "state"):
-        mask = replace(mask, site=cell.option)  # type: ignore[arg-type]  # one of the sites
+        mask = replace(mask, site=cell.option)
     return {
         "perturbation": mask,
         "target_tokens": "all" if cell.option == "all" else "first",

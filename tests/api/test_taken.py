@@ -20,13 +20,13 @@ from layertracer.api._taken import (
     describe,
     take_choice,
     take_flag,
-    take_lenses,
     take_onset,
     take_path,
     take_perturbation,
     take_perturbations,
 )
 from layertracer.tasks import task_from_records
+from layertracer.tracing import take_lenses
 
 MASK = lt.Mask(draws=1, scheme="random")
 
@@ -406,14 +406,18 @@ class Halved:
 
 
 def test_lenses_are_taken_one_or_several() -> None:
-    """One lens, a list of them, or none; what is no lens, and two of one name, are refused."""
+    """One lens, a list, or none, beside the logit lens; what is no lens, and two of one name, are refused."""
     lens = Halved()
     assert take_lenses(None) == ()
     assert take_lenses(lens) == take_lenses([lens]) == (lens,)
-    for given in ("logit", 5, Halved, [lens, "tuned"]):
+    assert take_lenses("logit") == ()
+    assert take_lenses(["logit", lens]) == (lens,)
+    for given in (5, Halved, [lens, object()]):
         with pytest.raises(lt.UsageError, match=r"^lens cannot be .*translate"):
             take_lenses(given)
-    with pytest.raises(lt.UsageError, match="told apart by their names, got halved, halved"):
+    with pytest.raises(lt.UnknownNameError, match="lens"):
+        take_lenses([lens, "tunned"])
+    with pytest.raises(lt.UsageError, match="Two lenses are called 'halved'"):
         take_lenses([lens, Halved()])
 
 

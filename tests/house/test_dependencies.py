@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -75,6 +78,24 @@ def test_tests_and_programs_import_what_is_declared(folder: str) -> None:
     """Everything that tests and the programs of the repository import is a dependency or in the extra `dev`."""
     needed, _, development = _declared()
     assert _undeclared(ROOT / folder, needed | development | NOT_INSTALLED.get(folder, set())) == []
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_the_demo_installs_no_tools() -> None:
+    """`make demo` installs the package alone, and `make test` what its tests need as well."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    asked = {
+        target: subprocess.run(
+            ["make", "--dry-run", "--always-make", target],
+            cwd=ROOT,
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for target in ("demo", "test")
+    }
+    assert {target: "[dev]" in commands for target, commands in asked.items()} == {"demo": False, "test": True}
 
 
 def test_undeclared_import_is_noticed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from layertracer.models import Addition, Network, make_network
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
-from layertracer.tracing._proofs.at_load import check_network
+from layertracer.tracing._proofs.self_check import check_network
 
 from tests.architectures.test_additions import OFFERED, SpelledModel
 

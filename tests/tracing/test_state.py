@@ -460,7 +460,7 @@ def test_rows_that_are_mixed_up_run_alone() -> None:
     right = lt.trace(reciting(), samples, perturbation=mask).js_bits
     model = reciting("mixed rows")
     np.testing.assert_allclose(lt.trace(model, samples, perturbation=mask).js_bits, right, atol=1e-6, rtol=0)
-    assert model.state_proof.site().way.one_row
+    assert model.state_proof.site().continuation.one_row
 
 
 # ---------------------------------------------------------------- refusals and records

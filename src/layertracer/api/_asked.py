@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from layertracer._types import Perturbation, Sample
 from layertracer.api._samples import take_samples
-from layertracer.api._taken import take_choice, take_lenses, take_perturbations
+from layertracer.api._taken import take_choice, take_perturbations
 from layertracer.measures import OnsetCriterion
 from layertracer.tasks import Task
 
@@ -32,6 +32,8 @@ def asked_of_layers(perturbation: object, lens: object, *, target: object, targe
         UsageError: If an argument is not of a kind that is taken.
         UnknownNameError: If a name is unknown.
     """
+    from layertracer.tracing import take_lenses
+
     (first, *further), lenses = take_perturbations(perturbation), take_lenses(lens)
     return {
         "perturbation": [first, *further] if further else first,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from layertracer._errors import UnknownNameError, UsageError
-from layertracer._types import DEFAULT_SITE, SITES, Mask, Noise, Perturbation, Site, Skip, checked_name
+from layertracer._types import DEFAULT_SITE, SITES, Mask, Noise, Perturbation, Site, Skip
 from layertracer.measures import ONSET_NAMES, OnsetCriterion, Rise, onset_from_dict, onset_from_name
 from layertracer.runs import HEADER_FILE, expand_home
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 else:  # under test, annotations are looked up when a function is called, and torch is not imported before
     TracedModel = Any
 
-_OF_LENSES = ("name", "meaning", "details", "translate")
 _SHOWN = 60
 _KINDS: dict[str, type[Mask] | type[Noise] | type[Skip]] = {one.kind: one for one in (Mask, Noise, Skip)}
 
@@ -133,27 +132,6 @@ def sites_there_are() -> tuple[Site, ...]:
     """All sites, none of them asked for by name: one that a model lacks is left out, and the model not refused."""
     unasked = type(DEFAULT_SITE)
     return tuple(unasked(site) for site in SITES)
-
-
-def take_lenses(given: object) -> tuple[Any, ...]:
-    """Lenses beside the logit lens, out of one, a list of them, or none.
-
-    Raises:
-        UsageError: If one is no lens, or two are called alike.
-    """
-    lenses = () if given is None else tuple(given) if isinstance(given, list | tuple) else (given,)
-    for lens in lenses:
-        if isinstance(lens, type) or not all(hasattr(lens, name) for name in _OF_LENSES):
-            raise refused(
-                "lens",
-                lens,
-                "Give a lens, that is an object with a name, a meaning, details and translate(rows, layer), or a list "
-                "of them. The logit lens is always read.",
-            )
-    names = [checked_name("lens", lens.name) for lens in lenses]
-    if len(set(names)) < len(names):
-        raise UsageError(f"Lenses are told apart by their names, got {', '.join(names)}. Give each a name of its own.")
-    return lenses
 
 
 def _perturbation_called(name: str) -> Perturbation:

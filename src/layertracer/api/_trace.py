@@ -195,13 +195,12 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         KeyboardInterrupt: On Ctrl-C. As with the errors above, what was finished is its `record`, a `Trace`. What
             `progress` or `on_plan` raises comes out as it is, with that record too.
     """
-    from layertracer.tracing import TraceOptions, take_lenses
+    from layertracer.tracing import TraceOptions
 
     if on_plan is not None and not callable(on_plan):
         raise refused("on_plan", on_plan, "Give a function of one argument, the plan.")
     options = TraceOptions(
-        **asked_of_layers(perturbation, None, target=target, target_tokens=target_tokens),
-        lenses=take_lenses(lens),
+        **asked_of_layers(perturbation, lens, target=target, target_tokens=target_tokens),
         onset=take_onset(onset),
         chat=take_flag("chat", chat),
         system=system,

@@ -9,6 +9,12 @@ from layertracer.models._anatomy.stream_shape import StreamShape
 from layertracer.models._anatomy.wiring import PROBE_BATCHES, BatchAxis, Signature, Wiring, batch_axes, signature_of
 from layertracer.models._caches.cache_map import StateMap, StatePiece
 from layertracer.models._caches.cached_call import LayerCache, UnusableCacheError
+from layertracer.models._caches.continuation import (
+    CallForm,
+    Continuation,
+    continuations_of_spans,
+    continuations_of_steps,
+)
 from layertracer.models._calling.call import ModelCall, find_logits
 from layertracer.models._calling.grouped_heads import grouped_heads
 from layertracer.models._calling.hooks import CallRecord, call_again, hooking, observe_calls, replacing_forward
@@ -34,7 +40,9 @@ __all__ = [
     "Additions",
     "Anatomy",
     "BatchAxis",
+    "CallForm",
     "CallRecord",
+    "Continuation",
     "DeviceMap",
     "EmbeddedModel",
     "Layer",
@@ -57,6 +65,8 @@ __all__ = [
     "call_again",
     "cloned",
     "compile_layers",
+    "continuations_of_spans",
+    "continuations_of_steps",
     "copy_with",
     "execution_devices",
     "find_logits",

@@ -1,4 +1,4 @@
-"""Layers compiled for LayerTracer's own passes; the model itself stays as it is."""
+"""Compiled layers (torch.compile) for LayerTracer's own passes; the model itself stays as it is."""
 
 from __future__ import annotations
 

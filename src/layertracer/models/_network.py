@@ -1,4 +1,4 @@
-"""A module together with what was found in it."""
+"""Network: a module together with what was found in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model from wherever it is: an embedded name, the hub, a folder or a .gguf file."""
+"""Sources of models: an embedded name, the hub, a folder or a .gguf file."""
 
 from __future__ import annotations
 

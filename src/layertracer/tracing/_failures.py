@@ -1,4 +1,4 @@
-"""What is said of an exception that nobody foresaw, and how a caller's own exceptions come through."""
+"""Failures of models' and callers' own code: what is said of an exception that nobody foresaw."""
 
 from __future__ import annotations
 

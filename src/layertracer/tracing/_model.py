@@ -32,8 +32,9 @@ from layertracer.tracing._lenses.protocol import Lens
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
 from layertracer.tracing._passes.tail import Tail
 from layertracer.tracing._planning.measured_costs import CostProbe
-from layertracer.tracing._proofs.at_load import check_network, why_not_compiled
-from layertracer.tracing._proofs.cache_site import StateProof, UnderstoodCache
+from layertracer.tracing._proofs.cache_site import StateProof
+from layertracer.tracing._proofs.continuations import UnderstoodCache
+from layertracer.tracing._proofs.self_check import check_network, why_not_compiled
 from layertracer.tracing._proofs.shared_prefix import PrefixProof
 
 _LOG = logging.getLogger("layertracer")

@@ -1,4 +1,4 @@
-"""What is asked of a trace, and what a model refuses."""
+"""Options of a trace, and what a model refuses."""
 
 from __future__ import annotations
 

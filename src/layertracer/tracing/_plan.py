@@ -313,10 +313,10 @@ def _find_prefixes(
         ladders = [proof.ladder(site) for site in sites]
     except SiteError as refusal:
         return alone, None, (f"Prompts share no prefix, which takes longer: {refusal}.",)
-    if len({ladder.way for ladder in ladders}) > 1:
+    if len({ladder.continuation for ladder in ladders}) > 1:
         reason = f"its rows would be read on in another way for each of {', '.join(sites)}"
         return alone, None, (f"Prompts share no prefix, which takes longer: {reason}.",)
-    return plan_prefixes(prompts, shortest=ladders[0].way.shortest), ladders[0], ()
+    return plan_prefixes(prompts, shortest=ladders[0].continuation.shortest), ladders[0], ()
 
 
 def _is_worth_measuring(plan: TracePlan, network: Network, spans: Collection[TokenSpan]) -> bool:

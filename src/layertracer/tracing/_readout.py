@@ -1,4 +1,4 @@
-"""The readout of every layer: the model's own tail applied to its output."""
+"""Readout of every layer, the logit lens: the model's own unembedding applied to its output."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ from layertracer.tracing._planning.guessed_costs import is_guessable
 from layertracer.tracing._planning.pass_cost import clean_row_bytes
 from layertracer.tracing._planning.token_spans import TokenSpan
 from layertracer.tracing._planning.trace_plan import format_bytes
-from layertracer.tracing._proofs.at_load import refuse_non_finite
 from layertracer.tracing._proofs.audit import Disagreement
 from layertracer.tracing._proofs.readout_audit import audit_readout, choose_looks
+from layertracer.tracing._proofs.self_check import refuse_non_finite
 
 _LOG = logging.getLogger("layertracer")
 _LOGITS_ALIVE = 3
@@ -56,7 +56,7 @@ _COPIES_ALONE = 6
 _MUCH_ROOM = 2**30
 """Bytes beside the result, below which large tensors go back to the system at once."""
 
-Distributions = Sequence[Float[Tensor, "prompt row d_vocab"]]
+Distributions = Sequence[Float[Tensor, "prompt lens_row d_vocab"]]
 """Log-probabilities of all prompts, one tensor for each lens."""
 
 

@@ -1,4 +1,4 @@
-"""A joint trace: the task particle and the vulnerable layer of one model on one task, from one run."""
+"""Trace of one model on one task: the task particle and the vulnerable layer from one run."""
 
 from __future__ import annotations
 

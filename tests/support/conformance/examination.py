@@ -266,7 +266,7 @@ class _Examination:
         if not self.extent.n_sharing or self.case.encoder_decoder:
             return found
         try:
-            sharing, not_shared = way_of(self.model.prefix_proof.ladder("block_output").way), ""
+            sharing, not_shared = spell_continuation(self.model.prefix_proof.ladder("block_output").continuation), ""
         except lt.SiteError as refusal:
             sharing, not_shared = "no", str(refusal)
         prefix, own = self.readings[1].ids[:-OWN_TOKENS], self.readings[0].ids
@@ -299,12 +299,12 @@ def gap_of(found: NDArray[Any], expected: NDArray[Any]) -> float:
     return float(np.abs(found.astype(np.float64) - expected)[~missing].max())
 
 
-def way_of(way: Any) -> str:
+def spell_continuation(one: Any) -> str:
     """How rows go on from what they remember, in a few words."""
-    told = " with positions" if way.with_positions else ""
-    few = "" if way.few_logits else " with all logits"
-    least = f", at least {way.shortest}" if way.shortest > 1 else ""
-    return ("one by one" if way.stepwise else "together") + told + few + least
+    told = " with positions" if one.with_positions else ""
+    few = "" if one.few_logits else " with all logits"
+    least = f", at least {one.shortest}" if one.shortest > 1 else ""
+    return ("one by one" if one.stepwise else "together") + told + few + least
 
 
 def abbreviate(kinds: Sequence[str]) -> str:

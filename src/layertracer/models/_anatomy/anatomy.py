@@ -1,4 +1,4 @@
-"""A model's decoder layers, found by execution."""
+"""Anatomy of a model: its decoder layers with their wiring and kinds, found by execution."""
 
 from __future__ import annotations
 

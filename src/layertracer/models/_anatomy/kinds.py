@@ -1,4 +1,4 @@
-"""The kind of a mixer and of an MLP: from the parameters they hold and from what they do.
+"""Kinds of a mixer and of an MLP: from the parameters they hold and from what they do.
 
 Names of classes decide nothing. A configuration's own word on windows and blocks is used where they
 are longer than the probe and cannot be measured, except for the families in `_UNUSED_WINDOWS`.

@@ -1,4 +1,4 @@
-"""The decoder stack of a module, found by running it.
+"""Stack of the decoder layers in a module, found by running it.
 
 A stack is a container of modules that run once each, in order, every one taking the stream from the
 one before and returning a tensor of the same shape. No name of a model decides.

@@ -1,4 +1,4 @@
-"""Which tensor of a layer's call is the stream, and which axis of which tensor is the batch.
+"""Wiring of a layer: which tensor of its call is the residual stream, and which axis of which tensor is the batch.
 
 A dimension that merely equals the batch size is no evidence. Two probes differ in batch (2 and 3)
 and in length (5 and 13); an axis is a batch axis where its size is `2k` in the one and `3k` in the

@@ -1,1 +1,1 @@
-"""The model's own caches: keys and values, convolution and recurrent states, layer by layer."""
+"""KV caches, convolution and recurrent states: the model's own, layer by layer."""

@@ -1,4 +1,4 @@
-"""Where a model keeps each layer's memory of the past: which tensors of its cache, and what their axes are.
+"""KV cache and recurrent states, mapped: which tensors of a model's cache are which layer's, and what their axes are.
 
 No table of names. The cache is walked for tensors. An axis is the batch where it grows with the
 batch, and the position where it grows with the prompt. What changes in the cache while a layer runs
@@ -150,7 +150,7 @@ class StateMap:
         return cache
 
     def repeated(self, cache: LayerCache, times: int) -> tuple[LayerCache, dict[str, Tensor]]:
-        """A copy of `memory` in which all rows stand `times` times, one after the other, and its tensors by path."""
+        """A copy of `cache` in which all rows stand `times` times, one after the other, and its tensors by path."""
         tensors = {
             path: self._repeat(tensor, self._axes.get(path), times)
             for path, tensor in find_tensors(cache.caches).items()

@@ -49,15 +49,15 @@ class Writes:
         return None
 
 
-def observe_writes(layers: Sequence[nn.Module], memory: Any, run: Callable[[], object]) -> dict[str, Writes]:
-    """Which tensors of `memory` change while each of the `layers` runs, or before the next one begins, by path."""
+def observe_writes(layers: Sequence[nn.Module], cache: Any, run: Callable[[], object]) -> dict[str, Writes]:
+    """Which tensors of `cache` change while each of the `layers` runs, or before the next one begins, by path."""
     index_of = {layer: index for index, layer in enumerate(layers)}
-    known = {path: tensor.clone() for path, tensor in find_tensors(memory).items()}
+    known = {path: tensor.clone() for path, tensor in find_tensors(cache).items()}
     writes: dict[str, Writes] = {}
     last: list[int] = []
 
     def note_writes() -> None:
-        for path, tensor in find_tensors(memory).items():
+        for path, tensor in find_tensors(cache).items():
             if tensor.is_floating_point() and _differs(known.get(path), tensor):
                 if last:
                     writes.setdefault(path, Writes()).add(last[-1], known.get(path), tensor)

@@ -1,4 +1,4 @@
-"""A model run in two goes, with its own cache between them."""
+"""KV cache in use: a model run in two goes, with its own cache between them."""
 
 from __future__ import annotations
 

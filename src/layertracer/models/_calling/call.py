@@ -1,4 +1,4 @@
-"""How a module is called: token ids in, logits out."""
+"""Calls of a language model: token ids in, logits out."""
 
 from __future__ import annotations
 

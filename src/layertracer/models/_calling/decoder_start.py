@@ -1,4 +1,4 @@
-"""What the decoder of an encoder-decoder model has read when its answer begins.
+"""Start tokens of an encoder-decoder model: what its decoder has read when its answer begins.
 
 Generation gives it a start token, and many models then force a first token whatever the decoder says: BART its start of
 a sentence, translators the language to write in. The distribution at a forced token's place was never trained to say

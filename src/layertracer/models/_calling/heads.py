@@ -1,4 +1,4 @@
-"""Models that predict something else than the next token: told by their class, by what they return, by their labels.
+"""Output heads that predict something else than the next token: told by class, by what they return, by their labels.
 
 Each of them would otherwise give numbers that look right: the hidden states of a bare model are a tensor [batch,
 position, width] as logits are, and the scores of a token classifier even come under the name of logits.

@@ -1,4 +1,4 @@
-"""The tensors inside an object of any class: found by walking its attributes, and replaced in a copy of it."""
+"""Tensors inside an object of any class: found by walking its attributes, and replaced in a copy of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Telling that memory ran out."""
+"""Out-of-memory errors, told from others."""
 
 from __future__ import annotations
 

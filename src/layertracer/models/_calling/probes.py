@@ -1,4 +1,4 @@
-"""What a model is fed to find out about it: random tokens without a special meaning, for its encoder too."""
+"""Probes of a model: random tokens without a special meaning, for its encoder too."""
 
 from __future__ import annotations
 

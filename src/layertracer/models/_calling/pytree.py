@@ -1,4 +1,4 @@
-"""The tensors inside a module's arguments and outputs, whatever containers they come in."""
+"""Pytrees: the tensors inside a module's arguments and outputs, whatever containers they come in."""
 
 from __future__ import annotations
 

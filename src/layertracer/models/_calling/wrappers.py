@@ -1,4 +1,4 @@
-"""The model inside what training puts around it, and compiled models run as they are written."""
+"""Wrappers of training and torch.compile: the model taken out of them, and run as it is written."""
 
 from __future__ import annotations
 

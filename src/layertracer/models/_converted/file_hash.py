@@ -1,4 +1,4 @@
-"""SHA-256 of files, and what is remembered of large ones."""
+"""Hashes (SHA-256) of files, and what is remembered of large ones."""
 
 from __future__ import annotations
 

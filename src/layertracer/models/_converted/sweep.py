@@ -1,4 +1,4 @@
-"""What the cache holds that nobody will use again, removed when something new is written to it."""
+"""Sweep of converted copies that nobody will use again, when something new is written beside them."""
 
 from __future__ import annotations
 

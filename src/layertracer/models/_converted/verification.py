@@ -1,4 +1,4 @@
-"""Whether the weights of a converted copy are those that were converted.
+"""Verification that the weights of a converted copy are those that were converted.
 
 Kept with the copy is what the weights were in memory at conversion, so that an error of writing shows as well as one of
 the disk. Held against it is what came to lie in memory, so that what was checked is what runs; where weights were

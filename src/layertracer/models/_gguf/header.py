@@ -1,4 +1,4 @@
-"""The head of a .gguf file, gone through once before its reader does: all that it counts must lie within the file.
+"""Header of a .gguf file, gone through once before its reader does: all that it counts must lie within the file.
 
 The reader believes them. A list that says it has 2^60 numbers is read number by number, also behind the file's end.
 """

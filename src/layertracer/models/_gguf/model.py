@@ -1,4 +1,4 @@
-"""A model straight out of a .gguf file, and its tokenizer."""
+"""Model straight out of a .gguf file, and its tokenizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a .gguf file says about its model and transformers passes over: frequencies, caps, widths of heads.
+"""Settings that a .gguf file gives and transformers passes over: frequencies, caps, widths of heads.
 
 transformers reads the settings of the models that it was tried on and leaves the rest at the defaults of its own
 configurations, without a word. A model with another rotary base, say, would load and give wrong numbers.

@@ -1,4 +1,4 @@
-"""Whether all tensors of a .gguf file are in the model, and all weights of the model come from the file.
+"""Tensors of a .gguf file: whether all are in the model, and all weights of the model come from the file.
 
 transformers passes over tensors that it has no place for, in silence: a bias, a norm, sinks, scales, or a whole layer
 that the metadata do not count. What is left is another model.

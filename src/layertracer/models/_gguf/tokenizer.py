@@ -1,4 +1,4 @@
-"""The tokenizer of a .gguf file: its vocabulary behind the pre-tokenizer that the file names.
+"""Tokenizer of a .gguf file: its vocabulary behind the pre-tokenizer that the file names.
 
 transformers knows some of those names and reads the rest with GPT-2's pre-tokenizer, in silence; it passes over whether
 a SentencePiece vocabulary puts a space in front. Byte-level vocabularies are therefore built here, and the others are

@@ -1,4 +1,4 @@
-"""The vocabulary of a .gguf file, as it says it."""
+"""Vocabulary of a .gguf file, as it says it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model and its tokenizer out of a checkpoint in the Hugging Face format, on disk or in the hub's cache."""
+"""Checkpoint in the Hugging Face format, on disk or in the hub's cache: its model and tokenizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that come with Python packages, LayerTracer's own or others, and so without any hub."""
+"""Embedded models, which come with Python packages, LayerTracer's own or others, and so without any hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of a checkpoint's weights, and the errors where a model did not come of them."""
+"""Loading report: what became of a checkpoint's weights, and the errors where a model did not come of them."""
 
 from __future__ import annotations
 

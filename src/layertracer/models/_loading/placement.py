@@ -1,4 +1,4 @@
-"""Where a model runs and in which floating-point type."""
+"""Device and floating-point type in which a model runs."""
 
 from __future__ import annotations
 

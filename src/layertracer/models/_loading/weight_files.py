@@ -1,4 +1,4 @@
-"""Which files hold a checkpoint's weights, and whether they may be read."""
+"""Weight files of a checkpoint, and whether they may be read."""
 
 from __future__ import annotations
 

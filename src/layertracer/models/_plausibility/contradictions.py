@@ -1,4 +1,4 @@
-"""Where config.json and the stored weights contradict each other without an error: a tied unembedding, the number type.
+"""Contradictions of config.json and the stored weights without an error: a tied unembedding, the number type.
 
 A configuration that ties the unembedding to the embedding while the file holds another one would cost the model its
 own; one that names a narrower number type than that of the file rounds every weight.

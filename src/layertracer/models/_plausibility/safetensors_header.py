@@ -1,4 +1,4 @@
-"""What a safetensors file says of itself at its beginning, and whether the rest of it is there."""
+"""Header of a safetensors file: what it says of itself, and whether the rest of it is there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a configuration asks for a model that its weights can fill, found out before it is built.
+"""Configuration held against its weights before the model is built: whether they can fill what it asks for.
 
 A configuration is a few hundred bytes, and what it asks for may have no end: a million layers take hours to build, and
 sizes without weights take all memory for numbers that would be random.

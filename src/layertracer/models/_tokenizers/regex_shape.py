@@ -1,4 +1,4 @@
-"""What can be told from a regular expression without running it."""
+"""Regular expressions of tokenizers: what can be told without running them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many times as long a text becomes in a tokenizer's steps."""
+"""Growth of a text in a tokenizer's steps: how many times as long it becomes."""
 
 from __future__ import annotations
 

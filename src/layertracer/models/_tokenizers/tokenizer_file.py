@@ -1,4 +1,4 @@
-"""Whether transformers reads text as the checkpoint's own tokenizer.json does.
+"""Tokenizer file: whether transformers reads text as the checkpoint's own tokenizer.json does.
 
 For some model types AutoTokenizer takes a class that builds its tokenizer anew, whatever pre-tokenizer or normaliser
 the file names. A model that was trained with the file then reads its prompts in pieces that it never saw.

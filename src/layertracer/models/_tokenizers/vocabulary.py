@@ -1,4 +1,4 @@
-"""Whether a tokenizer has the vocabulary that it belongs to.
+"""Vocabulary of a tokenizer, held against the one that it belongs to.
 
 Without its file, transformers makes a tokenizer of the special tokens alone, which reads every text as nothing, or as
 unknown words.

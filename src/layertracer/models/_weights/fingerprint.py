@@ -1,4 +1,4 @@
-"""A short name for a network's weights and settings: equal for equal ones, whatever they were loaded from or onto."""
+"""Fingerprint of a network's weights and settings: equal for equal ones, whatever they were loaded from or onto."""
 
 from __future__ import annotations
 

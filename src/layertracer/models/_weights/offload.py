@@ -1,4 +1,4 @@
-"""Weights that accelerate places: over several devices, in main memory, or on disk until they are needed.
+"""Offloaded weights, which accelerate places: on several devices, in main memory, or on disk until they are needed.
 
 accelerate puts hooks around the `forward` of modules. They move what a module is given to its device and,
 where its weights are offloaded, load these before it runs and drop them afterwards. Between calls such

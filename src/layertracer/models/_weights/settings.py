@@ -1,4 +1,4 @@
-"""What a network computes with beside its weights: values of its configuration, scales, rotary tables, adapters."""
+"""Settings beside the weights that a network computes with: configuration, scales, rotary tables, adapters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A module's weights, and what can be said of them unread: quantised ones come in shapes and types of their own."""
+"""Shapes of a module's weights, told unread: quantised ones come in shapes and types of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bucket of prompts in batches that fit into memory."""
+"""Batches of a bucket of prompts that fit into memory."""
 
 from __future__ import annotations
 

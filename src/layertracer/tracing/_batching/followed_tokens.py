@@ -1,4 +1,4 @@
-"""Which tokens of a sample's answers are followed, and behind which others.
+"""Target tokens that are followed of a sample's answers, and behind which others.
 
 The probability of any of several answers is that the text goes on with one of them: a sum over token sequences of
 which none begins with another, so that tokens that two share count once.

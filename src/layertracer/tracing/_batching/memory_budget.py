@@ -1,4 +1,4 @@
-"""How many rows fit into memory."""
+"""Memory budget: how many rows fit into memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory this process may still take: what the machine has free, and what its limits leave.
+"""Memory limits: how much this process may still take, by what the machine has free and its limits leave.
 
 In a container or under a scheduler the machine's free memory is not the process's: a control group sets a limit, of
 its own or through one of the groups that it is in, and beyond it the kernel ends the process.

@@ -1,4 +1,4 @@
-"""From samples to batches of token ids of equal length."""
+"""Prompts as batches of token ids of equal length, made of samples."""
 
 from __future__ import annotations
 

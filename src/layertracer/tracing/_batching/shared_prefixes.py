@@ -1,4 +1,4 @@
-"""Which prompts begin with the same tokens: a tree of prefixes that are read once for all prompts under them.
+"""Shared prefixes of prompts: a tree of tokens that are read once for all prompts under them.
 
 Few-shot prompts share their demonstrations, chats their system prompt. What is done to a layer does not
 depend on the prompt, so that the perturbed states of a common beginning are the same for all of them.

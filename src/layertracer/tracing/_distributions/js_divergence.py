@@ -1,4 +1,4 @@
-"""Distances between next-token distributions."""
+"""Jensen-Shannon (JS) divergence of next-token distributions."""
 
 from __future__ import annotations
 

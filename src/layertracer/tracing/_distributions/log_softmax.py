@@ -1,4 +1,4 @@
-"""From logits to log-probabilities."""
+"""Log-softmax: from logits to log-probabilities."""
 
 from __future__ import annotations
 

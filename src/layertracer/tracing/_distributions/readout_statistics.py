@@ -1,4 +1,4 @@
-"""What is kept of a readout."""
+"""Statistics that are kept of a readout: probabilities, entropy, top tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From rows at the tail's entrance to the numbers that are kept, in chunks.
+"""Reduction of rows at the tail's entrance to the numbers that are kept, in chunks.
 
 Nothing of the shape rows × vocabulary is ever kept whole: a chunk of rows becomes logits, the logits
 become a few numbers a row, and the next chunk follows. Everything is done in float32.

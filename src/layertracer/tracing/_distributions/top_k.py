@@ -1,4 +1,4 @@
-"""The largest numbers of long rows."""
+"""Top-k: the largest numbers of long rows."""
 
 from __future__ import annotations
 

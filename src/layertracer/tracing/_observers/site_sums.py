@@ -1,4 +1,4 @@
-"""What stands at a site in unperturbed runs: means, values to resample from, and dominant dimensions."""
+"""Sums over what stands at a site in unperturbed runs: means, values to resample from, dominant dimensions."""
 
 from __future__ import annotations
 

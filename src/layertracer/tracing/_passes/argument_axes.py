@@ -1,4 +1,4 @@
-"""The batch axes of layers' arguments in every form they come in, with the model's own cache or without it."""
+"""Batch axes of layers' arguments in every form they come in, with the model's own KV cache or without it."""
 
 from __future__ import annotations
 

@@ -133,8 +133,8 @@ class BatchPasses:
     def _read_own(self, ids: Tensor, read: Sequence[int], before: Before, observers: Sequence[BatchObserver]) -> Before:
         """Each prompt's own tokens before its last, which nothing is done to."""
         assert self.cached is not None  # as the caller knows
-        end = min(read[0], ids.shape[1] - self.cached.way.shortest)
-        if end - before.n_tokens < self.cached.way.shortest:
+        end = min(read[0], ids.shape[1] - self.cached.continuation.shortest)
+        if end - before.n_tokens < self.cached.continuation.shortest:
             return before
         edits = replace(RowEdits.nothing(), observers=observers)
         cache = self.cached.read(ids[:, before.n_tokens : end], edits, before=before.of(0))

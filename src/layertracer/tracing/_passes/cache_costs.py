@@ -1,4 +1,4 @@
-"""What the state pass takes, in numbers."""
+"""Costs of the state pass, in numbers."""
 
 from __future__ import annotations
 

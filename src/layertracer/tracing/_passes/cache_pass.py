@@ -1,4 +1,4 @@
-"""The state pass: the layers' memories perturbed between the prompt's prefix and its last token.
+"""Ablation of KV caches and recurrent states (the state pass), between the prompt's prefix and its last token.
 
 The prefix (all tokens but the last) is read once, with the model's own cache. The cache is repeated
 for a group of rows per variant, one layer's memory is perturbed in each group, and the last token is
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from layertracer._errors import SiteError, UsageError, printable_cause
-from layertracer.models import LayerCache, Network, StateMap, UnusableCacheError
+from layertracer.models import Continuation, LayerCache, Network, StateMap, UnusableCacheError
 from layertracer.tracing._batching.memory_budget import PassPlan, largest, plan_pass, row_bytes
 from layertracer.tracing._batching.prompts import Prompt
 from layertracer.tracing._distributions.reduction import LensStatistics, log_probs_of
@@ -27,45 +27,18 @@ _LOGITS_ALIVE = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepWay:
-    """How tokens are read after the prefix; which way is right for a model is proved, see `prove_state`.
-
-    Attributes:
-        together: All tokens in one call, and never a single one: a second one that nobody reads goes with it. Otherwise
-            each has a call of its own.
-        one_row: One row at a time.
-        with_positions: The model is told which positions the tokens have.
-    """
-
-    together: bool = False
-    one_row: bool = False
-    with_positions: bool = False
-
-
-STEP_WAYS = (
-    StepWay(),
-    StepWay(with_positions=True),
-    StepWay(together=True),
-    StepWay(one_row=True),
-    StepWay(one_row=True, with_positions=True),
-)
-"""Ways to try, the best first. Mamba forgets its state where several tokens follow it; RWKV mixes up the rows of a
-batch where a single one does; Bamba takes every single token for the first."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StateSite:
     """A model's memories as a site.
 
     Attributes:
         network: The model.
         state: Where it keeps them.
-        way: How tokens are read after the prefix.
+        continuation: How tokens are read after the prefix; that it is right is proved, see `prove_state`.
     """
 
     network: Network
     state: StateMap
-    way: StepWay
+    continuation: Continuation
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -88,7 +61,7 @@ class StateSite:
             ) from printable_cause(error)
 
     def clean(self, cache: LayerCache, tokens: Tensor) -> Tensor:
-        """Log-probabilities [prompt, read, d_vocab] after each of the `tokens` [prompt, read] that follow `memory`."""
+        """Log-probabilities [prompt, read, d_vocab] after each of the `tokens` [prompt, read] that follow `cache`."""
         return self.step(self.state.repeated(cache, 1)[0], tokens)
 
     def perturbed(
@@ -135,19 +108,13 @@ class StateSite:
             slots.copy_(perturber(slots.flatten(2), piece=piece, layer=layer, draw=draw).reshape(slots.shape))
 
     def step(self, cache: LayerCache, tokens: Tensor) -> Tensor:
-        """Log-probabilities [row, read, d_vocab]; `memory` is used up."""
-        n_scored = tokens.shape[1]
-        if self.way.together:
-            fed = tokens if n_scored > 1 else tokens.repeat(1, 2)
-            return log_probs_of(self._feed(fed, cache)[0][:, :n_scored])
-        after = []
-        for position in range(n_scored):
-            logits, cache = self._feed(tokens[:, position : position + 1], cache)
-            after.append(log_probs_of(logits))
+        """Log-probabilities [row, read, d_vocab]; `cache` is used up."""
+        n_scored, fed, after = tokens.shape[1], self.continuation.filled(tokens), []
+        for first, last in self.continuation.calls(fed.shape[1]):
+            own = fed[:, first:last]
+            logits, cache = self.state.call(own, cache, with_positions=self.continuation.with_positions)
+            after.append(log_probs_of(logits[:, : n_scored - first]))
         return torch.cat(after, dim=1)
-
-    def _feed(self, tokens: Tensor, cache: LayerCache) -> tuple[Tensor, LayerCache]:
-        return self.state.call(tokens, cache, with_positions=self.way.with_positions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +136,7 @@ class StatePass:
     def plan(self, *, length: int, n_scored: int, n_prompts: int, budget_bytes: int) -> PassPlan:
         """How many prompts, and how many variants of each in one step, are within the budget."""
         site, n_layers = self.site, len(self.site.layers)
-        if site.way.one_row:
+        if site.continuation.one_row:
             return PassPlan(n_prompts=1, n_variants=1)
         if self.costs is not None:
             costs, all_variants = self.costs, max(1, len(self.draws) * n_layers)

@@ -1,4 +1,4 @@
-"""The ladder over prompts in spans, with the model's own cache between them."""
+"""Ladder over prompts in spans, with the model's own KV cache between them."""
 
 from __future__ import annotations
 
@@ -7,42 +7,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from layertracer.models import Network, StateMap
+from layertracer.models import Continuation, Network, StateMap
 from layertracer.tracing._observers.protocol import Observer
 from layertracer.tracing._passes.argument_axes import ArgumentAxes, CachedRun
 from layertracer.tracing._passes.ladder import LadderPass, LadderRows, Variants, run_pass
 from layertracer.tracing._passes.row_cache import RowCache
 from layertracer.tracing._passes.row_groups import Edit, Variant, single_edits
 from layertracer.tracing._perturbers.protocol import Perturber
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StretchWay:
-    """How tokens are read after others; which way is right for a model is proved, see `PrefixProof`.
-
-    Attributes:
-        stepwise: One token at a time, as models do that forget their state where several follow it.
-        with_positions: The model is told which positions the tokens have.
-        shortest: How many tokens a span must have: 2 where the model takes a single one for the first.
-        few_logits: Whether it may compute logits at the last position alone where only what it remembers is wanted;
-            some then cut the stream within the stack.
-    """
-
-    stepwise: bool = False
-    with_positions: bool = False
-    shortest: int = 1
-    few_logits: bool = True
-
-
-STRETCH_WAYS = (
-    StretchWay(),
-    StretchWay(few_logits=False),
-    StretchWay(with_positions=True),
-    StretchWay(shortest=2),
-    StretchWay(stepwise=True),
-    StretchWay(stepwise=True, with_positions=True),
-)
-"""Ways to try, the best first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +52,13 @@ class CachedLadder:
     Attributes:
         network: The model.
         state: Its cache, understood.
-        way: How tokens are read after others.
+        continuation: How tokens are read after others; that it is right is proved, see `PrefixProof`.
         axes: Batch axes of its layers' arguments where tokens come before.
     """
 
     network: Network
     state: StateMap
-    way: StretchWay
+    continuation: Continuation
     axes: ArgumentAxes
 
     def read(self, ids: Tensor, edits: RowEdits, *, before: RowCache | None) -> RowCache:
@@ -134,9 +105,9 @@ class CachedLadder:
         cached = CachedRun(
             state=self.state,
             before=before,
-            with_positions=self.way.with_positions,
+            with_positions=self.continuation.with_positions,
             keep=keep,
-            few_logits=self.way.few_logits,
+            few_logits=self.continuation.few_logits,
         )
         return run_pass(
             LadderPass(
@@ -156,7 +127,4 @@ class CachedLadder:
     def _steps(self, ids: Tensor, before: RowCache | None) -> Iterator[tuple[int, int]]:
         """Where each call begins and ends. What nothing comes before is always read at once."""
         length = ids.shape[1]
-        if before is not None and self.way.stepwise:
-            yield from ((position, position + 1) for position in range(length))
-        else:
-            yield 0, length
+        return iter([(0, length)]) if before is None else self.continuation.calls(length)

@@ -1,4 +1,4 @@
-"""The ladder pass: one forward of the model's own code for every lens row and every perturbed row.
+"""Ladder pass: one forward of the model's own code for every lens row and every perturbed row.
 
 The batch starts as clean prompts, which stay the first rows to the end. At each layer the clean rows
 are kept as a lens row, copied once per draw, perturbed, and appended to the batch; the appended rows ride

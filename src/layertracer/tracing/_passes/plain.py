@@ -1,4 +1,4 @@
-"""The plain method: one hooked forward per variant, and one per lens row.
+"""Plain method: one hooked forward per variant, and one per lens row.
 
 Slow and simple. The self-check holds the ladder against it, and models whose ladder does not pass
 are traced with it.

@@ -1,4 +1,4 @@
-"""What the rows of a ladder pass remember of the tokens before it, in the model's own cache.
+"""KV cache of a ladder pass: what its rows remember of the tokens before it, in the model's own cache.
 
 Rows come in groups: the clean prompts first, then one group for each variant that was perturbed so
 far. A layer remembers as many groups as reach it, so that each layer's tensors have a number of rows

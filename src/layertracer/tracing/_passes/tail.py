@@ -1,4 +1,4 @@
-"""The model's own tail: everything it does after its last layer.
+"""Unembedding, the final norm before it, and all else that the model does after its last layer: its own tail.
 
 The tail is not looked for by name. The model's own `forward` runs with its layers bypassed, and what
 should have left the last layer is put in its place. Final norm, unembedding, softcap, scaling and

@@ -1,4 +1,4 @@
-"""Perturbations of a layer's memory, slot by slot.
+"""Ablation of a layer's KV cache or recurrent state, slot by slot.
 
 A slot is one position of one tensor of the memory (a key, a value, a latent), or the whole of a
 tensor without positions (a convolution window, a recurrent state). What is drawn for a slot depends

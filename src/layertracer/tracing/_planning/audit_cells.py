@@ -1,4 +1,4 @@
-"""Which cells of a trace are measured once more, the plain way: chosen from the question, before anything runs.
+"""Audit: which cells of a trace are measured once more, chosen from the question, before anything runs.
 
 The proof at load sees a short probe of three rows. What depends on the length, the number of rows, the prompt or what
 was read before shows itself on the real prompts only, where it is looked for: at the last prompt of every bucket, whose

@@ -21,7 +21,7 @@ def measure_state(state: StatePass, *, length: int, n_scored: int) -> StateCosts
     """
     (prefix, step), (_, more_variants) = (_peaks(state, (1, n), length=length, n_scored=n_scored) for n in (1, 2))
     per_row = max(0, more_variants - step)
-    if state.site.way.one_row:  # never are there two prompts
+    if state.site.continuation.one_row:  # never are there two prompts
         return StateCosts(
             prefix_fixed=prefix, prefix_per_prompt=0, step_fixed=step - per_row, step_per_prompt=0, step_per_row=per_row
         )

@@ -74,4 +74,5 @@ def _one_row_at_a_time(work: Workload) -> Workload:
     if work.state is None:
         return work
     site = work.state.site
-    return replace(work, state=replace(work.state, site=replace(site, way=replace(site.way, one_row=True))))
+    site = replace(site, continuation=replace(site.continuation, one_row=True))
+    return replace(work, state=replace(work.state, site=site))

@@ -107,7 +107,7 @@ class CostProbe:
         if span in self._known:
             return self._known[span]
         known: list[tuple[TokenSpan, SpanCosts]] = []
-        for part in shorter(span, least_before=1 if cached is None else cached.way.shortest):
+        for part in shorter(span, least_before=1 if cached is None else cached.continuation.shortest):
             if known and probed_bytes(foresee(known, part)) > room_bytes:
                 return foresee(known, span)
             known.append((part, self._run_both(part, cached)))
@@ -144,7 +144,7 @@ class CostProbe:
         if not span.n_before:
             return lambda: lambda: cached.state.call.remember(ids)
         before = self._remember(ids[:1, : span.n_before], cached).cache
-        own, with_positions = ids[:, span.n_before :], cached.way.with_positions
+        own, with_positions = ids[:, span.n_before :], cached.continuation.with_positions
 
         def prepare() -> Callable[[], object]:
             memory, _ = cached.state.repeated(before, n_rows)

@@ -1,4 +1,4 @@
-"""How much goes into each pass of a trace, decided before anything runs.
+"""Planner of a trace: how much goes into each pass, decided before anything runs.
 
 The work of a trace is a tree: prompts that share nothing, and prefixes with the prompts after them. For
 every part of it the largest passes are chosen whose peak, estimated from the costs of their spans,
@@ -33,7 +33,7 @@ class Planner:
     """Sizes for one trace.
 
     Attributes:
-        reckoner: What everything takes.
+        batch_costs: What everything takes.
         budget_bytes: What may be live beyond the weights.
         enough_bytes: How much the inside of a layer takes where larger passes are no faster; None without an end.
         row_by_row: Whether prompts must run one at a time.

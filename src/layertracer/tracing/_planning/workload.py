@@ -121,7 +121,7 @@ class Workload:
     @property
     def shortest(self) -> int:
         """How many tokens a span after others must have."""
-        return 1 if self.cached is None else self.cached.way.shortest
+        return 1 if self.cached is None else self.cached.continuation.shortest
 
     def draws(self, variants: Variants, join: Join) -> Float[np.ndarray, " layer"]:
         """How many copies come in at each layer of a pass, before it runs or after it has run."""
@@ -142,7 +142,7 @@ class Workload:
     def after(self, n_before: int, end: int) -> tuple[TokenSpan, int]:
         """The tokens from one position to another where the cache is used, as one call reads them, and how many do."""
         assert self.cached is not None  # as the caller knows
-        is_stepwise = self.cached.way.stepwise and n_before > 0
+        is_stepwise = self.cached.continuation.stepwise and n_before > 0
         n_own, n_calls = (1, end - n_before) if is_stepwise else (end - n_before, 1)
         last = end - n_own if is_stepwise else n_before
         return TokenSpan(n_before=last, n_own=n_own, cached=True), n_calls

@@ -1,1 +1,1 @@
-"""Whether a reading is right: the self-check at load, sites, shared prefixes, and the audit of a trace."""
+"""Self-check at load, proofs of sites and of shared prefixes, and the audit of a trace: whether a reading is right."""

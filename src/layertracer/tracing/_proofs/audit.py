@@ -1,4 +1,4 @@
-"""The audit of a trace: some of its own cells measured once more, the plain way, and held against it.
+"""Audit of a trace: some of its own cells measured once more, the plain way, and held against it.
 
 One prompt alone, one forward of the model's own code, one hook or none. A clean forward holds all of a prompt's lens
 rows against the trace, a perturbed one a cell. What differs by more than rounding explains is a disagreement; whoever

@@ -41,7 +41,7 @@ from layertracer.models import (
 )
 from layertracer.tracing._batching.rows import to_rows_first
 from layertracer.tracing._failures import is_of_callers_making
-from layertracer.tracing._proofs.differences import worst_of
+from layertracer.tracing._proofs.checks import judge, worst_of
 from layertracer.tracing._sites.branch_output import BRANCH_SITES, watching
 
 _ROUNDING_OF_QUANTISED = 0.05
@@ -52,7 +52,6 @@ def check_sites(
     ids: Tensor,
     *,
     masking_error: Callable[[Site], float],
-    judge: Callable[[str, float], Check],
 ) -> tuple[tuple[Check, ...], tuple[str, ...]]:
     """One check for each site inside the layer that the model has, and what to say of those that fail.
 
@@ -60,20 +59,19 @@ def check_sites(
         network: The model.
         ids: A short batch of prompts.
         masking_error: How far a site's masks are from the plain method's.
-        judge: Holds a named error against its tolerance.
     """
     layers = network.anatomy.layers
     sites = [site for site in BRANCH_SITES if any(site.role in layer.roles for layer in layers)]
     if not sites:
         return (), ()
-    tolerance = judge(sites[0].facts.name, 0.0).tolerance
+    tolerance = judge(network, sites[0].facts.name, 0.0).tolerance
     proofs = _error_or_infinity(lambda: _addition_error(network, ids, tolerance=tolerance))
     checks, notes = [], []
     for site in sites:
         reason, name = _why_unclear(network, site.role), site.facts.name
         masking = 0.0 if reason else _error_or_infinity(partial(masking_error, name))
         error = float("inf") if reason else worst_of([proofs, masking])
-        checks.append(judge(name, error))
+        checks.append(judge(network, name, error))
         if not checks[-1].passed:
             reason = reason or "what a layer adds to its stream there could not be told apart"
             notes.append(f"{name} is not offered: {reason}.")

@@ -1,4 +1,4 @@
-"""The proof of the site "state", made when it is first asked for.
+"""Proof of the site "state", a layer's KV cache or recurrent state, made when it is first asked for.
 
 On short probes, the model says with its own cache between two calls what it says in one, and a
 perturbed memory of one layer is that and nothing else.
@@ -20,6 +20,7 @@ from layertracer.models import (
     StateMap,
     StatePiece,
     UnusableCacheError,
+    continuations_of_steps,
     find_tensors,
     flatten,
     hooking,
@@ -28,21 +29,15 @@ from layertracer.models import (
 from layertracer.tracing._batching.rows import to_rows_first
 from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.reduction import log_probs_of
-from layertracer.tracing._failures import first_line, is_of_callers_making
-from layertracer.tracing._passes.cache_pass import STEP_WAYS, StateSite
+from layertracer.tracing._failures import first_line
+from layertracer.tracing._passes.cache_pass import StateSite
 from layertracer.tracing._passes.plain import plain_logits
-from layertracer.tracing._proofs.differences import largest_difference, worst_of
+from layertracer.tracing._proofs.checks import judge, largest_difference, worst_of
+from layertracer.tracing._proofs.continuations import UnderstoodCache
 from layertracer.tracing._proofs.probes import one_of_each_kind
 
 _SHORT, _LONG = 4, 17
 """Tokens of the probes: few, and more than a short window."""
-
-_MEANINGS = {
-    "state_readout": "read in two goes, with the model's own cache between them, a prompt gives what it gives in one",
-    "state_identity": "a perturbation of the memory that changes nothing changes no output",
-    "state_layers": "what a layer remembers is read by that layer and by none before it",
-    "state": "memories perturbed in one batch give what a prompt alone gives, one layer at a time",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,41 +53,6 @@ class _HalfGone:
 
 
 _PERTURBER = _HalfGone()
-
-
-@dataclass(slots=True)
-class UnderstoodCache:
-    """A model's cache, understood when it is first asked for.
-
-    Attributes:
-        network: The model.
-    """
-
-    network: Network
-    _state: StateMap | None = field(default=None, init=False)
-
-    def state(self) -> StateMap:
-        """Which tensors of it are which layer's.
-
-        Raises:
-            UnusableCacheError: If that cannot be told.
-        """
-        if self._state is None:
-            self._state = _understand(self.network)
-        return self._state
-
-
-def _understand(network: Network) -> StateMap:
-    if network.call.has_encoder:
-        raise UnusableCacheError("it has an encoder, whose output its decoder's cache holds too")
-    try:
-        return StateMap(network)
-    except UnusableCacheError:
-        raise
-    except Exception as error:  # whatever a model's own code raises with a cache means that nothing is to be had of it
-        if is_out_of_memory(error) or is_of_callers_making(error):
-            raise
-        raise UnusableCacheError(f"running it with its cache raised {first_line(error)}") from printable_cause(error)
 
 
 @dataclass(slots=True)
@@ -153,17 +113,16 @@ def prove_state(cache: UnderstoodCache, *, row_by_row: bool) -> tuple[StateSite,
         raise _refusal(network, f"its cache cannot be used, because {error}") from printable_cause(error)
     refuse_missing(state, network)
     reasons = []
-    for way in STEP_WAYS:
-        if (row_by_row and not way.one_row) or (way.with_positions and not state.call.takes_positions):
-            continue
-        site = StateSite(network=network, state=state, way=way)
+    for continuation in continuations_of_steps(state.call, row_by_row=row_by_row):
+        site = StateSite(network=network, state=state, continuation=continuation)
         try:
-            checks = _check_way(site)
+            checks = _check_site(site)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             reasons.append(first_line(error))
             continue
+        cache.note(continuation, checks[0].error)
         failed = [check for check in checks if not check.passed]
         if not failed:
             return site, checks
@@ -189,18 +148,17 @@ def refuse_missing(state: StateMap, network: Network) -> None:
         raise _refusal(network, "no layer keeps a memory of its own")
 
 
-def _check_way(site: StateSite) -> tuple[Check, ...]:
+def _check_site(site: StateSite) -> tuple[Check, ...]:
     probes = (_Probe.of(site, length=_SHORT, n_scored=1), _Probe.of(site, length=_LONG, n_scored=2))
-    readout = _check(
-        site.network, "state_readout", worst_of(largest_difference(one.clean, one.own) for one in probes), "nats"
-    )
+    network = site.network
+    readout = judge(network, "state_readout", worst_of(largest_difference(one.clean, one.own) for one in probes))
     if not readout.passed:
         return (readout,)  # the other checks would say nothing
     return (
         readout,
-        _check(site.network, "state_identity", worst_of(one.identity_error() for one in probes), "bits"),
-        _check(site.network, "state_layers", probes[-1].layers_error(), "relative"),
-        _check(site.network, "state", probes[-1].rows_error(), "bits"),
+        judge(network, "state_identity", worst_of(one.identity_error() for one in probes)),
+        judge(network, "state_layers", probes[-1].layers_error()),
+        judge(network, "state", probes[-1].rows_error()),
     )
 
 
@@ -219,7 +177,7 @@ class _Probe:
     def of(cls, site: StateSite, *, length: int, n_scored: int) -> _Probe:
         """A probe whose last `n_scored` tokens are read after the prefix."""
         network = site.network
-        batch = 1 if site.way.one_row else 2
+        batch = 1 if site.continuation.one_row else 2
         _, ids = network.probe(batch=batch, length=length, seed=2)
         read = range(length - n_scored, length)
         tokens = ids[:, list(read)]
@@ -284,7 +242,7 @@ class _Probe:
         return [torch.cat(seen[layer.index]).unflatten(0, (len(variants), -1)) for layer in layers.values()]
 
     def _perturbed(self, variants: Sequence[tuple[int, int]], *, n_scored: int | None = None) -> Tensor:
-        groups = [[variant] for variant in variants] if self.site.way.one_row else [variants]
+        groups = [[variant] for variant in variants] if self.site.continuation.one_row else [variants]
         tokens = self.tokens[:, :n_scored]
         return torch.cat([self.site.perturbed(self.cache, tokens, _PERTURBER, group) for group in groups])
 
@@ -292,14 +250,6 @@ class _Probe:
 def _relative_difference(one: Tensor, other: Tensor) -> float:
     """Largest difference of any dimension, relative to its own size: a few enormous ones would hide the others."""
     return float(((one - other).abs() / (other.abs() + other.abs().median() + 1e-30)).max())
-
-
-def _check(network: Network, name: str, error: float, unit: str) -> Check:
-    eps = torch.finfo(network.dtype).eps
-    tolerance = {"nats": max(1e-3, 64 * eps), "bits": max(1e-5, 4 * eps), "relative": max(1e-4, 16 * eps)}[unit]
-    return Check(
-        name=name, error=error, tolerance=tolerance, unit=unit, passed=error <= tolerance, meaning=_MEANINGS[name]
-    )
 
 
 def _refusal(network: Network, reason: str) -> SiteError:

@@ -1,4 +1,4 @@
-"""Whether a model decides between its layers by what the stream holds, as models that exit early do.
+"""Early exits: whether a model decides between its layers by what the stream holds.
 
 A ladder's rows go through the layers together, so that such a decision would be made for all of them at once. It shows
 itself as a number that Python asks a tensor for while no layer runs: after the first one has begun, before the last one

@@ -1,4 +1,4 @@
-"""What PyTorch's own hooks give: the oracle of the proof at load.
+"""Hooks of PyTorch alone, the oracle of the self-check.
 
 Every layer runs as the model calls it, and only the stream that it returns is exchanged. Nothing here is shared with
 the ladder, the tail or the plain method but the place of the stream in a layer's call.

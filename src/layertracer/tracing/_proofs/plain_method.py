@@ -1,4 +1,4 @@
-"""The proof of the plain method: at every layer, on prompts of two lengths, it gives what PyTorch's own hooks give.
+"""Proof of the plain method: at every layer, on prompts of two lengths, it gives what PyTorch's own hooks give.
 
 It does on the probes all that a trace does, so that what fails in every trace fails at load.
 """
@@ -17,17 +17,11 @@ from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.reduction import log_probs_of
 from layertracer.tracing._failures import is_of_callers_making
 from layertracer.tracing._passes.plain import plain_logits, plain_perturbed, plain_readout
-from layertracer.tracing._proofs.differences import largest_difference, worst_of
+from layertracer.tracing._proofs.checks import judge, largest_difference, worst_of
 from layertracer.tracing._proofs.plain_hooks import hooked_perturbed, hooked_readouts
 from layertracer.tracing._proofs.probes import half_masked
 
 _LENGTHS = (7, 12)
-_MEANINGS = {
-    "plain_readout": "the last layer's readout is the model's own output",
-    "plain_lens": "every layer's readout is the model whose later layers hand their stream on",
-    "plain_identity": "a mask that keeps everything changes nothing",
-    "plain_mask": "a mask of any layer's output gives what PyTorch's own hooks give",
-}
 
 
 class _Errors(NamedTuple):
@@ -39,12 +33,11 @@ class _Errors(NamedTuple):
     plain_mask: float
 
 
-def prove_plain(network: Network, *, judge: Callable[..., Check]) -> tuple[Check, ...]:
+def prove_plain(network: Network) -> tuple[Check, ...]:
     """The checks of the plain method, all of them passed.
 
     Args:
         network: The model.
-        judge: Makes a check of a name and an error.
 
     Raises:
         SelfCheckError: If one failed, or the model's code raises when it is read so.
@@ -61,7 +54,7 @@ def prove_plain(network: Network, *, judge: Callable[..., Check]) -> tuple[Check
             "not depend on how many rows and positions there were before, then load it again."
         ) from printable_cause(error)
     worst = _Errors(*map(worst_of, zip(*by_length, strict=True)))
-    checks = tuple(judge(name, error, meaning=_MEANINGS[name]) for name, error in worst._asdict().items())
+    checks = tuple(judge(network, name, error) for name, error in worst._asdict().items())
     failed = [check for check in checks if not check.passed]
     if failed:
         found = ", ".join(f"{check.name}: {check.error:.2g} {check.unit}" for check in failed)

@@ -1,12 +1,10 @@
-"""What all proofs try on a model, and how large an error rounding explains."""
+"""Probes of the self-check: what all proofs try on a model."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal
 
 import numpy as np
-import torch
 
 from layertracer._types import Mask, Site
 from layertracer.models import Network
@@ -28,9 +26,3 @@ def one_of_each_kind(network: Network, among: Collection[int] | None = None) -> 
     """A layer of every kind of mixer and MLP, of those `among` which it is to be."""
     layers = [layer for layer in network.anatomy.layers if among is None or layer.index in among]
     return sorted({(layer.mixer, layer.mlp): layer.index for layer in layers}.values())
-
-
-def tolerance_of(network: Network, unit: Literal["bits", "nats"], *, roundings: int = 1) -> float:
-    """The largest error that rounding explains, for the precision of the model's numbers."""
-    eps = torch.finfo(network.dtype).eps if network.dtype.is_floating_point else 1e-2
-    return max(1e-3, 64 * eps) if unit == "nats" else max(1e-5, roundings * eps)

@@ -1,4 +1,4 @@
-"""The audit of a readout: some of its prompts run alone, and held against it."""
+"""Audit of a readout: some of its prompts run alone, and held against it."""
 
 from __future__ import annotations
 

@@ -1,34 +1,33 @@
-"""The proof that prefixes may be shared, made for each site when it is first worth it.
+"""Proof that prefixes may be shared by way of the KV cache, made for each site when it is first worth it.
 
 On short probes, a ladder that goes on from what its rows remember gives what the ladder gives in one
 piece. Some models forget their state where several tokens follow it, others take a single token for
-the first one: ways to read on are tried, and none is believed.
+the first one: continuations are tried, and none is believed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from layertracer._errors import SiteError
 from layertracer._types import Check, SelfCheck, Site
-from layertracer.models import Network, StateMap, UnusableCacheError, is_out_of_memory
+from layertracer.models import Network, StateMap, UnusableCacheError, continuations_of_spans, is_out_of_memory
 from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.reduction import log_probs_of
 from layertracer.tracing._failures import first_line, is_of_callers_making
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
-from layertracer.tracing._passes.cached_ladder import STRETCH_WAYS, CachedLadder, RowEdits
+from layertracer.tracing._passes.cached_ladder import CachedLadder, RowEdits
 from layertracer.tracing._passes.ladder import LadderRows, run_ladder
 from layertracer.tracing._passes.tail import Tail
 from layertracer.tracing._perturbers.last_position import LastPosition
 from layertracer.tracing._perturbers.protocol import Perturber
-from layertracer.tracing._proofs.cache_site import UnderstoodCache
-from layertracer.tracing._proofs.differences import largest_difference, worst_of
-from layertracer.tracing._proofs.probes import half_masked, one_of_each_kind, tolerance_of
+from layertracer.tracing._proofs.checks import judge, largest_difference, worst_of
+from layertracer.tracing._proofs.continuations import UnderstoodCache, is_clearly_wrong
+from layertracer.tracing._proofs.probes import half_masked, one_of_each_kind
 from layertracer.tracing._sites.protocol import layers_with
 
 _N_PROMPTS = 3
@@ -36,10 +35,8 @@ _SHORT, _LONG = 5, 17
 """Tokens of the probes' prefixes: few, and more than a short window."""
 _BETWEEN, _SUFFIX = 3, 4
 
-_MEANINGS = {
-    "prefix_readout": "after a prefix that was read once for all prompts, every layer reads what it reads otherwise",
-    "prefix": "after a prefix that was read once for all prompts, perturbations give what they give otherwise",
-}
+_NAMES = ("prefix_readout", "prefix")
+"""Of the checks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +88,7 @@ class PrefixProof:
 
     def added_to(self, check: SelfCheck) -> SelfCheck:
         """The proof at load together with this one, as far as it was made and succeeded."""
-        names = {name: [one[name] for one in self._by_name()] for name in _MEANINGS if self._by_name()}
+        names = {name: [one[name] for one in self._by_name()] for name in _NAMES if self._by_name()}
         worst = tuple(max(checks, key=lambda one: one.error) for checks in names.values())
         return replace(check, checks=(*check.checks, *worst))
 
@@ -110,29 +107,30 @@ class PrefixProof:
             return _Verdict(ladder=None, refusal=str(error))
 
     def _prove(self, state: StateMap, site: Site) -> _Verdict:
-        network, reasons = self.network, []
-        for way in STRETCH_WAYS:
-            if way.with_positions and not state.call.takes_positions:
+        network = self.network
+        reasons: list[str] = []
+        is_clean_wrong = False
+        for continuation in continuations_of_spans(state.call):
+            if is_clean_wrong and self.cache.rules_out(continuation):  # the best is tried at once: mostly it is right
                 continue
-            if not way.few_logits and not state.call.keeps_few_logits:
-                continue
-            ladder = CachedLadder(network=network, state=state, way=way, axes=ArgumentAxes(network))
+            ladder = CachedLadder(network=network, state=state, continuation=continuation, axes=ArgumentAxes(network))
             try:
                 checks = _Probe(ladder=ladder, site=site).checks()
-            except Exception as error:  # whatever a model's own code raises with a cache means that this is no way
+            except Exception as error:  # whatever a model's own code raises with a cache means that it cannot go on so
                 if is_out_of_memory(error) or is_of_callers_making(error):
                     raise
                 reasons.append(first_line(error))
                 continue
             if all(check.passed for check in checks):
                 return _Verdict(ladder=ladder, checks=checks)
+            is_clean_wrong = is_clean_wrong or is_clearly_wrong(network, checks[0].error)
             reasons.append(", ".join(f"{check.name}: {check.error:.2g} {check.unit}" for check in checks))
         return _Verdict(ladder=None, refusal=f"what it remembers does not give the same ({reasons[0]})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Probe:
-    """One way to read on, held against the ladder in one piece."""
+    """One continuation, held against the ladder in one piece."""
 
     ladder: CachedLadder
     site: Site
@@ -142,13 +140,13 @@ class _Probe:
         differences = [self._shared(_LONG, 0, _SUFFIX), self._shared(_SHORT, _BETWEEN, self._shortest), self._own()]
         network = self.ladder.network
         return (
-            _check(network, "prefix_readout", worst_of(nats for nats, _ in differences), "nats"),
-            _check(network, "prefix", worst_of(bits for _, bits in differences), "bits"),
+            judge(network, "prefix_readout", worst_of(nats for nats, _ in differences)),
+            judge(network, "prefix", worst_of(bits for _, bits in differences)),
         )
 
     @property
     def _shortest(self) -> int:
-        return self.ladder.way.shortest
+        return self.ladder.continuation.shortest
 
     def _shared(self, n_prefix: int, n_between: int, n_suffix: int) -> tuple[float, float]:
         """The largest absolute differences, in nats and bits, where prompts share a prefix, and what follows it."""
@@ -156,20 +154,20 @@ class _Probe:
         ids[:, : n_prefix + n_between] = ids[:1, : n_prefix + n_between]
         half = half_masked(self.ladder.network, self.site)
         edits = RowEdits.by(half, self._variants)
-        memory = self.ladder.read(ids[:1, :n_prefix], edits, before=None)
+        cache = self.ladder.read(ids[:1, :n_prefix], edits, before=None)
         if n_between:
-            memory = self.ladder.read(ids[:1, n_prefix : n_prefix + n_between], edits, before=memory)
+            cache = self.ladder.read(ids[:1, n_prefix : n_prefix + n_between], edits, before=cache)
         own = ids[:, n_prefix + n_between :]
-        rows = self.ladder.run(own, edits, before=memory, read=[own.shape[1] - 1])
+        rows = self.ladder.run(own, edits, before=cache, read=[own.shape[1] - 1])
         return self._differences(rows, ids, half)
 
     def _own(self) -> tuple[float, float]:
         """Likewise where every prompt has read a prefix of its own, and is perturbed at its last position alone."""
         ids = self._prompts(_SHORT + self._shortest)
         last = LastPosition(perturber=half_masked(self.ladder.network, self.site), positions=(ids.shape[1] - 1,))
-        memory = self.ladder.read(ids[:, :_SHORT], RowEdits.nothing(), before=None)
+        cache = self.ladder.read(ids[:, :_SHORT], RowEdits.nothing(), before=None)
         edits = RowEdits.by(last, self._variants)
-        rows = self.ladder.run(ids[:, _SHORT:], edits, before=memory, read=[self._shortest - 1])
+        rows = self.ladder.run(ids[:, _SHORT:], edits, before=cache, read=[self._shortest - 1])
         return self._differences(rows, ids, last)
 
     def _prompts(self, length: int) -> Tensor:
@@ -211,10 +209,3 @@ def _log_probs(network: Network, rows: LadderRows, layers: Sequence[int]) -> Ten
     at_tail = torch.cat([torch.stack([rows.lens_rows[layer] for layer in layers]), rows.perturbed])[:, :, 0]
     log_probs: Tensor = log_probs_of(Tail(network)(at_tail.flatten(0, 1))).unflatten(0, at_tail.shape[:2])
     return log_probs
-
-
-def _check(network: Network, name: str, error: float, unit: Literal["nats", "bits"]) -> Check:
-    tolerance = tolerance_of(network, unit)
-    return Check(
-        name=name, error=error, tolerance=tolerance, unit=unit, passed=error <= tolerance, meaning=_MEANINGS[name]
-    )

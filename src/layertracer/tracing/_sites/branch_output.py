@@ -1,4 +1,4 @@
-"""What the mixer and the MLP add to the stream, seen and changed where it is added.
+"""Additions of the mixer and the MLP to the residual stream, hooked and changed where they are added.
 
 The site is not the output of a module: families norm it afterwards (Gemma, OLMo 2), multiply it
 (Granite), add it to the stream inside the module itself (BLOOM), or norm the stream after the addition

@@ -1,4 +1,4 @@
-"""The proof at load: on a short probe, what LayerTracer reads equals what the model does.
+"""Self-check at load: on a short probe, what LayerTracer reads equals what the model does.
 
 If the ladder fails a check, the model is traced by the plain method and says so. If its prompts see
 one another in a batch, they run one at a time. If even that fails, the model is refused.
@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from layertracer._errors import AnatomyError, NonFiniteError, SelfCheckError
-from layertracer._types import SITES, Check, SelfCheck, Site
+from layertracer._types import Check, SelfCheck, Site
 from layertracer.models import (
     Network,
     flatten,
@@ -36,25 +36,17 @@ from layertracer.tracing._passes.ladder import run_ladder
 from layertracer.tracing._passes.plain import plain_logits, plain_perturbed, plain_readout
 from layertracer.tracing._passes.tail import Tail
 from layertracer.tracing._proofs.branch_sites import check_sites
-from layertracer.tracing._proofs.differences import largest_difference, worst_of
+from layertracer.tracing._proofs.checks import judge, largest_difference, tolerance_of, worst_of
 from layertracer.tracing._proofs.early_exits import decides_between_layers
 from layertracer.tracing._proofs.plain_hooks import hooked_readouts
 from layertracer.tracing._proofs.plain_method import prove_plain
-from layertracer.tracing._proofs.probes import half_masked, one_of_each_kind, tolerance_of
+from layertracer.tracing._proofs.probes import half_masked, one_of_each_kind
 from layertracer.tracing._sites.protocol import layers_with
 
 _LOG = logging.getLogger("layertracer")
 _N_PROMPTS, _LENGTH, _LENGTH_BETWEEN = 2, 7, 3
 _FAR_LARGER = 32.0
 _INSTEAD = "it is traced by the plain method, one prompt at a time."
-_MEANINGS = {
-    "readout": "the last layer's readout is the model's own output",
-    "lens": "every layer's readout is the model with its later layers bypassed",
-    "identity": "a mask that keeps everything changes nothing",
-    "ladder": "the ladder gives what one hooked forward at a time gives",
-    "batch": "a prompt alone gives what it gives in a batch",
-    **{name: facts.meaning for name, facts in SITES.items() if facts.meaning},
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +90,7 @@ def _check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
         refuse_non_finite(network, ids)
     _refuse_second_stream(network, ids, own)
     probe = _Probe(network=network, axes=axes, ids=ids, own=own)
-    batch = _check(network, "batch", _batch_error(probe, everywhere[-1]))
+    batch = judge(network, "batch", _batch_error(probe, everywhere[-1]))
     if not batch.passed:
         note = (
             f"Prompts of one batch see one another (a prompt alone differs by {batch.error:.2g} nats), so that they "
@@ -125,9 +117,7 @@ def _check_network(network: Network, axes: ArgumentAxes) -> SelfCheck:
         found = ", ".join(f"{check.name}: {check.error:.2g} {check.unit}" for check in failed)
         note = f"The ladder pass does not agree with the model ({found}); {_INSTEAD}"
         return _plain_only(network, checks, notes=(note,))
-    sites, notes = check_sites(
-        network, ids, masking_error=partial(_masking_error, probe), judge=partial(_check, network)
-    )
+    sites, notes = check_sites(network, ids, masking_error=partial(_masking_error, probe))
     return SelfCheck(checks=(*checks, *sites), method="ladder", notes=notes)
 
 
@@ -153,7 +143,7 @@ def _plain_only(network: Network, checks: tuple[Check, ...], *, notes: tuple[str
     Prompts then run one at a time. Rows that do not see one another while nothing is perturbed may do so when something
     is (where experts have room for a number of tokens, say), and no probe shows that they never will.
     """
-    own_checks = prove_plain(network, judge=partial(_check, network))
+    own_checks = prove_plain(network)
     for note in notes:
         _LOG.warning("%s: %s", network.name, note)
     return SelfCheck(checks=(*checks, *own_checks), method="plain", row_by_row=True, notes=notes)
@@ -298,10 +288,10 @@ def _ladder_checks(probe: _Probe) -> tuple[Check, ...]:
     network = probe.network
     lens, js = _ladder_readings(probe, "block_output", probe.layers, draws=(0, 1))
     return (
-        _check(network, "readout", largest_difference(lens[probe.layers[-1]], probe.own)),
-        _check(network, "lens", _lens_difference(probe, lens)),
-        _check(network, "identity", worst_of(float(js[layer, 0].max()) for layer in probe.layers)),
-        _check(network, "ladder", _plain_difference(probe, "block_output", probe.layers, js)),
+        judge(network, "readout", largest_difference(lens[probe.layers[-1]], probe.own)),
+        judge(network, "lens", _lens_difference(probe, lens)),
+        judge(network, "identity", worst_of(float(js[layer, 0].max()) for layer in probe.layers)),
+        judge(network, "ladder", _plain_difference(probe, "block_output", probe.layers, js)),
     )
 
 
@@ -375,20 +365,3 @@ def _masking_error(probe: _Probe, site: Site) -> float:
     """How far the ladder's JS at a site is from the plain method's, for a layer of every kind that has the site."""
     layers = one_of_each_kind(probe.network, layers_with(site, probe.network))
     return _plain_difference(probe, site, layers, _ladder_readings(probe, site, layers, draws=(1,))[1])
-
-
-def _check(network: Network, name: str, error: float, *, meaning: str | None = None) -> Check:
-    """An error held against its tolerance, which follows the precision of the model's numbers."""
-    unit: Literal["bits", "nats"] = (
-        "bits" if name in ("identity", "plain_identity", "ladder", "plain_mask", *SITES) else "nats"
-    )
-    # Additions are compared with the sum that a layer itself rounds several times.
-    tolerance = tolerance_of(network, unit, roundings=4 if name in SITES else 1)
-    return Check(
-        name=name,
-        error=error,
-        tolerance=tolerance,
-        unit=unit,
-        passed=error <= tolerance,
-        meaning=meaning or _MEANINGS[name],
-    )
