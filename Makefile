@@ -2,7 +2,9 @@
 #
 #   make demo       set up, then trace the embedded default model and write its report
 #   make test       set up, then run the tests against the installed wheel
+#   make test-fast  some tests of every file, under three minutes on two cores
 #   make test-all   the long sweeps as well
+#   make durations  the tests again, and write down what each file of them takes
 #   make check      lint, format, types, floors, generated docs, doctests
 #   make docs       write the generated pages of docs/
 #   make architectures   hold every text family of Transformers against oracles; write docs/architectures.md
@@ -36,8 +38,8 @@ unexport PYTHONPATH
 unexport PYTHONHOME
 
 .DELETE_ON_ERROR:
-.PHONY: setup runtime demo test test-all check lint types floors docs-check doctests docs architectures format clean \
-	bench bench-quick bench-setup bench-baseline miniatures study
+.PHONY: setup runtime demo test test-fast test-all durations check lint types floors docs-check doctests docs architectures \
+	format clean bench bench-quick bench-setup bench-baseline miniatures study
 
 setup: runtime $(STAMPS)/development
 
@@ -48,7 +50,7 @@ demo: runtime
 
 # One thread: the models of the tests are tiny, and on a machine that others use too, threads that wait for one another
 # cost more than they bring.
-test test-all architectures: export OMP_NUM_THREADS = 1
+test test-fast test-all durations architectures: export OMP_NUM_THREADS = 1
 
 # One process a core, whole files to each: what a file builds once stays in one process.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
@@ -56,8 +58,15 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 test: setup
 	$(BIN)/python -m pytest $(PARALLEL)
 
+test-fast: setup
+	$(BIN)/python -m pytest $(PARALLEL) --fast
+
 test-all: setup
 	$(BIN)/python -m pytest $(PARALLEL) -m ""
+
+# What `make test` compares the files' shares of its time with: tests/durations.json.
+durations: setup
+	$(BIN)/python -m pytest $(PARALLEL) --keep-durations
 
 check: lint types floors docs-check doctests
 

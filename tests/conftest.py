@@ -22,6 +22,8 @@ from tests.support.shapes import check_only_shapes
 if TYPE_CHECKING:
     from layertracer import TracedModel
 
+pytest_plugins = ["tests.support.durations"]
+
 # Before `layertracer` is imported.
 check_only_shapes()
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, TypeCheckError
 from layertracer.measures import percentile_interval
 
 from tests.support import tiny as door
+from tests.support.durations import grossly_longer, spread
 from tests.support.shapes import names_shapes
 from tests.support.tiny import fresh, tiny
 
@@ -94,3 +95,27 @@ def test_a_changed_model_is_noticed() -> None:
         assert door.changed() == ["llama"]
         weight[0, 0] = kept
     assert door.changed() == []
+
+
+def test_a_file_that_takes_grossly_longer_is_named() -> None:
+    """Shares are compared: a slower machine changes nothing, a file of five times its share is named, with both."""
+    kept = {"a.py": 60.0, "b.py": 30.0, "c.py": 10.0}
+    assert grossly_longer({file: 7 * seconds for file, seconds in kept.items()}, kept) == []
+    (told,) = grossly_longer({"a.py": 60.0, "b.py": 30.0, "c.py": 90.0}, kept)
+    assert told == "c.py: 50.0% of the tests' time (90 s), 10.0% when it was kept"
+    assert grossly_longer({"a.py": 60.0, "b.py": 30.0, "c.py": 40.0}, kept) == []
+
+
+def test_a_new_file_may_take_a_little() -> None:
+    """What was never kept is named once it takes more than a hundredth of the run."""
+    kept = {"a.py": 100.0}
+    assert grossly_longer({"a.py": 100.0, "new.py": 0.9}, kept) == []
+    assert len(grossly_longer({"a.py": 100.0, "new.py": 3.0}, kept)) == 1
+
+
+@pytest.mark.parametrize(
+    ("n", "n_chosen", "places"), [(10, 3, [0, 3, 6]), (10, 0, [0]), (4, 9, [0, 1, 2, 3]), (1, 1, [0])]
+)
+def test_a_fast_run_takes_tests_from_all_over_a_file(n: int, n_chosen: int, places: list[int]) -> None:
+    """At equal distances, at least one, and never more than there are."""
+    assert spread(n, n_chosen) == places

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import layertracer as lt
-from layertracer.tracing import TracedModel
+from layertracer.tracing import LinearLens, TracedModel
 
-from study.lenses import N_POSITIONS, LinearLens, TargetReading, fit_linear_lens, logit_lens, read_targets
+from study.lenses import N_POSITIONS, TargetReading, fit_linear_lens, read_targets
 from training import FULL, build_untrained, draw_batch, find_miniature, make_tokenizer, write_samples
 
 
@@ -25,12 +25,18 @@ def hybrid() -> TracedModel:
     return _load("hybrid")
 
 
+def _identity(model: TracedModel, *, biases: float = 0.0) -> LinearLens:
+    """The lens that translates nothing, or shifts everything."""
+    n_layers, width = model.anatomy.n_layers, model.anatomy.d_model
+    return LinearLens(weights=torch.eye(width).repeat(n_layers, 1, 1), biases=torch.full((n_layers, width), biases))
+
+
 @pytest.mark.parametrize("name", ["hybrid", "mamba2", "mamba2-hybrid"])
 def test_logit_lens_is_that_of_the_trace(name: str) -> None:
-    """Read with plain hooks and no translation, the targets are those that the trace stored."""
+    """Read with no translation, the targets are those that the trace stored."""
     model = _load(name)
     trace = lt.trace(model, write_samples("recall", n=3), perturbation=lt.Mask(draws=1))
-    reading = read_targets(logit_lens(model), model, trace.prompts)
+    reading = read_targets(_identity(model), model, trace.prompts)
     assert reading.log_prob[:, 1:] == pytest.approx(trace.target_log_prob, abs=1e-4)
     assert reading.log_prob[:, 0] == pytest.approx(trace.embedding_log_prob, abs=1e-4)
     assert np.array_equal(reading.rank[:, 1:], trace.target_rank)
@@ -51,7 +57,7 @@ def test_lens_is_the_least_squares_solution(hybrid: TracedModel) -> None:
         outputs.append(last[0].flatten(0, 1).double().numpy())
     design = np.hstack([np.vstack(inputs), np.ones((N_POSITIONS, 1))])
     solution, *_ = np.linalg.lstsq(design, np.vstack(outputs), rcond=None)
-    translated = lens.translate(torch.from_numpy(np.stack([np.vstack(inputs)] * 9)).float())[3]
+    translated = lens.translate(torch.from_numpy(np.vstack(inputs)).float(), 2)
     assert translated.numpy() == pytest.approx(design @ solution, abs=1e-2)
     explained = 1 - np.var(np.vstack(outputs) - translated.numpy()) / np.var(np.vstack(outputs))
     assert explained == pytest.approx(1 - np.var(np.vstack(outputs) - design @ solution) / np.var(outputs), abs=1e-4)
@@ -68,8 +74,7 @@ def test_last_stream_is_read_as_it_is(hybrid: TracedModel) -> None:
 def test_readings_are_kept_and_put_into_traces(hybrid: TracedModel, tmp_path: Path) -> None:
     """A stored reading is the same, and a trace with it differs in what was read alone."""
     trace = lt.trace(hybrid, write_samples("recall", n=3), perturbation=lt.Mask(draws=1))
-    shifted = LinearLens(weights=logit_lens(hybrid).weights, biases=torch.ones(9, hybrid.anatomy.d_model))
-    reading = read_targets(shifted, hybrid, trace.prompts)
+    reading = read_targets(_identity(hybrid, biases=1.0), hybrid, trace.prompts)
     reading.save(tmp_path / "reading.npz")
     read = TargetReading.load(tmp_path / "reading.npz").put_into(trace)
     assert np.array_equal(read.target_log_prob, reading.log_prob[:, 1:])

@@ -45,6 +45,7 @@ from layertracer._types.sites import (
     Positions,
     Site,
     SiteFacts,
+    UnaskedSite,
     register_site_facts,
 )
 from layertracer._types.skip import Skip
@@ -91,6 +92,7 @@ __all__ = [
     "TargetKind",
     "TargetTokens",
     "TaskParticle",
+    "UnaskedSite",
     "VulnerableLayer",
     "checked_name",
     "checked_whole",

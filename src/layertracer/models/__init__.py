@@ -5,6 +5,7 @@ from layertracer.models._anatomy.anatomy import Anatomy, Layer
 from layertracer.models._anatomy.dataflow import ADDITIONS, CONTRACTIONS, has_stream_shape, operand_tensors
 from layertracer.models._anatomy.mixer_and_mlp import Part
 from layertracer.models._anatomy.op_sites import OpSites
+from layertracer.models._anatomy.replay import rounding_between_positions
 from layertracer.models._anatomy.stream_shape import StreamShape
 from layertracer.models._anatomy.wiring import PROBE_BATCHES, BatchAxis, Signature, Wiring, batch_axes, signature_of
 from layertracer.models._caches.cache_map import StateMap, StatePiece
@@ -91,6 +92,7 @@ __all__ = [
     "observe_calls",
     "operand_tensors",
     "replacing_forward",
+    "rounding_between_positions",
     "signature_of",
     "take_tokenizer",
     "unflatten_into",

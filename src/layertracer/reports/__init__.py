@@ -2,9 +2,9 @@
 
 from layertracer.reports._comparison.page import render_comparison_page, write_comparison_report
 from layertracer.reports._comparison.text import render_comparison_text
-from layertracer.reports._figures import write_figures
 from layertracer.reports._json import summarize
 from layertracer.reports._page import render_page, write_report
+from layertracer.reports._paper import write_figures
 from layertracer.reports._terminal import render_text
 from layertracer.reports._values.sentence import summary_sentence
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from layertracer.reports._drawing.terminal_strips import draw_strip
+from layertracer.reports._sections.order import subjects_of
 from layertracer.reports._values.overview import Overview, build_overview
 from layertracer.reports._values.parts import Notice, Table, Tile
-from layertracer.reports._values.wording import MIXERS_AND_DEPTH
 from layertracer.runs import TraceRecord
 
 _LEVEL_STYLES = {"failure": "bold red", "warning": "yellow", "note": "dim"}
@@ -37,7 +38,7 @@ def render_text(record: TraceRecord, *, width: int = 80, color: bool = True, asc
     """
     overview, use_color = build_overview(record), color and not os.environ.get("NO_COLOR")
     return print_blocks(
-        lambda columns: _blocks(overview, width=columns, color=use_color, ascii_only=ascii_only),
+        lambda columns: _blocks(record, overview, width=columns, color=use_color, ascii_only=ascii_only),
         width=width,
         color=color,
         ascii_only=ascii_only,
@@ -66,7 +67,7 @@ def print_blocks(blocks: Callable[[int], Iterable[Text]], *, width: int, color: 
     return _to_ascii(text) if ascii_only else text
 
 
-def _blocks(overview: Overview, *, width: int, color: bool, ascii_only: bool) -> Iterator[Text]:
+def _blocks(record: TraceRecord, overview: Overview, *, width: int, color: bool, ascii_only: bool) -> Iterator[Text]:
     yield Text.assemble((overview.model, "bold"), " on ", (overview.task, "bold"))
     yield Text(" · ".join(overview.anatomy), style="dim")
     yield Text.assemble(("Self-check ", "bold"), overview.self_check)
@@ -75,7 +76,8 @@ def _blocks(overview: Overview, *, width: int, color: bool, ascii_only: bool) ->
     if not overview.tiles:
         yield Text("\n" + "".join(phrase.text for phrase in overview.sentence))
         return
-    for strip in overview.strips:
+    subjects = subjects_of(record, overview)
+    for strip in chain.from_iterable(one.strips(record, overview) for one in subjects if one.strips is not None):
         yield Text()
         yield from draw_strip(strip, width=width, color=color, ascii_only=ascii_only)
     yield Text()
@@ -84,10 +86,11 @@ def _blocks(overview: Overview, *, width: int, color: bool, ascii_only: bool) ->
     yield Text.assemble(("Sensitivity ", "bold"), overview.sensitivity)
     if overview.surety:
         yield Text.assemble(("How sure ", "bold"), " ".join(overview.surety))
-    if overview.by_mixer is not None:
-        yield Text()
-        yield from draw_table(overview.by_mixer, width=width)
-        yield Text(MIXERS_AND_DEPTH, style="dim")
+    for subject in subjects:
+        if subject.text is not None:
+            yield Text()
+            for part in subject.text(record, overview):
+                yield from [Text(part, style="dim")] if isinstance(part, str) else draw_table(part, width=width)
     yield Text()
     yield Text.assemble(*((phrase.text, "bold" if phrase.strong else "") for phrase in overview.sentence))
     if overview.advice is not None:

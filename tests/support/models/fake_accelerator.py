@@ -40,7 +40,9 @@ from tests.support.models.hybrids import Hybrid
 DEVICE = "fakeaccel"
 N_PROMPTS, LENGTH = 3, 7
 
-MODELS: dict[str, Callable[[], nn.Module]] = {"plain": Hybrid, "llama": lambda: build_tiny("llama")}
+KINDS = ("mean", "mlp", "attention+mlp", "mean+mlp")
+"""With two devices, the first has the layers that lack a site, the other those that have both."""
+MODELS: dict[str, Callable[[], nn.Module]] = {"plain": lambda: Hybrid(KINDS), "llama": lambda: build_tiny("llama")}
 PERTURBATIONS: dict[str, Perturbation] = {
     "zero": Mask(site="block_output", draws=2, fraction=0.5),
     "mean": Mask(site="block_output", draws=2, fraction=0.5, fill="mean"),

@@ -11,7 +11,7 @@ from layertracer.reports._assets import content_policy, page_environment, read_a
 from layertracer.reports._comparison.chart import MAX_ROWS, draw_comparison
 from layertracer.reports._comparison.overview import MAX_PAIRS, ComparisonOverview, build_comparison_overview
 from layertracer.reports._page import page_scripts, refuse_folder, write_page
-from layertracer.reports._sections.order import Section
+from layertracer.reports._sections.protocol import Section
 
 
 def write_comparison_report(comparison: ModelComparison, path: str | Path) -> Path:

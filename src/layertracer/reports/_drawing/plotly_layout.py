@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from layertracer.reports._values.numbers import round_for_json
+
 Figure = dict[str, Any]
 Trace = dict[str, Any]
 
@@ -157,4 +159,18 @@ def colorbar(y: float, ticks: dict[float, str]) -> dict[str, Any]:
         "ticktext": list(ticks.values()),
         "outlinewidth": 0,
         "tickfont": {"size": 10, "color": "var(--ink-soft)"},
+    }
+
+
+def line(x: list[Any], y: list[Any], color: str, axis_name: str, template: str) -> Trace:
+    """A line with markers, of one of the page's colours."""
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": x,
+        "y": round_for_json(y),
+        "line": {"color": f"var(--{color})", "width": 2},
+        "marker": {"size": 7, "color": f"var(--{color})"},
+        "hovertemplate": f"{template}<extra></extra>",
+        "yaxis": axis_name,
     }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from layertracer._types import Interval
-from layertracer.reports._drawing.palette import MIXER_COLORS, mixer_slots
+from layertracer.reports._drawing.palette import JS, MIXER_COLORS, TARGET, mixer_slots
 from layertracer.reports._drawing.plotly_layout import (
     Figure,
     Trace,
@@ -20,11 +20,14 @@ from layertracer.reports._drawing.plotly_layout import (
     panel_title,
     reach_axis,
 )
+from layertracer.reports._sections.clauses import bands, gaps, marked, shaded
+from layertracer.reports._sections.protocol import Subject
+from layertracer.reports._sections.tables import layer_table
 from layertracer.reports._values.numbers import LEAST_JS_BITS, least_probability, round_for_json, show_number
 from layertracer.reports._values.overview import Overview
 from layertracer.reports._values.parts import Curve
 from layertracer.reports._values.visible import visible_line
-from layertracer.reports._values.wording import missing_part, site_name, vulnerable_label
+from layertracer.reports._values.wording import missing_part, perturbation_clause, site_name, vulnerable_label
 from layertracer.runs import TraceRecord
 
 _TARGET = {"xaxis": "x", "yaxis": "y"}
@@ -233,3 +236,59 @@ def mixer_legend(record: TraceRecord) -> list[Trace]:
         }
         for kind, slot in mixer_slots(layer.mixer for layer in record.model.layers).items()
     ]
+
+
+def _lead(record: TraceRecord, overview: Overview) -> str:
+    """How to read the curves."""
+    return (
+        "Above, the probability of the target token read after each layer. Below, how far the output moves "
+        f"{perturbation_clause(record.spec)}, one layer at a time. {bands(record)} “emb” is read "
+        f"from the embeddings; colours give the kind of mixer.{shaded(overview)}"
+        f"{gaps(record, 'A gap in the lower curve is a layer with')}"
+    )
+
+
+def _alt(record: TraceRecord, overview: Overview) -> str:
+    """What the curves show."""
+    return f"Two curves over {record.n_layers} layers: {marked(overview)}."
+
+
+def _draw_paper(figure: Any, record: TraceRecord, overview: Overview) -> None:
+    """Target probability and JS divergence over layers, with the mixers underneath."""
+    from layertracer.reports._drawing.paper_style import WIDTH, draw_curve, draw_mixers, mark, reach
+
+    figure.set_size_inches(WIDTH, 3.8)
+    target, js, mixers = figure.subplots(3, 1, sharex=True, height_ratios=[10, 10, 1])
+    with_embedding = np.column_stack([record.embedding_prob, record.target_prob])
+    draw_curve(target, overview.target, with_embedding, first=-1, color=TARGET)
+    draw_curve(js, overview.js, record.js_bits.mean(axis=1), first=0, color=JS)
+    target.set_title("Target probability")
+    js.set_title(f"JS divergence at the {site_name(record.spec)} (bits)")
+    particle, vulnerable = overview.findings.particle, overview.findings.vulnerable
+    if particle is not None and particle.layer is not None:
+        mark(
+            target,
+            particle.layer,
+            particle.interval,
+            f"task particle {particle.layer}",
+            color=TARGET,
+            n_layers=record.n_layers,
+        )
+    if vulnerable is not None:
+        label = vulnerable_label(vulnerable)
+        mark(js, vulnerable.layer, vulnerable.interval, label, color=JS, n_layers=record.n_layers)
+    reach(target, least_probability(record.spec))
+    reach(js, LEAST_JS_BITS)
+    draw_mixers(mixers, record)
+
+
+CURVES = Subject(
+    id="curves",
+    short="Curves",
+    title="Where the task starts, and where it breaks",
+    lead=_lead,
+    alt=_alt,
+    figure=lambda record, overview, budget: draw_curves(record, overview, n_lines=budget.lines),
+    numbers=lambda record, overview, _budget: layer_table(record, overview),
+    paper=_draw_paper,
+)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from layertracer._types import SITES, TaskParticle, VulnerableLayer
+from layertracer._types import SITES, LargestLayer, TaskParticle, VulnerableLayer
 from layertracer.reports._values.numbers import show_count, show_parameters, show_ranges, show_share
 from layertracer.reports._values.visible import shorten, visible_line
 from layertracer.runs import ModelRecord, TraceRecord, TraceSpec
@@ -25,17 +25,26 @@ def task_name(spec: TraceSpec) -> str:
 
 
 def site_name(spec: TraceSpec) -> str:
-    """The perturbed site, in words."""
-    site = str(spec.perturbation.get("site", "block_output"))
+    """The site of a trace's first perturbation, in words."""
+    return site_words(spec.perturbation)
+
+
+def site_words(perturbation: Mapping[str, Any]) -> str:
+    """A perturbed site, in words."""
+    site = str(perturbation.get("site", "block_output"))
     facts = SITES.get(site)
     return visible_line(site).replace("_", " ") if facts is None else facts.words
 
 
 def missing_part(spec: TraceSpec) -> str:
     """What a layer without the perturbed site lacks, e.g. "no MLP"; "no mixer here" then says it of one layer."""
-    site = str(spec.perturbation.get("site", "block_output"))
-    facts = SITES.get(site)
-    return f"no {site_name(spec) if facts is None else facts.part}"
+    return part_missing(spec.perturbation)
+
+
+def part_missing(perturbation: Mapping[str, Any]) -> str:
+    """What a layer without a perturbed site lacks, e.g. "no MLP"."""
+    facts = SITES.get(str(perturbation.get("site", "block_output")))
+    return f"no {site_words(perturbation) if facts is None else facts.part}"
 
 
 def perturbation_clause(spec: TraceSpec) -> str:
@@ -43,7 +52,12 @@ def perturbation_clause(spec: TraceSpec) -> str:
 
     A mask reads "when 20 % of the mixer output is masked".
     """
-    asked, site = spec.perturbation, site_name(spec)
+    return clause_of(spec.perturbation)
+
+
+def clause_of(asked: Mapping[str, Any]) -> str:
+    """What a perturbation does to the layer, as the end of a sentence."""
+    site = site_words(asked)
     where = f"{site} at the last position" if asked.get("positions") == "last" else site
     if asked.get("kind") == "skip":
         return "when the layer is skipped" + (" at the last position" if asked.get("positions") == "last" else "")
@@ -64,14 +78,14 @@ def no_interval_clause(particle: TaskParticle) -> str:
     return f"no interval: in {show_share(1 - particle.interval_share_found)} of resamples there is none"
 
 
-def edge_clause(vulnerable: VulnerableLayer, n_layers: int) -> str:
+def edge_clause(vulnerable: LargestLayer, n_layers: int) -> str:
     """That a layer is the first or the last one, which are special in most models; nothing for all others."""
     if not vulnerable.is_edge or n_layers == 1:
         return ""
     return f", the {'first' if vulnerable.layer == 0 else 'last'} one"
 
 
-def contenders_clause(vulnerable: VulnerableLayer, n_layers: int) -> str:
+def contenders_clause(vulnerable: LargestLayer, n_layers: int) -> str:
     """Why no layer stands out, in words.
 
     Several contenders read "27 of 30 layers (3–29) cannot be told from the largest".

@@ -34,17 +34,14 @@ from layertracer.models import (
     flatten,
     has_matrix,
     hooking,
-    is_out_of_memory,
     is_quantised,
     keeping_loaded,
     replacing_forward,
+    rounding_between_positions,
 )
 from layertracer.tracing._batching.rows import to_rows_first
-from layertracer.tracing._failures import is_of_callers_making
-from layertracer.tracing._proofs.checks import judge, worst_of
+from layertracer.tracing._proofs.checks import error_or_infinity, judge, worst_of
 from layertracer.tracing._sites.branch_output import BRANCH_SITES, watching
-
-_ROUNDING_OF_QUANTISED = 0.05
 
 
 def check_sites(
@@ -65,11 +62,11 @@ def check_sites(
     if not sites:
         return (), ()
     tolerance = judge(network, sites[0].facts.name, 0.0).tolerance
-    proofs = _error_or_infinity(lambda: _addition_error(network, ids, tolerance=tolerance))
+    proofs = error_or_infinity(lambda: _addition_error(network, ids, tolerance=tolerance))
     checks, notes = [], []
     for site in sites:
         reason, name = _why_unclear(network, site.role), site.facts.name
-        masking = 0.0 if reason else _error_or_infinity(partial(masking_error, name))
+        masking = 0.0 if reason else error_or_infinity(partial(masking_error, name))
         error = float("inf") if reason else worst_of([proofs, masking])
         checks.append(judge(network, name, error))
         if not checks[-1].passed:
@@ -87,16 +84,6 @@ def _why_unclear(network: Network, role: Role) -> str | None:
         if role in layer.roles and not layer.additions.of(role):
             return f"layer {layer.index} has a part that is its {name}, but it adds nothing of its own to the stream"
     return None
-
-
-def _error_or_infinity(measure: Callable[[], float]) -> float:
-    """An error; infinity where it cannot be measured: a site that cannot be watched is not offered, the rest is."""
-    try:
-        return measure()
-    except Exception as problem:
-        if is_out_of_memory(problem) or is_of_callers_making(problem):
-            raise
-        return float("inf")
 
 
 def _addition_error(network: Network, ids: Tensor, *, tolerance: float) -> float:
@@ -127,8 +114,8 @@ def _proving(layer: Layer, errors: list[float], *, tolerance: float) -> Callable
         difference = _relative(sum((one.double() for one in additions), start=entered), leaving)
         bench = _Bench(layer, forward, Leaves(before, entering.spec), additions, leaving)
         leak = bench.leak()
-        # Some quantised maps round all positions by common factors: whatever one holds changes the others a little.
-        errors.append(0.0 if is_quantised(layer.module) and leak < _ROUNDING_OF_QUANTISED else leak)
+        is_rounding = is_quantised(layer.module) and leak < rounding_between_positions(layer.module)
+        errors.append(0.0 if is_rounding else leak)
         errors.append(difference if difference <= tolerance else bench.reproduction_error(tolerance=tolerance))
         # What the trials wrote into shared mappings is undone.
         entering.rebuilt(after)

@@ -29,7 +29,7 @@ from layertracer.models import (
 from layertracer.tracing._batching.rows import to_rows_first
 from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.reduction import log_probs_of
-from layertracer.tracing._failures import first_line
+from layertracer.tracing._failures import first_line, is_of_callers_making
 from layertracer.tracing._passes.cache_pass import StateSite
 from layertracer.tracing._passes.plain import plain_logits
 from layertracer.tracing._proofs.checks import judge, largest_difference, worst_of
@@ -118,7 +118,7 @@ def prove_state(cache: UnderstoodCache, *, row_by_row: bool) -> tuple[StateSite,
         try:
             checks = _check_site(site)
         except Exception as error:
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) or is_of_callers_making(error):
                 raise
             reasons.append(first_line(error))
             continue

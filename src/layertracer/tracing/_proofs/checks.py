@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from layertracer._types import SITES, Check, SiteFacts
-from layertracer.models import Network
+from layertracer.models import Network, is_out_of_memory
+from layertracer.tracing._failures import is_of_callers_making
 
 Unit = Literal["nats", "bits", "relative"]
 
@@ -84,6 +85,16 @@ def largest_difference(one: Tensor, other: Tensor) -> float:
     """Largest absolute difference; where both are minus infinity there is none."""
     difference = (one - other).abs()
     return float(difference[~((one == other) & one.isinf())].max()) if difference.numel() else 0.0
+
+
+def error_or_infinity(measure: Callable[[], float]) -> float:
+    """An error; infinity where the model's own code raises: what cannot be measured is not proved, the rest is."""
+    try:
+        return measure()
+    except Exception as problem:
+        if is_out_of_memory(problem) or is_of_callers_making(problem):
+            raise
+        return float("inf")
 
 
 def worst_of(errors: Iterable[float]) -> float:

@@ -13,7 +13,7 @@ from layertracer.models import CallForm, Continuation, Network, StateMap, Unusab
 from layertracer.tracing._distributions.reduction import log_probs_of
 from layertracer.tracing._failures import first_line, is_of_callers_making
 from layertracer.tracing._passes.plain import plain_logits
-from layertracer.tracing._proofs.checks import largest_difference, tolerance_of
+from layertracer.tracing._proofs.checks import error_or_infinity, largest_difference, tolerance_of
 
 _N_BEFORE, _SEVERAL = 5, 4
 _CLEARLY = 10
@@ -66,15 +66,14 @@ def _measure(state: StateMap, network: Network, form: CallForm) -> float:
     """How far a clean call of some form after a prefix is from what the model says in one go; infinity if it raises."""
     length = _N_BEFORE + (_SEVERAL if form.has_several else 1)
     _, ids = network.probe(batch=2, length=length, seed=4)
-    own = log_probs_of(plain_logits(network, ids, read=range(_N_BEFORE, length)))
-    try:
+
+    def difference() -> float:
+        own = log_probs_of(plain_logits(network, ids, read=range(_N_BEFORE, length)))
         cache = state.read(ids[:, :_N_BEFORE])
         logits, _ = state.call(ids[:, _N_BEFORE:], cache, with_positions=form.with_positions)
         return largest_difference(log_probs_of(logits), own)
-    except Exception as error:  # whatever a model's own code raises with a cache means that it cannot be called so
-        if is_out_of_memory(error) or is_of_callers_making(error):
-            raise
-        return float("inf")
+
+    return error_or_infinity(difference)
 
 
 def _understand(network: Network) -> StateMap:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from layertracer.reports._drawing.plotly_layout import PROB_SCALE, axis, layout
+from layertracer.reports._sections.protocol import Subject
 from layertracer.reports._values.numbers import round_for_json, show_share
-from layertracer.reports._values.prompts import prompt_label, target_label, token_label
+from layertracer.reports._values.overview import Overview
+from layertracer.reports._values.prompts import Budget, prompt_label, target_label, token_label
 from layertracer.reports._values.visible import isolate, shorten, shorten_middle, visible_text
 from layertracer.runs import TraceRecord
 
 _TEXT = 2000
 
 
-def lens_data(record: TraceRecord, n_prompts: int) -> dict[str, Any]:
+def _lens_data(record: TraceRecord, n_prompts: int) -> dict[str, Any]:
     """The grid's data for the first `n_prompts` prompts, as JSON values; tokens are labels, listed once."""
     shown = record.top_ids[:n_prompts]
     used = sorted({int(token) for token in shown.ravel()} | _own_tokens(record, n_prompts))
@@ -54,3 +57,44 @@ def _prompt_data(record: TraceRecord, row: int, place: dict[int, int]) -> dict[s
         "target_prob": round_for_json(record.target_prob[row], digits=3),
         "entropy": round_for_json(record.entropy_bits[row], digits=3),
     }
+
+
+def _script_data(record: TraceRecord, budget: Budget) -> dict[str, Any]:
+    """What the page's script draws the grid of."""
+    return {"lens": _lens_data(record, budget.lens), "lens_layout": _lens_layout(), "prob_scale": PROB_SCALE}
+
+
+def _lens_layout() -> dict[str, Any]:
+    top = axis(side="top", showgrid=False, tickmode="array")
+    side = axis(
+        showgrid=False,
+        tickmode="linear",
+        tick0=0,
+        title={"text": "layer", "font": {"size": 12, "color": "var(--ink-soft)"}},
+    )
+    return layout(400, margin={"l": 76, "r": 16, "t": 30, "b": 16}, xaxis=top, yaxis=side)
+
+
+def _lead(record: TraceRecord, overview: Overview) -> str:
+    """How to read the grid."""
+    del record, overview
+    return (
+        "The model's own tail applied after each layer, the last layer on top: its most probable next tokens. "
+        "The frame marks the target; spaces are drawn as ␣."
+    )
+
+
+def _alt(record: TraceRecord, overview: Overview) -> str:
+    """What the grid shows."""
+    del record, overview
+    return "A grid of layers by most probable tokens for the chosen prompt; the table below holds the same."
+
+
+LENS = Subject(
+    id="lens",
+    short="Lens",
+    title="What each layer would say",
+    lead=_lead,
+    alt=_alt,
+    data=_script_data,
+)
