@@ -108,7 +108,7 @@ def test_passes_cut_by_memory_give_the_same() -> None:
     )
     assert cut.plan["n_passes"] > whole.plan["n_passes"]
     for key, effect in whole.effects.items():
-        np.testing.assert_allclose(cut.effects[key].js_bits, effect.js_bits, atol=1e-6)
+        np.testing.assert_allclose(cut.effects[key].js_bits, effect.js_bits, atol=5e-6)
 
 
 def test_the_audit_looks_at_every_perturbation() -> None:
