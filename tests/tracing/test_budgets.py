@@ -23,8 +23,8 @@ from layertracer.tracing import _readout as _lens
 from layertracer.tracing._batching.process_memory import Keeper, ProcessGrowth
 from layertracer.tracing._passes.ladder import run_ladder
 from layertracer.tracing._passes.measure import followed_of, measure_rows
+from layertracer.tracing._passes.tail import make_reduction
 from layertracer.tracing._plan import plan_prompts
-from layertracer.tracing._planning.batch_costs import make_reduction
 from layertracer.tracing._planning.length_steps import foresee, probed_bytes
 from layertracer.tracing._planning.measured_costs import CostProbe
 from layertracer.tracing._planning.op_meter import Meter

@@ -14,7 +14,9 @@ from torch.utils._pytree import tree_leaves
 
 import layertracer as lt
 from layertracer.tracing._distributions.blocks import block_size, blocks, spans
-from layertracer.tracing._distributions.reduction import LensStatistics, Reduction, log_probs_of, measure_lens
+from layertracer.tracing._distributions.log_softmax import log_probs_of
+from layertracer.tracing._distributions.readout_statistics import LensStatistics, measure_lens
+from layertracer.tracing._distributions.reduction import Reduction
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 

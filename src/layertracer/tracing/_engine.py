@@ -19,7 +19,7 @@ from layertracer.tracing._observers.protocol import BatchObserver
 from layertracer.tracing._passes.batch_passes import BatchPasses, Before
 from layertracer.tracing._passes.measure import Measured, followed_of, measure_plain, measure_rows
 from layertracer.tracing._passes.plain import plain_logits
-from layertracer.tracing._planning.batch_costs import make_reduction
+from layertracer.tracing._passes.tail import make_reduction
 from layertracer.tracing._planning.planner import Planner
 from layertracer.tracing._planning.schedule import BucketWork, PrefixWork, Schedule
 from layertracer.tracing._planning.workload import Workload

@@ -21,10 +21,11 @@ from layertracer.tracing._passes.cache_pass import StatePass, refuse_without_pre
 from layertracer.tracing._passes.cached_ladder import CachedLadder
 from layertracer.tracing._passes.measure import N_TOP
 from layertracer.tracing._passes.row_groups import DrawAxis
+from layertracer.tracing._passes.tail import make_reduction
 from layertracer.tracing._perturbers.cached_values import StateDraws, StatePerturber, make_state_perturber
 from layertracer.tracing._perturbers.protocol import Fills, Perturber, make_perturber
 from layertracer.tracing._planning.audit_cells import AuditPlan, check_share, plan_audit
-from layertracer.tracing._planning.batch_costs import BatchCosts, CostSource, make_reduction
+from layertracer.tracing._planning.batch_costs import BatchCosts, CostSource
 from layertracer.tracing._planning.cache_meter import measure_state
 from layertracer.tracing._planning.cost_sources import GuessedCosts, MeasuredCosts
 from layertracer.tracing._planning.device_rates import measure_rates

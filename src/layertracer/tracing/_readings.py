@@ -13,7 +13,7 @@ from torch import Tensor
 from layertracer._errors import NonFiniteError
 from layertracer.tracing._batching.on_devices import to_host
 from layertracer.tracing._batching.prompts import Prompt
-from layertracer.tracing._distributions.reduction import LensStatistics
+from layertracer.tracing._distributions.readout_statistics import LensStatistics
 from layertracer.tracing._distributions.row_measures import ROW_MEASURES
 from layertracer.tracing._lenses.protocol import unreadable
 from layertracer.tracing._observers.protocol import LAYER_MEASURES

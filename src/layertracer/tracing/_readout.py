@@ -32,7 +32,7 @@ from layertracer.tracing._batching.memory_budget import (
 from layertracer.tracing._batching.memory_limits import free_bytes
 from layertracer.tracing._batching.process_memory import returning_large_tensors
 from layertracer.tracing._batching.prompts import Prompt, bind_batch, bucket_prompts
-from layertracer.tracing._distributions.reduction import log_probs_of
+from layertracer.tracing._distributions.log_softmax import log_probs_of
 from layertracer.tracing._failures import explaining_failures, first_line, is_of_callers_making
 from layertracer.tracing._lenses.protocol import Lens, take_lenses, translated, unreadable
 from layertracer.tracing._model import TracedModel, lay_out, refuse_untranslatable

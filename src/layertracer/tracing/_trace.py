@@ -28,6 +28,7 @@ from layertracer.tracing._options import TraceOptions, lay_out_task, settle_site
 from layertracer.tracing._passes.batch_passes import BatchPasses
 from layertracer.tracing._passes.measure import N_TOP
 from layertracer.tracing._passes.row_groups import DrawAxis
+from layertracer.tracing._passes.tail import make_reduction
 from layertracer.tracing._perturbers.protocol import Fills
 from layertracer.tracing._plan import (
     PlannedTrace,
@@ -36,7 +37,6 @@ from layertracer.tracing._plan import (
     plan_prompts,
     refuse_too_little,
 )
-from layertracer.tracing._planning.batch_costs import make_reduction
 from layertracer.tracing._planning.fallbacks import Fallback, fallbacks_from
 from layertracer.tracing._planning.planner import Planner
 from layertracer.tracing._planning.trace_plan import TracePlan

@@ -23,13 +23,13 @@ from layertracer.tracing._batching.batches import run_batches
 from layertracer.tracing._batching.followed_tokens import Ids
 from layertracer.tracing._batching.memory_budget import PassPlan, fast_bytes, plan_pass
 from layertracer.tracing._batching.prompts import Prompt, bind_batch, bucket_prompts, split_source
-from layertracer.tracing._distributions.reduction import LensStatistics
+from layertracer.tracing._distributions.readout_statistics import LensStatistics
 from layertracer.tracing._lenses.protocol import Lens
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
 from layertracer.tracing._passes.ladder import run_ladder
 from layertracer.tracing._passes.measure import measure_plain, measure_rows, own_top, top_tokens
 from layertracer.tracing._passes.plain import plain_logits
-from layertracer.tracing._planning.batch_costs import make_reduction
+from layertracer.tracing._passes.tail import make_reduction
 
 Tops = dict[Ids, int]
 """The model's own top token behind some tokens."""

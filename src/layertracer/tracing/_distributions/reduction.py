@@ -15,11 +15,9 @@ from torch import Tensor
 
 from layertracer.tracing._distributions.blocks import Index, block_size
 from layertracer.tracing._distributions.js_divergence import js_from_logits
-from layertracer.tracing._distributions.log_softmax import floored_log_probs_of, log_probs_of
+from layertracer.tracing._distributions.log_softmax import floored_log_probs_of
 from layertracer.tracing._distributions.readout_statistics import LensStatistics, measure_lens
 from layertracer.tracing._distributions.row_measures import ROW_MEASURES, FollowedRows, PerturbedRows
-
-__all__ = ["LensStatistics", "Reduction", "log_probs_of", "measure_lens"]
 
 _ENOUGH_ROWS = 64
 _ENOUGH_BYTES = 24 * 2**20

@@ -17,7 +17,8 @@ from layertracer._errors import SiteError, UsageError, printable_cause
 from layertracer.models import Continuation, LayerCache, Network, StateMap, UnusableCacheError
 from layertracer.tracing._batching.memory_budget import PassPlan, largest, plan_pass, row_bytes
 from layertracer.tracing._batching.prompts import Prompt
-from layertracer.tracing._distributions.reduction import LensStatistics, log_probs_of
+from layertracer.tracing._distributions.log_softmax import log_probs_of
+from layertracer.tracing._distributions.readout_statistics import LensStatistics
 from layertracer.tracing._distributions.row_measures import FollowedRows, measure_distributions
 from layertracer.tracing._passes.cache_costs import StateCosts
 from layertracer.tracing._perturbers.cached_values import StatePerturber

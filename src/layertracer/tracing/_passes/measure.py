@@ -10,7 +10,9 @@ from torch import Tensor
 
 from layertracer.models import Network
 from layertracer.tracing._batching.prompts import Prompt
-from layertracer.tracing._distributions.reduction import LensStatistics, Reduction, log_probs_of, measure_lens
+from layertracer.tracing._distributions.log_softmax import log_probs_of
+from layertracer.tracing._distributions.readout_statistics import LensStatistics, measure_lens
+from layertracer.tracing._distributions.reduction import Reduction
 from layertracer.tracing._distributions.row_measures import FollowedRows, measure_distributions, over_positions
 from layertracer.tracing._lenses.protocol import Lens, translated_stream
 from layertracer.tracing._observers.protocol import Observer, observing

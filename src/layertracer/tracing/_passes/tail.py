@@ -16,7 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from layertracer.models import Layer, Network, flatten, replacing_forward
+from layertracer.tracing._batching.memory_budget import chunk_bytes
 from layertracer.tracing._batching.rows import as_prompts, gather_rows, to_rows_first
+from layertracer.tracing._distributions.reduction import Reduction
 
 
 @contextmanager
@@ -79,3 +81,15 @@ class Tail:
                 self._call.logits(self._token.expand(1, 1))
         rows = gather_rows(to_rows_first(left[-1], last.wiring), last.wiring, [0], length=1)
         return torch.zeros_like(rows[:, 0])
+
+
+def make_reduction(network: Network, budget_bytes: int, *, shortage: int = 1) -> Reduction:
+    """How rows become numbers, a chunk at a time.
+
+    Args:
+        network: The model.
+        budget_bytes: Memory that the trace may take.
+        shortage: How many times smaller a chunk is to be, after memory ran out.
+    """
+    chunk = chunk_bytes(budget_bytes) // shortage
+    return Reduction(Tail(network), d_vocab=network.anatomy.d_vocab, budget_bytes=chunk)

@@ -8,13 +8,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from layertracer.models import Network
-from layertracer.tracing._batching.memory_budget import chunk_bytes
 from layertracer.tracing._batching.prompts import Prompt
 from layertracer.tracing._batching.shared_prefixes import PrefixNode
 from layertracer.tracing._distributions.reduction import Reduction
 from layertracer.tracing._passes.ladder import Variants
-from layertracer.tracing._passes.tail import Tail
 from layertracer.tracing._planning.guessed_costs import is_guessable
 from layertracer.tracing._planning.pass_cost import Effort, PassCost, PassShape, clean_row_bytes, estimate_pass
 from layertracer.tracing._planning.schedule import BatchCost
@@ -25,18 +22,6 @@ _LOGITS_TOUCHED = 16
 """How often a row's logits are read or written while they become numbers."""
 _LOGITS_ALIVE = 6
 """Tensors of the size of a few rows' logits that are alive while they become numbers, in float32."""
-
-
-def make_reduction(network: Network, budget_bytes: int, *, shortage: int = 1) -> Reduction:
-    """How rows become numbers, a chunk at a time.
-
-    Args:
-        network: The model.
-        budget_bytes: Memory that the trace may take.
-        shortage: How many times smaller a chunk is to be, after memory ran out.
-    """
-    chunk = chunk_bytes(budget_bytes) // shortage
-    return Reduction(Tail(network), d_vocab=network.anatomy.d_vocab, budget_bytes=chunk)
 
 
 @runtime_checkable

@@ -190,7 +190,7 @@ class TracePlan:
         """Names and values of what it takes, for people."""
         return [
             ("Arithmetic", self._arithmetic()),
-            ("LayerCache", self._memory()),
+            ("Memory", self._memory()),
             ("Time", f"about {format_seconds(self.seconds)}"),
             ("Costs", "measured on the model" if self.is_measured else "guessed from its shapes"),
         ]

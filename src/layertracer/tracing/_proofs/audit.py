@@ -19,7 +19,9 @@ from torch import Tensor
 from layertracer._types import Audit
 from layertracer.models import Network, flatten, is_out_of_memory, replacing_forward
 from layertracer.tracing._batching.prompts import Prompt, bind_batch
-from layertracer.tracing._distributions.reduction import LensStatistics, Reduction, log_probs_of, measure_lens
+from layertracer.tracing._distributions.log_softmax import log_probs_of
+from layertracer.tracing._distributions.readout_statistics import LensStatistics, measure_lens
+from layertracer.tracing._distributions.reduction import Reduction
 from layertracer.tracing._distributions.row_measures import ROW_MEASURES, FollowedRows, measure_distributions
 from layertracer.tracing._lenses.protocol import Lens, translated_stream
 from layertracer.tracing._lenses.streams import StreamRows

@@ -28,7 +28,7 @@ from layertracer.models import (
 )
 from layertracer.tracing._batching.rows import to_rows_first
 from layertracer.tracing._distributions.js_divergence import js_divergence
-from layertracer.tracing._distributions.reduction import log_probs_of
+from layertracer.tracing._distributions.log_softmax import log_probs_of
 from layertracer.tracing._failures import first_line, is_of_callers_making
 from layertracer.tracing._passes.cache_pass import StateSite
 from layertracer.tracing._passes.plain import plain_logits

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from layertracer._errors import printable_cause
 from layertracer.models import CallForm, Continuation, Network, StateMap, UnusableCacheError, is_out_of_memory
-from layertracer.tracing._distributions.reduction import log_probs_of
+from layertracer.tracing._distributions.log_softmax import log_probs_of
 from layertracer.tracing._failures import first_line, is_of_callers_making
 from layertracer.tracing._passes.plain import plain_logits
 from layertracer.tracing._proofs.checks import error_or_infinity, largest_difference, tolerance_of

@@ -14,7 +14,7 @@ from layertracer._errors import LayerTracerError, SelfCheckError, printable_caus
 from layertracer._types import Check
 from layertracer.models import Network, is_out_of_memory
 from layertracer.tracing._distributions.js_divergence import js_divergence
-from layertracer.tracing._distributions.reduction import log_probs_of
+from layertracer.tracing._distributions.log_softmax import log_probs_of
 from layertracer.tracing._failures import is_of_callers_making
 from layertracer.tracing._passes.plain import plain_logits, plain_perturbed, plain_readout
 from layertracer.tracing._proofs.checks import judge, largest_difference, worst_of

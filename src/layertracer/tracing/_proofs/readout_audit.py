@@ -13,7 +13,7 @@ from torch import Tensor
 from layertracer._types import Audit, Method
 from layertracer.models import Network
 from layertracer.tracing._batching.prompts import Prompt, bind_batch, bucket_prompts
-from layertracer.tracing._distributions.reduction import log_probs_of
+from layertracer.tracing._distributions.log_softmax import log_probs_of
 from layertracer.tracing._lenses.protocol import Lens, translated
 from layertracer.tracing._passes.plain import plain_readout
 from layertracer.tracing._passes.tail import Tail

@@ -29,7 +29,7 @@ from layertracer.models import (
     why_not_compilable,
 )
 from layertracer.tracing._distributions.js_divergence import js_divergence
-from layertracer.tracing._distributions.reduction import log_probs_of
+from layertracer.tracing._distributions.log_softmax import log_probs_of
 from layertracer.tracing._failures import is_of_callers_making
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
 from layertracer.tracing._passes.ladder import run_ladder

@@ -17,7 +17,7 @@ from layertracer._errors import SiteError
 from layertracer._types import Check, SelfCheck, Site
 from layertracer.models import Network, StateMap, UnusableCacheError, continuations_of_spans, is_out_of_memory
 from layertracer.tracing._distributions.js_divergence import js_divergence
-from layertracer.tracing._distributions.reduction import log_probs_of
+from layertracer.tracing._distributions.log_softmax import log_probs_of
 from layertracer.tracing._failures import first_line, is_of_callers_making
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
 from layertracer.tracing._passes.cached_ladder import CachedLadder, RowEdits

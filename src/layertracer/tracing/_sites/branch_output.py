@@ -208,9 +208,9 @@ class BranchOutput:
 
         with watching(run.layer, run.stream, edit):
             yield
-        for name in edits:
-            role: Role = "mixer" if name == "mixer_output" else "mlp"
-            refuse_unseen(run.layer, role, seen=role in seen)
+        for site in BRANCH_SITES:
+            if site.facts.name in edits:
+                refuse_unseen(run.layer, site.role, seen=site.role in seen)
 
 
 BRANCH_SITES = (BranchOutput(role="mixer"), BranchOutput(role="mlp"))
