@@ -46,6 +46,7 @@ def test_trace_prints_the_answer_and_saves_the_run(tiny: Path, pairs: Path, in_f
         ("--perturbation", "noise", "--noise-scale", "0.3", "--onset", "half_max"),
         ("--perturbation", "skip", "--target", "model", "--delta", "0.07"),
         ("--target-tokens", "all", "--template", r"{input}:\n{output}"),
+        ("--site", "state", "--site", "mlp_output"),
     ],
 )
 def test_the_command_that_a_report_gives_runs_the_same_trace(
@@ -61,7 +62,9 @@ def test_the_command_that_a_report_gives_runs_the_same_trace(
     assert again.exit_code == 0, again.stderr
     second = load_run(in_folder / "again")
     assert second.spec == first.spec
-    assert np.array_equal(second.js_bits, first.js_bits)
+    assert list(second.effects) == list(first.effects)
+    for key, effect in first.effects.items():
+        assert np.array_equal(second.effects[key].js_bits, effect.js_bits, equal_nan=True)
     assert np.array_equal(second.target_log_prob, first.target_log_prob)
 
 
@@ -127,6 +130,38 @@ def test_layers_without_the_site_are_null(pairs: Path, in_folder: Path) -> None:
     assert again.exit_code == 0, again.stderr
     assert "NOTE: Layers 0, 2 have no MLP" in again.stdout
     assert "blank: no MLP here" in again.stdout
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_every_site_that_is_named_counts(tiny: Path, pairs: Path) -> None:
+    """Each site of one trace has the numbers that it has in a trace of its own; a site named twice counts once."""
+    sites = ("mlp_output", "block_output")
+    several = call("trace", tiny, "--task", pairs, *SMALL, "--site", sites[0], "--site", sites[1], "--site", sites[0],
+                   "--out", "both", "--json")  # fmt: skip
+    assert several.exit_code == 0, several.stderr
+    found = json.loads(several.stdout)["effects"]
+    assert tuple(found) == sites
+    assert "Site by site" in (Path("both") / "report.html").read_text("utf-8")
+    for site in sites:
+        assert call("trace", tiny, "--task", pairs, *SMALL, "--site", site, "--out", site, "--no-report").exit_code == 0
+        alone, together = load_run(site).effects[site], load_run("both").effects[site]
+        np.testing.assert_allclose(together.js_bits, alone.js_bits, atol=2e-6)
+        assert found[site]["vulnerable_layer"]["layer"] == alone.vulnerable_layer.layer
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_all_sites_are_those_of_the_model(pairs: Path) -> None:
+    """All sites of a model are traced, those that it lacks left out with a note; a plan is asked likewise."""
+    model = write_hybrid(Path("tiny-hybrid"))
+    result = call("trace", model, "--task", pairs, *SMALL, "--site", "all", "--out", "run", "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert next(iter(document["effects"])) == "mixer_output"
+    assert {"mixer_output", "mlp_output", "block_output"} <= set(document["effects"])
+    left_out = {"mixer_output", "mlp_output", "block_output", "state"} - set(document["effects"])
+    assert all(any(f"'{site}' is left out" in text for text in document["warnings"]) for site in left_out)
+    planned = call("plan", model, "--task", pairs, *SMALL, "--site", "all")
+    assert planned.exit_code == 0, planned.stderr
 
 
 @pytest.mark.usefixtures("in_folder")

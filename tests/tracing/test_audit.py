@@ -16,7 +16,7 @@ from tests.support.budgets import allowing
 from tests.support.models.families import build_tiny
 from tests.support.models.planted_decoder import D_MODEL, N_LAYERS, Attention, Decoder, KeysAndValues, Layer, drawn
 from tests.support.models.planted_faults import FAULTS, FaultCase, prompt
-from tests.tracing.test_audit_faults import right_js, right_lens
+from tests.support.oracles.faults import right_js, right_lens
 
 PROMPTS = tuple(prompt(length, seed) for seed, length in enumerate((8, 8, 20, 20, 20, 33)))
 SAMPLES = [lt.Sample(prompt_ids=ids, answer_id=7) for ids in PROMPTS]
@@ -134,7 +134,7 @@ def test_no_fault_of_a_readout_is_silent(case: FaultCase) -> None:
         readout = lt.read_layers(lt.wrap_model(case.build()), samples)
     except lt.LayerTracerError:
         return
-    answers = [3] * len(samples)
+    answers = (3,) * len(samples)
     right = right_lens(case, answers)
     assert np.abs(readout.log_probs[:, :, 3].exp().numpy() - right).max() < 1e-3
 

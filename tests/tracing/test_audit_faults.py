@@ -6,19 +6,18 @@ shares no code with the tool.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
 import layertracer as lt
 from layertracer import LayerTracerError
 
 from tests.support.models.planted_decoder import D_MODEL, N_LAYERS
 from tests.support.models.planted_faults import FAULTS, FaultCase
-from tests.support.oracles.plain_hooks import js_bits, masking, plain_log_probs, plain_readouts
+from tests.support.oracles.faults import right_js, right_lens, right_log_probs
 
 _WRONG_PROB, _WRONG_BITS = 1e-3, 1e-3
 """Errors of a probability and of a divergence beyond any rounding of these small models."""
@@ -39,9 +38,8 @@ _SITES = {"block_output": None, "mixer_output": "mixer", "mlp_output": "mlp"}
 def test_no_fault_is_silent(case: FaultCase, site: str) -> None:
     """Where a model does otherwise in a batch, at a length or after a prefix, its trace is right, or refused."""
     keep = _keep(case, site)
-    own = [plain_log_probs(case.build(), ids) for ids in case.prompts]
-    answers = [int(row.argmax()) for row in own]
-    samples = [lt.Sample(prompt_ids=ids, answer_id=answer) for ids, answer in zip(case.prompts, answers, strict=True)]
+    own = right_log_probs(case)
+    answers, samples = _most_probable(case)
     mask = lt.Mask.explicit(keep, site=site)
     try:
         trace = lt.trace(
@@ -55,7 +53,7 @@ def test_no_fault_is_silent(case: FaultCase, site: str) -> None:
         assert np.abs(trace.target_prob - right_lens(case, answers)).max() < _WRONG_PROB
     # Of what is perturbed every copy of some prompts: all of them would take minutes.
     for prompt in (0, len(case.prompts) - 1):
-        right = right_js(case, prompt, keep, _SITES[site])
+        right = right_at_site(case, prompt, site)
         wrong = np.abs(trace.js_bits[prompt] - right)
         assert np.nanmax(wrong) < _WRONG_BITS, (prompt, float(np.nanmax(wrong)), trace.audit, trace.warnings)
 
@@ -67,20 +65,25 @@ def test_fault_shows_without_the_audit_or_is_found_at_load(case: FaultCase) -> N
     if model is None or model.self_check.method == "plain":
         return
     keep = _keep(case, "block_output")
-    own = [plain_log_probs(case.build(), ids) for ids in case.prompts]
-    answers = [int(row.argmax()) for row in own]
-    samples = [lt.Sample(prompt_ids=ids, answer_id=answer) for ids, answer in zip(case.prompts, answers, strict=True)]
+    answers, samples = _most_probable(case)
     mask = lt.Mask.explicit(keep, site="block_output")
     trace = lt.trace(model, samples, perturbation=mask, audit=0, share_prefix=case.share_prefix or None)
     worst = np.abs(trace.target_prob - right_lens(case, answers)).max()
     for prompt in range(len(case.prompts)):
         if worst > _WRONG_PROB:
             break
-        worst = max(worst, np.nanmax(np.abs(trace.js_bits[prompt] - right_js(case, prompt, keep, None))))
+        worst = max(worst, np.nanmax(np.abs(trace.js_bits[prompt] - right_at_site(case, prompt, "block_output"))))
     # Rows that could not go through the layers together; parts that were left out of positions in earlier versions.
     assert worst > _WRONG_PROB or trace.method == "plain" or case.name in _OF_THE_LAST_LAYER
     assert trace.audit is not None
     assert trace.audit.n_cells == 0
+
+
+def _most_probable(case: FaultCase) -> tuple[tuple[int, ...], list[lt.Sample]]:
+    """The most probable token after each prompt, and samples with these as their answers."""
+    answers = tuple(int(row.argmax()) for row in right_log_probs(case))
+    pairs = zip(case.prompts, answers, strict=True)
+    return answers, [lt.Sample(prompt_ids=ids, answer_id=answer) for ids, answer in pairs]
 
 
 def _wrapped(case: FaultCase) -> Any:
@@ -95,27 +98,7 @@ def _keep(case: FaultCase, site: str) -> np.ndarray:
     return np.random.default_rng([2, len(site)]).random((N_LAYERS, case.n_draws, D_MODEL)) < 0.6
 
 
-def right_lens(case: FaultCase, answers: list[int]) -> np.ndarray:
-    """Probability of each answer read after each layer [prompt, layer], the later layers handing on what they get."""
-    right = np.zeros((len(answers), N_LAYERS))
-    for prompt, answer in enumerate(answers):
-        for layer in range(N_LAYERS):  # a fresh module each time: faults may remember
-            module, ids = case.build(), case.prompts[prompt]
-            right[prompt, layer] = np.exp(plain_readouts(module, "layers", ids, only=[layer])[0, answer])
-    return right
-
-
-def right_js(
-    case: FaultCase, prompt: int, keep: np.ndarray, part: str | None, *, fill: Tensor | None = None
-) -> np.ndarray:
-    """JS divergence of every perturbed copy of a prompt, bits [draw, layer]."""
-    ids = case.prompts[prompt]
-    own = plain_log_probs(case.build(), ids)
-    n_layers, n_draws, _ = keep.shape
-    right = np.zeros((n_draws, n_layers))
-    for layer, draw in np.ndindex(n_layers, n_draws):
-        module = case.build()
-        mask, filled = torch.tensor(keep[layer, draw]), None if fill is None else fill[layer]
-        with masking(module.layers[layer], mask, branch=part, fill=filled):
-            right[draw, layer] = js_bits(own, plain_log_probs(module, ids))
-    return right
+@cache
+def right_at_site(case: FaultCase, prompt: int, site: str) -> np.ndarray:
+    """Divergences with the masks of these tests."""
+    return right_js(case, prompt, _keep(case, site), _SITES[site])

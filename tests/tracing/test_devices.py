@@ -39,6 +39,12 @@ PERTURBATIONS = (
 )
 
 
+@cache
+def resident(name: str, number: int) -> lt.Trace:
+    """A trace of the model with its weights in memory, by the number of the perturbation."""
+    return lt.trace(tiny(name), SAMPLES, perturbation=PERTURBATIONS[number])
+
+
 def same_numbers(one: lt.Trace, other: lt.Trace) -> None:
     """Two traces say the same, within rounding."""
     for name in ARRAYS:
@@ -53,9 +59,8 @@ class TestOffload:
     def test_the_same_numbers(self, name: str, where: str, tmp_path: Path) -> None:
         """Offload changes no number of a trace or of a readout, and nothing that is said of the model."""
         away = lt.wrap_model(offloaded(build_tiny(name), where, tmp_path), name=name)
-        for perturbation in PERTURBATIONS:
-            one = lt.trace(away, SAMPLES, perturbation=perturbation)
-            other = lt.trace(tiny(name), SAMPLES, perturbation=perturbation)
+        for number, perturbation in enumerate(PERTURBATIONS):
+            one, other = lt.trace(away, SAMPLES, perturbation=perturbation), resident(name, number)
             same_numbers(one, other)
             assert one.model == other.model
         readouts = [lt.read_layers(model, SAMPLES).log_probs for model in (away, tiny(name))]

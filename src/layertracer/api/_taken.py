@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from layertracer._errors import UnknownNameError, UsageError
-from layertracer._types import SITES, Mask, Noise, Perturbation, Site, Skip, UnaskedSite
+from layertracer._types import DEFAULT_SITE, SITES, Mask, Noise, Perturbation, Site, Skip, UnaskedSite
 from layertracer.measures import ONSET_NAMES, OnsetCriterion, Rise, onset_from_dict, onset_from_name
 from layertracer.runs import HEADER_FILE, expand_home
 
@@ -129,8 +129,9 @@ def take_perturbations(given: object) -> tuple[Perturbation, ...]:
 
 
 def sites_there_are() -> tuple[Site, ...]:
-    """All sites, none of them asked for by name: one that a model lacks is left out, and the model not refused."""
-    return tuple(UnaskedSite(site) for site in SITES)
+    """All sites, the usual one first, none of them asked for by name: one that a model lacks is left out of them."""
+    others = (site for site in SITES if site != DEFAULT_SITE)
+    return tuple(UnaskedSite(site) for site in (DEFAULT_SITE, *others))
 
 
 def _perturbation_called(name: str) -> Perturbation:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from layertracer._types import Audit, TaskParticle, VulnerableLayer
+from layertracer._types import Audit, LayerMeasure, LossLayer, TaskParticle, VulnerableLayer
+from layertracer.reports._values.effects import EffectAnswer, effect_answers
 from layertracer.reports._values.findings import find_all, find_solved, gain, js_curve, target_curve
+from layertracer.reports._values.named import LensAnswer, lens_answers
 from layertracer.reports._values.numbers import round_for_json
 from layertracer.reports._values.sentence import summary_sentence
-from layertracer.runs import TraceRecord, summarize_mixer, summarize_particle, summarize_vulnerable
+from layertracer.runs import TraceRecord, summarize_loss, summarize_mixer, summarize_particle, summarize_vulnerable
 
 
 def summarize(record: TraceRecord) -> dict[str, Any]:
@@ -45,6 +47,9 @@ def summarize(record: TraceRecord) -> dict[str, Any]:
             "by_mixer": [_rounded(summarize_mixer(group)) for group in solved.by_mixer],
         },
         "curves": _summarize_curves(record),
+        "effects": {answer.effect.key: _summarize_effect(answer) for answer in effect_answers(record)},
+        "measures": {name: _summarize_measure(measure) for name, measure in record.measures.items()},
+        "lenses": {lens.name: _summarize_lens(lens) for lens in lens_answers(record)},
         "sensitivity": _summarize_sensitivity(record),
         "sensitivity_note": record.sensitivity.note if record.n_prompts else None,
         "self_check": {
@@ -106,6 +111,34 @@ def _summarize_vulnerable(vulnerable: VulnerableLayer | None) -> dict[str, Any] 
     if vulnerable is None:
         return None
     return _rounded(summarize_vulnerable(vulnerable)) | {"per_prompt": list(vulnerable.per_prompt)}
+
+
+def _summarize_loss(loss: LossLayer | None) -> dict[str, Any] | None:
+    return None if loss is None else _rounded(summarize_loss(loss)) | {"per_prompt": list(loss.per_prompt)}
+
+
+def _summarize_effect(answer: EffectAnswer) -> dict[str, Any]:
+    curves = {"js_bits": answer.js} | ({} if answer.lost is None else {"target_log_prob_loss": answer.lost})
+    return {
+        "perturbation": dict(answer.effect.perturbation),
+        "n_draws": answer.effect.n_draws,
+        "layers_without_site": list(answer.effect.layers_without_site),
+        "vulnerable_layer": _summarize_vulnerable(answer.vulnerable),
+        "largest_loss_layer": _summarize_loss(answer.loss),
+        "curves": {name: round_for_json(curve.mean, digits=6) for name, curve in curves.items()},
+    }
+
+
+def _summarize_measure(measure: LayerMeasure) -> dict[str, Any]:
+    return {"unit": measure.unit, "meaning": measure.meaning, "mean": round_for_json(measure.mean, digits=6)}
+
+
+def _summarize_lens(lens: LensAnswer) -> dict[str, Any]:
+    return {
+        "meaning": lens.meaning,
+        "task_particle": _summarize_particle(lens.particle),
+        "curves": {"target_prob": round_for_json(lens.target.mean, digits=6)},
+    }
 
 
 def _summarize_sensitivity(record: TraceRecord) -> list[dict[str, Any]]:

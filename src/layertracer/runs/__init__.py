@@ -20,7 +20,13 @@ from layertracer.runs._schema import (
 )
 from layertracer.runs._specs import ModelRecord, PromptRecord, TraceSpec, storable_text
 from layertracer.runs._storage import read_run, save_run
-from layertracer.runs._summary import summarize_mixer, summarize_particle, summarize_record, summarize_vulnerable
+from layertracer.runs._summary import (
+    summarize_loss,
+    summarize_mixer,
+    summarize_particle,
+    summarize_record,
+    summarize_vulnerable,
+)
 from layertracer.runs._verify import Verification, verify_run
 
 __all__ = [
@@ -52,6 +58,7 @@ __all__ = [
     "shorten_name",
     "shorten_path",
     "storable_text",
+    "summarize_loss",
     "summarize_mixer",
     "summarize_particle",
     "summarize_record",

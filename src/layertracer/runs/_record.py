@@ -156,7 +156,8 @@ class TraceRecord:
         object.__setattr__(self, "lenses", gather_lenses(self, context))
 
     def _context(self) -> RecordContext:
-        has_one = np.array([not prompt.other_answer_ids for prompt in self.prompts], dtype=bool)
+        is_own = self.spec.target == "model"  # whatever the answers are
+        has_one = np.array([is_own or not prompt.other_answer_ids for prompt in self.prompts], dtype=bool)
         last = self.target_log_prob[:, -1] if self.n_layers else np.full(self.n_prompts, np.nan)
         return RecordContext(
             onset=self.spec.onset,

@@ -1,32 +1,42 @@
 """The ladder pass: every lens row and every perturbed row of a model in one forward of its own code."""
 
+from layertracer._types import MeasureInfo, SiteFacts
 from layertracer.tracing._batching.memory_budget import parse_memory
 from layertracer.tracing._distributions.js_divergence import js_divergence
-from layertracer.tracing._distributions.row_measures import register_row_measure
+from layertracer.tracing._distributions.row_measures import PerturbedRows, register_row_measure
 from layertracer.tracing._lenses.linear import LinearLens
 from layertracer.tracing._lenses.protocol import Lens, register_lens, take_lenses
 from layertracer.tracing._lenses.streams import gather_streams
 from layertracer.tracing._model import Loadable, TracedModel, is_module, load_model, wrap_model
+from layertracer.tracing._observers.position_means import PositionMeans
 from layertracer.tracing._observers.protocol import register_layer_measure
 from layertracer.tracing._options import TraceOptions
+from layertracer.tracing._perturbers.protocol import Bench, LayerCall, register_perturber
 from layertracer.tracing._plan import plan_trace
 from layertracer.tracing._planning.trace_plan import BucketPlan, PlannedFlops, PrefixPlan, TracePlan
 from layertracer.tracing._readings import Progress
 from layertracer.tracing._readout import LensReadout, Readout, read_layers
 from layertracer.tracing._record import describe_model, token_texts
+from layertracer.tracing._sites.protocol import register_site
 from layertracer.tracing._trace import MEASURING, TraceInterrupted, trace_model
 
 __all__ = [
     "MEASURING",
+    "Bench",
     "BucketPlan",
+    "LayerCall",
     "Lens",
     "LensReadout",
     "LinearLens",
     "Loadable",
+    "MeasureInfo",
+    "PerturbedRows",
     "PlannedFlops",
+    "PositionMeans",
     "PrefixPlan",
     "Progress",
     "Readout",
+    "SiteFacts",
     "TraceInterrupted",
     "TraceOptions",
     "TracePlan",
@@ -41,7 +51,9 @@ __all__ = [
     "read_layers",
     "register_layer_measure",
     "register_lens",
+    "register_perturber",
     "register_row_measure",
+    "register_site",
     "take_lenses",
     "token_texts",
     "trace_model",

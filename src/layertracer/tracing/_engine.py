@@ -13,7 +13,6 @@ from layertracer.models import Network, is_out_of_memory, without_gradients
 from layertracer.tracing._batching.batches import run_batches
 from layertracer.tracing._batching.memory_budget import PassPlan
 from layertracer.tracing._batching.prompts import Prompt, bind_batch
-from layertracer.tracing._distributions.row_measures import ROW_MEASURES
 from layertracer.tracing._failures import first_line, is_of_callers_making
 from layertracer.tracing._lenses.protocol import Lens
 from layertracer.tracing._observers.protocol import BatchObserver
@@ -175,10 +174,6 @@ class Engine:
         for (layer, draw), numbers in measured.rows.items():
             for name, per_prompt in numbers.items():
                 rows[name][:, draw, layer] = per_prompt
-        without = [row for row, prompt in enumerate(batch) if prompt.more]
-        for name, values in rows.items() if without else ():
-            if ROW_MEASURES[name].is_of_target:
-                values[without] = torch.nan
         if self.answers is not None:
             self.readings.answers |= self.answers.read(batch, measured.lens)
         seen = {one.name: one.per_prompt() for one in observers}

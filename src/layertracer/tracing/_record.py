@@ -12,10 +12,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layertracer._types import Audit, EncodedSample, Mask, Method, Perturbation, Status, panics_as_errors
+from layertracer._types import Audit, EncodedSample, LayerMeasure, Mask, Method, Perturbation, Status, panics_as_errors
 from layertracer.models import fingerprint, n_distinct_parameters
 from layertracer.runs import (
     EffectRecord,
+    LensRecord,
     ModelRecord,
     PromptRecord,
     TraceRecord,
@@ -26,7 +27,9 @@ from layertracer.runs import (
 from layertracer.tasks import TookTooLong, within
 from layertracer.tracing._distributions.row_measures import ROW_MEASURES
 from layertracer.tracing._failures import describe_error
+from layertracer.tracing._lenses.protocol import Lens
 from layertracer.tracing._model import TracedModel
+from layertracer.tracing._observers.protocol import LAYER_MEASURES
 from layertracer.tracing._passes.row_groups import DrawAxis
 from layertracer.tracing._planning.trace_plan import TracePlan
 from layertracer.tracing._readings import Readings
@@ -44,6 +47,7 @@ class RecordParts:
     model: TracedModel
     samples: Sequence[EncodedSample]
     perturbations: Sequence[Perturbation]
+    lenses: Sequence[Lens]
     spec: TraceSpec
     warnings: tuple[str, ...]
     command: Sequence[str] | None
@@ -86,13 +90,18 @@ def build_record(
         dominant_ratio=first.dominant_ratio,
         dominant_hit=first.dominant_hit,
         effects=effects,
-        tokens=token_texts(parts.model.tokenizer, _occurring(prompts, logit.top_ids[done])),
+        tokens=token_texts(parts.model.tokenizer, _occurring(prompts, readings, done)),
         method=parts.method,
         status=status,
         error=None if error is None else describe_error(error),
         warnings=(*parts.model.self_check.notes, *parts.warnings),
         elapsed_s=elapsed_s,
         n_requested=len(parts.samples),
+        measures={
+            name: LayerMeasure(info=LAYER_MEASURES[name].info, values=values[done])
+            for name, values in readings.measures.items()
+        },
+        lenses={lens.name: _lens_record(lens, readings, done) for lens in parts.lenses},
         plan=None if parts.plan is None else parts.plan.to_dict(),
         audit=parts.audit,
     )
@@ -122,6 +131,23 @@ def _effect_records(
             dominant_hit=_hits(perturbation, dimension, width=width),
         )
     return effects
+
+
+def _lens_record(lens: Lens, readings: Readings, done: NDArray[np.intp]) -> LensRecord:
+    """What another lens than the logit lens reads of the prompts that were finished."""
+    read = readings.lenses[lens.name]
+    log_prob, rank = readings.of_all_continuations(lens.name)
+    return LensRecord(
+        name=lens.name,
+        meaning=lens.meaning,
+        details=dict(lens.details),
+        target_log_prob=log_prob[done, 1:],
+        embedding_log_prob=log_prob[done, 0],
+        target_rank=rank[done],
+        entropy_bits=read.entropy_bits[done],
+        top_ids=read.top_ids[done],
+        top_prob=read.top_prob[done],
+    )
 
 
 def describe_model(model: TracedModel) -> ModelRecord:
@@ -182,9 +208,9 @@ def _hits(perturbation: Perturbation, dimension: NDArray[np.int32], *, width: in
     return ~keep[np.arange(len(dimension)), :, dimension].T
 
 
-def _occurring(prompts: Sequence[PromptRecord], top_ids: NDArray[np.int32]) -> list[int]:
+def _occurring(prompts: Sequence[PromptRecord], readings: Readings, done: NDArray[np.intp]) -> list[int]:
     """Every token id that a record mentions."""
-    occurring = set(np.unique(top_ids).tolist())
+    occurring = {token for lens in readings.lenses.values() for token in np.unique(lens.top_ids[done]).tolist()}
     for prompt in prompts:
         occurring.update(prompt.prompt_ids, prompt.answer_ids, prompt.target_ids, (prompt.top_id,))
     return sorted(occurring)

@@ -104,6 +104,7 @@ def trace_model(
         model=model,
         samples=encoded.samples,
         perturbations=options.perturbations,
+        lenses=options.lenses,
         spec=_specify(encoded, options),
         warnings=(*site_notes, *encoded.warnings, *warn_of_decoder_start(encoded.samples, model.network)),
         command=options.command,

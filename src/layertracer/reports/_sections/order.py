@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from layertracer.reports._sections.curves import CURVES
 from layertracer.reports._sections.dominant import DOMINANT
+from layertracer.reports._sections.effects import EFFECTS
 from layertracer.reports._sections.lens import LENS
+from layertracer.reports._sections.lenses import LENSES
 from layertracer.reports._sections.map import MAP
+from layertracer.reports._sections.measures import MEASURES
 from layertracer.reports._sections.mixers import MIXERS
 from layertracer.reports._sections.protocol import Section, register_section, subjects_of
 from layertracer.reports._sections.sensitivity import SENSITIVITY
@@ -15,7 +18,7 @@ from layertracer.runs import TraceRecord
 
 __all__ = ["ORDER", "list_sections", "subjects_of"]
 
-ORDER = (CURVES, STRIPS, MIXERS, MAP, LENS, SENSITIVITY, DOMINANT)
+ORDER = (CURVES, STRIPS, EFFECTS, MEASURES, LENSES, MIXERS, MAP, LENS, SENSITIVITY, DOMINANT)
 for _subject in ORDER:
     register_section(_subject)
 

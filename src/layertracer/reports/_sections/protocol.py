@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from layertracer._types import Registration
 from layertracer.reports._drawing.plotly_layout import Figure
@@ -12,8 +12,6 @@ from layertracer.reports._values.overview import Overview
 from layertracer.reports._values.parts import Strip, Table
 from layertracer.reports._values.prompts import Budget
 from layertracer.runs import TraceRecord
-
-Of: TypeAlias = "Callable[[TraceRecord, Overview], Any]"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

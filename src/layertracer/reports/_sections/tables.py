@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from layertracer.measures import Sensitivity
+from layertracer.reports._values.named import measure_columns
 from layertracer.reports._values.numbers import show_duration, show_number, show_parameters, show_share
 from layertracer.reports._values.overview import Overview
 from layertracer.reports._values.parts import Curve, Fact, Table
@@ -22,7 +23,12 @@ def layer_table(record: TraceRecord, overview: Overview) -> Table:
     target, js, gains = overview.target, overview.js, overview.strips[0].values
     missing = set(record.layers_without_site)
     dominant_columns, dominant_cells = _dominant_columns(record)
-    columns = ("Layer", "Mixer", "Target probability", "Interval", "Gain", "JS, bits", "Interval", *dominant_columns)
+    measured = measure_columns(record)
+    columns = (
+        *("Layer", "Mixer", "Target probability", "Interval", "Gain", "JS, bits", "Interval"),
+        *dominant_columns,
+        *measured,
+    )
     rows = tuple(
         (
             str(layer.index),
@@ -33,6 +39,7 @@ def layer_table(record: TraceRecord, overview: Overview) -> Table:
             missing_part(record.spec) if i in missing else show_number(js.mean[i]),
             _show_band(js, i),
             *dominant_cells[i],
+            *(cells[i] for cells in measured.values()),
         )
         for i, layer in enumerate(record.model.layers)
     )

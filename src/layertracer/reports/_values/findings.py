@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from layertracer._types import MixerGroup, TaskParticle, VulnerableLayer
-from layertracer.measures import bootstrap_js_curve, bootstrap_mean_curve, mean_gain_prob, note_on_curves, note_on_means
+from layertracer.measures import (
+    CurveBand,
+    Sampling,
+    bootstrap_js_curve,
+    bootstrap_mean_curve,
+    mean_gain_prob,
+    note_on_curves,
+    note_on_means,
+)
 from layertracer.reports._values.parts import Curve
 from layertracer.runs import TraceRecord
 
@@ -44,7 +53,12 @@ def find_solved(record: TraceRecord) -> Findings | None:
 
 def target_curve(record: TraceRecord) -> Curve:
     """Mean probability of the target after each layer; the interval is over prompts, few of which have none."""
-    values = record.target_prob.astype(np.float64)
+    return prob_curve(record, record.target_prob)
+
+
+def prob_curve(record: TraceRecord, prob: np.ndarray) -> Curve:
+    """Mean of a probability [prompt, layer] after each layer; the interval is over prompts, few of which have none."""
+    values = prob.astype(np.float64)
     nothing = np.full(record.n_layers, np.nan)
     if values.size == 0:
         return Curve(mean=nothing, low=nothing, high=nothing)
@@ -60,17 +74,28 @@ def js_curve(record: TraceRecord) -> Curve:
 
     One prompt, or one random draw, leaves no interval.
     """
-    values = record.js_bits.astype(np.float64)
-    nothing = np.full(record.n_layers, np.nan)
+    return curve_over_draws(record.js_bits, bootstrap_js_curve, record.sampling, seed=record.spec.seed)
+
+
+def curve_over_draws(
+    of_layers: np.ndarray, bootstrap: Callable[..., CurveBand], sampling: Sampling, *, seed: int
+) -> Curve:
+    """Mean of each layer over prompts and draws, NaN at layers without the site, with its interval where there is one.
+
+    Args:
+        of_layers: What was measured, [prompt, draw, layer].
+        bootstrap: What makes an interval of it.
+        sampling: What of it was sampled.
+        seed: Seed of the bootstrap.
+    """
+    values = of_layers.astype(np.float64)
+    nothing = np.full(values.shape[-1], np.nan)
     if values.size == 0:
         return Curve(mean=nothing, low=nothing, high=nothing)
     mean, low, high = values.mean(axis=(0, 1)), nothing.copy(), nothing.copy()
     present = ~np.isnan(mean)
-    note = note_on_means(record.n_prompts, record.n_draws, record.sampling)
-    if present.any() and note is None:
-        low[present], high[present] = bootstrap_js_curve(
-            values[..., present], seed=record.spec.seed, sampling=record.sampling
-        )
+    if present.any() and note_on_means(values.shape[0], values.shape[1], sampling) is None:
+        low[present], high[present] = bootstrap(values[..., present], seed=seed, sampling=sampling)
     return Curve(mean=mean, low=low, high=high)
 
 

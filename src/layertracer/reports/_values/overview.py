@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from layertracer._types import MixerGroup, TaskParticle, VulnerableLayer
+from layertracer.reports._values.effects import EffectAnswer, effect_answers
 from layertracer.reports._values.findings import Findings, find_all, find_solved, gain, js_curve, target_curve
+from layertracer.reports._values.named import LensAnswer, lens_answers
 from layertracer.reports._values.numbers import (
     LEAST_JS_BITS,
     least_probability,
@@ -53,6 +55,8 @@ class Overview:
     target: Curve
     js: Curve
     strips: tuple[Strip, Strip]
+    effects: tuple[EffectAnswer, ...]
+    lenses: tuple[LensAnswer, ...]
     sensitivity: str
     surety: tuple[str, ...]
     advice: str | None
@@ -78,6 +82,8 @@ def build_overview(record: TraceRecord) -> Overview:
         target=target,
         js=js,
         strips=_strips(record, findings, js),
+        effects=effect_answers(record),
+        lenses=lens_answers(record),
         sensitivity=describe_sensitivity(record),
         surety=_describe_surety(record, findings),
         advice=_advise(record, findings),

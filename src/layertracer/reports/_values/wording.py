@@ -111,8 +111,10 @@ def vulnerable_label(vulnerable: VulnerableLayer) -> str:
 
 def other_sites_advice(spec: TraceSpec) -> str:
     """What to ask instead where no layer stands out."""
-    asked = spec.perturbation.get("site", "block_output")
-    sites = [site for site in ("mixer_output", "mlp_output", "block_output", "state") if site != asked]
+    asked = {str(one.get("site", "block_output")) for one in spec.perturbations}
+    sites = [site for site in ("mixer_output", "mlp_output", "block_output", "state") if site not in asked]
+    if not sites:
+        return "More prompts and more draws tell closer layers apart."
     options = " or ".join(f"--site {site}" for site in sites[:2])
     return (
         f"Ask at another site instead ({options}; in Python Mask(site={sites[0]!r})): each perturbs another part of "

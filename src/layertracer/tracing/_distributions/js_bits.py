@@ -21,7 +21,6 @@ class JsBits:
 
     info: MeasureInfo = JS_BITS
     over_positions: Literal["mean", "sum"] = "mean"
-    is_of_target = False
 
     def __call__(self, rows: PerturbedRows) -> Float[Tensor, "*row"]:
         """See `RowMeasure`."""

@@ -86,13 +86,6 @@ class RowMeasure(Protocol):
     def over_positions(self) -> Literal["mean", "sum"]:
         """How the numbers of several positions that are read become that of a prompt."""
 
-    @property
-    def is_of_target(self) -> bool:
-        """Whether it is a number of the tokens that are followed.
-
-        Prompts with answers that begin with other tokens, which the clean rows read in rows of their own, have none.
-        """
-
     def __call__(self, rows: PerturbedRows) -> Float[Tensor, "*row"]:
         """The number of every row, in float32; nothing that it is given may be written over."""
 

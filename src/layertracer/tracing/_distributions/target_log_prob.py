@@ -15,13 +15,13 @@ class TargetLogProb:
     """Log-probability of the target in perturbed rows, nats; of any of several tokens, the logarithm of their sum.
 
     As for the clean rows: the sum over the positions that are read where several tokens are followed one behind the
-    other, and at the last of them any of the tokens that count as well. A prompt has none where the clean rows add up
-    continuations that begin with other tokens: these would take perturbed rows of their own.
+    other, and at the last of them any of the tokens that count as well. Of several answers these are the ones that go
+    as the first does up to their last token: with `target_tokens="first"` all of them. Answers that begin otherwise are
+    added to the clean rows alone, since they would take perturbed rows of their own; the record states no loss then.
     """
 
     info: MeasureInfo = TARGET_LOG_PROB
     over_positions: Literal["mean", "sum"] = "sum"
-    is_of_target = True
 
     def __call__(self, rows: PerturbedRows) -> Float[Tensor, "*row"]:
         """See `RowMeasure`."""

@@ -51,7 +51,7 @@ class StreamRows:
 
 
 @without_gradients()
-def gather_streams(network: Network, ids: Int[Tensor, "prompt position"]) -> Float[Tensor, "row position width"]:
+def gather_streams(network: Network, ids: Int[Tensor, "prompt position"]) -> Float[Tensor, "row token width"]:
     """What enters the first layer and leaves every layer at all positions of some texts, one text behind the other.
 
     Args:

@@ -290,10 +290,7 @@ class _Alone:
     def audited(self) -> list[str]:
         """The row measures that are held against the trace: divergences and log-probabilities."""
         return [
-            name
-            for name in self.audit.readings.rows
-            if name == "js_bits"
-            or (ROW_MEASURES[name].info.unit == "nats" and not (ROW_MEASURES[name].is_of_target and self.prompt.more))
+            name for name in self.audit.readings.rows if name == "js_bits" or ROW_MEASURES[name].info.unit == "nats"
         ]
 
     def stored_rows(self, variant: Variant) -> Any:
