@@ -71,7 +71,7 @@ def _seconds(run: Callable[[], None]) -> float:
 def _flops(run: Callable[[], None]) -> int:
     with Meter() as meter:
         run()
-    return meter.reading().flops
+    return int(meter.reading().flops)
 
 
 def main() -> None:
