@@ -24,6 +24,7 @@ from layertracer.tracing._observers.position_means import PositionMeans, Positio
 from layertracer.tracing._observers.protocol import CleanCall
 
 from tests.doors.test_observer import plainly
+from tests.support.models import registry
 
 GROWTH = PositionMeans(
     info=MeasureInfo(
@@ -153,3 +154,32 @@ def test_several_vectors_for_a_token_count_as_one() -> None:
     one, other = (rows[:, 1:].flatten(2).double().numpy() for rows in (call.entering, leaving))
     cos = (one * other).sum(-1) / np.linalg.norm(one, axis=-1) / np.linalg.norm(other, axis=-1)
     np.testing.assert_allclose(measure.per_prompt()[0].numpy(), (1 - cos).mean(axis=1), rtol=1e-9)
+
+
+def test_streams_that_hold_several_vectors_for_a_token() -> None:
+    """Hyper-connections: the four of a token are one long vector, in the trace as by hooks."""
+    model = lt.wrap_model(registry.build("deepseek_v4"))
+    ids = (5, 9, 12, 7, 30, 2)
+    trace = lt.trace(
+        model, [lt.Sample(prompt_ids=ids, answer_id=3)], perturbation=lt.Mask(draws=1, site="block_output")
+    )
+    seen = streams(model, input_ids=torch.tensor([ids]))
+    assert seen[0][0].ndim == 3
+    expected = [oracle(*(rows.reshape(len(ids), -1) for rows in pair)) for pair in seen]
+    for name in ("block_influence", "angular_distance"):
+        found = trace.measures[name].values[0]
+        np.testing.assert_allclose(found, [one[name] for one in expected], atol=1e-6, rtol=1e-4)
+
+
+def test_the_decoder_behind_an_encoder() -> None:
+    """An encoder-decoder model: the decoder's layers, over the tokens that the decoder has read."""
+    model = lt.wrap_model(registry.build("t5", encoder_decoder=True))
+    source, decoded = (7, 23, 91, 4, 66), (5, 9, 12)
+    trace = lt.trace(
+        model,
+        [lt.Sample(prompt_ids=source, decoder_ids=decoded, answer_id=17)],
+        perturbation=lt.Mask(draws=1, site="block_output"),
+    )
+    seen = streams(model, input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([decoded]))
+    expected = [oracle(*pair)["block_influence"] for pair in seen]
+    np.testing.assert_allclose(trace.measures["block_influence"].values[0], expected, atol=1e-6, rtol=1e-4)
