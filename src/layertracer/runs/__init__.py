@@ -19,7 +19,7 @@ from layertracer.runs._schema import (
 from layertracer.runs._specs import ModelRecord, PromptRecord, TraceSpec, storable_text
 from layertracer.runs._storage import read_run, save_run
 from layertracer.runs._summary import summarize_mixer, summarize_record
-from layertracer.runs._verify import Verification, verify_run
+from layertracer.runs._verification.verify import Verification, verify_run
 
 __all__ = [
     "HEADER_FIELDS",
