@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import types
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 import layertracer as lt
 from layertracer._errors import UsageError
 from layertracer._types import MeasureInfo
+from layertracer.reports import summarize
 from layertracer.tracing import TracedModel, register_layer_measure
 from layertracer.tracing._observers.angular_distance import angular_distance
 from layertracer.tracing._observers.block_influence import BLOCK_INFLUENCE, block_influence
@@ -103,6 +105,8 @@ def test_a_measure_is_kept_and_shown(tmp_path: Path) -> None:
     loaded = lt.load_run(trace.save(tmp_path / "run"))
     assert loaded == trace
     assert loaded.measures["toy_growth"].unit == "ratio"
+    assert "Toy growth" in trace.report(tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "toy_growth" in json.dumps(summarize(trace))
     assert set(lt.trace(model, lt.load_task("antonym", limit=2)).measures) == {"block_influence", "angular_distance"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 import layertracer as lt
 from layertracer._errors import NonFiniteError, UnknownNameError, UsageError
+from layertracer.reports import summarize
 from layertracer.tracing import LinearLens, TracedModel, gather_streams, register_lens
 
 from tests.doors.test_observer import plainly
@@ -116,6 +118,7 @@ def test_it_is_asked_for_by_name_and_kept(model: TracedModel, tmp_path: Path) ->
     assert loaded.lenses["toy_shrinking"].task_particle == trace.lenses["toy_shrinking"].task_particle
     assert loaded.spec.lenses == ("toy_shrinking",)
     assert "toy_shrinking" in trace.report(tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "toy_shrinking" in json.dumps(summarize(trace))
     with pytest.raises(UnknownNameError, match="toy_shrinking"):
         lt.trace(model, task, lens="toy_shrinking")
 
