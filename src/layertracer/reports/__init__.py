@@ -7,10 +7,12 @@ from layertracer.reports._page import render_page, write_report
 from layertracer.reports._paper import write_figures
 from layertracer.reports._sections.protocol import Subject, register_section
 from layertracer.reports._terminal import render_text
+from layertracer.reports._values.parts import Table
 from layertracer.reports._values.sentence import summary_sentence
 
 __all__ = [
     "Subject",
+    "Table",
     "register_section",
     "render_comparison_page",
     "render_comparison_text",
