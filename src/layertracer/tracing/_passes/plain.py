@@ -91,7 +91,6 @@ class PlainEdits:
         edits: The edits, those at one place in their order.
         prompts: The prompts' indices in the task.
         base: What stood in base rows, which edits may ask for; where it is not known, that is what is perturbed.
-        notes: Where what stands at the edits' sites is noted, after they were made; None where nobody asks.
     """
 
     perturbers: Sequence[Perturber | None]
