@@ -15,6 +15,8 @@ NODES = [
     if isinstance(node, ast.ClassDef | ast.FunctionDef)
 ]
 
+CLASSES = {node.name: node for _, node in NODES if isinstance(node, ast.ClassDef)}
+
 
 def named(node: ast.ClassDef | ast.FunctionDef, section: str) -> set[str]:
     """The names that a section of a docstring explains."""
@@ -23,7 +25,7 @@ def named(node: ast.ClassDef | ast.FunctionDef, section: str) -> set[str]:
 
 
 def attributes(node: ast.ClassDef) -> Iterator[str]:
-    """The fields and properties of a class, and what its methods set on themselves."""
+    """The fields and properties of a class and its bases, and what their methods set on themselves."""
     for part in ast.walk(node):
         if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
             yield part.id
@@ -31,6 +33,9 @@ def attributes(node: ast.ClassDef) -> Iterator[str]:
             yield part.attr
         if isinstance(part, ast.FunctionDef):
             yield part.name
+    for base in node.bases:
+        if isinstance(base, ast.Name) and base.id in CLASSES:
+            yield from attributes(CLASSES[base.id])
 
 
 def test_attributes_that_docstrings_name_exist() -> None:

@@ -27,7 +27,7 @@ from layertracer.runs._summary import (
     summarize_record,
     summarize_vulnerable,
 )
-from layertracer.runs._verify import Verification, verify_run
+from layertracer.runs._verification.verify import Verification, verify_run
 
 __all__ = [
     "HEADER_FIELDS",
