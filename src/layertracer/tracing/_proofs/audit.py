@@ -8,7 +8,6 @@ runs the trace then goes on by a slower way.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from layertracer._types import Audit
-from layertracer.models import Network, flatten, is_out_of_memory, replacing_forward
+from layertracer.models import Network, is_out_of_memory
 from layertracer.tracing._batching.prompts import Prompt, bind_batch
 from layertracer.tracing._distributions.log_softmax import log_probs_of
 from layertracer.tracing._distributions.readout_statistics import LensStatistics, measure_lens
@@ -31,19 +30,18 @@ from layertracer.tracing._passes.measure import others_of
 from layertracer.tracing._passes.plain import PlainEdits, plain_readout
 from layertracer.tracing._planning.audit_cells import AuditPlan, Variant
 from layertracer.tracing._planning.workload import Workload
+from layertracer.tracing._proofs.rounding import (
+    MOST_READOUT,
+    MOST_ROUNDING,
+    RELATIVE_NATS,
+    eps_of,
+    jitters_allowed,
+    nats_tolerance,
+    rounding_moves,
+)
 from layertracer.tracing._readings import Readings
 
-_NATS_TOLERANCE, _BITS_TOLERANCE, _ROUNDINGS = 1e-3, 5e-5, 8
-RELATIVE_NATS = 1e-5
-"""Log-probabilities far below zero are differences of large numbers."""
-_N_JITTERS, _JITTERS_ALLOWED, _JITTERS_OF_16_BITS = 4, 16, 4
-"""How many times a prompt's embeddings are rounded otherwise, and how many times the largest change counts as rounding:
-a model rounds at hundreds of places, and this does so at one. In types of 16 bits less of that differs beside others:
-they add up in float32, and round what comes out."""
-MOST_ROUNDING = 20
-"""How many times the usual tolerance rounding explains at most, whatever the model's numbers do."""
-MOST_READOUT = 3
-"""Likewise for a readout out of the whole prompt, whose tail works on more rows."""
+_BITS_TOLERANCE = 5e-5
 _LIKELY = 1e-6
 _MANY_LOGITS = 2**26
 """A quarter of a gibibyte in float32."""
@@ -51,21 +49,6 @@ _MANY_LOGITS = 2**26
 
 class Disagreement(Exception):  # noqa: N818 - not an error: it says that a slower way is to be taken
     """A trace holds another number than the plain way gives; the message says where, and both."""
-
-
-def eps_of(network: Network) -> float:
-    """One rounding of a model's numbers, relative."""
-    return torch.finfo(network.dtype).eps if network.dtype.is_floating_point else 1e-2
-
-
-def nats_tolerance(network: Network) -> float:
-    """How far a log-probability may be off beside others where nothing needs an explanation."""
-    return max(_NATS_TOLERANCE, _ROUNDINGS * eps_of(network))
-
-
-def jitters_allowed(network: Network) -> int:
-    """How many times the change by another rounding of the embeddings counts as rounding."""
-    return _JITTERS_ALLOWED if eps_of(network) < 1e-4 else _JITTERS_OF_16_BITS
 
 
 @dataclass(slots=True, kw_only=True)
@@ -387,32 +370,6 @@ def watched_alone(network: Network, ids: Tensor, read: Sequence[int]) -> tuple[T
     if missing := [layer.index for layer in layers if layer.index not in seen.rows]:
         raise Disagreement(f"layers {missing} do not run for a prompt of {length} tokens that is alone")
     return logits, seen.stacked(dim=2)
-
-
-def rounding_moves(network: Network) -> Iterator[int]:
-    """Turns in each of which what enters the first layer is rounded otherwise."""
-    for seed in range(_N_JITTERS):
-        with _rounded_otherwise(network, seed):
-            yield seed
-
-
-@contextmanager
-def _rounded_otherwise(network: Network, seed: int) -> Iterator[None]:
-    """What enters the first layer changed by about one rounding."""
-    layer = network.anatomy.layers[0]
-    forward, place = layer.module.forward, layer.wiring.stream_in
-    generator = np.random.default_rng([seed, 3])
-
-    def rounded(*args: Any, **kwargs: Any) -> Any:
-        leaves = flatten((args, kwargs))
-        stream = leaves.values[place]
-        noise = torch.from_numpy(generator.standard_normal(tuple(stream.shape), dtype=np.float32)).to(stream.device)
-        eps = torch.finfo(stream.dtype).eps
-        args, kwargs = leaves.replaced(place, (stream.float() * (1 + eps * noise)).to(stream.dtype))
-        return forward(*args, **kwargs)
-
-    with replacing_forward(layer.module, rounded):
-        yield
 
 
 def _difference(one: Any, other: Any) -> Any:
