@@ -22,6 +22,8 @@ import pytest
 KEPT = Path(__file__).parents[1] / "durations.json"
 FAST_S = 1.0
 """What a file may take in a fast run, by what was kept of it; one test of it runs at least."""
+FEW = 3
+"""Tests of a file of which nothing was kept, in a fast run."""
 LONG_S = 5.0
 """No test of a file runs in a fast run where they take that long on average."""
 SMALL = 0.01
@@ -79,11 +81,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         by_file[_file_of(item.nodeid)].append(item)
     kept, chosen = _kept(), set()
     for file, own in by_file.items():
-        seconds = kept.get(file, 0.0)
-        if seconds < LONG_S * len(own):
-            chosen |= {own[place] for place in spread(len(own), int(len(own) * FAST_S / max(FAST_S, seconds)))}
+        chosen |= {own[place] for place in places_of(len(own), kept.get(file))}
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = [item for item in items if item in chosen]
+
+
+def places_of(n_tests: int, seconds: float | None) -> list[int]:
+    """Which tests of a file a fast run takes, by what all of them took."""
+    if seconds is None:
+        return spread(n_tests, FEW)
+    return [] if seconds > LONG_S * n_tests else spread(n_tests, int(n_tests * FAST_S / max(FAST_S, seconds)))
 
 
 def _file_of(nodeid: str) -> str:
