@@ -109,11 +109,13 @@ def test_a_file_that_takes_grossly_longer_is_named() -> None:
     assert grossly_longer({"a.py": 60.0, "b.py": 30.0, "c.py": 40.0}, kept) == []
 
 
-def test_a_new_file_may_take_a_little() -> None:
-    """What was never kept is named once it takes more than a hundredth of the run."""
-    kept = {"a.py": 100.0}
-    assert grossly_longer({"a.py": 100.0, "new.py": 0.9}, kept) == []
-    assert len(grossly_longer({"a.py": 100.0, "new.py": 3.0}, kept)) == 1
+def test_small_and_new_files_are_left_alone() -> None:
+    """Up to a hundredth of a run more is nothing; a file of which nothing was kept changes no other file's share."""
+    kept = {"a.py": 100.0, "b.py": 0.1}
+    assert grossly_longer({"a.py": 100.0, "b.py": 1.0}, kept) == []
+    assert len(grossly_longer({"a.py": 100.0, "b.py": 2.0}, kept)) == 1
+    assert grossly_longer({"a.py": 100.0, "b.py": 0.1, "new.py": 900.0}, kept) == []
+    assert grossly_longer({"a.py": 100.0}, {}) == []
 
 
 @pytest.mark.parametrize(

@@ -33,18 +33,19 @@ GROSS = 3.0
 
 
 def grossly_longer(found: Mapping[str, float], kept: Mapping[str, float]) -> list[str]:
-    """Files that take grossly more of a run than of the one that was kept, in words; none where nothing was kept.
+    """Files that take grossly more of a run than of the one that was kept, in words.
+
+    Compared are the files that both runs know: what is new, or was moved, is compared once it has been kept.
 
     Args:
         found: Seconds by file.
         kept: The same of the run that was kept.
     """
-    whole, kept_whole = sum(found.values()), sum(kept.values())
-    told: list[str] = []
-    if not kept:
-        return told
-    for file, seconds in sorted(found.items(), key=lambda pair: -pair[1]):
-        share, before = seconds / whole, kept.get(file, 0.0) / kept_whole
+    known = {file: seconds for file, seconds in found.items() if file in kept}
+    whole, kept_whole = sum(known.values()), sum(kept[file] for file in known)
+    told = []
+    for file, seconds in sorted(known.items(), key=lambda pair: -pair[1]):
+        share, before = seconds / whole, kept[file] / kept_whole
         if share > SMALL + GROSS * before:
             told.append(f"{file}: {share:.1%} of the tests' time ({seconds:.0f} s), {before:.1%} when it was kept")
     return told
