@@ -18,6 +18,7 @@ USED_ELSEWHERE = {
     "to_pandas": "users call it",
     "read_parts": "for traces that go on after a kill",
     "write_part": "likewise",
+    "run_variants": "for causal tracing and for placing substitutes",
 }
 """Names that nothing here mentions, and why they stay."""
 

@@ -28,7 +28,8 @@ def summarize(record: TraceRecord) -> dict[str, Any]:
     Returns:
         A dictionary with the answer as a sentence, the model, the task, both answers over all prompts
         and over the solved ones, results by kind of mixer, the mean curves (bits, probabilities; null
-        where a layer has not the perturbed site), sensitivity, self-check, warnings and error.
+        where a layer has not the perturbed site), by name every effect (empty where there is one, of which the
+        divergence alone is known), layer measure and lens, sensitivity, self-check, warnings and error.
     """
     findings, solved = find_all(record), find_solved(record)
     return {

@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from layertracer._errors import LayerTracerError, OutOfMemoryError, SelfCheckError, printable_cause
-from layertracer._types import Audit, EncodedSample, Method, Perturbation, Sample, Status, fills_from_runs
+from layertracer._errors import LayerTracerError, SelfCheckError, printable_cause
+from layertracer._types import Audit, EncodedSample, Method, Sample, Status
 from layertracer.models import in_evaluation_mode, keeping_loaded, without_gradients
 from layertracer.runs import TraceRecord, TraceSpec
 from layertracer.tasks import EncodedTask, Task, load_task
@@ -23,13 +22,12 @@ from layertracer.tracing._engine import Engine
 from layertracer.tracing._failures import CallbackRaised, explain_failure, is_of_callers_making, shielded
 from layertracer.tracing._model import TracedModel, refuse_untranslatable
 from layertracer.tracing._observers.protocol import LAYER_MEASURES
-from layertracer.tracing._observers.site_sums import SiteSums, collect_site_values
+from layertracer.tracing._observers.site_sums import SiteSums
 from layertracer.tracing._options import TraceOptions, lay_out_task, settle_sites
 from layertracer.tracing._passes.batch_passes import BatchPasses
 from layertracer.tracing._passes.measure import N_TOP
 from layertracer.tracing._passes.row_groups import DrawAxis
 from layertracer.tracing._passes.tail import make_reduction
-from layertracer.tracing._perturbers.protocol import Fills
 from layertracer.tracing._plan import (
     PlannedTrace,
     audit_plan,
@@ -40,10 +38,10 @@ from layertracer.tracing._plan import (
 from layertracer.tracing._planning.fallbacks import Fallback, fallbacks_from
 from layertracer.tracing._planning.planner import Planner
 from layertracer.tracing._planning.trace_plan import TracePlan
-from layertracer.tracing._planning.workload import Workload
 from layertracer.tracing._proofs.audit import Auditor, Disagreement
 from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._record import RecordParts, build_record
+from layertracer.tracing._site_looks import SiteLooks
 from layertracer.tracing._whole_answers import AnswerReader
 
 _CUT_SHORT = "The trace was interrupted after its last prompt: not all that was drawn was measured again."
@@ -276,9 +274,10 @@ class _Run:
             Disagreement: If something measured again differs by more than rounding explains.
         """
         model, work = self._model, fallback.work
-        self._sums = {}
-        perturbers = make_perturbers(model, self._options.perturbations, self._look_at_sites(fallback))
-        observers = self._sums_of(work)
+        looks = SiteLooks(network=model.network, prompts=self._prompts, perturbations=self._options.perturbations)
+        self._sums = looks.sums
+        perturbers = make_perturbers(model, self._options.perturbations, looks.fills(fallback))
+        observers = looks.observers(work)
         passes = BatchPasses(
             network=model.network,
             axes=model.axes,
@@ -315,51 +314,6 @@ class _Run:
         self._plan_notes = planned.plan.notes
         if self._on_plan is not None:
             self._on_plan(planned.plan)
-
-    def _sums_of(self, work: Workload) -> tuple[SiteSums, ...]:
-        """What sums up the clean rows at those sites that the passes look at, one at each."""
-        looked_at = [
-            str(perturbation.site)
-            for perturbation, site in zip(self._options.perturbations, work.sites, strict=True)
-            if site.sees_site and str(perturbation.site) not in self._sums
-        ]
-        observers = {site: SiteSums.of(self._model.network, site) for site in looked_at}
-        self._sums |= observers
-        return tuple(observers.values())
-
-    def _look_at_sites(self, fallback: Fallback) -> list[Fills | None]:
-        """What each mask is filled with, from a look at its site first; at all sites where the passes do not look."""
-        fills: list[Fills | None] = []
-        looked: dict[tuple[str, int], Fills | None] = {}
-        for perturbation, site in zip(self._options.perturbations, fallback.work.sites, strict=True):
-            is_filled = fills_from_runs(perturbation)
-            seen_as = str(perturbation.site), getattr(perturbation, "seed", 0)
-            if (is_filled or (site.is_in_ladder and fallback.work.method == "plain")) and seen_as not in looked:
-                # One prompt at a time where masks are filled: nothing else looks at what they are filled with.
-                sums, looked[seen_as] = self._look_at_site(
-                    fallback.planner, perturbation, row_by_row=fallback.row_by_row or is_filled
-                )
-                if sums is not None:
-                    self._sums[seen_as[0]] = sums
-            fills.append(looked.get(seen_as))
-        return fills
-
-    def _look_at_site(
-        self, planner: Planner, perturbation: Perturbation, *, row_by_row: bool
-    ) -> tuple[SiteSums | None, Fills | None]:
-        """What stands at the site in clean runs; nothing where memory does not allow it and nothing depends on it."""
-        try:
-            return collect_site_values(
-                self._model.network,
-                self._prompts,
-                str(perturbation.site),
-                seed=getattr(perturbation, "seed", 0),
-                plan_of=partial(planner.site_pass, row_by_row=row_by_row),
-            )
-        except OutOfMemoryError:
-            if fills_from_runs(perturbation):
-                raise
-            return None, None  # the prompts that do fit are still traced
 
     def _make_answer_reader(self, planner: Planner) -> AnswerReader:
         return AnswerReader(

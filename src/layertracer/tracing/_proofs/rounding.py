@@ -1,4 +1,4 @@
-"""How far numbers may be off for rounding alone: what a model's own do when its embeddings are rounded otherwise."""
+"""How far a number may be off beside others: usual tolerances, and what a model's own rounding explains."""
 
 from __future__ import annotations
 
