@@ -13,6 +13,7 @@ from layertracer.comparisons import ComparisonSettings, compare_records
 from layertracer.runs import TraceRecord
 
 from tests.comparisons.conftest import compare_fast
+from tests.support.records.logit_records import named_record
 from tests.support.records.model_records import make_model
 from tests.support.records.sample_records import make_record
 
@@ -142,3 +143,18 @@ def test_unknown_names_are_refused(settings: dict[str, Any]) -> None:
     """An unknown rule gets near matches."""
     with pytest.raises(UnknownNameError, match="Did you mean"):
         ComparisonSettings(**settings)
+
+
+def test_runs_of_several_perturbations_are_compared_by_the_first() -> None:
+    """Further perturbations change nothing in a comparison; a first one at another site is refused as ever."""
+    several = named_record(n_prompts=8, n_layers=6)
+    spec = dataclasses.replace(several.spec, further_perturbations=(), lenses=())
+    first = dataclasses.replace(
+        several, spec=spec, effects={"a": next(iter(several.effects.values()))}, lenses={}, measures={}
+    )
+    other = dataclasses.replace(first, model=dataclasses.replace(first.model, name="other", fingerprint="a" * 64))
+    assert compare_fast([several, other]).to_frame().equals(compare_fast([first, other]).to_frame())
+    elsewhere = dict(first.spec.perturbation) | {"site": "state"}
+    moved = dataclasses.replace(other, spec=dataclasses.replace(spec, perturbation=elsewhere), effects={})
+    with pytest.raises(UsageError, match="perturbation site"):
+        compare_records([several, moved])

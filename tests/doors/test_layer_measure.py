@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import types
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,21 @@ from torch import Tensor, nn
 import layertracer as lt
 from layertracer._errors import UsageError
 from layertracer._types import MeasureInfo
+from layertracer.reports import summarize
 from layertracer.tracing import TracedModel, register_layer_measure
 from layertracer.tracing._observers.angular_distance import angular_distance
-from layertracer.tracing._observers.block_influence import block_influence
-from layertracer.tracing._observers.position_means import PositionMeans
+from layertracer.tracing._observers.block_influence import BLOCK_INFLUENCE, block_influence
+from layertracer.tracing._observers.position_means import PositionMeans, Positions
+from layertracer.tracing._observers.protocol import CleanCall
 
 from tests.doors.test_observer import plainly
+from tests.support.models import registry
 
 GROWTH = PositionMeans(
     info=MeasureInfo(
         name="toy_growth", unit="ratio", meaning="length of the stream that leaves over that which enters"
     ),
-    of=lambda entering, leaving: leaving.norm(dim=-1) / entering.norm(dim=-1),
+    of=lambda positions: positions.leaving.norm(dim=-1) / positions.entering.norm(dim=-1),
 )
 
 
@@ -100,12 +105,14 @@ def test_a_measure_is_kept_and_shown(tmp_path: Path) -> None:
     loaded = lt.load_run(trace.save(tmp_path / "run"))
     assert loaded == trace
     assert loaded.measures["toy_growth"].unit == "ratio"
+    assert "Toy growth" in trace.report(tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "toy_growth" in json.dumps(summarize(trace))
     assert set(lt.trace(model, lt.load_task("antonym", limit=2)).measures) == {"block_influence", "angular_distance"}
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(-7, 0.5))
 def test_small_turns_keep_their_digits(seed: int, exponent: float) -> None:
-    """By an angle of 1e-7 to 3, in float32 vectors: to 1e-3 of its size from 1e-4 on, where the vectors allow it."""
+    """By an angle of 1e-7 to 3, in float32 vectors: 1 − cos to a millionth of its size from 1e-4 on."""
     generator = np.random.default_rng(seed)
     one = generator.standard_normal(64)
     beside = generator.standard_normal(64)
@@ -118,22 +125,65 @@ def test_small_turns_keep_their_digits(seed: int, exponent: float) -> None:
         np.linalg.norm(first / np.linalg.norm(first) - second / np.linalg.norm(second)),
         np.linalg.norm(first / np.linalg.norm(first) + second / np.linalg.norm(second)),
     )
-    found = float(angular_distance(*rows)) * math.pi
-    assert found == pytest.approx(true, abs=1e-6)
-    influence = float(block_influence(*rows))
-    assert influence == pytest.approx(2 * math.sin(true / 2) ** 2, rel=1e-3 if true > 1e-4 else None, abs=1e-12)
+    positions = Positions(entering=rows[:1], leaving=rows[1:])
+    found = float(angular_distance(positions)) * math.pi
+    assert found == pytest.approx(true, abs=1e-7)
+    influence = float(block_influence(positions))
+    assert influence == pytest.approx(2 * math.sin(true / 2) ** 2, rel=1e-6 if true > 1e-4 else None, abs=1e-14)
     assert 0 <= influence <= 2
     assert 0 <= found <= math.pi + 1e-6
 
 
-def test_vectors_of_length_zero_have_numbers() -> None:
-    """Where one of two is 0 they count as at a right angle, where both are as equal."""
-    one, zero = torch.ones(1, 4), torch.zeros(1, 4)
-    assert [float(block_influence(*pair)) for pair in ((one, one), (one, zero), (zero, one), (zero, zero))] == [
-        0,
-        1,
-        1,
-        0,
+def test_vectors_of_length_zero_count_as_at_a_right_angle() -> None:
+    """Where one of the two is 0 there is a number all the same; opposite vectors are a half-turn apart."""
+    one, zero = torch.ones(1, 1, 4), torch.zeros(1, 1, 4)
+    pairs = [
+        Positions(entering=e, leaving=v)
+        for e, v in ((one, 3 * one), (one, zero), (zero, one), (zero, zero), (one, -one))
     ]
-    assert [float(angular_distance(*pair)) for pair in ((one, zero), (zero, one), (zero, zero))] == [0.5, 0.5, 0]
-    assert float(angular_distance(one, -one)) == pytest.approx(1)
+    assert [float(block_influence(pair)) for pair in pairs] == [0, 1, 1, 1, 2]
+    assert [float(angular_distance(pair)) for pair in pairs] == [0, 0.5, 0.5, 0.5, 1]
+
+
+def test_several_vectors_for_a_token_count_as_one() -> None:
+    """A stream of more than three axes, in 16 bits and with a position in front, against float64 arithmetic."""
+    wiring = types.SimpleNamespace(n_leading=1)
+    call = CleanCall(
+        layer=types.SimpleNamespace(index=0, wiring=wiring),
+        entering=torch.randn(2, 6, 4, 3, generator=torch.Generator().manual_seed(0)).bfloat16(),
+    )
+    leaving = (call.entering.float() + 0.1).bfloat16()
+    measure = BLOCK_INFLUENCE.fresh()
+    measure.see(call, leaving)
+    one, other = (rows[:, 1:].flatten(2).double().numpy() for rows in (call.entering, leaving))
+    cos = (one * other).sum(-1) / np.linalg.norm(one, axis=-1) / np.linalg.norm(other, axis=-1)
+    np.testing.assert_allclose(measure.per_prompt()[0].numpy(), (1 - cos).mean(axis=1), rtol=1e-9)
+
+
+def test_streams_that_hold_several_vectors_for_a_token() -> None:
+    """Hyper-connections: the four of a token are one long vector, in the trace as by hooks."""
+    model = lt.wrap_model(registry.build("deepseek_v4"))
+    ids = (5, 9, 12, 7, 30, 2)
+    trace = lt.trace(
+        model, [lt.Sample(prompt_ids=ids, answer_id=3)], perturbation=lt.Mask(draws=1, site="block_output")
+    )
+    seen = streams(model, input_ids=torch.tensor([ids]))
+    assert seen[0][0].ndim == 3
+    expected = [oracle(*(rows.reshape(len(ids), -1) for rows in pair)) for pair in seen]
+    for name in ("block_influence", "angular_distance"):
+        found = trace.measures[name].values[0]
+        np.testing.assert_allclose(found, [one[name] for one in expected], atol=1e-6, rtol=1e-4)
+
+
+def test_the_decoder_behind_an_encoder() -> None:
+    """An encoder-decoder model: the decoder's layers, over the tokens that the decoder has read."""
+    model = lt.wrap_model(registry.build("t5", encoder_decoder=True))
+    source, decoded = (7, 23, 91, 4, 66), (5, 9, 12)
+    trace = lt.trace(
+        model,
+        [lt.Sample(prompt_ids=source, decoder_ids=decoded, answer_id=17)],
+        perturbation=lt.Mask(draws=1, site="block_output"),
+    )
+    seen = streams(model, input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([decoded]))
+    expected = [oracle(*pair)["block_influence"] for pair in seen]
+    np.testing.assert_allclose(trace.measures["block_influence"].values[0], expected, atol=1e-6, rtol=1e-4)

@@ -59,3 +59,16 @@ def test_without_it_everything_reads_as_before(record: TraceRecord) -> None:
     assert 'id="measures"' not in render_page(BASE)
     without, others = render_text(BASE, color=False), render_text(record, color=False)
     assert set(without.splitlines()) <= set(others.splitlines())
+
+
+def test_what_it_is_called_is_text(tmp_path: Path) -> None:
+    """A unit and a meaning that try to be markup, a template or mathematics are shown as text."""
+    info = dataclasses.replace(INFO, unit="<b>$x$</b>", meaning="<script>alert(1)</script> {{ 7 * 7 }} $\\frac{1}{2}")
+    record = dataclasses.replace(BASE, measures={info.name: LayerMeasure(info=info, values=VALUES)})
+    page = render_page(record)
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script>alert" not in page
+    assert "<b>$x$" not in page
+    assert "{{ 7 * 7 }}" in page
+    assert tmp_path / "measures.svg" in write_figures(record, tmp_path)
+    assert load_run(Trace.from_record(record).save(tmp_path / "run")) == record

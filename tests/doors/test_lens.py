@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from torch import Tensor, nn
 
 import layertracer as lt
 from layertracer._errors import NonFiniteError, UnknownNameError, UsageError
+from layertracer.reports import summarize
 from layertracer.tracing import LinearLens, TracedModel, gather_streams, register_lens
 
 from tests.doors.test_observer import plainly
+from tests.support.models import registry
 
 
 class Shrinking:
@@ -115,6 +118,7 @@ def test_it_is_asked_for_by_name_and_kept(model: TracedModel, tmp_path: Path) ->
     assert loaded.lenses["toy_shrinking"].task_particle == trace.lenses["toy_shrinking"].task_particle
     assert loaded.spec.lenses == ("toy_shrinking",)
     assert "toy_shrinking" in trace.report(tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "toy_shrinking" in json.dumps(summarize(trace))
     with pytest.raises(UnknownNameError, match="toy_shrinking"):
         lt.trace(model, task, lens="toy_shrinking")
 
@@ -209,3 +213,30 @@ def test_a_constant_goes_into_the_bias_alone(model: TracedModel) -> None:
     assert one.details["fingerprint"] != other.details["fingerprint"]
     with pytest.raises(UsageError, match="cannot be fitted"):
         LinearLens.fitted(streams[:1])
+
+
+class OfItsNeighbours(Shrinking):
+    """A lens that reads a row by those beside it, which none may."""
+
+    name = "toy_neighbours"
+
+    def translate(self, rows: Tensor, layer: int) -> Tensor:
+        """Rows with their mean taken off."""
+        del layer
+        return rows - rows.mean(dim=0)
+
+
+def test_the_audit_finds_a_lens_that_reads_rows_by_their_neighbours(model: TracedModel) -> None:
+    """What a prompt alone does not give beside others is measured anew, one at a time, and the trace says why."""
+    trace = lt.trace(
+        model, lt.load_task("antonym", n_shot=1, limit=4), lens=OfItsNeighbours(), perturbation=lt.Mask(draws=1)
+    )
+    assert trace.method == "plain"
+    assert any("by the lens 'toy_neighbours'" in warning for warning in trace.warnings)
+
+
+def test_streams_of_several_vectors_are_refused() -> None:
+    """Hyper-connections hold four vectors for a token: a lens translates one."""
+    several = lt.wrap_model(registry.build("deepseek_v4"))
+    with pytest.raises(UsageError, match=r"holds \[4, 32\] numbers for each token"):
+        lt.read_layers(several, [lt.Sample(prompt_ids=(3, 4))], lens=Shrinking())

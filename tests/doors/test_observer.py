@@ -108,9 +108,10 @@ def test_every_token_is_seen_once(model: TracedModel, how: dict[str, Any]) -> No
 
 
 def test_it_is_kept_and_shown(model: TracedModel, tmp_path: Path) -> None:
-    """Saved, and loaded without being registered: its name stands in the run and in the data frame."""
+    """Saved, loaded without being registered, and drawn: its name stands in the run, the report and the data frame."""
     with register_layer_measure(LargestOfMlp()):
         trace = lt.trace(model, lt.load_task("antonym", limit=2), perturbation=lt.Mask(draws=1))
     assert lt.load_run(trace.save(tmp_path / "run")) == trace
     assert "toy_largest" in trace.to_pandas()
+    assert "Toy largest" in trace.report(tmp_path / "report.html").read_text(encoding="utf-8")
     assert "toy_largest" not in lt.trace(model, lt.load_task("antonym", limit=2)).measures

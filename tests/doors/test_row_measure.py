@@ -12,6 +12,7 @@ from torch import Tensor
 
 import layertracer as lt
 from layertracer._types import MeasureInfo
+from layertracer.reports import summarize
 from layertracer.tracing import TracedModel, register_row_measure
 from layertracer.tracing._distributions.js_divergence import js_from_logits
 from layertracer.tracing._distributions.log_softmax import floored_log_probs_of
@@ -172,6 +173,9 @@ def test_a_toy_is_kept(model: TracedModel, tmp_path: Path) -> None:
         trace = lt.trace(model, task, perturbation=[lt.Mask(draws=1), lt.Mask(draws=2, site="state")])
     loaded = lt.load_run(trace.save(tmp_path / "run"))
     assert loaded == trace
+    told = [one["measures"]["toy_kl_nats"] for one in summarize(loaded)["effects"].values()]
+    for one, effect in zip(told, loaded.effects.values(), strict=True):
+        np.testing.assert_allclose(one["mean"], effect.rows["toy_kl_nats"].mean(axis=(0, 1)), atol=1e-6)
     assert [one.infos["toy_kl_nats"].unit for one in loaded.effects.values()] == ["nats", "nats"]
     assert all("toy_kl_nats" not in one.rows for one in lt.trace(model, task).effects.values())
 

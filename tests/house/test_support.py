@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +14,12 @@ from jaxtyping import Float, TypeCheckError
 from layertracer.measures import percentile_interval
 
 from tests.support import tiny as door
-from tests.support.durations import grossly_longer, spread
+from tests.support.durations import grossly_longer, places_of, spread
 from tests.support.shapes import names_shapes
 from tests.support.tiny import fresh, tiny
 
 Curve = Float[np.ndarray, " layer"]
+TESTS = Path(__file__).parents[1]
 
 
 @dataclass
@@ -106,11 +109,13 @@ def test_a_file_that_takes_grossly_longer_is_named() -> None:
     assert grossly_longer({"a.py": 60.0, "b.py": 30.0, "c.py": 40.0}, kept) == []
 
 
-def test_a_new_file_may_take_a_little() -> None:
-    """What was never kept is named once it takes more than a hundredth of the run."""
-    kept = {"a.py": 100.0}
-    assert grossly_longer({"a.py": 100.0, "new.py": 0.9}, kept) == []
-    assert len(grossly_longer({"a.py": 100.0, "new.py": 3.0}, kept)) == 1
+def test_small_and_new_files_are_left_alone() -> None:
+    """Up to a hundredth of a run more is nothing; a file of which nothing was kept changes no other file's share."""
+    kept = {"a.py": 100.0, "b.py": 0.1}
+    assert grossly_longer({"a.py": 100.0, "b.py": 1.0}, kept) == []
+    assert len(grossly_longer({"a.py": 100.0, "b.py": 2.0}, kept)) == 1
+    assert grossly_longer({"a.py": 100.0, "b.py": 0.1, "new.py": 900.0}, kept) == []
+    assert grossly_longer({"a.py": 100.0}, {}) == []
 
 
 @pytest.mark.parametrize(
@@ -119,3 +124,43 @@ def test_a_new_file_may_take_a_little() -> None:
 def test_a_fast_run_takes_tests_from_all_over_a_file(n: int, n_chosen: int, places: list[int]) -> None:
     """At equal distances, at least one, and never more than there are."""
     assert spread(n, n_chosen) == places
+
+
+@pytest.mark.parametrize(
+    ("seconds", "places"), [(0.3, [0, 1, 2, 3]), (2.0, [0, 2]), (19.0, [0]), (21.0, []), (None, [0, 1, 2])]
+)
+def test_a_fast_run_takes_a_second_of_a_file(seconds: float | None, places: list[int]) -> None:
+    """Of four tests all that fit, one at least unless each takes five seconds, and three where nothing was kept."""
+    assert places_of(4, seconds) == places
+
+
+def test_oracles_share_no_code_with_the_tool() -> None:
+    """What is right is worked out by modules that import nothing of LayerTracer, nor of what imports it."""
+    seen: dict[str, set[str]] = {}
+    pending = [f"tests.support.oracles.{path.stem}" for path in (TESTS / "support" / "oracles").glob("*.py")]
+    while pending:
+        name = pending.pop()
+        if name not in seen:
+            seen[name] = _imports(TESTS.parent / f"{name.replace('.', '/')}.py")
+            pending += [one for one in seen[name] if one.startswith("tests.")]
+    assert "tests.support.models.registry" in seen
+    assert [name for name, own in seen.items() if any(one.startswith("layertracer") for one in own)] == []
+
+
+def _imports(path: Path) -> set[str]:
+    """The modules that a file imports; of `from a import b` also a.b where that is a file of the tests."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            below = {f"{node.module}.{alias.name}" for alias in node.names}
+            files = {name for name in below if (TESTS.parent / f"{name.replace('.', '/')}.py").is_file()}
+            found |= files or {node.module}
+    return found
+
+
+def test_what_tests_share_lies_in_support() -> None:
+    """At the top of the tests stand what pytest reads, the strategies, what was kept of a run, and folders."""
+    names = {path.name for path in TESTS.iterdir() if path.is_file()}
+    assert names == {"conftest.py", "strategies.py", "durations.json"}

@@ -22,6 +22,8 @@ import pytest
 KEPT = Path(__file__).parents[1] / "durations.json"
 FAST_S = 1.0
 """What a file may take in a fast run, by what was kept of it; one test of it runs at least."""
+FEW = 3
+"""Tests of a file of which nothing was kept, in a fast run."""
 LONG_S = 5.0
 """No test of a file runs in a fast run where they take that long on average."""
 SMALL = 0.01
@@ -31,18 +33,19 @@ GROSS = 3.0
 
 
 def grossly_longer(found: Mapping[str, float], kept: Mapping[str, float]) -> list[str]:
-    """Files that take grossly more of a run than of the one that was kept, in words; none where nothing was kept.
+    """Files that take grossly more of a run than of the one that was kept, in words.
+
+    Compared are the files that both runs know: what is new, or was moved, is compared once it has been kept.
 
     Args:
         found: Seconds by file.
         kept: The same of the run that was kept.
     """
-    whole, kept_whole = sum(found.values()), sum(kept.values())
-    told: list[str] = []
-    if not kept:
-        return told
-    for file, seconds in sorted(found.items(), key=lambda pair: -pair[1]):
-        share, before = seconds / whole, kept.get(file, 0.0) / kept_whole
+    known = {file: seconds for file, seconds in found.items() if file in kept}
+    whole, kept_whole = sum(known.values()), sum(kept[file] for file in known)
+    told = []
+    for file, seconds in sorted(known.items(), key=lambda pair: -pair[1]):
+        share, before = seconds / whole, kept[file] / kept_whole
         if share > SMALL + GROSS * before:
             told.append(f"{file}: {share:.1%} of the tests' time ({seconds:.0f} s), {before:.1%} when it was kept")
     return told
@@ -79,11 +82,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         by_file[_file_of(item.nodeid)].append(item)
     kept, chosen = _kept(), set()
     for file, own in by_file.items():
-        seconds = kept.get(file, 0.0)
-        if seconds < LONG_S * len(own):
-            chosen |= {own[place] for place in spread(len(own), int(len(own) * FAST_S / max(FAST_S, seconds)))}
+        chosen |= {own[place] for place in places_of(len(own), kept.get(file))}
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = [item for item in items if item in chosen]
+
+
+def places_of(n_tests: int, seconds: float | None) -> list[int]:
+    """Which tests of a file a fast run takes, by what all of them took."""
+    if seconds is None:
+        return spread(n_tests, FEW)
+    return [] if seconds > LONG_S * n_tests else spread(n_tests, int(n_tests * FAST_S / max(FAST_S, seconds)))
 
 
 def _file_of(nodeid: str) -> str:

@@ -37,7 +37,7 @@ def asked_of_layers(perturbation: object, lens: object, *, target: object, targe
     (first, *further), lenses = take_perturbations(perturbation), take_lenses(lens)
     return {
         "perturbation": [first, *further] if further else first,
-        **({"lenses": lenses} if lenses else {}),
+        "lenses": lenses,
         "target": take_choice("target", target, ("answer", "model")),
         "target_tokens": take_choice("target_tokens", target_tokens, ("first", "all")),
     }

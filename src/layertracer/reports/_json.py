@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from layertracer._types import Audit, LayerMeasure, LossLayer, TaskParticle, VulnerableLayer
 from layertracer.reports._values.effects import EffectAnswer, effect_answers
 from layertracer.reports._values.findings import find_all, find_solved, gain, js_curve, target_curve
 from layertracer.reports._values.named import LensAnswer, lens_answers
 from layertracer.reports._values.numbers import round_for_json
 from layertracer.reports._values.sentence import summary_sentence
-from layertracer.runs import TraceRecord, summarize_loss, summarize_mixer, summarize_particle, summarize_vulnerable
+from layertracer.runs import (
+    EffectRecord,
+    TraceRecord,
+    summarize_loss,
+    summarize_mixer,
+    summarize_particle,
+    summarize_vulnerable,
+)
 
 
 def summarize(record: TraceRecord) -> dict[str, Any]:
@@ -19,7 +28,8 @@ def summarize(record: TraceRecord) -> dict[str, Any]:
     Returns:
         A dictionary with the answer as a sentence, the model, the task, both answers over all prompts
         and over the solved ones, results by kind of mixer, the mean curves (bits, probabilities; null
-        where a layer has not the perturbed site), sensitivity, self-check, warnings and error.
+        where a layer has not the perturbed site), by name every effect (empty where there is one, of which the
+        divergence alone is known), layer measure and lens, sensitivity, self-check, warnings and error.
     """
     findings, solved = find_all(record), find_solved(record)
     return {
@@ -126,6 +136,20 @@ def _summarize_effect(answer: EffectAnswer) -> dict[str, Any]:
         "vulnerable_layer": _summarize_vulnerable(answer.vulnerable),
         "largest_loss_layer": _summarize_loss(answer.loss),
         "curves": {name: round_for_json(curve.mean, digits=6) for name, curve in curves.items()},
+        "measures": _summarize_further_rows(answer.effect),
+    }
+
+
+def _summarize_further_rows(effect: EffectRecord) -> dict[str, Any]:
+    """What else was measured of the perturbed output, means over prompts and draws."""
+    return {
+        name: {
+            "unit": effect.infos[name].unit,
+            "meaning": effect.infos[name].meaning,
+            "mean": round_for_json(values.mean(axis=(0, 1), dtype=np.float64), digits=6),
+        }
+        for name, values in effect.rows.items()
+        if name not in ("js_bits", "target_log_prob")
     }
 
 

@@ -14,6 +14,14 @@ from layertracer.runs._schema import (
     Table,
 )
 
+_NAMED_COLUMNS = (
+    "Columns are named in the header, with unit and meaning, and read as they are named there. So a layer measure",
+    "or a lens that a version does not know is read all the same: every `float32` column of `layers.parquet` that",
+    "is not below and has no dot in its name is a layer measure, every such column of `perturbations.parquet` was",
+    "measured of each perturbed output, and the columns of a lens begin with its name and a dot. Version 1 had the",
+    "columns below alone, and no names in the header.",
+)
+
 
 def describe_format() -> str:
     """The run format as Markdown, generated from the schema.
@@ -41,11 +49,7 @@ def describe_format() -> str:
         "that `shape` does not ask for, or that take a hundred times the run's files (and more than 256 MiB), are",
         "refused before they are read.",
         "",
-        "Columns are named in the header, with unit and meaning, and read as they are named there. So a layer measure",
-        "or a lens that a version does not know is read all the same: every `float32` column of `layers.parquet` that",
-        "is not below and has no dot in its name is a layer measure, every such column of `perturbations.parquet` was",
-        "measured of each perturbed output, and the columns of a lens begin with its name and a dot. Version 1 had the",
-        "columns below alone, and no names in the header.",
+        *_NAMED_COLUMNS,
         "",
         f"This is version {RUN_FORMAT_VERSION} of the format. Older versions load for ever; a newer one is refused",
         f"with a message. Other files in the folder, such as `{REPORT_FILE}`, are left alone.",

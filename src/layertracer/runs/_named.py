@@ -23,6 +23,18 @@ RECORD_COLUMNS = ("prompt", "layer", "draw", "effect", "mixer", "js_bits", "targ
 """Names that a layer measure cannot have: they stand for something else, in tables and in data frames."""
 
 
+def context_of(record: TraceRecord) -> RecordContext:
+    """What the effects and lenses of a record must know of it."""
+    has_one = np.array([not prompt.other_answer_ids for prompt in record.prompts], dtype=bool)
+    last = record.target_log_prob[:, -1] if record.n_layers else np.full(record.n_prompts, np.nan)
+    return RecordContext(
+        onset=record.spec.onset,
+        seed=record.spec.seed,
+        units=record.sampling.units,
+        clean_log_prob=np.where(has_one, last, np.nan).astype(np.float64),
+    )
+
+
 def gather_effects(record: TraceRecord, context: RecordContext) -> dict[str, EffectRecord]:
     """The effects of a record, by their keys.
 
@@ -128,9 +140,20 @@ def _check_rows(record: TraceRecord, shape: tuple[int, ...], what: str) -> None:
         )
 
 
-def further_columns(record: TraceRecord) -> dict[str, np.ndarray]:
-    """What a data frame of one row per prompt and layer holds beside the logit lens and the first divergence."""
-    return {name: values.ravel() for name, values in _further_columns(record)}
+def columns_of(record: TraceRecord) -> dict[str, Any]:
+    """The columns of a data frame of one row per prompt and layer."""
+    prompts, layers = np.indices((record.n_prompts, record.n_layers), dtype=np.int32)
+    return {
+        "prompt": prompts.ravel(),
+        "layer": layers.ravel(),
+        "mixer": [layer.mixer for layer in record.model.layers] * record.n_prompts,
+        "target_prob": record.target_prob.ravel(),
+        "target_log_prob": record.target_log_prob.ravel(),
+        "target_rank": record.target_rank.ravel(),
+        "entropy_bits": record.entropy_bits.ravel(),
+        "js_bits": record.js_bits.mean(axis=1).ravel(),
+        **{name: values.ravel() for name, values in _further_columns(record)},
+    }
 
 
 def _further_columns(record: TraceRecord) -> Iterator[tuple[str, np.ndarray]]:

@@ -40,11 +40,10 @@ from layertracer.measures import (
     onset_from_dict,
     sweep_onset,
 )
-from layertracer.runs._context import RecordContext
 from layertracer.runs._effects import EffectRecord
 from layertracer.runs._equality import same_values
 from layertracer.runs._lens_records import LensRecord
-from layertracer.runs._named import further_columns, gather_effects, gather_lenses, gather_measures
+from layertracer.runs._named import columns_of, context_of, gather_effects, gather_lenses, gather_measures
 from layertracer.runs._specs import ModelRecord, PromptRecord, TraceSpec, storable_text
 
 if TYPE_CHECKING:
@@ -150,21 +149,10 @@ class TraceRecord:
         texts = {int(token): storable_text(text) for token, text in self.tokens.items()}
         object.__setattr__(self, "tokens", texts)
         self._check_shapes()
-        context = self._context()
+        context = context_of(self)
         object.__setattr__(self, "effects", gather_effects(self, context))
         object.__setattr__(self, "measures", gather_measures(self))
         object.__setattr__(self, "lenses", gather_lenses(self, context))
-
-    def _context(self) -> RecordContext:
-        is_own = self.spec.target == "model"  # whatever the answers are
-        has_one = np.array([is_own or not prompt.other_answer_ids for prompt in self.prompts], dtype=bool)
-        last = self.target_log_prob[:, -1] if self.n_layers else np.full(self.n_prompts, np.nan)
-        return RecordContext(
-            onset=self.spec.onset,
-            seed=self.spec.seed,
-            units=self.sampling.units,
-            clean_log_prob=np.where(has_one, last, np.nan).astype(np.float64),
-        )
 
     def _check_shapes(self) -> None:
         sizes = {"prompt": len(self.prompts), "layer": self.model.n_layers}
@@ -400,17 +388,4 @@ class TraceRecord:
         """
         import pandas as pd
 
-        prompts, layers = np.indices((self.n_prompts, self.n_layers), dtype=np.int32)
-        return pd.DataFrame(
-            {
-                "prompt": prompts.ravel(),
-                "layer": layers.ravel(),
-                "mixer": [layer.mixer for layer in self.model.layers] * self.n_prompts,
-                "target_prob": self.target_prob.ravel(),
-                "target_log_prob": self.target_log_prob.ravel(),
-                "target_rank": self.target_rank.ravel(),
-                "entropy_bits": self.entropy_bits.ravel(),
-                "js_bits": self.js_bits.mean(axis=1).ravel(),
-                **further_columns(self),
-            }
-        )
+        return pd.DataFrame(columns_of(self))

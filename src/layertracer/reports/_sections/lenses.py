@@ -45,7 +45,7 @@ def draw_lenses(record: TraceRecord, overview: Overview, budget: Budget) -> Figu
 
 
 def _line(name: str, values: np.ndarray, slot: int) -> Trace:
-    color = f"var(--mixer-{(slot - 1) % len(MIXER_COLORS)})" if slot else "var(--target)"
+    color = f"var(--mixer-{(slot + 1) % len(MIXER_COLORS)})" if slot else "var(--target)"
     return {
         "type": "scatter",
         "mode": "lines+markers",
@@ -80,7 +80,7 @@ def _draw_paper(figure: Any, record: TraceRecord, overview: Overview) -> None:
     figure.set_size_inches(WIDTH, 2.2)
     axes = figure.subplots()
     for slot, (name, values) in enumerate(_curves(record, overview)):
-        color = MIXER_COLORS[(slot - 1) % len(MIXER_COLORS)] if slot else TARGET
+        color = MIXER_COLORS[(slot + 1) % len(MIXER_COLORS)] if slot else TARGET
         axes.plot(range(-1, record.n_layers), values, color=color, linewidth=1.3, label=plain(name))
     axes.set_ylim(bottom=0)
     axes.set_title("Target probability through each lens")

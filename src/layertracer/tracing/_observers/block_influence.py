@@ -5,27 +5,21 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from layertracer._types.measures import MeasureInfo
-from layertracer.tracing._observers.position_means import PositionMeans, Turn
+from layertracer._types import MeasureInfo
+from layertracer.tracing._observers.position_means import PositionMeans, Positions
 
 
-def block_influence(
-    entering: Float[Tensor, "*position width"], leaving: Float[Tensor, "*position width"]
-) -> Float[Tensor, "*position"]:
+def block_influence(positions: Positions) -> Float[Tensor, "prompt position"]:
     """Block influence 1 − cos(resid_pre[i], resid_post[i]) at each position; 0 where a layer only scales the stream.
 
-    Of the lengths d and s of the difference and the sum of both at length 1: 1 − cos = 2 d² / (d² + s²).
-
     Returns:
-        A ratio within [0, 2]; 1 where one of the two is 0, and 0 where both are.
+        A ratio within [0, 2]; 1 where one of the two is 0.
 
     Source:
         Men et al. (2024), "ShortGPT: layers in large language models are more redundant than you expect",
         arXiv 2403.03853.
     """
-    apart, together = (length.square() for length in Turn.of(entering, leaving))
-    whole = apart + together
-    return 2 * apart / whole.masked_fill(whole == 0, 1.0)
+    return 1 - positions.cos
 
 
 BLOCK_INFLUENCE = PositionMeans(

@@ -4,19 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from layertracer._types import Site
-from layertracer._types.measures import MeasureInfo
+from layertracer._types import MeasureInfo
 from layertracer.tracing._distributions.blocks import blocks
 from layertracer.tracing._observers.protocol import CleanCall
 
-OfPositions = Callable[[Tensor, Tensor], Tensor]
-"""Of what enters and what leaves, [*position, width], a number of each position."""
+_LEAST_LENGTHS = torch.finfo(torch.float64).tiny
+
+
+@dataclass(frozen=True, kw_only=True)
+class Positions:
+    """What enters and what leaves a layer, token by token.
+
+    Where the stream holds several vectors for a token, beside each other, they count as one long vector.
+
+    Attributes:
+        entering: What enters, in the model's type.
+        leaving: What leaves.
+    """
+
+    entering: Float[Tensor, "prompt position width"]
+    leaving: Float[Tensor, "prompt position width"]
+
+    @classmethod
+    def of(cls, call: CleanCall, leaving: Tensor) -> Positions:
+        """Those of a layer's call, without what stands before the first token."""
+        first = call.layer.wiring.n_leading
+        entering, leaving = (rows[:, first:].flatten(2) for rows in (call.entering.to(leaving.device), leaving))
+        return cls(entering=entering, leaving=leaving)
+
+    @cached_property
+    def cos(self) -> Float[Tensor, "prompt position"]:
+        """Cosine of the angle between both, in float64, where 1 − cos keeps seven digits of a turn of 1e-4.
+
+        0 where one of the two is 0.
+        """
+        n_prompts, n_positions, width = self.leaving.shape
+        cos = torch.empty(n_prompts, n_positions, dtype=torch.float64, device=self.leaving.device)
+        for block in blocks((n_prompts, n_positions), width, cos.device):
+            one, other = self.entering[block].double(), self.leaving[block].double()
+            lengths = torch.linalg.vector_norm(one, dim=-1) * torch.linalg.vector_norm(other, dim=-1)
+            cos[block] = one.mul_(other).sum(dim=-1) / lengths.clamp_(min=_LEAST_LENGTHS)
+        return cos.clamp_(-1, 1)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -24,17 +58,17 @@ class PositionMeans:
     """The mean of a number over all positions of each prompt, each token counted once.
 
     The tokens are those that are fed: the prompt and, where several tokens of an answer are followed, all of them but
-    the last. Where the stream holds several vectors for a token, beside each other, they count as one long vector.
+    the last.
 
     Attributes:
         info: What the number is.
-        of: Computes it, in float32, of what it must not write over.
+        of: Computes it for each position, [prompt, position]; nothing that it is given may be written over.
         site: What counts as leaving the layer.
     """
 
     info: MeasureInfo
-    of: OfPositions
-    site: Site = "block_output"
+    of: Callable[[Positions], Tensor]
+    site: str = "block_output"
     _sums: dict[int, tuple[Tensor, int]] = field(default_factory=dict, init=False)
 
     @property
@@ -48,13 +82,11 @@ class PositionMeans:
 
     def see(self, call: CleanCall, leaving: Tensor) -> None:
         """Add up the number over some positions."""
-        first = call.layer.wiring.n_leading
-        rows = [stream[:, first:].flatten(2) for stream in (call.entering.to(leaving.device), leaving)]
-        n_prompts, n_positions, width = rows[0].shape
-        numbers = torch.empty(n_prompts, n_positions, device=leaving.device)
-        for block in blocks((n_prompts, n_positions), width, leaving.device):
-            numbers[block] = self.of(*(stream[block].float() for stream in rows))
-        self._take(call.layer.index, numbers.sum(dim=1), n_positions)
+        # A layer leaves once in a call: what leaves it is measured together. Branches may add several times.
+        shared = call.shared if self.site == "block_output" else {}
+        positions = shared.get(Positions) or shared.setdefault(Positions, Positions.of(call, leaving))
+        numbers = self.of(positions)
+        self._take(call.layer.index, numbers.sum(dim=1), numbers.shape[1])
 
     def add(self, other: PositionMeans, *, times: int = 1) -> None:
         """Take in the positions that another one saw, of one prompt, which all prompts here begin with."""
@@ -71,27 +103,3 @@ class PositionMeans:
     def per_prompt(self) -> dict[int, Tensor]:
         """The means of each layer that was seen."""
         return {layer: total / n_positions for layer, (total, n_positions) in self._sums.items()}
-
-
-class Turn(NamedTuple):
-    """How two vectors lie to one another: of both at length 1, the lengths of their difference and of their sum.
-
-    Out of these, what is near 0 keeps its digits: 1 − cos is rounded away where two vectors are all but parallel. Where
-    one of them is 0 they are alike, as for vectors at a right angle.
-    """
-
-    apart: Float[Tensor, "*position"]
-    together: Float[Tensor, "*position"]
-
-    @classmethod
-    def of(cls, one: Float[Tensor, "*position width"], other: Float[Tensor, "*position width"]) -> Turn:
-        """Of each position's two vectors."""
-        one, other = _unit(one), _unit(other)
-        return cls(*(torch.linalg.vector_norm(between, dim=-1) for between in (one - other, other.add_(one))))
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    """Vectors at length 1, copies; those of length 0 as they are, NaN for those too long to be measured."""
-    length: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    length = length.masked_fill(length == 0, 1.0).masked_fill(length.isinf(), torch.nan)
-    return vectors / length

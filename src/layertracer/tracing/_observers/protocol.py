@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -30,10 +30,12 @@ class CleanCall:
     Attributes:
         layer: The layer.
         entering: The stream that enters it, [prompt, position, …, width].
+        shared: What observers of this call have computed and others may use.
     """
 
     layer: Layer
     entering: Tensor
+    shared: dict[Any, Any] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -66,9 +66,10 @@ class LayerEdits:
 
     def show(self, leaving: Tensor) -> None:
         """Show what leaves the layer in the base rows to those that look at it."""
+        call = self._clean_call
         for one in self.observers:
             if isinstance(site := SITES[one.site], ExitSite):
-                one.see(self._clean_call, site.taken(leaving))
+                one.see(call, site.taken(leaving))
 
     @property
     def _clean_call(self) -> CleanCall:
