@@ -98,14 +98,22 @@ def test_the_last_position_beside_all_positions(share_prefix: bool) -> None:
     )
 
 
-def test_passes_cut_by_memory_give_the_same() -> None:
-    """However few rows go into a pass, each perturbation has all of its draws."""
+@pytest.mark.parametrize("share_prefix", [True, False])
+def test_passes_cut_by_memory_give_the_same(share_prefix: bool) -> None:
+    """However few rows go into a pass, also behind a prefix, each perturbation has all of its draws."""
     model = wrapped("llama")
     masks = [lt.Mask(site=site, draws=5) for site in (*SITES, "state")]
     whole, cut = (
-        lt.trace(model, samples(), perturbation=masks, memory=allowing(model, samples(), live))
-        for live in ("1GB", "600kB")
+        lt.trace(
+            model,
+            samples(),
+            perturbation=masks,
+            memory=allowing(model, samples(), live),
+            share_prefix=share_prefix,
+        )
+        for live in ("1GB", "900kB")
     )
+    assert cut.plan["live_bytes"] <= 900_000 < whole.plan["live_bytes"]
     assert cut.plan["n_passes"] > whole.plan["n_passes"]
     for key, effect in whole.effects.items():
         np.testing.assert_allclose(cut.effects[key].js_bits, effect.js_bits, atol=5e-6)

@@ -126,14 +126,15 @@ class Planner:
         multiple = self.work.batch_multiple
         return multiple * _evenly(total // multiple, max(1, most // multiple))
 
-    def _with_states(self, bucket: Sequence[Prompt], *, n_prompts: int, n_variants: int) -> PassPlan:
+    def _with_states(
+        self, bucket: Sequence[Prompt], *, n_prompts: int, n_variants: int, reserved_bytes: float = 0
+    ) -> PassPlan:
         """The passes of a bucket together with the steps over the layers' caches, where there are any."""
         prompt, state, multiple = bucket[0], self.work.state, self.work.batch_multiple
         if state is None:
             return PassPlan(n_prompts=n_prompts, n_variants=n_variants, multiple=multiple)
-        steps = state.plan(
-            length=len(prompt.ids), n_scored=len(prompt.read), n_prompts=n_prompts, budget_bytes=self._enough
-        )
+        room = max(1, min(self._enough, int(self.budget_bytes - reserved_bytes)))
+        steps = state.plan(length=len(prompt.ids), n_scored=len(prompt.read), n_prompts=n_prompts, budget_bytes=room)
         n_prompts = max(multiple, steps.n_prompts // multiple * multiple)
         return PassPlan(n_prompts=n_prompts, n_variants=n_variants, n_states=steps.n_variants, multiple=multiple)
 
@@ -190,7 +191,8 @@ class Planner:
             raise _DoesNotFit(_too_much(taken, self.budget_bytes))
         n_prompts = self._largest(self._most(bucket), lambda number: self._fits(cost(number)))
         # The passes are given: where memory runs out, only prompts can be fewer.
-        plan = self._with_states(bucket, n_prompts=self._evenly(len(bucket), n_prompts), n_variants=1)
+        n_prompts = self._evenly(len(bucket), n_prompts)
+        plan = self._with_states(bucket, n_prompts=n_prompts, n_variants=1, reserved_bytes=reserved.memory_bytes)
         return self._work(bucket, plan, reserved.n_tokens, cost(plan.n_prompts, n_states=plan.n_states))
 
     def _work(self, bucket: Sequence[Prompt], plan: PassPlan, n_before: int, cost: BatchCost) -> BucketWork:
