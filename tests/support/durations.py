@@ -22,7 +22,7 @@ import pytest
 KEPT = Path(__file__).parents[1] / "durations.json"
 FAST_S = 1.0
 """What a file may take in a fast run, by what was kept of it; one test of it runs at least."""
-FEW = 3
+FEW = 2
 """Tests of a file of which nothing was kept, in a fast run."""
 LONG_S = 5.0
 """No test of a file runs in a fast run where they take that long on average."""
