@@ -187,3 +187,18 @@ def test_the_decoder_behind_an_encoder() -> None:
     seen = streams(model, input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([decoded]))
     expected = [oracle(*pair)["block_influence"] for pair in seen]
     np.testing.assert_allclose(trace.measures["block_influence"].values[0], expected, atol=1e-6, rtol=1e-4)
+
+
+def test_one_that_depends_on_who_runs_beside_is_found_by_the_audit() -> None:
+    """A measure that is another for a prompt in a batch than alone is measured anew, and the trace says so."""
+    beside = PositionMeans(
+        info=MeasureInfo(name="toy_beside", unit="ratio", meaning="how many prompts run together"),
+        of=lambda positions: torch.full(positions.leaving.shape[:-1], float(len(positions.leaving))),
+    )
+    with register_layer_measure(beside):
+        trace = lt.trace(
+            lt.load_model("mini/attention"), lt.load_task("antonym", limit=3), perturbation=lt.Mask(draws=1)
+        )
+    assert trace.audit is not None
+    assert any("toy_beside" in note for note in trace.audit.notes)
+    np.testing.assert_array_equal(trace.measures["toy_beside"].values, 1.0)

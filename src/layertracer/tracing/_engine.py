@@ -23,7 +23,8 @@ from layertracer.tracing._passes.tail import make_reduction
 from layertracer.tracing._planning.planner import Planner
 from layertracer.tracing._planning.schedule import BucketWork, PrefixWork, Schedule
 from layertracer.tracing._planning.workload import Workload
-from layertracer.tracing._proofs.audit import Auditor, Disagreement
+from layertracer.tracing._proofs.alone import Disagreement
+from layertracer.tracing._proofs.audit import Auditor
 from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._whole_answers import AnswerReader
 

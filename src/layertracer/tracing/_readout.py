@@ -44,7 +44,7 @@ from layertracer.tracing._planning.guessed_costs import is_guessable
 from layertracer.tracing._planning.pass_cost import clean_row_bytes
 from layertracer.tracing._planning.token_spans import TokenSpan
 from layertracer.tracing._planning.trace_plan import format_bytes
-from layertracer.tracing._proofs.audit import Disagreement
+from layertracer.tracing._proofs.alone import Disagreement
 from layertracer.tracing._proofs.readout_audit import audit_readout, choose_looks
 from layertracer.tracing._proofs.self_check import refuse_non_finite
 

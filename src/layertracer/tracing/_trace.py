@@ -38,7 +38,8 @@ from layertracer.tracing._plan import (
 from layertracer.tracing._planning.fallbacks import Fallback, fallbacks_from
 from layertracer.tracing._planning.planner import Planner
 from layertracer.tracing._planning.trace_plan import TracePlan
-from layertracer.tracing._proofs.audit import Auditor, Disagreement
+from layertracer.tracing._proofs.alone import Disagreement
+from layertracer.tracing._proofs.audit import Auditor
 from layertracer.tracing._readings import Progress, Readings
 from layertracer.tracing._record import RecordParts, build_record
 from layertracer.tracing._site_looks import SiteLooks

@@ -23,13 +23,12 @@ from layertracer.tracing._distributions.readout_statistics import LensStatistics
 from layertracer.tracing._distributions.reduction import Reduction
 from layertracer.tracing._distributions.row_measures import ROW_MEASURES, FollowedRows, measure_distributions
 from layertracer.tracing._lenses.protocol import Lens, translated_stream
-from layertracer.tracing._lenses.streams import StreamRows
-from layertracer.tracing._observers.protocol import observing
 from layertracer.tracing._passes.batch_passes import BatchPasses
 from layertracer.tracing._passes.measure import others_of
 from layertracer.tracing._passes.plain import PlainEdits, plain_readout
 from layertracer.tracing._planning.audit_cells import AuditPlan, Variant
 from layertracer.tracing._planning.workload import Workload
+from layertracer.tracing._proofs.alone import Disagreement, MeasuresAlone, own_logits, watched_alone
 from layertracer.tracing._proofs.rounding import (
     MOST_READOUT,
     MOST_ROUNDING,
@@ -43,12 +42,6 @@ from layertracer.tracing._readings import Readings
 
 _BITS_TOLERANCE = 5e-5
 _LIKELY = 1e-6
-_MANY_LOGITS = 2**26
-"""A quarter of a gibibyte in float32."""
-
-
-class Disagreement(Exception):  # noqa: N818 - not an error: it says that a slower way is to be taken
-    """A trace holds another number than the plain way gives; the message says where, and both."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -223,6 +216,7 @@ class _Alone:
     network: Network = field(init=False)
     stored: Any = field(init=False)
     plain: Any = field(init=False)
+    _held: bool = field(init=False, default=False)
     _ids: Tensor = field(init=False)
     _own: Tensor = field(init=False)
     _lens: LensStatistics = field(init=False)
@@ -290,7 +284,7 @@ class _Alone:
         """How far they are from themselves when the embeddings are rounded otherwise."""
         usual = self.rows(variant)
         for _ in rounding_moves(self.network):
-            own = log_probs_of(_own_logits(self.network, self._ids, self.prompt.read))
+            own = log_probs_of(own_logits(self.network, self._ids, self.prompt.read))
             yield _difference(self._rows(variant, own), usual)
 
     def _rows(self, variant: Variant, own: Tensor) -> Any:
@@ -308,7 +302,7 @@ class _Alone:
             prompts=tuple(partner.index for partner in self.partners),
         )
         with edits.made_in(network.anatomy.layers):
-            perturbed = log_probs_of(_own_logits(network, ids, read))
+            perturbed = log_probs_of(own_logits(network, ids, read))
         perturbed = perturbed.narrow(0, self.partners.index(self.prompt), 1)
         found = measure_distributions(perturbed, own, self._followed())
         return np.array([float(found[name]) for name in self.audited])
@@ -319,10 +313,15 @@ class _Alone:
         targets, others = self._followed()
         n_top = self.audit.readings.logit.top_ids.shape[2]
         if self.audit.work.method == "plain":
-            logits = _own_logits(self.network, ids, read)
+            logits = own_logits(self.network, ids, read)
             found = [self._plain_readouts(None, n_top), *(self._plain_readouts(one, 1) for one in lenses)]
         else:
-            logits, rows = watched_alone(self.network, ids, read)
+            measures = MeasuresAlone(list(self.audit.readings.measures))
+            logits, rows = watched_alone(self.network, ids, read, observers=measures.observers)
+            if not self._held:  # once: with its embeddings rounded otherwise, a prompt is another
+                stored = {name: values[self.prompt.index] for name, values in self.audit.readings.measures.items()}
+                measures.compare(stored, network=self.network, sample=self.prompt.index)
+                self._held = True
             found = [self.audit.reduction.lens(rows, targets, n_top=n_top, others=others)]
             for one in lenses:
                 translated = torch.cat([translated_stream(one, rows), rows[:, :, -1:]], dim=2)
@@ -347,29 +346,6 @@ class _Alone:
     @property
     def _n_layers(self) -> int:
         return self.network.anatomy.n_layers
-
-
-def _own_logits(network: Network, ids: Tensor, read: Sequence[int]) -> Tensor:
-    """The model's own logits [prompt, read, d_vocab] at its last positions.
-
-    Of all positions, as it is called everywhere: some models cut the stream inside their stack where they are told to
-    keep few. They are told so only where all would take too much memory.
-    """
-    n_last, n_logits = ids.shape[1] - read[0], ids.numel() * network.anatomy.d_vocab
-    if n_logits > _MANY_LOGITS:
-        return network.call.last_logits(ids, n_last)
-    return network.call.logits(ids)[:, -n_last:]
-
-
-def watched_alone(network: Network, ids: Tensor, read: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """The model's own logits, and what entered its first layer and left every layer, [prompt, read, 1 + layer, …]."""
-    layers, length = network.anatomy.layers, ids.shape[1]
-    seen = StreamRows(network=network, read=read, length=length)
-    with observing(network, [seen]):
-        logits = _own_logits(network, ids, read)
-    if missing := [layer.index for layer in layers if layer.index not in seen.rows]:
-        raise Disagreement(f"layers {missing} do not run for a prompt of {length} tokens that is alone")
-    return logits, seen.stacked(dim=2)
 
 
 def _difference(one: Any, other: Any) -> Any:

@@ -17,7 +17,7 @@ from layertracer.tracing._distributions.log_softmax import log_probs_of
 from layertracer.tracing._lenses.protocol import Lens, translated
 from layertracer.tracing._passes.plain import plain_readout
 from layertracer.tracing._passes.tail import Tail
-from layertracer.tracing._proofs.audit import Disagreement, watched_alone
+from layertracer.tracing._proofs.alone import Disagreement, watched_alone
 from layertracer.tracing._proofs.rounding import (
     MOST_READOUT,
     MOST_ROUNDING,
