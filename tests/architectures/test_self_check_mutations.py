@@ -24,6 +24,7 @@ from layertracer.tracing._model import TracedModel, prove
 from layertracer.tracing._passes import ladder as _ladder
 from layertracer.tracing._passes.ladder import LadderPass, LadderRows
 from layertracer.tracing._passes.tail import Tail
+from layertracer.tracing._sites import branch_output as _branch_output
 
 from tests.support.models.faulty import (
     PROMPTS,
@@ -253,8 +254,8 @@ def stream_taken_for_the_branch(_: pytest.MonkeyPatch) -> Network:
 
 def addition_of_another_prompt(monkeypatch: pytest.MonkeyPatch) -> Network:
     """What the perturbed rows add is made of what another prompt adds."""
-    real = _ladder.from_rows_first
-    monkeypatch.setattr(_ladder, "from_rows_first", lambda rows, wiring: real(rows.roll(1, dims=0), wiring))
+    real = _branch_output.from_rows_first
+    monkeypatch.setattr(_branch_output, "from_rows_first", lambda rows, wiring: real(rows.roll(1, dims=0), wiring))
     return _network()
 
 

@@ -13,7 +13,7 @@ def test_plan_shows_passes_and_costs(tiny: Path, pairs: Path) -> None:
     result = call("plan", tiny, "--task", pairs, "--limit", "6", "--memory", "64MiB")
     assert result.exit_code == 0, result.stderr
     assert "perturbed copies" in result.stdout
-    for word in ("Arithmetic", "LayerCache", "Time", "measured on the model", "own tokens"):
+    for word in ("Arithmetic", "Memory", "Time", "measured on the model", "own tokens"):
         assert word in result.stdout
 
 

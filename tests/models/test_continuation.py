@@ -9,7 +9,7 @@ import layertracer as lt
 from layertracer.models import CallForm, Continuation
 from layertracer.tracing._proofs.continuations import UnderstoodCache
 
-from tests.architectures import registry
+from tests.support.models import registry
 
 
 def test_each_token_has_a_call_of_its_own_or_all_have_one() -> None:

@@ -136,7 +136,7 @@ def test_a_site_asked_for_by_name_is_not_left_out() -> None:
     with pytest.raises(lt.SiteError, match="state"):
         lt.trace(model, samples(), perturbation=asked)
     trace = lt.trace(model, samples(), perturbation="all")
-    assert list(trace.effects) == list(SITES[2:] + SITES[:2])
+    assert list(trace.effects) == ["mixer_output", "block_output", "mlp_output"]
     assert any("The site 'state' is left out" in warning for warning in trace.warnings)
 
 
