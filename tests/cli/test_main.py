@@ -63,9 +63,8 @@ def test_choices_are_those_of_the_library() -> None:
         mask.scheme,
     )
     assert (defaults["fill"], defaults["noise_scale"]) == (mask.fill, Noise().scale)
-    assert (
-        not main.commands["trace"].make_context("trace", []).params["sites"]
-    )  # so that a site that was asked for can be told from the usual one
+    # A site that was asked for can be told from the usual one.
+    assert not main.commands["trace"].make_context("trace", []).params["sites"]
     assert f"default: {mask.site};" in " ".join(call("trace", "--help").stdout.split())
     assert Noise().site == mask.site == DEFAULT_SITE
     assert defaults["onset"] == Rise.kind
