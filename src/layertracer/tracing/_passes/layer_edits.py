@@ -14,7 +14,7 @@ from layertracer.models import Layer
 from layertracer.tracing._observers.protocol import CleanCall, Observer, looking_at
 from layertracer.tracing._passes.row_groups import Edit, GroupEdit, RowGroups
 from layertracer.tracing._perturbers.protocol import LayerCall
-from layertracer.tracing._sites.protocol import SITES, EditRows, ExitSite
+from layertracer.tracing._sites.protocol import SITES, EditRows, is_at_exit
 
 Rerun = Callable[[Tensor, Mapping[str, EditRows]], object]
 """Calls a layer once more with another stream [row, position, …, width], watched at some sites."""
@@ -68,7 +68,7 @@ class LayerEdits:
         """Show what leaves the layer in the base rows to those that look at it."""
         call = self._clean_call
         for one in self.observers:
-            if isinstance(site := SITES[one.site], ExitSite):
+            if is_at_exit(site := SITES[one.site]):
                 one.see(call, site.taken(leaving))
 
     @property

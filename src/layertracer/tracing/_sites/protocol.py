@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -81,6 +81,16 @@ class ExitSite(LayerSite, Protocol):
         """The stream with other values there; both may have further axes in front."""
 
 
+def is_at_exit(site: LayerSite) -> TypeGuard[ExitSite]:
+    """Whether a site is part of what leaves a layer: by what it says, since looking for methods takes its time."""
+    return site.joins == "exit"
+
+
+def is_at_entrance(site: LayerSite) -> TypeGuard[EntranceSite]:
+    """Whether a site is reached before a layer's output is there."""
+    return site.joins == "entrance"
+
+
 SITES: dict[str, LayerSite] = {}
 """All sites by name."""
 
@@ -134,7 +144,7 @@ def watching_sites(run: LayerRun, edits: Mapping[str, EditRows]) -> Iterator[Non
     together: dict[Any, dict[str, EditRows]] = {}
     for name, edit in edits.items():
         site = SITES[name]
-        if isinstance(site, EntranceSite):
+        if is_at_entrance(site):
             together.setdefault(site.watching, {})[name] = edit
     with ExitStack() as stack:
         for watch, own in together.items():
@@ -150,7 +160,7 @@ def run_edited(layer: Layer, forward: Callable[..., Any], args: Any, kwargs: Any
         if run.stream is not given.values[wiring.stream_in]:
             args, kwargs = given.replaced(wiring.stream_in, run.stream)
         output = forward(*args, **kwargs)
-    at_exit = [(site, edits[name]) for name in edits if isinstance(site := SITES[name], ExitSite)]
+    at_exit = [(site, edits[name]) for name in edits if is_at_exit(site := SITES[name])]
     if not at_exit:
         return output
     leaves = flatten(output)
