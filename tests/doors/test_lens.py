@@ -240,3 +240,15 @@ def test_streams_of_several_vectors_are_refused() -> None:
     several = lt.wrap_model(registry.build("deepseek_v4"))
     with pytest.raises(UsageError, match=r"holds \[4, 32\] numbers for each token"):
         lt.read_layers(several, [lt.Sample(prompt_ids=(3, 4))], lens=Shrinking())
+
+
+def test_no_lens_of_ones_own_is_the_logit_lens(model: TracedModel) -> None:
+    """The name is taken; a lens of that name is refused, not left out, and so are details that cannot be stored."""
+    lens = Shrinking()
+    lens.name = "logit"
+    with pytest.raises(UsageError, match="cannot be called 'logit'"):
+        lt.trace(model, lt.load_task("antonym", limit=2), lens=lens)
+    other = Shrinking()
+    other.details = {"where": object()}
+    with pytest.raises(UsageError, match="cannot be stored as JSON"):
+        lt.trace(model, lt.load_task("antonym", limit=2), lens=other)

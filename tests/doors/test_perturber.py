@@ -221,3 +221,46 @@ def test_an_unknown_kind_is_refused() -> None:
     model = lt.wrap_model(build_tiny("llama"), name="llama")
     with pytest.raises(lt.UsageError, match="perturbation must be a Mask, Noise or Skip"):
         lt.trace(model, SAMPLES, perturbation=Own("sign"))
+
+
+@dataclass(frozen=True)
+class Saying(Own):
+    """A perturbation that says of itself what it is told to."""
+
+    said: Any = None
+    how: str = "sign"
+
+    def to_dict(self) -> Any:
+        """Whatever it is told to say."""
+        right = super().to_dict()
+        return right | self.said if isinstance(self.said, dict) else self.said
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"site": "mlp_output"}, r"says site='mlp_output'.*what it does is site='mixer_output'"),
+        ({"draws": 7}, "says draws=7"),
+        ({"kind": None}, "says kind=None"),
+        ({"positions": "last"}, "says positions='last'"),
+        ({"array": np.ones(2)}, "cannot be stored as JSON"),
+        ({"number": float("nan")}, "cannot be stored as JSON"),
+        ("flip", "must return a dictionary"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("registered")
+def test_what_is_stored_of_it_is_what_it_does(said: Any, words: str) -> None:
+    """A specification that names another site, kind, number of draws or positions is refused before anything runs."""
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    with pytest.raises(lt.UsageError, match=words):
+        lt.trace(model, SAMPLES, perturbation=Saying(said=said))
+
+
+@pytest.mark.parametrize("wrong", [{"n_draws": 0}, {"positions": "first"}, {"site": "nosuch"}], ids=str)
+@pytest.mark.usefixtures("registered")
+def test_what_nobody_knows_is_refused(wrong: dict[str, Any]) -> None:
+    """No draws, positions that are none and a site that is none are errors of the user's own words."""
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    with pytest.raises(lt.LayerTracerError, match=r"n_draws|positions|site"):
+        lt.trace(model, SAMPLES, perturbation=Own("sign", **wrong))

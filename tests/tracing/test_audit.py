@@ -11,6 +11,10 @@ from torch import Tensor
 
 import layertracer as lt
 from layertracer.reports import render_text, summarize
+from layertracer.tracing._passes.plain import PlainEdits, plain_logits
+from layertracer.tracing._passes.row_groups import Edit
+from layertracer.tracing._perturbers.protocol import make_perturber
+from layertracer.tracing._proofs.rounding import rounding_moves
 
 from tests.support.budgets import allowing
 from tests.support.models.families import build_tiny
@@ -190,3 +194,23 @@ def test_half_precision_hides_no_batch() -> None:
     mask = lt.Mask(fraction=0.5, draws=2)
     assert lt.trace(lt.wrap_model(sound), samples, perturbation=mask).method == "ladder"
     assert lt.trace(lt.wrap_model(faulty), samples, perturbation=mask).method == "plain"
+
+
+@pytest.mark.parametrize("site", ["mixer_output", "mlp_output"])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_embeddings_are_rounded_otherwise_beside_any_watched_layer(site: str, layer: int) -> None:
+    """What rounding explains is found at sites inside any layer, the first too, and moves the output by a rounding."""
+    model = lt.wrap_model(build_tiny("llama"))
+    network, ids = model.network, torch.tensor([[5, 7, 11, 13, 2]])
+    mask = lt.Mask(site=site, draws=1)
+    perturber = make_perturber(mask, n_layers=model.anatomy.n_layers, width=model.anatomy.d_model, device=model.device)
+    edits = PlainEdits(perturbers=[perturber], edits=[Edit(layer)])
+
+    def run() -> Tensor:
+        with torch.no_grad(), edits.made_in(network.anatomy.layers):
+            return plain_logits(network, ids, read=[4])
+
+    usual = run()
+    moved = [float((run() - usual).abs().max()) for _ in rounding_moves(network)]
+    assert len(moved) > 1
+    assert all(0 < one < 1e-3 for one in moved)

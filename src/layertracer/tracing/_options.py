@@ -13,6 +13,7 @@ from layertracer.tasks import Task
 from layertracer.tracing._lenses.protocol import Lens
 from layertracer.tracing._model import LaidOut, TracedModel, lay_out
 from layertracer.tracing._perturbers.protocol import is_perturbation
+from layertracer.tracing._perturbers.specification import check_specification
 from layertracer.tracing._sites.protocol import SITES
 
 
@@ -100,8 +101,10 @@ def settle_sites(model: TracedModel, options: TraceOptions) -> tuple[TraceOption
         if not is_perturbation(perturbation):
             raise UsageError(
                 f"perturbation must be a Mask, Noise or Skip, got {perturbation!r}. For masks of your own use "
-                "Mask.explicit(keep)."
+                "Mask.explicit(keep); for another kind of perturbation register what it does: "
+                "layertracer.tracing.register_perturber(kind, make)."
             )
+        check_specification(perturbation)
         settled, note = _settle(model, perturbation, among_several=bool(options.further))
         kept += [] if settled is None else [settled]
         notes += [] if note is None else [note]

@@ -6,6 +6,7 @@ not the lens.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -81,7 +82,24 @@ def _take(given: Any) -> Lens:
             "translate(rows, layer); or several of them."
         )
     checked_name("lens", given.name)
+    if given.name == "logit" and given is not LENSES.get("logit"):
+        raise UsageError(
+            "A lens of one's own cannot be called 'logit': the logit lens is always read, under that name. Give it "
+            "another name."
+        )
+    _check_details(given)
     return given
+
+
+def _check_details(lens: Lens) -> None:
+    """Refuse, before anything runs, a lens of which a run could not be stored."""
+    try:
+        json.dumps(dict(lens.details), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"The details of the lens {lens.name!r} cannot be stored as JSON ({error}). Let them be a dictionary of "
+            "texts, numbers, true, false, null, and lists of them."
+        ) from None
 
 
 def unreadable(name: str, layer: int) -> NonFiniteError:

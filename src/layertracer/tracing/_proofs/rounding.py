@@ -56,9 +56,10 @@ def _rounded_otherwise(network: Network, seed: int) -> Iterator[None]:
     def rounded(*args: Any, **kwargs: Any) -> Any:
         leaves = flatten((args, kwargs))
         stream = leaves.values[place]
-        noise = torch.from_numpy(generator.standard_normal(tuple(stream.shape), dtype=np.float32)).to(stream.device)
-        eps = torch.finfo(stream.dtype).eps
-        args, kwargs = leaves.replaced(place, (stream.float() * (1 + eps * noise)).to(stream.dtype))
+        noise = generator.standard_normal(tuple(stream.shape), dtype=np.float32)
+        # Worked out by NumPy: while the layer's additions to the stream are watched, one of ours would pass for one.
+        factors = torch.from_numpy(1 + np.float32(torch.finfo(stream.dtype).eps) * noise).to(stream.device)
+        args, kwargs = leaves.replaced(place, (stream.float() * factors).to(stream.dtype))
         return forward(*args, **kwargs)
 
     with replacing_forward(layer.module, rounded):
