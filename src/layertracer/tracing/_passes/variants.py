@@ -5,7 +5,8 @@ One pass holds base rows, one a prompt, and for every variant a copy of each of 
 mixers substituted here and there. Base rows may be edited as well (corrupted, or substituted throughout): a variant's
 rows are copies of them as they are where its first edit is, before anything is done to the base rows there, and from
 there on nothing is done to them but the variant's own edits. An edit sees what stands in the base rows at its place
-(`LayerCall.base`), so that it can patch that in.
+after all that is done to them there (`LayerCall.base`), so that it can patch that in: at what leaves a layer, too, where
+its own rows come in as copies from before that. An edit of the base rows sees them after those before it.
 """
 
 from __future__ import annotations

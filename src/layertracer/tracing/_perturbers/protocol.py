@@ -28,7 +28,8 @@ class LayerCall:
     Attributes:
         layer: Index of the layer.
         entering: The stream that enters it in the rows at hand, [prompt, position, …, width].
-        base: What stands at the site in the base rows, those that nothing is patched into, one a prompt.
+        base: What stands at the site in the base rows, those that nothing is patched into, one a prompt; after what is
+            done there to these themselves (for an edit of theirs, what was done before it).
         first: Position in the prompt of the first of the values.
         prompts: The prompts' indices in the task; empty where the rows are a probe's, or those of a shared prefix.
         rerun: Runs the layer once more on other rows, see `again`; None where it must not.
