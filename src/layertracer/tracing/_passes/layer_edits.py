@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from layertracer.models import Layer
-from layertracer.tracing._observers.protocol import CleanCall, Observer, looking_at
+from layertracer.tracing._observers.protocol import CleanCall, Observer, looking_at, show
 from layertracer.tracing._passes.row_groups import Edit, GroupEdit, RowGroups
 from layertracer.tracing._perturbers.protocol import LayerCall
 from layertracer.tracing._sites.protocol import SITES, EditRows, ExitSite
@@ -51,7 +51,7 @@ class LayerEdits:
         which = self._n_seen.get(site, 0)
         self._n_seen[site] = which + 1
         for one in looking_at(self.observers, site):
-            one.see(self._clean_call, rows[: self.n_base])
+            show(one, self._clean_call, rows[: self.n_base])
         edits = self.groups.of_site(self.layer.index, site)
         if not edits:
             return None
@@ -69,7 +69,7 @@ class LayerEdits:
         call = self._clean_call
         for one in self.observers:
             if isinstance(site := SITES[one.site], ExitSite):
-                one.see(call, site.taken(leaving))
+                show(one, call, site.taken(leaving))
 
     @property
     def _clean_call(self) -> CleanCall:
