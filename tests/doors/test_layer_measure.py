@@ -202,3 +202,53 @@ def test_one_that_depends_on_who_runs_beside_is_found_by_the_audit() -> None:
     assert trace.audit is not None
     assert any("toy_beside" in note for note in trace.audit.notes)
     np.testing.assert_array_equal(trace.measures["toy_beside"].values, 1.0)
+
+
+def fails(*_: Any, **__: Any) -> Any:
+    """A mistake of one's own."""
+    raise ValueError("my own mistake")
+
+
+class Failing:
+    """A measure of one's own class, in which one thing goes wrong."""
+
+    info = MeasureInfo(name="toy_wrong", unit="ratio", meaning="nothing")
+    name, site = "toy_wrong", "block_output"
+
+    def __init__(self, wrong: str) -> None:
+        self.wrong = wrong
+        makes = {"fresh": lambda: Failing(wrong), "see": _nothing, "add": _nothing, "per_prompt": dict}
+        for part, does in makes.items():
+            setattr(self, part, fails if part == wrong else does)
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """Take nothing in."""
+
+
+PREFIXED = [lt.Sample(prompt_ids=(*range(5, 35), last), answer_id=3) for last in range(40, 44)]
+
+
+@pytest.mark.parametrize(
+    ("measure", "said"),
+    [
+        (PositionMeans(info=Failing.info, of=fails), "at layer 0"),
+        (Failing("see"), "at layer 0"),
+        (Failing("fresh"), "when a fresh one was made"),
+        (Failing("per_prompt"), "when its numbers were asked for"),
+    ],
+    ids=["of", "see", "fresh", "per_prompt"],
+)
+def test_what_a_measure_raises_is_told_as_its_own(model: TracedModel, measure: Any, said: str) -> None:
+    """Neither the model's fault nor the tool's, whichever of its parts goes wrong."""
+    said = f"The layer measure 'toy_wrong' raised ValueError: my own mistake {said}.*That is code of its own"
+    with register_layer_measure(measure), pytest.raises(UsageError, match=said):
+        lt.trace(model, PREFIXED, perturbation=lt.Mask(draws=1), share_prefix=True, audit=0)
+
+
+def test_what_fails_behind_a_prefix_alone_is_measured_without(model: TracedModel) -> None:
+    """A measure that cannot take in what a prefix showed is traced without one, and the trace says whose fault it is."""
+    with register_layer_measure(Failing("add")):
+        trace = lt.trace(model, PREFIXED, perturbation=lt.Mask(draws=1), share_prefix=True, audit=0)
+    said = "The layer measure 'toy_wrong' raised ValueError: my own mistake when it took in what a prefix showed"
+    assert [note for note in trace.warnings if said in note]

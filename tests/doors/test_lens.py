@@ -156,9 +156,15 @@ class Returning:
         self.translate = makes
 
 
+def fails(*_: Any) -> None:
+    """A mistake of one's own."""
+    raise ValueError("my own mistake")
+
+
 @pytest.mark.parametrize(
     ("makes", "error", "says"),
     [
+        (fails, UsageError, r"raised ValueError: my own mistake after the embeddings \(.*That is code of its own"),
         (lambda rows, _: rows[:, :-1], UsageError, "as many rows of the same width"),
         (lambda rows, _: rows.long(), UsageError, "floating-point"),
         (lambda *_: None, UsageError, "made None"),
@@ -197,6 +203,21 @@ def test_a_lens_of_another_model_is_refused(model: TracedModel) -> None:
     lens = LinearLens(weights=torch.eye(4).repeat(2, 1, 1), biases=torch.zeros(2, 4))
     with pytest.raises(UsageError, match="for a model of 2 layers and width 4"):
         lt.read_layers(model, [lt.Sample(prompt_ids=(3, 4))], lens=lens)
+
+
+@pytest.mark.parametrize("n_layers", [2, 16])
+def test_a_lens_of_a_model_of_other_depth_is_refused(model: TracedModel, n_layers: int) -> None:
+    """Before the first pass, though the widths agree: each matrix is of one layer of one model."""
+    width = model.anatomy.d_model
+    lens = LinearLens(weights=torch.eye(width).repeat(n_layers, 1, 1), biases=torch.zeros(n_layers, width))
+    said = f"for a model of {n_layers} layers and width {width}, and this one has {model.anatomy.n_layers} layers"
+    with model.network.call.module.register_forward_pre_hook(lambda *_: pytest.fail("a pass was run")):
+        for run in (
+            lambda: lt.trace(model, lt.load_task("antonym", limit=2), lens=lens),
+            lambda: lt.read_layers(model, [lt.Sample(prompt_ids=(3, 4))], lens=lens),
+        ):
+            with pytest.raises(UsageError, match=said):
+                run()
 
 
 def test_a_constant_goes_into_the_bias_alone(model: TracedModel) -> None:

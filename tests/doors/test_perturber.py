@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 import layertracer as lt
+from layertracer.tracing._perturbers.cached_values import register_state_perturber
 from layertracer.tracing._perturbers.protocol import Bench, LayerCall, register_perturber
 
+from tests.doors.test_observer import plainly
 from tests.support.models.families import build_tiny
 
 PROMPTS = [(7, 23, 9, 4, 36, 38), (12, 5, 3, 19, 31, 8), (9, 11, 2, 4, 6, 1), (1, 2, 3, 4, 5, 6)]
@@ -188,7 +190,9 @@ def test_a_layer_does_not_run_again_in_an_open_cache() -> None:
     model = lt.wrap_model(build_tiny("llama"), name="llama")
     trace = lt.trace(model, prefixed(4), perturbation=Own("again"), share_prefix=True)
     alone = lt.trace(model, prefixed(4), perturbation=Own("again"), share_prefix=False)
-    assert any("cannot run again while the model's own cache is open" in one for one in trace.warnings)
+    (note,) = [one for one in trace.warnings if "cannot run again while the model's own cache is open" in one]
+    assert note.endswith("say is_per_prompt.")
+    assert ".." not in note
     np.testing.assert_allclose(trace.js_bits, alone.js_bits, atol=1e-6)
 
 
@@ -214,6 +218,125 @@ def test_prompts_without_a_partner_are_refused(samples: list[lt.Sample], said: s
     model = lt.wrap_model(build_tiny("llama"), name="llama")
     with pytest.raises(lt.UsageError, match=said):
         lt.trace(model, samples, perturbation=Own("partner"))
+
+
+@dataclass(frozen=True)
+class Told:
+    """A perturber that does whatever it is told to."""
+
+    own: Own
+    does: Callable[..., Any]
+    is_per_prompt = False
+    keeps_pairs = False
+
+    @property
+    def site(self) -> str:
+        """Where."""
+        return self.own.site
+
+    def __call__(self, values: Tensor, *, call: LayerCall, draws: Sequence[int]) -> Any:
+        """What it is told to."""
+        return self.does(values, call, draws)
+
+
+def told(does: Callable[..., Any], own: Own, *, plain: bool = False, **asked: Any) -> lt.Trace:
+    """A trace with a perturber that does this."""
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    with register_perturber("own", lambda own, _: Told(own, does)):
+        return lt.trace(plainly(model) if plain else model, SAMPLES, perturbation=own, **asked)
+
+
+def fails(*_: Any) -> None:
+    """A mistake of one's own."""
+    raise ValueError("my own mistake.")
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("own", [Own("t"), Own("t", site="block_output"), Own("t", positions="last")], ids=str)
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        (lambda values, *_: -values, r"made torch.float32 of shape \[\d, 6, 32\] of values of shape \[\d, 6, 32\]"),
+        (
+            lambda values, *_: values.new_zeros(1, 1, 1, 32),
+            r"Expected floating-point numbers of shape \[1, \d, 6, 32\]",
+        ),
+        (lambda values, *_: torch.cat([values, values], dim=-1)[None], r"shape \[1, \d, 6, 64\]"),
+        (lambda values, *_: torch.ones(1, *values.shape, dtype=torch.long), "made torch.int64"),
+        (lambda *_: None, "made None"),
+        (
+            fails,
+            r"raised ValueError: my own mistake at layer 0 \(.*test_perturber.py, line \d+\)\. That is code of its",
+        ),
+        (lambda _, call, __: call.again(call.entering[..., :3]), "Layer 0 cannot run again on torch.float32 of shape"),
+    ],
+)
+def test_what_a_perturber_may_not_do_is_told_as_its_own(
+    does: Callable[..., Any], said: str, own: Own, plain: bool
+) -> None:
+    """A wrong shape, no floating-point numbers, an exception: never stretched, nor the model's or the tool's fault."""
+    with pytest.raises(lt.UsageError, match=said) as caught:
+        told(does, own, plain=plain, audit=0)
+    assert not any(words in str(caught.value) for words in ("an error of its own", "a fault of LayerTracer"))
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("site", ["mixer_output", "block_output"])
+def test_what_is_written_over_reaches_no_clean_row(site: str, plain: bool) -> None:
+    """In place, in another floating type, or over what the call holds: the numbers are those of a copy, unaudited."""
+
+    def in_place(values: Tensor, call: LayerCall, draws: Sequence[int]) -> Tensor:
+        call.entering.fill_(7)
+        call.base.fill_(7)
+        return values.neg_().double().expand(len(draws), *values.shape)
+
+    trace = told(in_place, Own("t", site=site), plain=plain, audit=0)
+    for layer in range(trace.n_layers):
+        np.testing.assert_allclose(trace.js_bits[:, 0, layer], by_hooks(Own("sign", site=site), layer), atol=3e-6)
+
+
+def test_what_was_finished_before_a_perturber_failed_is_kept() -> None:
+    """Prompts of another length are run before: their numbers come with the error."""
+
+    def fails_on_long(values: Tensor, _: LayerCall, draws: Sequence[int]) -> Tensor:
+        if values.shape[1] > 6:
+            fails()
+        return -values.expand(len(draws), *values.shape)
+
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    with register_perturber("own", lambda own, _: Told(own, fails_on_long)), pytest.raises(lt.UsageError) as caught:
+        lt.trace(model, [*SAMPLES, lt.Sample(prompt_ids=(*PROMPTS[0], 1, 2), answer_id=3)], perturbation=Own("t"))
+    assert caught.value.record is not None
+    assert caught.value.record.n_prompts == 4  # type: ignore[attr-defined]  # a record
+
+
+@pytest.mark.parametrize(
+    ("makes", "said"),
+    [
+        (fails, "raised ValueError: my own mistake when it was made ready"),
+        (lambda *_: 3, r"made into 3 \(int\), which is no"),
+    ],
+)
+def test_what_is_made_of_a_specification_is_looked_at(makes: Callable[..., Any], said: str) -> None:
+    """Before anything runs."""
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    with register_perturber("own", makes), pytest.raises(lt.UsageError, match=f"'own' {said}|'own' was {said}"):
+        lt.trace(model, SAMPLES, perturbation=Own("t"))
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        (fails, "raised ValueError: my own mistake at what layer 0 remembers"),
+        (lambda values: values[:, :1], "Return the perturbed values alone"),
+    ],
+)
+def test_perturbers_of_memories_are_looked_at(does: Callable[..., Any], said: str) -> None:
+    """As those of the other sites."""
+    model = lt.wrap_model(build_tiny("llama"), name="llama")
+    made = register_state_perturber("own", lambda *_: lambda values, **__: does(values))
+    with register_perturber("own", make), made, pytest.raises(lt.UsageError, match=f"'own' .*{said}"):
+        lt.trace(model, SAMPLES, perturbation=Own("t", site="state"))
 
 
 def test_an_unknown_kind_is_refused() -> None:

@@ -194,3 +194,21 @@ def test_far_below_the_floor_it_is_exact() -> None:
     clean = floored_log_probs_of(logits[:, 0])
     alone = js_from_logits(logits, clean[:, None]).T
     assert torch.equal(found["js_bits"], alone)
+
+
+class Failing(KlNats):
+    """A measure with a mistake."""
+
+    def __call__(self, rows: PerturbedRows) -> Tensor:
+        """Nothing."""
+        raise ValueError("my own mistake") if len(rows.tokens) else AssertionError
+
+
+@pytest.mark.parametrize("site", ["mixer_output", "state"])
+def test_what_a_measure_raises_is_told_as_its_own(model: TracedModel, site: str) -> None:
+    """Of rows in chunks, and of whole distributions: neither the model's fault nor the tool's."""
+    said = (
+        r"The row measure 'toy_kl_nats' raised ValueError: my own mistake on perturbed rows \(.*That is code of its own"
+    )
+    with register_row_measure(Failing()), pytest.raises(lt.UsageError, match=said):
+        lt.trace(model, lt.load_task("antonym", limit=2), perturbation=lt.Mask(draws=1, site=site))

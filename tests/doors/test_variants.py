@@ -79,12 +79,15 @@ VARIANTS: dict[str, list[Edit]] = {
     "stream, then a mixer patched": [edit(0, 0), edit(2, 4)],
     "the same mixer twice": [edit(1, 1), edit(1, 1, 3)],
     "the last layer": [edit(3, 0)],
+    "the stream patched": [edit(1, 3)],
+    "the stream patched, then scaled": [edit(1, 3), edit(1, 0, 2)],
 }
 BASES: dict[str, list[Edit]] = {
     "clean": [],
     "corrupted": [edit(0, 0, 1)],
     "substituted": [edit(layer, 1, 1) for layer in range(4)],
     "stream and mixer": [edit(1, 0), edit(2, 1, 2)],
+    "one stream": [edit(1, 0, 1), edit(2, 0)],
 }
 
 
@@ -160,6 +163,29 @@ def test_variants_agree_with_hooks(base: str, method: str) -> None:
     for name, logits in zip(VARIANTS, found.variants, strict=True):
         expected = by_hooks(VARIANTS[name], BASES[base])
         torch.testing.assert_close(logits, expected, rtol=0, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("method", ["ladder", "plain"])
+@pytest.mark.parametrize("site", ["block_output", "mixer_output"])
+def test_an_edit_sees_base_rows_after_theirs(site: str, method: str) -> None:
+    """A patch from base rows that are edited at the same place makes a row that is theirs, bit for bit."""
+    stream = site == "block_output"
+    base, patch = edit(1, 0 if stream else 1, 1), edit(1, 3 if stream else 4)
+    with torch.no_grad():
+        found = run_variants(
+            model().network,
+            IDS,
+            read=READ,
+            perturbers=PERTURBERS,
+            variants=[[patch]],
+            # A patch of the base rows from themselves leaves them as the edit before it did.
+            base_edits=[base, patch],
+            axes=model().axes,
+            method=method,  # type: ignore[arg-type]  # one of the two
+        )
+        clean = model().network.call.logits(IDS)[:, READ]
+    torch.testing.assert_close(found.variants[0], found.base, rtol=0, atol=1e-12)
+    assert (found.base - clean).abs().max() > 1e-3
 
 
 def test_the_order_of_variants_changes_nothing() -> None:

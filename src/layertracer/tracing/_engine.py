@@ -15,7 +15,7 @@ from layertracer.tracing._batching.memory_budget import PassPlan
 from layertracer.tracing._batching.prompts import Prompt, bind_batch
 from layertracer.tracing._failures import first_line, is_of_callers_making
 from layertracer.tracing._lenses.protocol import Lens
-from layertracer.tracing._observers.protocol import BatchObserver
+from layertracer.tracing._observers.protocol import BatchObserver, add_each, numbers_of
 from layertracer.tracing._passes.batch_passes import BatchPasses, Before
 from layertracer.tracing._passes.measure import Measured, followed_of, measure_plain, measure_rows
 from layertracer.tracing._passes.plain import plain_logits
@@ -177,9 +177,9 @@ class Engine:
                 rows[name][:, draw, layer] = per_prompt
         if self.answers is not None:
             self.readings.answers |= self.answers.read(batch, measured.lens)
-        seen = {one.name: one.per_prompt() for one in observers}
+        seen = {one.name: numbers_of(one) for one in observers}
         measures = {name: by_layer for name, by_layer in seen.items() if by_layer is not None}
         self.readings.keep(batch, measured.by_lens, rows, cells=work.cells, measures=measures)
         for total, one in zip(self.passes.observers, observers, strict=True):
             if one.name not in measures:
-                total.add(one)
+                add_each([total], [one])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError, printable_cause
+from layertracer._errors import LayerTracerError, ModelError, OutOfMemoryError, UsageError, printable_cause
 from layertracer._types import find_origin
 from layertracer.models import is_out_of_memory
 
@@ -65,9 +65,45 @@ def is_of_callers_making(error: BaseException) -> bool:
     return any(frame.f_code is logging.Logger.callHandlers.__code__ for frame, _ in frames)
 
 
+def is_built_in(code: object) -> bool:
+    """Whether a function, or the class of an object, is LayerTracer's own."""
+    module = getattr(code, "__module__", None)
+    return isinstance(module, str) and module.partition(".")[0] == "layertracer"
+
+
+@contextmanager
+def telling_whose(what: str, when: str, *, code: object = None, not_theirs: Sequence[Exception] = ()) -> Iterator[None]:
+    """What a user's own code, registered or given, raises in the block is told as theirs, not as the model's or ours.
+
+    Memory that runs out, warnings made errors and LayerTracer's own errors stay what they are.
+
+    Args:
+        what: What their code is, as the beginning of a sentence, e.g. "The lens 'own'".
+        when: Where it was called, e.g. "at layer 3".
+        code: Whose code it is; where that is LayerTracer's own, nothing is told.
+        not_theirs: What came up in something else that their code called.
+
+    Raises:
+        UsageError: If it raised something.
+    """
+    try:
+        yield
+    except LayerTracerError:
+        raise
+    except Exception as error:
+        is_others = any(error is one for one in not_theirs) or is_built_in(code)
+        if is_others or is_out_of_memory(error) or is_of_callers_making(error):
+            raise
+        raise UsageError(
+            f"{what} raised {first_line(error)} {when} ({find_origin(error).where}). That is code of its own, neither "
+            "the model's nor LayerTracer's: mend it there, or leave it out."
+        ) from printable_cause(error)
+
+
 def first_line(error: Exception) -> str:
-    """An exception in one line: its kind, and the first line of what it says."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    """An exception in one line: its kind, and the first line of what it says, without the full stop of a sentence."""
+    said = str(error).strip().partition(chr(10))[0].rstrip()
+    return f"{type(error).__name__}: {said if said.endswith('..') else said.removesuffix('.')}"
 
 
 def explain_failure(error: Exception, *, name: str, doing: str, kept: str = "") -> LayerTracerError:

@@ -28,7 +28,7 @@ from layertracer.models import (
 from layertracer.tasks import EncodedTask, Task, encode_samples
 from layertracer.tracing._batching.prompts import Prompt, prepare_prompts
 from layertracer.tracing._failures import explaining_failures
-from layertracer.tracing._lenses.protocol import Lens
+from layertracer.tracing._lenses.protocol import FittedLens, Lens
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
 from layertracer.tracing._passes.tail import Tail
 from layertracer.tracing._planning.measured_costs import CostProbe
@@ -345,11 +345,14 @@ def prove(
 
 
 def refuse_untranslatable(network: Network, lenses: Sequence[Lens]) -> None:
-    """Raise where a model's residual stream is nothing that lenses translate.
+    """Raise where a model's residual stream is nothing that these lenses translate.
 
     Raises:
-        UsageError: If it holds several vectors for each token.
+        UsageError: If it holds several vectors for each token, or a lens is for a model of another size.
     """
+    for lens in lenses:
+        if isinstance(lens, FittedLens):
+            lens.refuse_misfit(n_layers=network.anatomy.n_layers, width=network.anatomy.d_model)
     row = Tail(network).zero_row() if lenses else None
     if row is not None and row.ndim > 2:
         raise UsageError(

@@ -17,7 +17,12 @@ from layertracer.tracing._distributions.blocks import Index, block_size
 from layertracer.tracing._distributions.js_divergence import js_from_logits
 from layertracer.tracing._distributions.log_softmax import floored_log_probs_of
 from layertracer.tracing._distributions.readout_statistics import LensStatistics, measure_lens
-from layertracer.tracing._distributions.row_measures import ROW_MEASURES, FollowedRows, PerturbedRows
+from layertracer.tracing._distributions.row_measures import (
+    ROW_MEASURES,
+    FollowedRows,
+    PerturbedRows,
+    measured,
+)
 
 _ENOUGH_ROWS = 64
 _ENOUGH_BYTES = 24 * 2**20
@@ -137,7 +142,7 @@ def _measure_chunk(
             logits=logits[block],
         )
         for name in further:
-            found[name][block] = ROW_MEASURES[name](rows)
+            found[name][block] = measured(name, rows)
 
     found["js_bits"].copy_(js_from_logits(logits, log_clean, beside=measure if further else None))
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from layertracer._types.measures import MeasureInfo
 from layertracer._types.registries import Registration
 from layertracer.tracing._distributions.log_softmax import LOWEST_LOG_PROB
+from layertracer.tracing._failures import telling_whose
 
 
 class FollowedRows(NamedTuple):
@@ -99,6 +100,17 @@ def register_row_measure(measure: RowMeasure) -> Registration[RowMeasure]:
     return Registration(ROW_MEASURES, measure.info.name, measure)
 
 
+def measured(name: str, rows: PerturbedRows) -> Float[Tensor, "*row"]:
+    """One row measure of some rows.
+
+    Raises:
+        UsageError: If it is a user's own and raises something.
+    """
+    measure = ROW_MEASURES[name]
+    with telling_whose(f"The row measure {name!r}", "on perturbed rows", code=measure):
+        return measure(rows)
+
+
 def measure_distributions(
     log_probs: Float[Tensor, "*prompt read d_vocab"],
     log_clean: Float[Tensor, "*#prompt read d_vocab"],
@@ -106,7 +118,7 @@ def measure_distributions(
 ) -> dict[str, Float[Tensor, "*prompt"]]:
     """All row measures of perturbed distributions that are there whole, by name."""
     rows = PerturbedRows(log_probs=log_probs, log_clean=log_clean, tokens=followed.tokens)
-    return over_positions({name: measure(rows) for name, measure in ROW_MEASURES.items()})
+    return over_positions({name: measured(name, rows) for name in ROW_MEASURES})
 
 
 def over_positions(values: Mapping[str, Float[Tensor, "*row read"]]) -> dict[str, Float[Tensor, "*row"]]:

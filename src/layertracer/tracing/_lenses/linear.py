@@ -97,11 +97,20 @@ class LinearLens:
         known = {"n_positions": streams.shape[1], **(details or {})}
         return cls(weights=weights, biases=biases, name=name, details=known)
 
+    def refuse_misfit(self, *, n_layers: int, width: int) -> None:
+        """See `FittedLens`: it has a matrix for the embeddings and for every layer but the last, of one model."""
+        if self.biases.shape != (n_layers, width):
+            own_layers, own_width = self.biases.shape
+            raise UsageError(
+                f"The lens {self.name!r} is for a model of {own_layers} layers and width {own_width}, and this one has "
+                f"{n_layers} layers and width {width}. Fit one on the streams of this model."
+            )
+
     def translate(self, rows: Float[Tensor, "row width"], layer: int) -> Float[Tensor, "row width"]:
         """Rows as they would leave the last layer, in float32.
 
         Raises:
-            UsageError: If it was fitted on another model.
+            UsageError: If it was fitted on a model of another width or of fewer layers.
         """
         n_rows, width = self.biases.shape
         if rows.shape[-1] != width or not -1 <= layer < n_rows - 1:

@@ -17,6 +17,7 @@ from torch import Tensor
 from layertracer._errors import NonFiniteError, UnknownNameError, UsageError
 from layertracer._types import checked_name, shown
 from layertracer._types.registries import Registration
+from layertracer.tracing._failures import telling_whose
 
 
 @runtime_checkable
@@ -44,6 +45,22 @@ class Lens(Protocol):
 
         Returns:
             As many rows, in any floating type and on any device.
+        """
+
+
+@runtime_checkable
+class FittedLens(Lens, Protocol):
+    """A lens for models of one size alone."""
+
+    def refuse_misfit(self, *, n_layers: int, width: int) -> None:
+        """Raise where a model is of another size; before anything runs.
+
+        Args:
+            n_layers: Layers of the model.
+            width: Dimensions of its stream.
+
+        Raises:
+            UsageError: If it has another number of layers, or another width.
         """
 
 
@@ -115,12 +132,14 @@ def translated(lens: Lens, rows: Float[Tensor, "*row width"], *, layer: int, n_l
     """Rows that leave a layer as a lens translates them, in their own type and place; those of the last as they are.
 
     Raises:
-        UsageError: If the lens returns something else than as many rows of the same width.
+        UsageError: If the lens raises something, or returns something else than as many rows of the same width.
     """
     if layer == n_layers - 1:
         return rows
     flat = rows.flatten(0, -2)
-    made: Any = lens.translate(flat, layer)
+    where = "the embeddings" if layer < 0 else f"layer {layer}"
+    with telling_whose(f"The lens {lens.name!r}", f"after {where}", code=lens):
+        made: Any = lens.translate(flat, layer)
     if not isinstance(made, Tensor) or made.shape != flat.shape or not made.is_floating_point():
         got = f"{made.dtype} of shape {list(made.shape)}" if isinstance(made, Tensor) else shown(made)
         raise UsageError(

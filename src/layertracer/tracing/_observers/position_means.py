@@ -12,6 +12,7 @@ from torch import Tensor
 
 from layertracer._types import MeasureInfo
 from layertracer.tracing._distributions.blocks import blocks
+from layertracer.tracing._failures import telling_whose
 from layertracer.tracing._observers.protocol import CleanCall
 
 _LEAST_LENGTHS = torch.finfo(torch.float64).tiny
@@ -85,7 +86,8 @@ class PositionMeans:
         # A layer leaves once in a call: what leaves it is measured together. Branches may add several times.
         shared = call.shared if self.site == "block_output" else {}
         positions = shared.get(Positions) or shared.setdefault(Positions, Positions.of(call, leaving))
-        numbers = self.of(positions)
+        with telling_whose(f"The layer measure {self.name!r}", f"at layer {call.layer.index}", code=self.of):
+            numbers = self.of(positions)
         self._take(call.layer.index, numbers.sum(dim=1), numbers.shape[1])
 
     def add(self, other: PositionMeans, *, times: int = 1) -> None:

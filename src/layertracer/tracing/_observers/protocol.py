@@ -7,7 +7,7 @@ of a prefix that is read once for several prompts are seen once, and count for e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -20,6 +20,7 @@ from layertracer._types.measures import MeasureInfo
 from layertracer._types.registries import Registration
 from layertracer.models import Layer, Network, flatten, replacing_forward
 from layertracer.tracing._batching.rows import to_rows_first
+from layertracer.tracing._failures import telling_whose
 from layertracer.tracing._sites.protocol import run_edited
 
 
@@ -95,9 +96,41 @@ def register_layer_measure(measure: LayerMeasurer) -> Registration[LayerMeasurer
 
 def add_each(observers: Sequence[BatchObserver], others: Sequence[BatchObserver], *, times: int = 1) -> None:
     """What others saw, if there are any, taken in by observers of the same kinds in the same order."""
-    if others:
-        for one, other in zip(observers, others, strict=True):
+    for one, other in zip(observers, others, strict=True) if others else ():
+        with _telling_whose(one, "when it took in what a prefix showed"):
             one.add(other, times=times)
+
+
+def show(observer: Observer, call: CleanCall, leaving: Tensor) -> None:
+    """Show an observer what stands at its site.
+
+    Raises:
+        UsageError: If it is a user's own and raises something.
+    """
+    with _telling_whose(observer, f"at layer {call.layer.index}"):
+        observer.see(call, leaving)
+
+
+def fresh(observers: Sequence[BatchObserver]) -> tuple[BatchObserver, ...]:
+    """Others of their kinds, which have seen nothing."""
+
+    def one_of(observer: BatchObserver) -> BatchObserver:
+        with _telling_whose(observer, "when a fresh one was made for a batch"):
+            return observer.fresh()
+
+    return tuple(map(one_of, observers))
+
+
+def numbers_of(observer: BatchObserver) -> Mapping[int, Float[Tensor, " prompt"]] | None:
+    """What an observer has of each prompt, by layer; None where it keeps sums."""
+    with _telling_whose(observer, "when its numbers were asked for"):
+        return observer.per_prompt()
+
+
+def _telling_whose(observer: Observer, when: str) -> AbstractContextManager[None]:
+    """What a user's own observer raises in the block is told as theirs."""
+    named = f"The layer measure {observer.name!r}" if isinstance(observer, BatchObserver) else "An observer"
+    return telling_whose(named, when, code=observer)
 
 
 def looking_at(observers: Sequence[Observer], site: Site) -> list[Observer]:
@@ -124,7 +157,7 @@ def _observed(layer: Layer, observers: Sequence[Observer]) -> Callable[..., Any]
 
         def note(site: Site, values: Tensor) -> None:
             for one in looking_at(observers, site):
-                one.see(call, values)
+                show(one, call, values)
 
         notes = {one.site: partial(note, one.site) for one in observers}
         return run_edited(layer, forward, args, kwargs, notes)

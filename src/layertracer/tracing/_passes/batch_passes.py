@@ -9,7 +9,7 @@ from torch import Tensor
 
 from layertracer.models import Network
 from layertracer.tracing._batching.rows import stream_positions
-from layertracer.tracing._observers.protocol import BatchObserver, add_each
+from layertracer.tracing._observers.protocol import BatchObserver, add_each, fresh
 from layertracer.tracing._passes.argument_axes import ArgumentAxes
 from layertracer.tracing._passes.cached_ladder import CachedLadder, RowEdits
 from layertracer.tracing._passes.ladder import LadderPass, LadderRows, Variants, run_pass
@@ -89,7 +89,7 @@ class BatchPasses:
 
     def fresh_observers(self) -> tuple[BatchObserver, ...]:
         """Observers of a batch or a prefix, which have seen nothing."""
-        return tuple(one.fresh() for one in self.observers)
+        return fresh(self.observers)
 
     def run(
         self,

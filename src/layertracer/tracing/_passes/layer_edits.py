@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from layertracer.models import Layer
-from layertracer.tracing._observers.protocol import CleanCall, Observer, looking_at
+from layertracer.tracing._observers.protocol import CleanCall, Observer, looking_at, show
 from layertracer.tracing._passes.row_groups import Edit, GroupEdit, RowGroups
 from layertracer.tracing._perturbers.protocol import LayerCall
 from layertracer.tracing._sites.protocol import SITES, EditRows, is_at_exit
@@ -51,7 +51,7 @@ class LayerEdits:
         which = self._n_seen.get(site, 0)
         self._n_seen[site] = which + 1
         for one in looking_at(self.observers, site):
-            one.see(self._clean_call, rows[: self.n_base])
+            show(one, self._clean_call, rows[: self.n_base])
         edits = self.groups.of_site(self.layer.index, site)
         if not edits:
             return None
@@ -69,7 +69,7 @@ class LayerEdits:
         call = self._clean_call
         for one in self.observers:
             if is_at_exit(site := SITES[one.site]):
-                one.see(call, site.taken(leaving))
+                show(one, call, site.taken(leaving))
 
     @property
     def _clean_call(self) -> CleanCall:
@@ -78,33 +78,34 @@ class LayerEdits:
     def at_exit(self, rows: Tensor) -> tuple[Tensor | None, list[Tensor]]:
         """What leaves the layer in the rows that went through it, None where it is as it was, and rows that come in.
 
-        Rows come in as the base rows leave, before anything is done to these.
+        Rows come in as the base rows leave, before anything is done to these; what their edits see of the base rows is
+        what stands there after that, as everywhere.
         """
         edits, n_there = self.groups.of_exit(self.layer.index), len(rows) // self.n_base
         own = dict(enumerate(rows.split(self.n_base))) if edits else {}
-        coming_in = list(self._coming_in(rows[: self.n_base], [one for one in edits if one.group >= n_there]))
         going_through = [one for one in edits if one.group < n_there]
         for group, edit in going_through:
             own[group] = self._edited(edit, own[group], group=group, base=own[0])
+        later = [one for one in edits if one.group >= n_there]
+        coming_in = list(self._coming_in(rows[: self.n_base], later, base=own[0])) if later else []
         return torch.cat(list(own.values())) if going_through else None, coming_in
 
-    def _coming_in(self, base: Tensor, edits: Sequence[GroupEdit]) -> Iterator[Tensor]:
+    def _coming_in(self, leaving: Tensor, edits: Sequence[GroupEdit], *, base: Tensor) -> Iterator[Tensor]:
         """The rows of groups that come in after the layer has run; draws of one perturber in one go."""
         groups = [[one.edit for one in own] for _, own in groupby(edits, key=lambda one: one.group)]
         for perturber, several in groupby(groups, key=lambda own: own[0].perturber if len(own) == 1 else None):
             if perturber is None:
-                yield from (self._in_turn(own, base) for own in several)
+                yield from (self._in_turn(own, leaving, base=base) for own in several)
                 continue
             first, *others = (own[0] for own in several)
             site = self.groups.exit_site(first)
-            draws, values = [first.draw, *(edit.draw for edit in others)], site.taken(base)
-            call = self._call(site.facts.name, group=0, base=values)
+            draws, values = [first.draw, *(edit.draw for edit in others)], site.taken(leaving)
+            call = self._call(site.facts.name, group=0, base=site.taken(base))
             perturbed = self.groups.perturber(first)(values, call=call, draws=draws)
-            yield site.put(base.expand(len(draws), *base.shape), perturbed).flatten(0, 1)
+            yield site.put(leaving.expand(len(draws), *leaving.shape), perturbed).flatten(0, 1)
 
-    def _in_turn(self, edits: Sequence[Edit], base: Tensor) -> Tensor:
+    def _in_turn(self, edits: Sequence[Edit], leaving: Tensor, *, base: Tensor) -> Tensor:
         """The rows of one group that comes in, after several edits."""
-        leaving = base
         for edit in edits:
             leaving = self._edited(edit, leaving, group=0, base=base)
         return leaving

@@ -119,17 +119,17 @@ class PlainEdits:
             def edit_rows(site: str, values: Tensor) -> Tensor:
                 which = n_seen.get(site, 0)
                 n_seen[site] = which + 1
-                call = LayerCall(
-                    layer=layer.index,
-                    entering=entering,
-                    base=self.base.get((layer.index, site, which), values),
-                    prompts=self.prompts,
-                    rerun=partial(rerun_at, rerun, site, which),
-                )
                 for edit in edits:
                     if site_of(edit, self.perturbers) == site:
                         perturber = self.perturbers[edit.perturber]
                         assert perturber is not None  # it has a site
+                        call = LayerCall(
+                            layer=layer.index,
+                            entering=entering,
+                            base=self.base.get((layer.index, site, which), values),
+                            prompts=self.prompts,
+                            rerun=partial(rerun_at, rerun, site, which),
+                        )
                         values = perturber(values, call=call, draws=[edit.draw])[0]
                 return values
 

@@ -5,7 +5,8 @@ One pass holds base rows, one a prompt, and for every variant a copy of each of 
 mixers substituted here and there. Base rows may be edited as well (corrupted, or substituted throughout): a variant's
 rows are copies of them as they are where its first edit is, before anything is done to the base rows there, and from
 there on nothing is done to them but the variant's own edits. An edit sees what stands in the base rows at its place
-(`LayerCall.base`), so that it can patch that in.
+after all that is done to them there (`LayerCall.base`), so that it can patch that in; also at what leaves a layer,
+where its own rows come in as copies from before that. An edit of the base rows sees them after those before it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from layertracer.tracing._passes.ladder import LadderPass, run_pass
 from layertracer.tracing._passes.plain import PlainEdits, plain_logits
 from layertracer.tracing._passes.row_groups import Edit, Variant, in_order, join_of, site_of
 from layertracer.tracing._passes.tail import Tail
+from layertracer.tracing._perturbers.checked import checked_perturber
 from layertracer.tracing._perturbers.protocol import LayerCall, Perturber
 from layertracer.tracing._sites.protocol import SITES
 
@@ -71,7 +73,8 @@ def run_variants(  # noqa: PLR0913 - what a pass is made of
 
     Raises:
         UsageError: If a variant has no edit, an edit is of a layer or a perturber that there is not, of a layer without
-            the site, or of what layers remember, which has a pass of its own.
+            the site, or of what layers remember, which has a pass of its own; or a perturber raises something or makes
+            something else than perturbed values.
     """
     for edit in (*base_edits, *(edit for edits in variants for edit in edits)):
         _refuse_misplaced(edit, perturbers, network)
@@ -79,6 +82,7 @@ def run_variants(  # noqa: PLR0913 - what a pass is made of
         raise UsageError("A variant has no edit: its rows would be the base rows. Give at least one edit of each.")
     ordered = [in_order(edits, perturbers) for edits in variants]
     base = in_order(base_edits, perturbers)
+    perturbers = [checked_perturber(one, type(one).__name__) for one in perturbers]
     if method == "plain":
         return _Plain(network, ids, read, perturbers, base, prompts).run(ordered)
     rows = run_pass(

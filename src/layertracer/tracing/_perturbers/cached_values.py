@@ -23,6 +23,8 @@ from torch import Tensor
 from layertracer._errors import UsageError
 from layertracer._types import Mask, Noise, Perturbation, Registration, kind_of
 from layertracer.models import StateMap, StatePiece
+from layertracer.tracing._failures import telling_whose
+from layertracer.tracing._perturbers.checked import checked_state_perturber
 
 _MASKS, _NOISE = 3, 4
 """Purposes of generators; 1 and 2 are those of the other sites."""
@@ -123,13 +125,16 @@ def make_state_perturber(perturbation: Perturbation, state: StateMap, *, n_layer
         UsageError: If an explicit mask does not fit every slot, a mask masks nothing in some layer, or the perturbation
             is of a kind that nothing is known of for memories.
     """
-    make = STATE_PERTURBERS.get(kind_of(perturbation))
+    kind = kind_of(perturbation)
+    make = STATE_PERTURBERS.get(kind)
     if make is None:
         raise UsageError(
-            f"A {kind_of(perturbation)!r} cannot be done to what a layer remembers. Use another site than "
+            f"A {kind!r} cannot be done to what a layer remembers. Use another site than "
             f"{str(perturbation.site)!r}, or one of {', '.join(sorted(STATE_PERTURBERS))}."
         )
-    return make(perturbation, state, n_layers)
+    with telling_whose(f"The perturbation {kind!r}", "when it was made ready for the model's memories", code=make):
+        made = make(perturbation, state, n_layers)
+    return checked_state_perturber(made, kind)
 
 
 def _make_noise(noise: Noise, state: StateMap, n_layers: int) -> StateNoise:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from layertracer._errors import SiteError, UsageError
-from layertracer._types import Perturbation, Registration, kind_of
+from layertracer._types import Perturbation, Registration, kind_of, shown
 from layertracer.tracing._batching.on_devices import OnDevices
+from layertracer.tracing._failures import telling_whose
+from layertracer.tracing._perturbers.checked import checked_perturber
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,8 @@ class LayerCall:
     Attributes:
         layer: Index of the layer.
         entering: The stream that enters it in the rows at hand, [prompt, position, …, width].
-        base: What stands at the site in the base rows, those that nothing is patched into, one a prompt.
+        base: What stands at the site in the base rows, those that nothing is patched into, one a prompt; after what is
+            done there to these themselves (for an edit of theirs, what was done before it).
         first: Position in the prompt of the first of the values.
         prompts: The prompts' indices in the task; empty where the rows are a probe's, or those of a shared prefix.
         rerun: Runs the layer once more on other rows, see `again`; None where it must not.
@@ -53,6 +56,7 @@ class LayerCall:
 
         Raises:
             SiteError: If rows go on from what the model remembers: a layer writes into that when it runs.
+            UsageError: If they are no such rows.
         """
         if self.rerun is None:
             raise SiteError(
@@ -60,7 +64,16 @@ class LayerCall:
                 "its rows remember of a shared prefix. Trace with share_prefix=False, or let the perturber say "
                 "is_per_prompt."
             )
-        return self.rerun(entering)
+        given: Any = entering
+        per_row, n_rows, is_stream = self.entering.shape[1:], len(self.entering), isinstance(given, Tensor)
+        if not is_stream or not given.is_floating_point() or given.shape[1:] != per_row or len(given) % n_rows:
+            got = f"{given.dtype} of shape {list(given.shape)}" if is_stream else shown(given)
+            raise UsageError(
+                f"Layer {self.layer} cannot run again on {got}. Give floating-point numbers of shape "
+                f"[row, {', '.join(map(str, per_row))}], as many rows as there are prompts ({n_rows}) or several times "
+                "as many."
+            )
+        return self.rerun(entering.to(self.entering.device, self.entering.dtype))
 
     def partners(self) -> Tensor:
         """What stands at the site in the base row of each prompt's partner, [prompt, position, …, width].
@@ -99,12 +112,12 @@ class Perturber(Protocol):
         """Perturbed values at the site.
 
         Args:
-            values: What is at the site, [prompt, position, …, width]; it stays as it is.
+            values: What is at the site, [prompt, position, …, width]; a copy where the perturber is a user's own.
             call: The call of the layer.
             draws: Which draws.
 
         Returns:
-            [draw, prompt, position, …, width].
+            [draw, prompt, position, …, width], in any floating type and on any device.
         """
 
 
@@ -170,16 +183,24 @@ def make_perturber(
     """A specification made ready for a model of `n_layers` layers and that width.
 
     Raises:
-        UsageError: If an explicit mask has another shape, or the perturbation is of an unknown kind.
+        UsageError: If an explicit mask has another shape, or the perturbation is of an unknown kind; or if a user's own
+            is made into no perturber.
     """
     if not is_perturbation(perturbation):
         raise UsageError(
             f"perturbation must be a Mask, Noise or Skip, got {type(perturbation).__name__}. For masks of your own use "
             "Mask.explicit(keep)."
         )
-    return PERTURBERS[kind_of(perturbation)](
-        perturbation, Bench(n_layers=n_layers, width=width, device=device, fills=fills)
-    )
+    kind = kind_of(perturbation)
+    make, bench = PERTURBERS[kind], Bench(n_layers=n_layers, width=width, device=device, fills=fills)
+    with telling_whose(f"The perturbation {kind!r}", "when it was made ready for the model", code=make):
+        made = make(perturbation, bench)
+    if not isinstance(made, Perturber):
+        raise UsageError(
+            f"The perturbation {kind!r} was made into {shown(made)}, which is no perturber. What is registered for it "
+            "must return something callable that has a site, is_per_prompt and keeps_pairs."
+        )
+    return checked_perturber(made, kind)
 
 
 def take_draws(values: Tensor, draws: Sequence[int]) -> Tensor:
