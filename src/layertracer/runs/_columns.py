@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from layertracer._errors import UsageError
-from layertracer._types import MEASURE_NAME, TARGET_LOG_PROB, MeasureInfo
-from layertracer.runs._effects import KNOWN_ROWS
+from layertracer._types import KNOWN_ROWS, MEASURE_NAME, RESERVED_NAMES, TARGET_LOG_PROB, MeasureInfo
 from layertracer.runs._json_rules import described
 from layertracer.runs._lens_records import LENS_AXES
-from layertracer.runs._named import RECORD_COLUMNS
 from layertracer.runs._schema import (
     DIMENSIONS,
     EFFECT,
@@ -130,7 +128,9 @@ def named_in(header: Mapping[str, Any]) -> Named:
 
 def _infos(columns: Sequence[Mapping[str, Any]], table: Table) -> Iterator[MeasureInfo]:
     """What is said of the columns that not every run has, as far as they can be measures."""
-    known = {EFFECT.name, *(column.name for column in table.columns), *(RECORD_COLUMNS if table is LAYERS else ())}
+    known = {EFFECT.name, *(column.name for column in table.columns), *RESERVED_NAMES}
+    if table is PERTURBATIONS:
+        known -= {TARGET_LOG_PROB.name}
     for column in columns:
         name = column["name"]
         if name in known or column["type"] != "float32" or not MEASURE_NAME.fullmatch(name):
@@ -143,11 +143,13 @@ def _infos(columns: Sequence[Mapping[str, Any]], table: Table) -> Iterator[Measu
 def find_column_faults(header: Mapping[str, Any]) -> Iterator[str]:
     """Columns in a header that are not those of what the run has by name; its fields are of their types."""
     try:
-        tables = named_in(header).tables
+        named = named_in(header)
     except UsageError as error:
         yield f"files has a column that cannot be: {error}"
         return
-    for table in tables:
+    for name in sorted({info.name for info in named.measures} & {info.name for info in named.rows}):
+        yield f"files has {described(name)} twice, as a layer measure and as a row measure"
+    for table in named.tables:
         place, listed = f"files.{table.file}.columns", header["files"][table.file]["columns"]
         names, known = [column["name"] for column in listed], {column.name for column in table.columns}
         odd = [name for name in names if name not in known or names.count(name) > 1]

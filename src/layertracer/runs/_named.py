@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from layertracer._errors import UsageError
-from layertracer._types import LayerMeasure
+from layertracer._types import LayerMeasure, refuse_reserved
 from layertracer.runs._context import RecordContext
 from layertracer.runs._effects import DOMINANT_AXES, EffectRecord, effect_keys
-from layertracer.runs._lens_records import LENS_AXES, LensRecord
+from layertracer.runs._lens_records import LensRecord
 
 if TYPE_CHECKING:
     from layertracer.runs._record import TraceRecord
 else:  # under test, annotations are looked up when a function is called
     TraceRecord = object
-
-RECORD_COLUMNS = ("prompt", "layer", "draw", "effect", "mixer", "js_bits", "target_prob", *LENS_AXES)
-"""Names that a layer measure cannot have: they stand for something else, in tables and in data frames."""
 
 
 def context_of(record: TraceRecord) -> RecordContext:
@@ -105,10 +102,11 @@ def gather_measures(record: TraceRecord) -> dict[str, LayerMeasure]:
     for name, measure in record.measures.items():
         if name != measure.name:
             raise UsageError(f"measures holds {measure.name!r} under the name {name!r}. Use its own name as the key.")
-        if name in RECORD_COLUMNS:
+        refuse_reserved("layer measure", name)
+        if any(name in effect.rows for effect in record.effects.values()):
             raise UsageError(
-                f"A layer measure cannot be called {name!r}: that name stands for something else in every trace. Give "
-                "it one of its own."
+                f"A layer measure and a row measure of this trace are both called {name!r}. Give each a name of its "
+                "own."
             )
         _check_rows(record, measure.values.shape, f"The layer measure {name!r}")
     return dict(record.measures)
