@@ -169,6 +169,7 @@ MISFITS: list[tuple[Callable[[], object], str]] = [
     (changed(measures={"a": one_measure("b")["b"]}), "holds 'b' under the name 'a'"),
     (changed(measures=one_measure("x_bits", (6, 3))), r"'x_bits' has values of shape \[6, 3\], this record needs"),
     (changed(lenses={"tuned": RECORD.lenses["linear"]}), "holds 'linear' under the name 'tuned'"),
+    (changed(lenses={}), "lenses holds none, and spec.lenses names linear"),
     (lambda: dataclasses.replace(first_effect(), rows={}), "has no 'js_bits' among its rows"),
     (lambda: dataclasses.replace(first_effect(), dominant_ratio=np.ones(3)), r"dominant_ratio .* shape \[3\]"),
     (

@@ -153,7 +153,7 @@ def gather_lenses(record: TraceRecord, context: RecordContext) -> dict[str, Lens
     """The lenses of a record, by their names.
 
     Raises:
-        UsageError: If one has another name, or does not fit.
+        UsageError: If one has another name, does not fit, or was not asked for, or one that was is not there.
     """
     for name, lens in record.lenses.items():
         if name != lens.name:
@@ -164,6 +164,11 @@ def gather_lenses(record: TraceRecord, context: RecordContext) -> dict[str, Lens
                 f"top_ids of the lens {name!r} has shape {list(lens.top_ids.shape)}, this record needs "
                 f"{list(record.top_ids.shape)}: as many tokens as the logit lens keeps."
             )
+    if set(record.lenses) != set(record.spec.lenses):
+        raise UsageError(
+            f"lenses holds {', '.join(record.lenses) or 'none'}, and spec.lenses names "
+            f"{', '.join(record.spec.lenses) or 'none'}. Give a spec that names the lenses of the record."
+        )
     return {name: dataclasses.replace(lens, context=context) for name, lens in record.lenses.items()}
 
 
