@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ FOLDER_MODE = 0o777
 PRIVATE_FILE_MODE = 0o600
 PRIVATE_FOLDER_MODE = 0o700
 
-_N_STEM = 16
+_N_STEM, _N_TOKEN = 16, 4
 _UNFINISHED = ".part"
 
 
@@ -124,9 +125,14 @@ def whole_folder(
 def remove_unfinished(path: Path) -> None:
     """Remove what killed writers of a file or folder left beside it; for who knows that none is alive.
 
-    Paths whose names begin with the same 16 characters count as the same.
+    Only names that a writer here makes are touched. Paths whose names begin with the same 16 characters count as the
+    same.
     """
-    for left in path.parent.glob(f".{glob.escape(path.name[:_N_STEM])}-*{_UNFINISHED}"):
+    stem = path.name[:_N_STEM]
+    form = re.compile(rf"\.{re.escape(stem)}-[0-9a-f]{{{2 * _N_TOKEN}}}{re.escape(_UNFINISHED)}")
+    for left in path.parent.glob(f".{glob.escape(stem)}-*{_UNFINISHED}"):
+        if form.fullmatch(left.name) is None:  # what a user has named alike
+            continue
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
         else:
@@ -145,4 +151,4 @@ def _write_flushed(file: BinaryIO, content: bytes | Callable[[BinaryIO], object]
 
 def _hidden_name(path: Path) -> Path:
     """A name beside `path` that nobody else uses; on the same disk, so that renaming is atomic."""
-    return path.with_name(f".{path.name[:_N_STEM]}-{secrets.token_hex(4)}{_UNFINISHED}")
+    return path.with_name(f".{path.name[:_N_STEM]}-{secrets.token_hex(_N_TOKEN)}{_UNFINISHED}")

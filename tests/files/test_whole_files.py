@@ -131,7 +131,8 @@ def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".x-12345678.part").write_bytes(b"half")
     (tmp_path / ".x-abcdef01.part").mkdir()
     (tmp_path / ".x-abcdef01.part" / "inner").write_bytes(b"half")
-    kept = {".y-12345678.part", ".x-notes", "x", "target"}
+    kept = {".y-12345678.part", ".x-notes", "x", "target", ".x-thesis.part", ".x-2-12345678.part", ".x-1234567g.part"}
+    kept |= {".x-123456789.part", ".x-12345678.part.bak", ".x-1234ABCD.part"}
     for name in kept - {"target"}:
         (tmp_path / name).write_bytes(b"kept")
     (tmp_path / "target").mkdir()

@@ -256,3 +256,16 @@ def test_what_else_lies_among_parts_is_kept(tmp_path: Path) -> None:
     (run / PARTS_FOLDER / "notes.txt").write_text("mine")
     write_folder(run, {"run.json": b"{}"}, overwrite=True)
     assert (run / PARTS_FOLDER / "notes.txt").read_text() == "mine"
+
+
+def test_the_next_writer_clears_what_killed_ones_left(tmp_path: Path) -> None:
+    """What a killed writer left of a part of any number goes with the next part; names of other forms stay."""
+    _write_all(tmp_path)
+    folder = tmp_path / PARTS_FOLDER
+    before = {path.name for path in folder.iterdir()}
+    kept = {".000003.part-notes.part", ".mine-0123abcd.part", "notes.txt"}
+    for name in (*kept, ".000003.part-0123abcd.part", ".000900.part-00000000.part"):
+        (folder / name).write_bytes(b"half")
+    write_part(tmp_path, 1, b"again")
+    assert {path.name for path in folder.iterdir()} == before | kept
+    assert read_parts(tmp_path).whole[1] == b"again"

@@ -8,20 +8,25 @@ from layertracer._types.log import make_printable
 from layertracer._types.mask import Mask, Scheme
 from layertracer._types.measures import (
     JS_BITS,
+    KNOWN_ROWS,
     MEASURE_NAME,
+    MOST_MEANING,
+    MOST_UNIT,
+    RESERVED_NAMES,
     TARGET_LOG_PROB,
     LayerMeasure,
     MeasureInfo,
     checked_name,
     is_line,
     read_only,
+    refuse_reserved,
 )
 from layertracer._types.noise import Noise
 from layertracer._types.origin import Origin, find_origin
 from layertracer._types.panic import LibraryPanicError, is_panic, panics_as_errors
 from layertracer._types.perturbations import Draws, Perturbation, fills_from_runs, is_site_asked, kind_of
 from layertracer._types.plain_files import FileTooLargeError, NotAFileError, read_plain_file
-from layertracer._types.registries import Registration
+from layertracer._types.registries import Registration, Registrations
 from layertracer._types.results import (
     Audit,
     Check,
@@ -54,7 +59,11 @@ __all__ = [
     "DEFAULT_SITE",
     "FALLBACK_SITE",
     "JS_BITS",
+    "KNOWN_ROWS",
     "MEASURE_NAME",
+    "MOST_MEANING",
+    "MOST_UNIT",
+    "RESERVED_NAMES",
     "SITES",
     "TARGET_LOG_PROB",
     "WHOLE_FINGERPRINT",
@@ -82,6 +91,7 @@ __all__ = [
     "Perturbation",
     "Positions",
     "Registration",
+    "Registrations",
     "Sample",
     "Scheme",
     "SelfCheck",
@@ -109,6 +119,7 @@ __all__ = [
     "panics_as_errors",
     "read_only",
     "read_plain_file",
+    "refuse_reserved",
     "register_site_facts",
     "shown",
 ]

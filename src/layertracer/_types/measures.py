@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,15 @@ from layertracer._types.given import Number, shown
 
 MEASURE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 """What a measure, a lens or a column may be called."""
+
+RESERVED_NAMES: frozenset[str] = frozenset(
+    {
+        *("prompt", "draw", "layer", "effect", "mixer"),
+        *("target_prob", "target_log_prob", "embedding_log_prob", "target_rank", "entropy_bits", "top_ids", "top_prob"),
+        *("js_bits", "target_log_prob_loss", "dominant_dimension", "dominant_ratio", "dominant_hit"),
+    }
+)
+"""Names that stand for something in every trace, in its tables and its data frame: no other measure can have them."""
 
 MOST_UNIT, MOST_MEANING = 40, 400
 """The longest unit and the longest meaning, in characters."""
@@ -45,6 +56,23 @@ def checked_name(what: str, name: object) -> str:
         f"The name of a {what} must be an identifier of at most 64 letters, digits and underscores, got {shown(name)}. "
         "Name what is measured, with its unit at the end where it has one, e.g. 'block_influence' or 'loss_nats'."
     )
+
+
+def refuse_reserved(what: str, name: str) -> None:
+    """Refuse a name that stands for something in every trace.
+
+    Args:
+        what: What is called so, for the message.
+        name: The name.
+
+    Raises:
+        UsageError: If it does.
+    """
+    if name in RESERVED_NAMES:
+        raise UsageError(
+            f"A {what} cannot be called {name!r}: that name stands for something else in every trace. Give it one of "
+            "its own."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +143,9 @@ TARGET_LOG_PROB = MeasureInfo(
     high=0.0,
 )
 """What is left of the target."""
+
+KNOWN_ROWS: Mapping[str, MeasureInfo] = MappingProxyType({info.name: info for info in (JS_BITS, TARGET_LOG_PROB)})
+"""Row measures that every version knows; no other one can have a reserved name."""
 
 
 def read_only(values: object, dtype: type[np.generic]) -> np.ndarray:

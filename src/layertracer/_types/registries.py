@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from layertracer._errors import UsageError
 
@@ -50,4 +52,28 @@ class Registration(Generic[Registered]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Undo it."""
+        self.undo()
+
+
+@dataclass(frozen=True, slots=True)
+class Registrations:
+    """Several registrations that are undone together.
+
+    Attributes:
+        each: The registrations.
+    """
+
+    each: Sequence[Registration[Any]]
+
+    def undo(self) -> None:
+        """Forget them all; once more does nothing."""
+        for registration in self.each:
+            registration.undo()
+
+    def __enter__(self) -> Registrations:
+        """Itself; undone at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Undo them."""
         self.undo()

@@ -64,8 +64,11 @@ def compare(
 
     The claims: task particles lie deep, whatever the size and the mixer; larger models are more robust. Needs no torch.
 
-    Laws: a run compared with itself has differences of exactly 0; neither the order of the runs nor that of their
-    prompts changes a number; equal seeds give equal numbers.
+    Runs of several perturbations are compared by the first one of the first run that all of them have, or at `site=`; a
+    warning says which.
+
+    Laws: a run compared with itself has differences of exactly 0; neither the order of the runs (but for that choice)
+    nor that of their prompts changes a number; equal seeds give equal numbers.
 
     Args:
         traces: Two or more, as `Trace`, or as paths of run folders (or of the `run.json` in them). A dictionary holds

@@ -10,13 +10,11 @@ import numpy as np
 from layertracer._errors import UsageError
 from layertracer.comparisons._identity import describe_same_models
 from layertracer.comparisons._settings import ComparisonSettings
+from layertracer.comparisons._sites import FREE_PARTS
 from layertracer.runs import TraceRecord
 
 _TASK_KEYS = ("name", "kind", "n_shot", "demonstration_sets", "template", "chat", "system")
 """Parts of a task that make its prompts what they are. Its seed and limit only choose among them."""
-
-_FREE_PARTS = {"draws", "seed", "shape", "sha256"}
-"""Parts of a perturbation that may differ: they change how exactly the same quantity is measured."""
 
 _ROUNDING_BITS = 1e-5
 
@@ -62,7 +60,7 @@ def _check_usable(record: TraceRecord, label: str) -> None:
 
 
 def _list_mismatches(records: Sequence[TraceRecord], labels: Sequence[str]) -> list[str]:
-    parts = sorted({name for record in records for name in record.spec.perturbation} - _FREE_PARTS)
+    parts = sorted({name for record in records for name in record.spec.perturbation} - FREE_PARTS)
     return [
         *(_differ(f"task {key}", records, labels, _task_part(key)) for key in _TASK_KEYS),
         _differ("target", records, labels, lambda one: one.spec.target),

@@ -16,6 +16,7 @@ from layertracer.comparisons._identity import Identity, identify_models
 from layertracer.comparisons._prompts import PromptKey, finite_rows, prompt_keys, put_in_order
 from layertracer.comparisons._sample import SampleStore
 from layertracer.comparisons._settings import ComparisonSettings
+from layertracer.comparisons._sites import take_common
 from layertracer.measures import relative_depth
 from layertracer.runs import TraceRecord
 
@@ -64,9 +65,10 @@ def line_up(records: Sequence[TraceRecord], labels: tuple[str, ...], settings: C
     Raises:
         UsageError: If they cannot be compared; the message says why.
     """
-    warnings = check_comparable(records, labels, settings)
+    taken, notes = take_common(records, labels, settings.site)
+    warnings = notes + check_comparable(taken, labels, settings)
     chosen = []
-    for record, label in zip(records, labels, strict=True):
+    for record, label in zip(taken, labels, strict=True):
         usable, notes = _choose_prompts(record, label, settings)
         chosen.append(put_in_order(usable))
         warnings += notes

@@ -32,6 +32,8 @@ class ComparisonSettings:
         min_models: Models, and sizes, without which no claim is decided, at least 3.
         min_prompts: Prompts without which a model does not count in a verdict.
         min_solved: Share of solved prompts without which a model does not count in a verdict on its task particle.
+        site: The site at which runs of several perturbations are compared; None for the first perturbation of the first
+            run that all of them have.
         allow_mismatch: Whether runs that ask different questions are compared with a warning, not refused.
 
     Raises:
@@ -57,6 +59,7 @@ class ComparisonSettings:
     min_models: int = 3
     min_prompts: int = 10
     min_solved: float = 0.25
+    site: str | None = None
     allow_mismatch: bool = False
 
     def __post_init__(self) -> None:

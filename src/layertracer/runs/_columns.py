@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from layertracer._errors import UsageError
-from layertracer._types import MEASURE_NAME, TARGET_LOG_PROB, MeasureInfo
-from layertracer.runs._effects import KNOWN_ROWS
+from layertracer._types import KNOWN_ROWS, MEASURE_NAME, RESERVED_NAMES, TARGET_LOG_PROB, MeasureInfo
 from layertracer.runs._json_rules import described
 from layertracer.runs._lens_records import LENS_AXES
-from layertracer.runs._named import RECORD_COLUMNS
 from layertracer.runs._schema import (
     DIMENSIONS,
     EFFECT,
+    HEADER_FILE,
     LAYERS,
     PERTURBATIONS,
     PROMPTS,
@@ -24,7 +23,7 @@ from layertracer.runs._schema import (
     Table,
 )
 
-_ROUNDING = 1e-4
+ROUNDING = 1e-4
 """What a measure may lie beyond its bounds."""
 
 
@@ -66,7 +65,7 @@ class Named:
 
 
 def _measure_column(info: MeasureInfo) -> Column:
-    limits = Limits(low=info.low, high=info.high, allowance=_ROUNDING, nan="anywhere")
+    limits = Limits(low=info.low, high=info.high, allowance=ROUNDING, nan="anywhere")
     return Column(name=info.name, type="float32", meaning=info.meaning, unit=info.unit, limits=limits)
 
 
@@ -130,12 +129,14 @@ def named_in(header: Mapping[str, Any]) -> Named:
 
 def _infos(columns: Sequence[Mapping[str, Any]], table: Table) -> Iterator[MeasureInfo]:
     """What is said of the columns that not every run has, as far as they can be measures."""
-    known = {EFFECT.name, *(column.name for column in table.columns), *(RECORD_COLUMNS if table is LAYERS else ())}
+    known = {EFFECT.name, *(column.name for column in table.columns), *RESERVED_NAMES}
+    if table is PERTURBATIONS:
+        known -= {TARGET_LOG_PROB.name}
     for column in columns:
         name = column["name"]
         if name in known or column["type"] != "float32" or not MEASURE_NAME.fullmatch(name):
             continue
-        bounds = {bound: column[bound] for bound in ("low", "high") if isinstance(column[bound], int | float)}
+        bounds = {bound: column[bound] for bound in ("low", "high")}  # one that is a name is refused there
         given = MeasureInfo(name=name, unit=column["unit"] or "", meaning=column["meaning"], **bounds)
         yield KNOWN_ROWS.get(name, given) if table is PERTURBATIONS else given
 
@@ -143,11 +144,13 @@ def _infos(columns: Sequence[Mapping[str, Any]], table: Table) -> Iterator[Measu
 def find_column_faults(header: Mapping[str, Any]) -> Iterator[str]:
     """Columns in a header that are not those of what the run has by name; its fields are of their types."""
     try:
-        tables = named_in(header).tables
+        named = named_in(header)
     except UsageError as error:
         yield f"files has a column that cannot be: {error}"
         return
-    for table in tables:
+    for name in sorted({info.name for info in named.measures} & {info.name for info in named.rows}):
+        yield f"files has {described(name)} twice, as a layer measure and as a row measure"
+    for table in named.tables:
         place, listed = f"files.{table.file}.columns", header["files"][table.file]["columns"]
         names, known = [column["name"] for column in listed], {column.name for column in table.columns}
         odd = [name for name in names if name not in known or names.count(name) > 1]
@@ -155,6 +158,26 @@ def find_column_faults(header: Mapping[str, Any]) -> Iterator[str]:
             yield f"{place} has {described(odd[0])}, which is no measure, is there twice, or is of no lens of the run"
         else:
             yield from _compare_columns(table, listed, place)
+
+
+def find_other_words(header: Mapping[str, Any]) -> Iterator[str]:
+    """What a header says otherwise of columns that every run has than this version, by which their numbers are held.
+
+    Args:
+        header: A header without faults.
+    """
+    for table in named_in(header).tables:
+        listed = {column["name"]: column for column in header["files"][table.file]["columns"]}
+        for known in describe_columns(table):
+            name = known["name"]
+            others = [word for word in ("meaning", "low", "high") if listed.get(name, known)[word] != known[word]]
+            if others:
+                said = ", ".join(f"{word} {described(listed[name][word])}" for word in others)
+                must = ", ".join(f"{word} {described(known[word])}" for word in others)
+                yield (
+                    f"{HEADER_FILE} says of {name} in {table.file}: {said}. This version, which holds the numbers to "
+                    f"what it knows itself, says: {must}."
+                )
 
 
 def _compare_columns(table: Table, listed: Sequence[Mapping[str, Any]], place: str) -> Iterator[str]:

@@ -22,12 +22,15 @@ class RecordContext:
         units: Unit of every prompt, as `Sampling` takes them.
         clean_log_prob: Log-probability of the target in the clean output, nats, [prompt]; NaN for prompts with several
             answers, any of which counts there, while one is followed in perturbed rows.
+        own: The arrays of the trace itself that its first effect shares, by name: they tell whether that was changed
+            since.
     """
 
     onset: Mapping[str, Any]
     seed: int
     units: tuple[int, ...] | None
     clean_log_prob: NDArray[np.float64]
+    own: Mapping[str, NDArray[Any]]
 
 
 def require_context(context: RecordContext | None, what: str) -> RecordContext:

@@ -13,20 +13,17 @@ import numpy as np
 
 from layertracer._errors import UsageError
 from layertracer._types import (
-    JS_BITS,
-    TARGET_LOG_PROB,
+    KNOWN_ROWS,
     LossLayer,
     MeasureInfo,
     VulnerableLayer,
     count_sure_draws,
     name_draws,
     read_only,
+    refuse_reserved,
 )
 from layertracer.measures import Sampling, find_largest_loss, find_missing, find_vulnerable_layer
 from layertracer.runs._context import RecordContext, require_context, require_rows
-
-KNOWN_ROWS: Mapping[str, MeasureInfo] = MappingProxyType({info.name: info for info in (JS_BITS, TARGET_LOG_PROB)})
-"""Row measures that every version knows."""
 
 ROW_AXES = ("prompt", "draw", "layer")
 DOMINANT_AXES: Mapping[str, tuple[type[np.generic], tuple[str, ...]]] = MappingProxyType(
@@ -66,7 +63,8 @@ class EffectRecord:
         context: What it must know of its trace; None outside of one.
 
     Raises:
-        UsageError: If "js_bits" is missing, shapes do not fit, or it is not said what a number is.
+        UsageError: If "js_bits" is missing, shapes do not fit, it is not said what a number is, or it has the name of
+            something else.
     """
 
     key: str
@@ -99,6 +97,8 @@ class EffectRecord:
                 f"The effect {self.key!r} has rows named {name!r}, and infos says nothing of that name. Give a "
                 "MeasureInfo with the name, unit and meaning of each row measure."
             )
+        if name not in KNOWN_ROWS:
+            refuse_reserved("row measure", name)
         return info
 
     def _check_shapes(self) -> None:

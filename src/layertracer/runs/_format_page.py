@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
+
+from layertracer._types import RESERVED_NAMES
+from layertracer.runs._columns import ROUNDING
 from layertracer.runs._header_fields import HEADER_FIELDS
-from layertracer.runs._json_rules import Anything, flatten_rules
+from layertracer.runs._json_rules import Anything, Fields, Items, Nullable, Rule, flatten_rules
 from layertracer.runs._schema import (
     HEADER_FILE,
     LARGEST_HEADER_BYTES,
@@ -14,12 +18,24 @@ from layertracer.runs._schema import (
     Table,
 )
 
+_RESERVED = textwrap.wrap(", ".join(f"`{name}`" for name in sorted(RESERVED_NAMES)) + ";", 112)
 _NAMED_COLUMNS = (
     "Columns are named in the header, with unit and meaning, and read as they are named there. So a layer measure",
-    "or a lens that a version does not know is read all the same: every `float32` column of `layers.parquet` that",
-    "is not below and has no dot in its name is a layer measure, every such column of `perturbations.parquet` was",
-    "measured of each perturbed output, and the columns of a lens begin with its name and a dot. Version 1 had the",
-    "columns below alone, and no names in the header.",
+    "or a lens that a version does not know is read all the same: every further `float32` column of `layers.parquet`",
+    "whose name is an identifier of at most 64 letters, digits and underscores is a layer measure, every such column",
+    "of `perturbations.parquet` was measured of each perturbed output, and the columns of a lens begin with its name",
+    "and a dot. There are no other columns than those below and these.",
+    "",
+    "A measure is not nullable; it has a unit (a plain number is a `ratio` or a `share`), a meaning, and as bounds",
+    "finite numbers, `low` at most `high`, or null. Its numbers lie within them",
+    f"({ROUNDING:g} for rounding) or are NaN. No two measures have one name, and none has one that stands for",
+    "something in every trace:",
+    *_RESERVED,
+    "`target_log_prob`, though, is also measured of perturbed outputs.",
+    "",
+    "The columns below have the types and units below, and are null only where it is said; their numbers are held to",
+    "the ranges below whatever the header says of them, and `layertracer verify` notes where it says something else.",
+    "Version 1 had the columns below alone, and no names in the header.",
 )
 
 
@@ -81,16 +97,18 @@ def _describe_values() -> list[str]:
         "",
         f"### What `{HEADER_FILE}` may hold",
         "",
-        "Checked when a run is read. `[]` stands for every item of a list; what is not listed may be anything.",
+        "Checked when a run is read. `[]` stands for every item of a list; what is not listed may be anything, but in",
+        'objects "of the fields below alone".',
         "",
         "| field | value |",
         "|---|---|",
-        *(f"| `{place}` | {rule} |" for place, rule in places if not isinstance(rule, Anything)),
+        *(f"| `{place}` | {_in_words(rule)} |" for place, rule in places if not isinstance(rule, Anything)),
         "",
         "Besides: `shape.n_layers` is the number of `model.layers`, whose `index` counts from 0; no more prompts are",
         "finished than requested; a complete run has no `error` and a failed one has one; `demonstration_sets` has",
         "one number for every prompt; `layers_without_site` are layers of the model; `files` has the rows that follow",
-        "from `shape`, and exactly the columns of the run's measures and lenses, each once; every perturbation of",
+        "from `shape`, and exactly the columns of the run's measures and lenses, each once; `lenses` are those that",
+        "`spec.lenses` names, each once; every perturbation of",
         "`spec` has as many draws as `shape` says, and what its kind, where known, needs; the",
         "parameters of a known onset criterion are within its range; a check has `passed` where its `error` is within",
         "its `tolerance`, and nowhere else; of `audit`, `n_cells` are at least `n_forwards` and these at least",
@@ -112,6 +130,14 @@ def _describe_values() -> list[str]:
         "perturbed output lacks `target_log_prob` where it lacks `js_bits`, and `js_bits` is at least what the two",
         "probabilities of a single target make it alone (0.002 bits for rounding).",
     ]
+
+
+def _in_words(rule: Rule) -> str:
+    """What a value may be, and of an object whether it may have other fields than those that are listed."""
+    inner = rule.rule if isinstance(rule, Nullable) else rule
+    inner = inner.rule if isinstance(inner, Items) else inner
+    is_closed = isinstance(inner, Fields) and inner.closed
+    return str(rule).replace("an object", "an object of the fields below alone") if is_closed else str(rule)
 
 
 def _describe_table(table: Table) -> list[str]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from layertracer._types import MEASURE_NAME
+from layertracer._types import MEASURE_NAME, MOST_MEANING, MOST_UNIT
 from layertracer.runs._json_rules import (
     Anything,
     Entries,
@@ -43,7 +43,7 @@ class HeaderField:
     optional: bool = False
 
 
-_LONGEST, _LONGEST_MEANING = 200, 1000
+_LONGEST_NAME = 200
 _METHOD = Text(choices=("ladder", "plain"))
 _ERROR = Number(finite=False)
 """Measured errors, and estimates."""
@@ -193,10 +193,10 @@ _SHAPE = Fields(
 _BOUND = Nullable(OneOf((Number(low=-math.inf), Text(choices=SIZES))))
 _COLUMN = Fields(
     required={
-        "name": Line(_LONGEST),
-        "type": Line(_LONGEST),
-        "unit": Nullable(Line(_LONGEST)),
-        "meaning": Line(_LONGEST_MEANING),
+        "name": Line(_LONGEST_NAME),
+        "type": Line(_LONGEST_NAME),
+        "unit": Nullable(Line(MOST_UNIT)),
+        "meaning": Line(MOST_MEANING),
         "nullable": Truth(),
         "low": _BOUND,
         "high": _BOUND,
@@ -209,7 +209,7 @@ FILES = Fields(required={table.file: Fields(required=_FILE) for table in TABLES}
 _NAMED_FILE = Fields(required={**_FILE, "columns": Items(_COLUMN, most=8 * MOST_NAMED)})
 _NAMED_FILES = Fields(required={table.file: _NAMED_FILE for table in TABLES}, closed=True)
 
-_LENS = Fields(required={"name": _NAME, "meaning": Line(_LONGEST_MEANING), "details": Entries(Anything())}, closed=True)
+_LENS = Fields(required={"name": _NAME, "meaning": Line(MOST_MEANING), "details": Entries(Anything())}, closed=True)
 
 HEADER_FIELDS = (
     HeaderField(name="format", type="string", meaning=f'always "{RUN_FORMAT}"', rule=Text(choices=(RUN_FORMAT,))),

@@ -190,8 +190,9 @@ class Number:
 
     def __str__(self) -> str:
         """In words."""
-        words = f"of at least {self.low:g}" if self.high == math.inf else f"in [{self.low:g}, {self.high:g}]"
-        return f"a finite number {words}" if self.finite else f"a number {words}, infinite and NaN included"
+        words = f" of at least {self.low:g}" if self.high == math.inf else f" in [{self.low:g}, {self.high:g}]"
+        words = "" if (self.low, self.high) == (-math.inf, math.inf) else words
+        return f"a finite number{words}" if self.finite else f"a number{words}, infinite and NaN included"
 
 
 def _within(value: Any, low: float, high: float | None) -> bool:

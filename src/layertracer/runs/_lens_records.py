@@ -13,11 +13,9 @@ import numpy as np
 from jaxtyping import Float
 
 from layertracer._errors import UsageError
-from layertracer._types import TaskParticle, checked_name, is_line, read_only, shown
+from layertracer._types import MOST_MEANING, TaskParticle, checked_name, is_line, read_only, shown
 from layertracer.measures import Sampling, TargetCurves, find_task_particle, onset_from_dict
 from layertracer.runs._context import RecordContext, require_context, require_rows
-
-_MOST_MEANING = 400
 
 LENS_AXES: Mapping[str, tuple[type[np.generic], tuple[str, ...]]] = MappingProxyType(
     {
@@ -66,9 +64,9 @@ class LensRecord:
     def __post_init__(self) -> None:
         """Copy and freeze the arrays, and refuse those that do not fit together."""
         checked_name("lens", self.name)
-        if not is_line(self.meaning, _MOST_MEANING):
+        if not is_line(self.meaning, MOST_MEANING):
             raise UsageError(
-                f"The meaning of the lens {self.name!r} must be one line of 1 to {_MOST_MEANING} printable characters, "
+                f"The meaning of the lens {self.name!r} must be one line of 1 to {MOST_MEANING} printable characters, "
                 f"got {shown(self.meaning)}. Say in one sentence what it does to a residual stream before it is read."
             )
         sizes: dict[str, int] = {}

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from layertracer._errors import UsageError
-from layertracer._types import LayerMeasure
+from layertracer._types import LayerMeasure, refuse_reserved
 from layertracer.runs._context import RecordContext
 from layertracer.runs._effects import DOMINANT_AXES, EffectRecord, effect_keys
-from layertracer.runs._lens_records import LENS_AXES, LensRecord
+from layertracer.runs._equality import same_values
+from layertracer.runs._lens_records import LensRecord
 
 if TYPE_CHECKING:
     from layertracer.runs._record import TraceRecord
 else:  # under test, annotations are looked up when a function is called
     TraceRecord = object
 
-RECORD_COLUMNS = ("prompt", "layer", "draw", "effect", "mixer", "js_bits", "target_prob", *LENS_AXES)
-"""Names that a layer measure cannot have: they stand for something else, in tables and in data frames."""
+
+_OWN = ("js_bits", *DOMINANT_AXES)
+"""Arrays of a record that its first effect shares."""
 
 
 def context_of(record: TraceRecord) -> RecordContext:
@@ -32,17 +34,18 @@ def context_of(record: TraceRecord) -> RecordContext:
         seed=record.spec.seed,
         units=record.sampling.units,
         clean_log_prob=np.where(has_one, last, np.nan).astype(np.float64),
+        own={name: getattr(record, name) for name in _OWN},
     )
 
 
 def gather_effects(record: TraceRecord, context: RecordContext) -> dict[str, EffectRecord]:
     """The effects of a record, by their keys.
 
-    The first one has the record's own arrays, whatever it had: these are what is changed where a record is copied with
-    other numbers.
+    The first one has the record's own `js_bits` and `dominant_*`: these are what is changed where a record is copied
+    with other numbers, and what else it measured stays. One that was changed itself must say the same as they do.
 
     Raises:
-        UsageError: If there is not one for each perturbation, or one does not fit.
+        UsageError: If there is not one for each perturbation, or one does not fit or contradicts the record.
     """
     perturbations = record.spec.perturbations
     given = list(record.effects.values())
@@ -53,6 +56,7 @@ def gather_effects(record: TraceRecord, context: RecordContext) -> dict[str, Eff
             f"effects holds {len(given)} effects, and spec has {len(perturbations)} perturbations. Give one effect for "
             "each of them, in their order."
         )
+    _check_first(record, given[0], context)
     given[0] = _from_arrays(record, given[0].infos, given[0].rows)
     keys = effect_keys(perturbations)
     if len(set(keys)) < len(keys):
@@ -77,12 +81,42 @@ def _from_arrays(record: TraceRecord, infos: Mapping[str, Any], rows: Mapping[st
     )
 
 
+def _check_first(record: TraceRecord, effect: EffectRecord, context: RecordContext) -> None:
+    """Refuse a first effect of which something would be lost, or mixed with another trace's."""
+    known = effect.context
+    others = [name for name in _OWN if not same_values(_own_of(effect, name), context.own[name])]
+    changed = [name for name in others if known is None or not same_values(_own_of(effect, name), known.own[name])]
+    is_of_other = known is not None and not same_values(known.clean_log_prob, context.clean_log_prob)
+    has_more = len(effect.rows) > 1
+    if dict(effect.perturbation) != dict(record.spec.perturbation) and (changed or has_more or is_of_other):
+        raise _misplaced(effect)
+    if changed:
+        raise UsageError(
+            f"{changed[0]} of the effect {effect.key!r} is not that of the record, and both stand for the first "
+            f"perturbation. Give the same array as {changed[0]}= too, or leave the effect as it was."
+        )
+    if others and is_of_other and has_more:
+        raise UsageError(
+            f"The effect {effect.key!r} is of another trace: neither its {others[0]} nor the target's log-probability "
+            "in the clean output are those of this record. Give effects with the numbers that they were measured "
+            "beside."
+        )
+
+
+def _own_of(effect: EffectRecord, name: str) -> np.ndarray:
+    return effect.js_bits if name == "js_bits" else np.asarray(getattr(effect, name))
+
+
+def _misplaced(effect: EffectRecord) -> UsageError:
+    return UsageError(
+        f"The effect {effect.key!r} is of another perturbation than the one at its place in spec. Give the effects "
+        "in the order of spec.perturbation and spec.further_perturbations."
+    )
+
+
 def _check_effect(record: TraceRecord, effect: EffectRecord, asked: Mapping[str, Any], first: EffectRecord) -> None:
     if dict(effect.perturbation) != dict(asked):
-        raise UsageError(
-            f"The effect {effect.key!r} is of another perturbation than the one at its place in spec. Give the effects "
-            "in the order of spec.perturbation and spec.further_perturbations."
-        )
+        raise _misplaced(effect)
     if effect.infos != first.infos:
         raise UsageError(
             f"The effect {effect.key!r} has the row measures {', '.join(effect.infos)}, and {first.key!r} has "
@@ -105,10 +139,11 @@ def gather_measures(record: TraceRecord) -> dict[str, LayerMeasure]:
     for name, measure in record.measures.items():
         if name != measure.name:
             raise UsageError(f"measures holds {measure.name!r} under the name {name!r}. Use its own name as the key.")
-        if name in RECORD_COLUMNS:
+        refuse_reserved("layer measure", name)
+        if any(name in effect.rows for effect in record.effects.values()):
             raise UsageError(
-                f"A layer measure cannot be called {name!r}: that name stands for something else in every trace. Give "
-                "it one of its own."
+                f"A layer measure and a row measure of this trace are both called {name!r}. Give each a name of its "
+                "own."
             )
         _check_rows(record, measure.values.shape, f"The layer measure {name!r}")
     return dict(record.measures)
@@ -118,7 +153,7 @@ def gather_lenses(record: TraceRecord, context: RecordContext) -> dict[str, Lens
     """The lenses of a record, by their names.
 
     Raises:
-        UsageError: If one has another name, or does not fit.
+        UsageError: If one has another name, does not fit, or was not asked for, or one that was is not there.
     """
     for name, lens in record.lenses.items():
         if name != lens.name:
@@ -129,6 +164,11 @@ def gather_lenses(record: TraceRecord, context: RecordContext) -> dict[str, Lens
                 f"top_ids of the lens {name!r} has shape {list(lens.top_ids.shape)}, this record needs "
                 f"{list(record.top_ids.shape)}: as many tokens as the logit lens keeps."
             )
+    if set(record.lenses) != set(record.spec.lenses):
+        raise UsageError(
+            f"lenses holds {', '.join(record.lenses) or 'none'}, and spec.lenses names "
+            f"{', '.join(record.spec.lenses) or 'none'}. Give a spec that names the lenses of the record."
+        )
     return {name: dataclasses.replace(lens, context=context) for name, lens in record.lenses.items()}
 
 

@@ -50,7 +50,7 @@ class Parts:
 def write_part(run: Path, number: int, content: bytes) -> None:
     """Write a part; when this returns, it is on the disk, by its name too.
 
-    Only one process at a time may write the parts of a run (`claim_folder`).
+    Only one process at a time may write the parts of a run (`claim_folder`); what one that was killed was writing goes.
 
     Args:
         run: The run folder, which need not exist.
@@ -70,6 +70,7 @@ def write_part(run: Path, number: int, content: bytes) -> None:
             flush_folder(run)
             flush_folder(run.parent)
         _require_folder(folder)
+        _clear_unfinished(folder)
         write_whole(path, lambda file: _write(file, number, content))
         flush_folder(folder)
     except OSError as error:
@@ -142,6 +143,13 @@ def _numbers(run: Path) -> list[int]:
     forms = (_FORM.fullmatch(name) for name in names)
     numbers = {int(form["number"]) for form in forms if form is not None}
     return sorted(number for number in numbers if os.path.lexists(_path_of(run, number)))
+
+
+def _clear_unfinished(folder: Path) -> None:
+    """Remove what killed writers left of parts, of whichever number."""
+    for name in os.listdir(folder):
+        if _UNFINISHED.fullmatch(name) and not _is_folder(folder / name):
+            os.unlink(folder / name)
 
 
 def _write(file: BinaryIO, number: int, content: bytes) -> None:

@@ -105,7 +105,9 @@ class TraceRecord:
         audit: What it measured of itself again; None where it failed before that, and in runs that were stored before
             there were audits.
         effects: What each perturbation does, by its site, in the order in which they were asked for. The first one is
-            what `spec.perturbation`, `js_bits` and `dominant_*` say, and is made of these where left out.
+            what `spec.perturbation`, `js_bits` and `dominant_*` say, and is made of these where left out. A copy with
+            other `js_bits` or `dominant_*` (`dataclasses.replace`) has them there too, and what else the first effect
+            measured stays; effects that are given and say otherwise than these are refused.
         measures: Layer measures by name.
         lenses: What other lenses than the logit lens read, by name.
 

@@ -64,6 +64,8 @@ _question_options = add_options(
     option("--bands", "n_bands", type=click.IntRange(min=1), default=None,
            help="Bands of depth in which kinds of mixers are compared.  [default: of 4 layers or more]"),
     option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the resamples and random permutations."),
+    option("--site", metavar="SITE", default=None,
+           help="Site at which runs of several perturbations are compared.  [default: the first that all have]"),
     option("--allow-mismatch", is_flag=True, help="Compare runs that ask different questions, with a warning."),
 )  # fmt: skip
 
@@ -129,7 +131,7 @@ def _print_comparison(
 def _comparison_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     from layertracer.measures import onset_from_name
 
-    names = ("deep_depth", "level", "n_resamples", "min_shared", "n_grid", "n_bands", "seed", "allow_mismatch")
+    names = ("deep_depth", "level", "n_resamples", "min_shared", "n_grid", "n_bands", "seed", "site", "allow_mismatch")
     return {
         **{name: settings[name] for name in names},
         "prompts": "solved" if settings["solved"] else "all",

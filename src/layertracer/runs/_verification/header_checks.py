@@ -85,6 +85,11 @@ def _find_wrong_named(header: Mapping[str, Any]) -> Iterator[str]:
     names = [lens["name"] for lens in header["lenses"]]
     if len(set(names)) < len(names):
         yield "lenses has a name twice"
+    asked_lenses = spec["lenses"]
+    for name in (one for one in asked_lenses if one not in names):
+        yield f"spec.lenses names {described(name)}, which is none of lenses"
+    for name in (one for one in names if one not in asked_lenses):
+        yield f"lenses has {described(name)}, which spec.lenses does not name"
 
 
 def _find_wrong_checks(checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:

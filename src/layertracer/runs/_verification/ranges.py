@@ -123,7 +123,7 @@ def _out_of_range(cells: _Cells, limits: Limits, bounds: Mapping[str, float]) ->
     values = cells.values
     low, high = (bounds[one] if isinstance(one, str) else one for one in (limits.low, limits.high))
     wrong = np.zeros(values.shape, dtype=bool)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):  # a bound beyond the type is infinite in it
         if low is not None:
             wrong |= values < low - limits.allowance
         if high is not None:

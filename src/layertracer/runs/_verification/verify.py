@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from layertracer._errors import UsageError
+from layertracer.runs._columns import find_other_words
 from layertracer.runs._folders.full_paths import expand_home
 from layertracer.runs._json_rules import described
 from layertracer.runs._record import TraceRecord
@@ -138,7 +139,7 @@ def _verify_answers(examined: Examined, faults: list[Fault], notes: list[str]) -
         faults.append(Fault(file=HEADER_FILE, reason=f"its fields do not fit the tables ({reason_of(error)})"))
         return None
     _verify_sites(record, examined.header, faults)
-    notes += find_oddities(record)
+    notes += [*find_oddities(record), *find_other_words(examined.header)]
     if not is_lawful(examined.header) and record.n_prompts:
         notes.append(_why_lawless(examined))
     kept = compare_answers(record, examined.header)

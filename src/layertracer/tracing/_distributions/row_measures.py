@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from layertracer._types.measures import MeasureInfo
-from layertracer._types.registries import Registration
+from layertracer._types.measures import KNOWN_ROWS, MeasureInfo
+from layertracer._types.registries import Registrations
 from layertracer.tracing._distributions.log_softmax import LOWEST_LOG_PROB
 from layertracer.tracing._failures import telling_whose
+from layertracer.tracing._measure_names import register_measure
 
 
 class FollowedRows(NamedTuple):
@@ -95,9 +96,14 @@ ROW_MEASURES: dict[str, RowMeasure] = {}
 """What is measured of every perturbed row, by name: "js_bits" and what else is registered."""
 
 
-def register_row_measure(measure: RowMeasure) -> Registration[RowMeasure]:
-    """Have a number measured of every perturbed row of every trace from now on, until that is undone."""
-    return Registration(ROW_MEASURES, measure.info.name, measure)
+def register_row_measure(measure: RowMeasure) -> Registrations:
+    """Have a number measured of every perturbed row of every trace from now on, until that is undone.
+
+    Raises:
+        UsageError: If its name stands for something else in every trace, or another measure has it.
+    """
+    is_known = KNOWN_ROWS.get(measure.info.name) == measure.info
+    return register_measure("row measure", ROW_MEASURES, measure.info, measure, is_known=is_known)
 
 
 def measured(name: str, rows: PerturbedRows) -> Float[Tensor, "*row"]:

@@ -69,8 +69,14 @@ LENSES: dict[str, Lens] = {}
 
 
 def register_lens(lens: Lens) -> Registration[Lens]:
-    """Have a lens known by its name from now on, until that is undone."""
-    return Registration(LENSES, lens.name, lens)
+    """Have a lens known by its name from now on, until that is undone.
+
+    Its columns begin with its name and a dot, which no measure has in its name.
+
+    Raises:
+        UsageError: If its name is no identifier, or another lens has it.
+    """
+    return Registration(LENSES, checked_name("lens", lens.name), lens)
 
 
 def take_lenses(given: Any) -> tuple[Lens, ...]:

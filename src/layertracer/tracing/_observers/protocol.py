@@ -17,10 +17,11 @@ from torch import Tensor
 
 from layertracer._types import Site
 from layertracer._types.measures import MeasureInfo
-from layertracer._types.registries import Registration
+from layertracer._types.registries import Registrations
 from layertracer.models import Layer, Network, flatten, replacing_forward
 from layertracer.tracing._batching.rows import to_rows_first
 from layertracer.tracing._failures import telling_whose
+from layertracer.tracing._measure_names import register_measure
 from layertracer.tracing._sites.protocol import run_edited
 
 
@@ -89,9 +90,13 @@ LAYER_MEASURES: dict[str, LayerMeasurer] = {}
 """What is measured of every layer in clean rows, by name: observers that have seen nothing."""
 
 
-def register_layer_measure(measure: LayerMeasurer) -> Registration[LayerMeasurer]:
-    """Have a number of every layer measured in every trace from now on, until that is undone."""
-    return Registration(LAYER_MEASURES, measure.info.name, measure)
+def register_layer_measure(measure: LayerMeasurer) -> Registrations:
+    """Have a number of every layer measured in every trace from now on, until that is undone.
+
+    Raises:
+        UsageError: If its name stands for something else in every trace, or another measure has it.
+    """
+    return register_measure("layer measure", LAYER_MEASURES, measure.info, measure)
 
 
 def add_each(observers: Sequence[BatchObserver], others: Sequence[BatchObserver], *, times: int = 1) -> None:

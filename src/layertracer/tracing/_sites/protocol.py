@@ -7,7 +7,7 @@ hooks and observers ask it; none of them knows one site from another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 import torch
 from torch import Tensor
 
-from layertracer._types import Registration, SiteFacts
+from layertracer._types import Registration, Registrations, SiteFacts
 from layertracer.models import Layer, Network, flatten
 from layertracer.tracing._batching.rows import from_rows_first, to_rows_first
 
@@ -95,27 +95,7 @@ SITES: dict[str, LayerSite] = {}
 """All sites by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Both:
-    """Two registrations that are undone together."""
-
-    registrations: Sequence[Registration[Any]]
-
-    def undo(self) -> None:
-        """Forget both; once more does nothing."""
-        for registration in self.registrations:
-            registration.undo()
-
-    def __enter__(self) -> _Both:
-        """Itself; undone at the end of the block."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Undo it."""
-        self.undo()
-
-
-def register_site(site: LayerSite) -> _Both:
+def register_site(site: LayerSite) -> Registrations:
     """Make a site known, its facts included where they are not yet; undone by what is returned, or at its block's end.
 
     Raises:
@@ -125,7 +105,7 @@ def register_site(site: LayerSite) -> _Both:
 
     named = site.facts.name
     own = [] if FACTS.get(named) is site.facts else [Registration(FACTS, named, site.facts)]
-    return _Both((*own, Registration(SITES, named, site)))
+    return Registrations((*own, Registration(SITES, named, site)))
 
 
 def layers_with(site: str, network: Network) -> tuple[int, ...]:
