@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from layertracer import Mask, Noise, Skip
+from layertracer import Mask, Noise, Skip, UsageError
 from layertracer._types import SITES, is_site_asked
 from layertracer.cli._choices import ALL_SITES
 from layertracer.cli._trace_options import make_perturbations
@@ -47,3 +47,18 @@ def test_all_sites_are_those_that_the_model_has(sites: tuple[str, ...]) -> None:
     assert sorted(one.site for one in found) == sorted(SITES)
     assert not any(is_site_asked(one) for one in found)
     assert {one.n_draws for one in found} == {10}
+
+
+@pytest.mark.parametrize(
+    ("options", "named"), [({"fill": "mean"}, "--fill mean"), ({"positions": "last"}, "--positions last")]
+)
+def test_of_all_sites_those_that_an_option_fits(
+    options: dict[str, Any], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A site at which an option has no meaning is left out of all with a note, and refused where it was named."""
+    found = make_perturbations(USUAL | {"sites": (ALL_SITES,)} | options)
+    assert [str(one.site) for one in found] == ["mixer_output", "block_output", "mlp_output"]
+    said = capsys.readouterr().err
+    assert said == f"Note: the site 'state' is left out: {named} has no meaning there.\n"
+    with pytest.raises(UsageError, match="state"):
+        make_perturbations(USUAL | {"sites": ("state", ALL_SITES)} | options)

@@ -50,6 +50,30 @@ def test_page_and_terminal_have_all_sites() -> None:
     assert ids[1:6] == ["curves", "strips", "effects", "measures", "lenses"]
 
 
+def test_the_headline_says_what_else_was_perturbed() -> None:
+    """Page, terminal and JSON say beside the first site's answer which other sites there are; one site has none."""
+    more = "Also perturbed: MLP output, MLP output (2) (see Sites)."
+    assert summarize(RECORD)["sentence"].endswith(f". {more}")
+    assert f"{more}</h1>" in render_page(RECORD)
+    assert more in " ".join(render_text(RECORD, width=200, color=False).split())
+    assert "Also perturbed" not in render_page(make_record())
+
+
+def test_a_loss_that_is_largest_nowhere_is_said_in_words() -> None:
+    """The row of a site whose loss stands out at no layer reads "largest loss at 0, not clear"."""
+    first = RECORD.effects["mixer_output"]
+    alike = np.broadcast_to(RECORD.target_log_prob[:, -1][:, None, None], first.js_bits.shape) - 0.5
+    noise = 0.1 * np.random.default_rng(0).standard_normal(alike.shape)
+    even = dataclasses.replace(first, rows={**first.rows, "target_log_prob": (alike - np.abs(noise)).astype("float32")})
+    record = dataclasses.replace(RECORD, effects={**RECORD.effects, "mixer_output": even})
+    found = even.largest_loss_layer
+    assert found is not None
+    assert not found.is_clear
+    text = " ".join(render_text(record, width=80, color=False).split())
+    assert f"largest loss at {found.layer}, not clear" in text
+    assert "largest loss at none" not in text
+
+
 def test_one_effect_without_loss_reads_as_before() -> None:
     """A run of one perturbation, of which the divergence alone is known, has no section of sites or lenses."""
     ids = re.findall(r'<section id="(\w+)"', render_page(make_record()))

@@ -6,10 +6,13 @@ import dataclasses
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from layertracer._errors import UnknownNameError, UsageError
 from layertracer.reports import write_figures
+from layertracer.reports._drawing.plotly_layout import reach_axis
+from layertracer.reports._values.numbers import LEAST_JS_BITS
 
 from tests.support.records.sample_records import make_record
 
@@ -60,3 +63,11 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="it is a file, and a folder is needed"):
         write_figures(make_record(2, 4), tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("highest", "ticks"), [(0.6, ".2~f"), (0.05, ".2~f"), (0.049, ".2~g"), (0.0012, ".2~g"), (0.0001, ".2~g")]
+)
+def test_ticks_of_small_numbers_can_be_told_apart(highest: float, ticks: str) -> None:
+    """Two decimals serve while six ticks to the highest value differ in them; below that two digits do."""
+    assert reach_axis(np.array([0.0, highest, np.nan]), LEAST_JS_BITS)["tickformat"] == ticks

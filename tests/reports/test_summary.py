@@ -44,6 +44,11 @@ def test_the_sentence_holds_both_answers_with_intervals() -> None:
             "when 50 % of the block output at the last position is masked",
         ),
         (Mask.explicit(np.ones((8, 2, 4))).to_dict(), "under the given mask of the block output"),
+        (
+            {"kind": "flip", "site": "mixer_output", "draws": 2, "positions": "last", "fraction": 0.5},
+            "under the perturbation 'flip' of the mixer output at the last position",
+        ),
+        ({"kind": "a\u202eb\n", "site": "mlp_output", "draws": 2}, "under the perturbation 'a⟨U+202E⟩b⏎' of the MLP"),
     ],
 )
 def test_the_sentence_names_the_perturbation(perturbation: dict[str, object], clause: str) -> None:

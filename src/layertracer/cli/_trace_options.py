@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from layertracer.cli._choices import ALL_SITES, FILLS, PERTURBATIONS, POSITIONS, SCHEMES, SITES, TARGET_TOKENS, TARGETS
+from layertracer.cli._console import say_aside
 from layertracer.cli._options import add_options, limit_option, option
 from layertracer.cli._progress import ProgressDisplay
 
@@ -150,7 +151,10 @@ def say_what_was_read(task: Task, display: ProgressDisplay) -> None:
 
 
 def make_perturbations(settings: Mapping[str, Any]) -> list[Perturbation]:
-    """The perturbations that the options describe, one for each site."""
+    """The perturbations that the options describe, one for each site.
+
+    Of all sites those at which the options have no meaning are left out, and that is said.
+    """
     from layertracer import Skip
     from layertracer._types import DEFAULT_SITE
     from layertracer.api import sites_there_are
@@ -158,8 +162,25 @@ def make_perturbations(settings: Mapping[str, Any]) -> list[Perturbation]:
     if settings["perturbation"] == "skip":
         return [Skip(positions=settings["positions"])]
     asked = tuple(dict.fromkeys(settings["sites"]))
-    sites = sites_there_are() if ALL_SITES in asked else asked or (DEFAULT_SITE,)
-    return [_perturb_at(site, settings) for site in sites]
+    if ALL_SITES not in asked:
+        return [_perturb_at(site, settings) for site in asked or (DEFAULT_SITE,)]
+    unfit = {site: _why_unfit(site, settings) for site in sites_there_are() if site not in asked}
+    for site, reason in unfit.items():
+        if reason is not None:
+            say_aside(f"Note: the site {str(site)!r} is left out: {reason} has no meaning there.")
+    return [_perturb_at(site, settings) for site in sites_there_are() if unfit.get(site) is None]
+
+
+def _why_unfit(site: Site, settings: Mapping[str, Any]) -> str | None:
+    """The option that has no meaning at a site; None where all have one."""
+    from layertracer._types import SITES
+
+    facts = SITES[site]
+    if settings["positions"] not in facts.positions:
+        return f"--positions {settings['positions']}"
+    if settings["perturbation"] == "mask" and settings["fill"] not in facts.fills:
+        return f"--fill {settings['fill']}"
+    return None
 
 
 def _perturb_at(site: Site, settings: Mapping[str, Any]) -> Perturbation:

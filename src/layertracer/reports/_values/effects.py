@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from layertracer._errors import LayerTracerError
-from layertracer._types import LargestLayer, LossLayer, VulnerableLayer
+from layertracer._types import LossLayer, VulnerableLayer
 from layertracer.measures import bootstrap_crossed_curve, bootstrap_js_curve
 from layertracer.reports._values.findings import curve_over_draws
 from layertracer.reports._values.numbers import show_number, show_ranges, show_share
@@ -58,20 +58,25 @@ def effect_answers(record: TraceRecord) -> tuple[EffectAnswer, ...]:
 
 
 def _answer(record: TraceRecord, effect: EffectRecord) -> EffectAnswer:
-    number = effect.key.rpartition("#")[2] if effect.key.removeprefix(effect.site) else ""
     loss = effect.target_log_prob_loss
     counts = None if loss is None else ~np.isnan(loss).all(axis=(1, 2))
     lost = None
     if loss is not None and counts is not None and counts.any() and not np.isinf(loss).any():
         lost = curve_over_draws(loss[counts], bootstrap_crossed_curve, effect.loss_sampling, seed=record.spec.seed)
     return EffectAnswer(
-        name=f"{site_words(effect.perturbation)} ({number})" if number else site_words(effect.perturbation),
+        name=effect_name(effect),
         effect=effect,
         vulnerable=_or_none(lambda: effect.vulnerable_layer),
         loss=_or_none(lambda: effect.largest_loss_layer),
         js=curve_over_draws(effect.js_bits, bootstrap_js_curve, effect.sampling, seed=record.spec.seed),
         lost=lost,
     )
+
+
+def effect_name(effect: EffectRecord) -> str:
+    """The site of one of several perturbations in words, numbered where several share it."""
+    number = effect.key.rpartition("#")[2] if effect.key.removeprefix(effect.site) else ""
+    return f"{site_words(effect.perturbation)} ({number})" if number else site_words(effect.perturbation)
 
 
 def _or_none(find: Callable[[], Found]) -> Found | None:
@@ -132,12 +137,18 @@ def _row(answer: EffectAnswer) -> tuple[str, ...]:
         row += ["–"] * 4
     else:
         row += [*_which(vulnerable), show_share(vulnerable.stability), show_number(vulnerable.mean_js_bits)]
-    row += ["–"] * 3 if loss is None else [*_which(loss), show_number(loss.mean_loss_nats)]
+    row += ["–"] * 3 if loss is None else [*_which_loss(loss), show_number(loss.mean_loss_nats)]
     return tuple(row)
 
 
-def _which(found: LargestLayer) -> tuple[str, str]:
+def _which(found: VulnerableLayer) -> tuple[str, str]:
     layer = str(found.layer) if found.is_clear else f"none clear (largest {found.layer})"
+    return layer, show_ranges(found.contenders)
+
+
+def _which_loss(found: LossLayer) -> tuple[str, str]:
+    """The layer of the largest loss, as it reads behind "largest loss at"."""
+    layer = str(found.layer) if found.is_clear else f"{found.layer}, not clear"
     return layer, show_ranges(found.contenders)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from layertracer._types import TaskParticle, VulnerableLayer
+from layertracer.reports._values.effects import effect_name
 from layertracer.reports._values.findings import find_all
 from layertracer.reports._values.numbers import show_count, show_interval, show_number, show_share
 from layertracer.reports._values.parts import Phrase
@@ -37,7 +38,15 @@ def summary_phrases(record: TraceRecord) -> tuple[Phrase, ...]:
     phrases = [Phrase(f"{model_name(record)} "), *_particle(record, findings.particle)]
     if findings.vulnerable is not None:
         phrases += _vulnerable(record, findings.vulnerable)
-    return (*phrases, *_solved(record), Phrase("."))
+    return (*phrases, *_solved(record), Phrase("."), *_others(record))
+
+
+def _others(record: TraceRecord) -> list[Phrase]:
+    """What else was perturbed, since the sentence speaks of the first perturbation alone; nothing where that is all."""
+    _, *others = record.effects.values()
+    if not others or not all(effect.n_draws for effect in record.effects.values()):
+        return []
+    return [Phrase(f" Also perturbed: {', '.join(map(effect_name, others))} (see Sites).")]
 
 
 def _solved(record: TraceRecord) -> list[Phrase]:

@@ -63,6 +63,8 @@ def clause_of(asked: Mapping[str, Any]) -> str:
         return "when the layer is skipped" + (" at the last position" if asked.get("positions") == "last" else "")
     if asked.get("kind") == "noise":
         return f"under noise of {asked.get('scale', 0):g} RMS at the {where}"
+    if asked.get("kind", "mask") != "mask":
+        return f"under the perturbation '{shorten(visible_line(str(asked['kind'])), 60)}' of the {where}"
     if "fraction" in asked:
         return f"when {100 * float(asked['fraction']):g} % of the {where} is masked"
     return f"under the given mask of the {where}"
