@@ -61,6 +61,15 @@ def test_table_and_report_are_written(runs: list[Path], tmp_path: Path) -> None:
     }
 
 
+def test_a_site_is_asked_for(runs: list[Path]) -> None:
+    """--site is a setting of the comparison; one that a run lacks is an error that names those it has."""
+    document = json.loads(call("compare", *runs, *FAST, "--site", "mixer_output", "--json").stdout)
+    assert document["settings"]["site"] == "mixer_output"
+    result = call("compare", *runs, *FAST, "--site", "state")
+    assert result.exit_code != 0
+    assert "no perturbation at the site 'state', only at" in " ".join(result.stderr.split())
+
+
 def test_options_reach_the_comparison(runs: list[Path]) -> None:
     """Every option is a setting of the comparison."""
     arguments = ("--solved", "--families", "one", "--deep", "0.8", "--level", "0.9", "--min-shared", "4", "--seed", "3")

@@ -92,9 +92,9 @@ _output_options = add_options(
 def compare_command(context: click.Context, /, runs: tuple[Path, ...], **settings: Any) -> None:
     """Compare the models of two or more stored RUNs on relative depth.
 
-    RUN is the folder that a trace printed, or the run.json in it. All runs must have the same task, target and
-    perturbation. Two claims are judged: task particles lie deep whatever the size and the mixer; larger models are more
-    robust. No model is loaded.
+    RUN is the folder that a trace printed, or the run.json in it. All runs must have the same task and target,
+    and a perturbation in common. Two claims are judged: task particles lie deep whatever the size and the mixer; larger
+    models are more robust. No model is loaded.
     """
     from layertracer.api import compare
 
