@@ -247,7 +247,7 @@ def test_what_a_measure_raises_is_told_as_its_own(model: TracedModel, measure: A
 
 
 def test_what_fails_behind_a_prefix_alone_is_measured_without(model: TracedModel) -> None:
-    """A measure that cannot take in what a prefix showed is traced without one, and it is said whose fault it is."""
+    """A measure that cannot take in what a prefix showed is traced without one; the trace says whose fault it is."""
     with register_layer_measure(Failing("add")):
         trace = lt.trace(model, PREFIXED, perturbation=lt.Mask(draws=1), share_prefix=True, audit=0)
     said = "The layer measure 'toy_wrong' raised ValueError: my own mistake when it took in what a prefix showed"

@@ -63,6 +63,12 @@ def test_each_site_gives_what_it_gives_alone(name: str, share_prefix: bool) -> N
     assert trace.js_bits.shape[1] == 2
 
 
+def test_a_recurrent_model_beside_itself() -> None:
+    """A Mamba without attention, its memories included: every perturbation as alone."""
+    masks = [lt.Mask(site=site, draws=2) for site in ("mixer_output", "block_output", "state")]
+    assert_as_alone(wrapped("mamba"), [*masks, lt.Noise(site="block_output", draws=2)])
+
+
 def test_memories_and_layers_in_one_trace() -> None:
     """The pass over the layers' caches runs beside the ladder, on the same batches, behind the same prefixes."""
     masks = [lt.Mask(site=site, draws=2) for site in ("state", "mixer_output")]
