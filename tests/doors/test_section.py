@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -83,3 +84,38 @@ def test_without_a_place_it_is_the_last(after: str | None) -> None:
     with register_section(last):
         ids = re.findall(r'<section id="(\w+)"', render_page(RECORD))
     assert ids[ids.index("prompts") - 1] == "last"
+
+
+def _raise(*_: Any) -> Any:
+    raise ValueError("<b>no\u202e</b>")
+
+
+@pytest.mark.parametrize("part", ["applies", "lead", "alt", "figure", "table", "numbers", "data"])
+def test_a_section_that_fails_leaves_the_rest_of_the_page(part: str) -> None:
+    """One line with its id and the error, as text, stands in its place; every other section and figure is there."""
+    with register_section(dataclasses.replace(TOY, **{part: _raise})):
+        page = render_page(RECORD)
+    sections = r'<section id="(\w+)"'
+    expected = re.findall(sections, render_page(RECORD))
+    expected.insert(expected.index("strips") + 1, "counts")
+    assert re.findall(sections, page) == expected
+    assert "The section &#39;counts&#39; could not be made: its code raised ValueError: &lt;b&gt;no⟨U+202E⟩" in page
+    data = json.loads(re.search(r'id="report-data">(.*?)</script>', page, flags=re.S)[1])  # type: ignore[index]
+    assert "counts" not in data["figures"]
+    assert "curves" in data["figures"]
+
+
+def test_a_figure_that_is_no_json_is_a_failure() -> None:
+    """What cannot be written into the page is told like an error of the section's own."""
+    with register_section(dataclasses.replace(TOY, figure=lambda *_: {"data": [{1, 2}]})):
+        assert "The section &#39;counts&#39; could not be made: its code raised TypeError" in render_page(RECORD)
+
+
+@pytest.mark.parametrize("part", ["applies", "strips", "text"])
+def test_a_section_that_fails_leaves_the_rest_of_the_terminal(part: str) -> None:
+    """The terminal has one line in its place, and all else as without it."""
+    with register_section(dataclasses.replace(TOY, **{part: _raise})):
+        text = render_text(RECORD, width=200, color=False)
+    line = "The section 'counts' could not be made: its code raised ValueError: <b>no⟨U+202E⟩</b>\n\n"
+    assert text.count(line) == 1
+    assert text.replace(line, "") == render_text(RECORD, width=200, color=False)

@@ -65,9 +65,9 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
         write_figures(make_record(2, 4), tmp_path / "file")
 
 
-@pytest.mark.parametrize(
-    ("highest", "ticks"), [(0.6, ".2~f"), (0.05, ".2~f"), (0.049, ".2~g"), (0.0012, ".2~g"), (0.0001, ".2~g")]
-)
-def test_ticks_of_small_numbers_can_be_told_apart(highest: float, ticks: str) -> None:
-    """Two decimals serve while six ticks to the highest value differ in them; below that two digits do."""
-    assert reach_axis(np.array([0.0, highest, np.nan]), LEAST_JS_BITS)["tickformat"] == ticks
+@pytest.mark.parametrize("step", [0.2, 0.05, 0.005, 0.0002, 0.00005])
+def test_ticks_of_small_numbers_can_be_told_apart(step: float) -> None:
+    """The ticks of an axis, at most six and a step of 1, 2 or 5 apart, read as what they are, however small."""
+    ticks = step * np.arange(7)
+    digits = reach_axis(ticks, LEAST_JS_BITS)["tickformat"].removeprefix(".").replace("~", "")
+    assert [float(f"{tick:.{digits}}") for tick in ticks] == pytest.approx(ticks, rel=1e-9)

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from layertracer._errors import UsageError
 from layertracer.reports._assets import content_policy, page_environment, plotly_script, read_asset, to_script_json
 from layertracer.reports._sections.content import figure_data, table_data
+from layertracer.reports._sections.guard import settled_subjects
 from layertracer.reports._sections.order import list_sections
 from layertracer.reports._sections.tables import provenance_facts, question_facts
 from layertracer.reports._values.overview import Overview, build_overview
@@ -73,7 +74,8 @@ def render_page(record: TraceRecord) -> str:
 
 def _render(record: TraceRecord, overview: Overview, budget: Budget) -> str:
     has_figures = overview.findings.particle is not None
-    data = figure_data(record, overview, budget) if has_figures else {}
+    subjects = settled_subjects(record, overview, budget) if has_figures else ()
+    data = figure_data(record, overview, budget, subjects) if has_figures else {}
     scripts = page_scripts(has_figures=has_figures)
     return (
         page_environment()
@@ -82,9 +84,9 @@ def _render(record: TraceRecord, overview: Overview, budget: Budget) -> str:
             overview=overview,
             policy=content_policy(scripts.values()),
             style=Markup(read_asset("style.css")),
-            sections=list_sections(record, overview, has_figures=has_figures),
+            sections=list_sections(record, overview, has_figures=has_figures, subjects=subjects),
             has_figures=has_figures,
-            tables=table_data(record, overview, budget) if has_figures else {},
+            tables=table_data(record, overview, budget, subjects) if has_figures else {},
             capped=budget.describe(record.n_prompts),
             lens_labels=[prompt["label"] for prompt in data["lens"]["prompts"]] if has_figures else [],
             question=question_facts(record),

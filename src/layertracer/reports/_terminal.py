@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from layertracer.reports._drawing.terminal_strips import draw_strip
+from layertracer.reports._sections.guard import guarded
 from layertracer.reports._sections.order import subjects_of
+from layertracer.reports._sections.protocol import Subject
 from layertracer.reports._values.overview import Overview, build_overview
 from layertracer.reports._values.parts import Notice, Table, Tile
 from layertracer.runs import TraceRecord
@@ -77,24 +81,49 @@ def _blocks(record: TraceRecord, overview: Overview, *, width: int, color: bool,
         yield Text("\n" + "".join(phrase.text for phrase in overview.sentence))
         return
     subjects = subjects_of(record, overview)
-    for strip in chain.from_iterable(one.strips(record, overview) for one in subjects if one.strips is not None):
-        yield Text()
-        yield from draw_strip(strip, width=width, color=color, ascii_only=ascii_only)
+    options: dict[str, Any] = {"width": width, "color": color, "ascii_only": ascii_only}
+    said = [guarded(one, partial(_draw_subject, one, record, overview, **options), _draw_line) for one in subjects]
+    yield from chain.from_iterable(strips for strips, _ in said)
     yield Text()
     for tile in overview.tiles:
         yield _tile_line(tile)
     yield Text.assemble(("Sensitivity ", "bold"), overview.sensitivity)
     if overview.surety:
         yield Text.assemble(("How sure ", "bold"), " ".join(overview.surety))
-    for subject in subjects:
-        if subject.text is not None:
-            yield Text()
-            for part in subject.text(record, overview):
-                yield from [Text(part, style="dim")] if isinstance(part, str) else draw_table(part, width=width)
+    yield from chain.from_iterable(text for _, text in said)
     yield Text()
     yield Text.assemble(*((phrase.text, "bold" if phrase.strong else "") for phrase in overview.sentence))
     if overview.advice is not None:
         yield Text(overview.advice, style="dim")
+
+
+def _draw_subject(
+    subject: Subject, record: TraceRecord, overview: Overview, *, width: int, **options: bool
+) -> tuple[list[Text], list[Text]]:
+    """The rows of cells of a section, and what it says."""
+    strips = _draw_strips(subject, record, overview, width=width, **options)
+    return strips, _draw_text(subject, record, overview, width=width)
+
+
+def _draw_line(line: str) -> tuple[list[Text], list[Text]]:
+    """No rows of cells, and one line."""
+    return [], [Text(), Text(line)]
+
+
+def _draw_strips(subject: Subject, record: TraceRecord, overview: Overview, **options: Any) -> list[Text]:
+    """The rows of cells of a section, each behind an empty line."""
+    strips = () if subject.strips is None else subject.strips(record, overview)
+    return [line for strip in strips for line in (Text(), *draw_strip(strip, **options))]
+
+
+def _draw_text(subject: Subject, record: TraceRecord, overview: Overview, *, width: int) -> list[Text]:
+    """What a section says, behind an empty line."""
+    if subject.text is None:
+        return []
+    lines = [Text()]
+    for part in subject.text(record, overview):
+        lines += [Text(part, style="dim")] if isinstance(part, str) else draw_table(part, width=width)
+    return lines
 
 
 def draw_notices(notices: Iterable[Notice]) -> Iterator[Text]:

@@ -20,9 +20,6 @@ SIGNED_SCALE = [[0.0, "var(--loss)"], [0.5, "var(--zero)"], [1.0, "var(--gain)"]
 PROB_SCALE = [[0.0, "var(--prob-0)"], [0.35, "var(--prob-1)"], [0.7, "var(--prob-2)"], [1.0, "var(--prob-3)"]]
 JS_SCALE = [[0.0, "var(--zero)"], [1.0, "var(--js)"]]
 
-_TWO_DECIMALS = 0.05
-"""How far an axis of six ticks must reach for two decimals to tell its ticks apart."""
-
 
 def axis(**settings: Any) -> dict[str, Any]:
     """An axis in the page's style."""
@@ -41,11 +38,11 @@ def axis(**settings: Any) -> dict[str, Any]:
 def reach_axis(values: np.ndarray, least: float) -> dict[str, Any]:
     """Range of an axis from 0: as far as the values go, and no less than `least`.
 
-    Ticks have two decimals, or two digits where ticks of so short an axis would all read 0.
+    Ticks have two digits, which tell the few that there are apart however short the axis is.
     """
     finite = values[np.isfinite(values)]
     if finite.size and float(finite.max()) >= least:
-        return {"rangemode": "tozero", "tickformat": ".2~f" if float(finite.max()) >= _TWO_DECIMALS else ".2~g"}
+        return {"rangemode": "tozero", "tickformat": ".2~g"}
     return {"range": [0, least], "tickformat": ".2~g"}
 
 

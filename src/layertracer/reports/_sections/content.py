@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from layertracer.reports._sections.protocol import subjects_of
+from layertracer.reports._sections.protocol import Subject, subjects_of
 from layertracer.reports._sections.tables import prompt_table
 from layertracer.reports._values.overview import Overview
 from layertracer.reports._values.parts import Table
@@ -12,9 +12,11 @@ from layertracer.reports._values.prompts import Budget
 from layertracer.runs import TraceRecord
 
 
-def figure_data(record: TraceRecord, overview: Overview, budget: Budget) -> dict[str, Any]:
+def figure_data(
+    record: TraceRecord, overview: Overview, budget: Budget, subjects: tuple[Subject, ...] | None = None
+) -> dict[str, Any]:
     """Everything that the page's script draws, as JSON values."""
-    subjects = subjects_of(record, overview)
+    subjects = subjects_of(record, overview) if subjects is None else subjects
     drawn = {one.id: one.figure(record, overview, budget) for one in subjects if one.figure is not None}
     data: dict[str, Any] = {"figures": drawn}
     for subject in subjects:
@@ -23,11 +25,9 @@ def figure_data(record: TraceRecord, overview: Overview, budget: Budget) -> dict
     return data
 
 
-def table_data(record: TraceRecord, overview: Overview, budget: Budget) -> dict[str, Table]:
+def table_data(
+    record: TraceRecord, overview: Overview, budget: Budget, subjects: tuple[Subject, ...]
+) -> dict[str, Table]:
     """The tables behind the figures, by section."""
-    behind = {
-        one.id: one.numbers(record, overview, budget)
-        for one in subjects_of(record, overview)
-        if one.numbers is not None
-    }
+    behind = {one.id: one.numbers(record, overview, budget) for one in subjects if one.numbers is not None}
     return behind | {"prompts": prompt_table(record, budget.table_rows)}

@@ -10,7 +10,7 @@ from layertracer.reports._sections.lenses import LENSES
 from layertracer.reports._sections.map import MAP
 from layertracer.reports._sections.measures import MEASURES
 from layertracer.reports._sections.mixers import MIXERS
-from layertracer.reports._sections.protocol import Section, register_section, subjects_of
+from layertracer.reports._sections.protocol import Section, Subject, register_section, subjects_of
 from layertracer.reports._sections.sensitivity import SENSITIVITY
 from layertracer.reports._sections.strips import STRIPS
 from layertracer.reports._values.overview import Overview
@@ -23,7 +23,9 @@ for _subject in ORDER:
     register_section(_subject)
 
 
-def list_sections(record: TraceRecord, overview: Overview, *, has_figures: bool) -> tuple[Section, ...]:
+def list_sections(
+    record: TraceRecord, overview: Overview, *, has_figures: bool, subjects: tuple[Subject, ...] | None = None
+) -> tuple[Section, ...]:
     """The sections of a page, in order; those with figures only where there is something to draw."""
     last = (
         Section(id="provenance", short="Provenance", title="Self-check and provenance"),
@@ -33,5 +35,6 @@ def list_sections(record: TraceRecord, overview: Overview, *, has_figures: bool)
     if not has_figures:
         return (answer, *last)
     prompts = Section(id="prompts", short="Prompts", title="Every prompt")
-    shown = (subject.section(record, overview) for subject in subjects_of(record, overview))
+    subjects = subjects_of(record, overview) if subjects is None else subjects
+    shown = (subject.section(record, overview) for subject in subjects)
     return (answer, *shown, prompts, *last)

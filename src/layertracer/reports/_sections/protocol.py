@@ -16,7 +16,7 @@ from layertracer.runs import TraceRecord
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
-    """One section of a page: `alt` says in words what its figure shows."""
+    """One section of a page: `alt` says in words what its figure shows; `words_alone` have neither figure nor table."""
 
     id: str
     short: str
@@ -25,6 +25,7 @@ class Section:
     alt: str = ""
     figure: bool = False
     table: Table | None = None
+    words_alone: bool = False
 
 
 def _always(record: TraceRecord, overview: Overview) -> bool:
@@ -78,6 +79,7 @@ class Subject:
             alt="" if self.alt is None else self.alt(record, overview),
             figure=self.figure is not None or self.data is not None,
             table=None if self.table is None else self.table(record, overview),
+            words_alone=self.figure is None and self.data is None and self.table is None,
         )
 
 
@@ -96,4 +98,17 @@ def subjects_of(record: TraceRecord, overview: Overview) -> tuple[Subject, ...]:
     for subject in SECTIONS.values():
         if subject.after in SECTIONS:
             ordered.insert([one.id for one in ordered].index(subject.after) + 1, subject)
-    return tuple(subject for subject in ordered if subject.applies(record, overview))
+    return tuple(one for subject in ordered if (one := _if_applies(subject, record, overview)) is not None)
+
+
+def _if_applies(subject: Subject, record: TraceRecord, overview: Overview) -> Subject | None:
+    """A subject of which a trace has something; where that cannot be told, one that says so wherever it is asked."""
+    try:
+        return subject if subject.applies(record, overview) else None
+    except Exception as error:  # noqa: BLE001 - whatever the code of a user's section raises
+        failure = error
+
+    def fail(*_: object) -> Any:
+        raise failure
+
+    return Subject(id=subject.id, short=subject.short, title=subject.title, lead=fail, text=fail)
