@@ -304,7 +304,8 @@ def test_what_was_finished_before_a_perturber_failed_is_kept() -> None:
         return -values.expand(len(draws), *values.shape)
 
     model = lt.wrap_model(build_tiny("llama"), name="llama")
-    with register_perturber("own", lambda own, _: Told(own, fails_on_long)), pytest.raises(lt.UsageError) as caught:
+    own = register_perturber("own", lambda own, _: Told(own, fails_on_long))
+    with own, pytest.raises(lt.UsageError, match="'own' raised") as caught:
         lt.trace(model, [*SAMPLES, lt.Sample(prompt_ids=(*PROMPTS[0], 1, 2), answer_id=3)], perturbation=Own("t"))
     assert caught.value.record is not None
     assert caught.value.record.n_prompts == 4  # type: ignore[attr-defined]  # a record

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from layertracer.models import Network
 from layertracer.tracing._lenses.streams import StreamRows
-from layertracer.tracing._observers.protocol import LAYER_MEASURES, Observer, observing
+from layertracer.tracing._observers.protocol import LAYER_MEASURES, Observer, fresh, numbers_of, observing
 from layertracer.tracing._proofs.rounding import eps_of
 
 _MANY_LOGITS = 2**26
@@ -64,7 +64,7 @@ class MeasuresAlone:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.observers = [LAYER_MEASURES[name].fresh() for name in names]
+        self.observers = fresh([LAYER_MEASURES[name] for name in names])
 
     def compare(self, stored: Mapping[str, NDArray[np.float32]], *, network: Network, sample: int) -> None:
         """Hold them against the trace's, once the prompt has run.
@@ -79,7 +79,7 @@ class MeasuresAlone:
         """
         share = max(_MEASURE_TOLERANCE, _MEASURE_ROUNDINGS * eps_of(network))
         for one in self.observers:
-            for layer, number in (one.per_prompt() or {}).items():
+            for layer, number in (numbers_of(one) or {}).items():
                 found, kept = float(number[0]), float(stored[one.name][layer])
                 if not (
                     abs(found - kept) <= share * (1 + abs(found)) or found == kept or np.isnan([found, kept]).all()
