@@ -59,6 +59,18 @@ def test_any_prompts_and_masks_agree_with_plain_hooks(
         np.testing.assert_allclose(trace.target_prob[row], np.exp(readouts[:, 3]), atol=tolerance, rtol=0)
 
 
+@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("name", [name for name in NAMES if BY_NAME[name].d_model >= 16])
+def test_as_many_tokens_as_heads(name: str, site: str) -> None:
+    """Scores [head, query, key] of as many heads as there are tokens are not taken for something of each token."""
+    family, module, keep = BY_NAME[name], build_tiny(name), some_masks(name, draws=1)
+    prompts = ((4, 5, 6, 7), (3, 3, 3, 3), (8, 9), (8, 9, 10))
+    trace = lt.trace(tiny(name), as_samples(prompts), perturbation=lt.Mask.explicit(keep, site=site))
+    for row, prompt in enumerate(prompts):
+        bits = plain_js(module, family.layers, prompt, keep=keep, branches=BRANCHES[name], site=site)
+        np.testing.assert_allclose(trace.js_bits[row], bits, atol=TOLERANCE.get(name, 1e-5), rtol=0)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("site", SITES)
 def test_masking_the_last_position_alone(name: str, site: str) -> None:

@@ -65,6 +65,8 @@ class BranchWatcher(TorchDispatchMode):
         name = func._schema.name
         if name not in ADDITIONS or not has_stream_shape(self._shape, tensors := operand_tensors(args, kwargs)):
             return func(*args, **kwargs)
+        if any(map(self._is_of_scores, tensors)):
+            return func(*args, **kwargs)
         roles = self._operands.get(self.op_sites.next(name))
         if roles is None:
             return func(*args, **kwargs)
@@ -74,6 +76,14 @@ class BranchWatcher(TorchDispatchMode):
         if any(self._shape.view(tensor) is None for tensor in tensors):
             return self._add_to_some(func, args, kwargs, roles=roles)
         return self._add(func, args, kwargs, roles=roles)
+
+    def _is_of_scores(self, tensor: Tensor) -> bool:
+        """Whether a tensor holds attention scores [row, head, query, key], of as many heads as there are tokens.
+
+        Then heads pass for positions, as they did not when the additions were found, at other numbers of tokens.
+        """
+        n_tokens = self._shape.n_positions
+        return n_tokens > 1 and tuple(tensor.shape[1:]) == (n_tokens,) * 3 != tuple(self._shape.shape[1:])
 
     def _add(self, func: Any, args: Any, kwargs: Any, *, roles: dict[int, Role]) -> Tensor:
         """An addition to the stream, with the last rows of what is added replaced."""
