@@ -128,7 +128,7 @@ class TestEntries:
 
     def test_the_lock_sweeps(self, tmp_path: Path) -> None:
         """Whoever holds the lock finds nothing unfinished of the same entry, and other entries untouched."""
-        for name in (".e-killed.part", ".other-running.part"):
+        for name in (".e-0a1b2c3d.part", ".other-4e5f6a7b.part"):
             (tmp_path / name).mkdir()
         with locked(tmp_path / "e"):
-            assert {path.name for path in tmp_path.iterdir()} == {".other-running.part", "e.lock"}
+            assert {path.name for path in tmp_path.iterdir()} == {".other-4e5f6a7b.part", "e.lock"}

@@ -155,7 +155,7 @@ class TestCopy:
         """The unfinished copy of a process that was killed is not used and not kept."""
         load_parts(gguf_file, device="cpu")
         entry = entries(cache_folder)[0]
-        entry.rename(entry.parent / f".{entry.name[:16]}-killed.part")
+        entry.rename(entry.parent / f".{entry.name[:16]}-0a1b2c3d.part")
         load_parts(gguf_file, device="cpu")
         assert entries(cache_folder) == [entry]
 

@@ -316,10 +316,11 @@ class _Alone:
             logits = own_logits(self.network, ids, read)
             found = [self._plain_readouts(None, n_top), *(self._plain_readouts(one, 1) for one in lenses)]
         else:
-            measures = MeasuresAlone(list(self.audit.readings.measures))
+            kept = self.audit.readings.measures
+            measures = MeasuresAlone([one.name for one in self.audit.passes.observers if one.name in kept])
             logits, rows = watched_alone(self.network, ids, read, observers=measures.observers)
             if not self._held:  # once: with its embeddings rounded otherwise, a prompt is another
-                stored = {name: values[self.prompt.index] for name, values in self.audit.readings.measures.items()}
+                stored = {name: values[self.prompt.index] for name, values in kept.items()}
                 measures.compare(stored, network=self.network, sample=self.prompt.index)
                 self._held = True
             found = [self.audit.reduction.lens(rows, targets, n_top=n_top, others=others)]
