@@ -110,7 +110,7 @@ def test_a_file_that_takes_grossly_longer_is_named() -> None:
 
 
 def test_small_and_new_files_are_left_alone() -> None:
-    """Up to a hundredth of a run more is nothing; a file of which nothing was kept changes no other file's share."""
+    """Up to a twentieth of a run more is nothing; a file of which nothing was kept changes no other file's share."""
     kept = {"a.py": 100.0, "b.py": 0.1}
     assert grossly_longer({"a.py": 100.0, "b.py": 1.0}, kept) == []
     assert len(grossly_longer({"a.py": 100.0, "b.py": 20.0}, kept)) == 1
