@@ -27,8 +27,8 @@ FEW = 2
 LONG_S = 5.0
 """No test of a file runs in a fast run where they take that long on average."""
 SMALL = 0.05
-"""Shares of a run that nobody looks at: what is done once in a process, or once on a machine, as the embedded default is
-converted, falls to the file that comes first."""
+"""Shares of a run that nobody looks at: what is done once in a process, or once on a machine, as the conversion of the
+embedded default is, falls to the file that comes first."""
 GROSS = 3.0
 """How many times its share a file may take."""
 

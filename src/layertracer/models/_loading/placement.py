@@ -176,7 +176,7 @@ def _computes(device: torch.device) -> bool:
     """Whether the device computes what a readout needs: some that report themselves available do not."""
     try:
         return bool(torch.ones(2, device=device).log_softmax(0).isfinite().all())
-    except (RuntimeError, NotImplementedError):
+    except (RuntimeError, NotImplementedError):  # what an operator raises that the device does not have
         return False
 
 

@@ -91,7 +91,7 @@ def claim_folder(path: Path, *, overwrite: bool) -> FolderClaim | None:
         ) from printable_cause(error)
     try:
         refuse_occupied(shown, overwrite=overwrite)  # whoever had the claim just before may have saved
-    except BaseException:
+    except BaseException:  # an interruption too: the claim is given back, and it goes on
         if claim is not None:
             claim.release()
         raise

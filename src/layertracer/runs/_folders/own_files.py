@@ -81,7 +81,7 @@ def hand_over(source: Path, path: Path) -> None:
                 target = path / shorten_name(f"{name}.{token_of(source)}", name_limit(path))
             os.rename(source / name, target)
             moved.append((source / name, target))
-    except BaseException:
+    except BaseException:  # an interruption too: all is put back, and it goes on
         for origin, target in reversed(moved):
             os.rename(target, origin)
         raise

@@ -97,7 +97,7 @@ def _replace_at_once(old: Path, path: Path) -> None:
     """After the exchange, by which the hidden name is the old run's."""
     try:
         hand_over(old, path)
-    except BaseException:
+    except BaseException:  # an interruption too: the old run is put back, and it goes on
         exchange(old, path)
         raise
     _end(old, path)
@@ -109,7 +109,7 @@ def _replace_in_two_steps(whole: Path, path: Path) -> None:
     try:
         os.rename(whole, path)
         hand_over(old, path)
-    except BaseException:
+    except BaseException:  # likewise
         if path.exists():
             os.rename(path, whole)
         os.rename(old, path)

@@ -167,7 +167,7 @@ def _unfinished(path: Path) -> Iterator[Path]:
     temporary, descriptor = _make_held(path)
     try:
         yield temporary
-    except BaseException:
+    except BaseException:  # an interruption too: nothing is left behind, and it goes on
         for left in (temporary, with_purpose(temporary, WHOLE)):
             with contextlib.suppress(OSError):
                 remove_own(left)

@@ -23,6 +23,7 @@ from layertracer.tracing._distributions.readout_statistics import LensStatistics
 from layertracer.tracing._distributions.reduction import Reduction
 from layertracer.tracing._distributions.row_measures import ROW_MEASURES, FollowedRows, measure_distributions
 from layertracer.tracing._lenses.protocol import Lens, translated_stream
+from layertracer.tracing._observers.protocol import Observer
 from layertracer.tracing._passes.batch_passes import BatchPasses
 from layertracer.tracing._passes.measure import others_of
 from layertracer.tracing._passes.plain import PlainEdits, plain_readout
@@ -216,7 +217,6 @@ class _Alone:
     network: Network = field(init=False)
     stored: Any = field(init=False)
     plain: Any = field(init=False)
-    _held: bool = field(init=False, default=False)
     _ids: Tensor = field(init=False)
     _own: Tensor = field(init=False)
     _lens: LensStatistics = field(init=False)
@@ -226,7 +226,11 @@ class _Alone:
         self.network, self._ids = bind_batch(self.audit.network, [self.prompt])
         read = self.audit.readings.lenses.values()
         self.stored = np.concatenate([one.log_prob[self.prompt.index] for one in read])
-        self.plain, self._own, self._lens = self._clean()
+        kept = self.audit.readings.measures
+        measures = MeasuresAlone([one.name for one in self.audit.passes.observers if one.name in kept])
+        self.plain, self._own, self._lens = self._clean(measures.observers)
+        stored = {name: values[self.prompt.index] for name, values in kept.items()}
+        measures.compare(stored, network=self.network, sample=self.prompt.index)
 
     def lens_differences(self) -> Any:
         """How far the trace is from it, nats: in the target, and in what the logit lens finds most probable.
@@ -307,7 +311,7 @@ class _Alone:
         found = measure_distributions(perturbed, own, self._followed())
         return np.array([float(found[name]) for name in self.audited])
 
-    def _clean(self) -> tuple[Any, Tensor, LensStatistics]:
+    def _clean(self, observers: Sequence[Observer] = ()) -> tuple[Any, Tensor, LensStatistics]:
         """Log-probabilities of what is followed [lens × (1 + layer)], the model's distribution, and its readouts."""
         read, ids, lenses = self.prompt.read, self._ids, self.audit.lenses
         targets, others = self._followed()
@@ -316,13 +320,7 @@ class _Alone:
             logits = own_logits(self.network, ids, read)
             found = [self._plain_readouts(None, n_top), *(self._plain_readouts(one, 1) for one in lenses)]
         else:
-            kept = self.audit.readings.measures
-            measures = MeasuresAlone([one.name for one in self.audit.passes.observers if one.name in kept])
-            logits, rows = watched_alone(self.network, ids, read, observers=measures.observers)
-            if not self._held:  # once: with its embeddings rounded otherwise, a prompt is another
-                stored = {name: values[self.prompt.index] for name, values in kept.items()}
-                measures.compare(stored, network=self.network, sample=self.prompt.index)
-                self._held = True
+            logits, rows = watched_alone(self.network, ids, read, observers=observers)
             found = [self.audit.reduction.lens(rows, targets, n_top=n_top, others=others)]
             for one in lenses:
                 translated = torch.cat([translated_stream(one, rows), rows[:, :, -1:]], dim=2)
