@@ -2,7 +2,8 @@
 
 The layer's own attention obeys: whatever calls PyTorch's `scaled_dot_product_attention`, or takes the softmax of scores
 of which the later tokens' are masked, is given a narrower mask in the rows that see less. So it is with Transformers'
-attention implementations "sdpa" and "eager", and with modules that call either themselves. What the attention does not
+attention implementations "sdpa" and "eager", with PyTorch's MultiheadAttention, and with modules that call either of
+the two themselves. What the attention does not
 see by itself, it does not see with more reach either. Rows that see everything take the call that they take otherwise,
 together. Whether a layer's attention is all that carries tokens to one another is for a proof to find.
 
@@ -11,9 +12,10 @@ The site is internal: no specification of a perturbation names it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,8 +32,12 @@ NAME = "attention_reach"
 _FACTS = SiteFacts(name=NAME, words="attention's reach", part="attention", has_dimensions=False)
 _MASKED = -1e4
 """What is added to a score that is masked is this at most: float16 holds no less than -65504."""
-_SOFTMAX = frozenset((functional.softmax, torch.softmax, torch.special.softmax, Tensor.softmax))
+_OF_SCORES = frozenset(
+    (functional.softmax, torch.softmax, torch.special.softmax, Tensor.softmax, torch.logsumexp, Tensor.logsumexp)
+)
+"""What is taken of scores over all keys; some families weigh a sink by the logarithm of the softmax's denominator."""
 _SDPA = functional.scaled_dot_product_attention
+_MULTI_HEAD = functional.multi_head_attention_forward
 _SDPA_ARGUMENTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 """Its arguments that may come by position."""
 
@@ -95,10 +101,24 @@ class AttentionWatcher(TorchFunctionMode):
         del types
         kwargs = kwargs or {}
         if func is _SDPA:
-            return self._attend({**dict(zip(_SDPA_ARGUMENTS, args, strict=False)), **kwargs})
-        if func in _SOFTMAX and self._are_scores(args, kwargs):
-            return func(self._narrowed(args[0]), *args[1:], **kwargs)
+            return self._attend(*args, **kwargs)
+        if func in _OF_SCORES:
+            return self._weigh(func, *args, **kwargs)
+        if func is _MULTI_HEAD:
+            with self._inside_multi_head():
+                return func(*args, **kwargs)
         return func(*args, **kwargs)
+
+    @contextmanager
+    def _inside_multi_head(self) -> Iterator[None]:
+        """What PyTorch's own multi-head attention calls is narrowed: it looks for it under these names."""
+        own = {"scaled_dot_product_attention": _SDPA, "softmax": functional.softmax}
+        vars(functional)["scaled_dot_product_attention"] = self._attend
+        vars(functional)["softmax"] = partial(self._weigh, own["softmax"])
+        try:
+            yield
+        finally:
+            vars(functional).update(own)
 
     def check(self) -> None:
         """Raise where no attention was seen: nothing would have been narrowed.
@@ -119,8 +139,9 @@ class AttentionWatcher(TorchFunctionMode):
         last = self._reach_of(full)
         return group_rows(full if last is None else torch.cat((full[: self._n_rows - len(last)], last)))
 
-    def _attend(self, given: Mapping[str, Any]) -> Tensor:
+    def _attend(self, *args: Any, **kwargs: Any) -> Tensor:
         """PyTorch's attention, group by group of rows."""
+        given = {**dict(zip(_SDPA_ARGUMENTS, args, strict=False)), **kwargs}
         query: Tensor = given["query"]
         n_heads = self._n_per_row(query, given["key"])
         if n_heads is None:
@@ -143,6 +164,12 @@ class AttentionWatcher(TorchFunctionMode):
         if query.ndim == 3:
             return n_there // self._n_rows if n_there % self._n_rows == 0 else None
         return 1 if n_there == self._n_rows else None
+
+    def _weigh(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """A softmax, of narrowed scores where it is of attention's."""
+        if self._are_scores(args, kwargs):
+            args = (self._narrowed(args[0]), *args[1:])
+        return func(*args, **kwargs)
 
     def _are_scores(self, args: Any, kwargs: Any) -> bool:
         """Whether a softmax is of attention scores [row, …, query, key], one more of which a sink may take."""
