@@ -64,6 +64,12 @@ class RowSet:
         return (*self.text, *(row for task in self.tasks for row in task.rows))
 
     @property
+    def by_kind(self) -> Mapping[str, tuple[JudgedRow, ...]]:
+        """By kind: rows of text, of a task one row a prompt, with the first of its answers."""
+        tasks = {task.name: tuple(task.rows[first] for first in task.firsts) for task in self.tasks}
+        return ({TEXT: self.text} if self.text else {}) | tasks
+
+    @property
     def counts(self) -> Mapping[str, int]:
         """By kind: rows of text, prompts of each task."""
         return ({TEXT: len(self.text)} if self.text else {}) | {task.name: task.n_prompts for task in self.tasks}
@@ -203,8 +209,8 @@ def _refuse_too_few(found: TextRows, *, n_used: int, n_shared: int, n_tokens: in
     if found.is_cut:
         raise TaskError(
             f"The text is too short to search on one part and judge on another: it has {found.n_tokens} tokens, "
-            f"which are {len(found.rows)} passages of {n_tokens}{repeats}; {fewest} passages, {fewest * n_tokens} tokens, "
-            "are needed. Give a longer text, or shorter passages."
+            f"{len(found.rows)} passages of {n_tokens}{repeats}; needed are {fewest} passages, {fewest * n_tokens} "
+            "tokens. Give a longer text, or shorter passages."
         )
     raise TaskError(
         f"There are too few rows to search on some and judge on others: {len(found.rows)}{repeats}; at least {fewest} "

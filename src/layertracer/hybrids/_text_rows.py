@@ -164,17 +164,18 @@ def reaching(rows: TextRows, substitute: Substitute) -> TextRows:
     Raises:
         UsageError: If there is none; the message has their lengths.
     """
-    kept = tuple(row for row in rows.rows if len(row) > substitute.n_seen)
+    fewest = substitute.n_seen + 2  # a position that loses something, and a token behind it
+    kept = tuple(row for row in rows.rows if len(row) >= fewest)
     if rows.rows and not kept:
         lengths = sorted(map(len, rows.rows))
         raise UsageError(
-            f"{substitute.describe().capitalize()} leaves every row as it is: {_count(lengths)}, and a row has to have "
-            f"more than {substitute.n_seen}. Give longer rows or a smaller window."
+            f"{substitute.describe().capitalize()} leaves every row as it is: {_count(lengths)}, and at least "
+            f"{fewest} are needed. Give longer rows or a smaller window."
         )
     n_short = len(rows.rows) - len(kept)
     note = (
-        f"{n_short} of {len(rows.rows)} rows have {substitute.n_seen} tokens or fewer, which {substitute.describe()} "
-        "leaves as they are: they were left out."
+        f"{n_short} of {len(rows.rows)} rows have fewer than {fewest} tokens, and lose nothing by "
+        f"{substitute.describe()}: they were left out."
     )
     return replace(rows, rows=kept, notes=(*rows.notes, note)) if n_short else rows
 
