@@ -18,7 +18,7 @@ from jaxtyping import Float64
 Kept: TypeAlias = tuple[int, ...]
 """Layers that keep their mixer, ascending."""
 
-AT_ONCE = 4
+AT_ONCE = 6
 """Candidates of a greedy step that are measured together, before it is asked whether the others need be."""
 MOST_SWAPS = 24
 """Swaps that are measured in one round of exchange; where there are no more than that, all are."""

@@ -8,6 +8,7 @@ from layertracer.runs._folders.whole_folders import write_file
 from layertracer.runs._format_page import describe_format
 from layertracer.runs._header_fields import HEADER_FIELDS, HeaderField
 from layertracer.runs._lens_records import LensRecord
+from layertracer.runs._parts import Parts, read_parts, remove_parts, write_part
 from layertracer.runs._provenance import collect_provenance, package_version, shorten_path
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import (
@@ -41,6 +42,7 @@ __all__ = [
     "HeaderField",
     "LensRecord",
     "ModelRecord",
+    "Parts",
     "PromptRecord",
     "Table",
     "TraceRecord",
@@ -53,7 +55,9 @@ __all__ = [
     "expand_home",
     "name_limit",
     "package_version",
+    "read_parts",
     "read_run",
+    "remove_parts",
     "save_run",
     "shorten_name",
     "shorten_path",
@@ -65,4 +69,5 @@ __all__ = [
     "summarize_vulnerable",
     "verify_run",
     "write_file",
+    "write_part",
 ]
