@@ -16,9 +16,8 @@ class Counting:
         self._of_kept = of_kept
         self.asked: list[Kept] = []
 
-    def __call__(self, placements: Sequence[Kept], *, base: Kept | None) -> np.ndarray:
+    def __call__(self, placements: Sequence[Kept]) -> np.ndarray:
         """The objective of each placement."""
-        del base
         self.asked += placements
         return np.array([self._of_kept(kept) for kept in placements], dtype=np.float64)
 

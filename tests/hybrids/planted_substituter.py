@@ -20,11 +20,8 @@ class PlantedSubstituter:
         self.calls: list[tuple[int, tuple[Kept, ...]]] = []
         self.fails_after: int | None = None
 
-    def measure(
-        self, rows: Sequence[JudgedRow], placements: Sequence[Collection[int]], *, base: Collection[int] | None = None
-    ) -> tuple[RowMeasures, ...]:
+    def measure(self, rows: Sequence[JudgedRow], placements: Sequence[Collection[int]]) -> tuple[RowMeasures, ...]:
         """What each row says of each placement."""
-        del base
         if self.fails_after is not None and len(self.calls) >= self.fails_after:
             raise KeyboardInterrupt
         self.calls.append((len(rows), tuple(tuple(kept) for kept in placements)))

@@ -16,7 +16,6 @@ from layertracer.hybrids._search import (
     largest,
     score_singles,
     search_exactly,
-    shared_base,
     shrink,
     with_layer,
     without,
@@ -30,7 +29,7 @@ LAYERS = tuple(range(len(LOSSES)))
 
 def enumerated(objective: Counting, layers: tuple[int, ...], size: int) -> tuple[int, ...]:
     """The best placement, by asking for every one."""
-    return min(combinations(layers, size), key=lambda kept: (float(objective([kept], base=None)[0]), kept))
+    return min(combinations(layers, size), key=lambda kept: (float(objective([kept])[0]), kept))
 
 
 class TestAdditive:
@@ -66,7 +65,7 @@ class TestAdditive:
         for path in (up, down):
             for size, kept in path.kept.items():
                 assert len(kept) == size
-                assert path.objective[size] == pytest.approx(float(objective([kept], base=None)[0]))
+                assert path.objective[size] == pytest.approx(float(objective([kept])[0]))
 
 
 class TestTwoLayersThatCarryRecall:
@@ -91,7 +90,7 @@ class TestTwoLayersThatCarryRecall:
         objective = both_needed(3, 7, n_layers=10)
         up, down = grow(objective, LAYERS, 2), shrink(objective, LAYERS, 2)
         assert not {3, 7} <= set(up.kept[2])
-        assert best_of(objective, [up.kept[2], down.kept[2]], base=()) == (3, 7)
+        assert best_of(objective, [up.kept[2], down.kept[2]]) == (3, 7)
 
     def test_the_interaction_is_what_two_lose_together_less_what_each_loses_alone(self) -> None:
         """Two layers that are needed together: each costs 1, both cost 1, so that they interact by −1."""
@@ -124,7 +123,7 @@ class TestLazySteps:
         assert search_exactly(flat, LAYERS, 3) == (0, 1, 2)
         assert largest(np.ones(10), LAYERS, 3) == (0, 1, 2)
         assert exchange(flat, (4, 5, 6), LAYERS) == (4, 5, 6)
-        assert best_of(flat, [(5, 6), (1, 2)], base=()) == (1, 2)
+        assert best_of(flat, [(5, 6), (1, 2)]) == (1, 2)
 
 
 class TestExchange:
@@ -179,8 +178,3 @@ class TestExact:
         assert search_exactly(objective, layers, 2) == (5, 9)
         assert grow(objective, layers, 2).kept[2] == (5, 9)
         assert shrink(objective, layers, 2).kept[2] == (5, 9)
-
-    def test_few_kept_layers_share_the_lower_ones_of_the_empty_placement(self) -> None:
-        """The base that is shared is the end that placements of a size are nearer to."""
-        assert shared_base(LAYERS, 2) == ()
-        assert shared_base(LAYERS, 5) is None

@@ -26,9 +26,9 @@ class Bench:
         self._measures = measures
         self._rows = {kind: tuple(some) for kind, some in rows.items() if some}
 
-    def __call__(self, placements: Sequence[Kept], *, base: Kept | None) -> Float64[np.ndarray, " placement"]:
+    def __call__(self, placements: Sequence[Kept]) -> Float64[np.ndarray, " placement"]:
         """The objective of each placement."""
-        return self.row_kl(placements, base=base).objective()
+        return self.row_kl(placements).objective()
 
     @property
     def n_rows(self) -> dict[str, int]:
@@ -40,31 +40,29 @@ class Bench:
         """The kinds that are tasks."""
         return tuple(kind for kind in self._rows if kind != TEXT)
 
-    def row_kl(self, placements: Sequence[Kept], *, base: Kept | None = None) -> RowKL:
+    def row_kl(self, placements: Sequence[Kept]) -> RowKL:
         """KL of each row and placement, a mean over the positions that are read."""
         return RowKL(
             by_kind={
                 kind: np.stack([row.kl_nats.mean(axis=1) for row in measured])
-                for kind, measured in self._measured(placements, base).items()
+                for kind, measured in self._measured(placements).items()
             }
         )
 
-    def solved(
-        self, placements: Sequence[Kept], *, base: Kept | None = None
-    ) -> dict[str, Bool[np.ndarray, "row placement"]]:
+    def solved(self, placements: Sequence[Kept]) -> dict[str, Bool[np.ndarray, "row placement"]]:
         """By task, whether the answer is the top token at every position that is read."""
         found = {}
-        for kind, measured in self._measured(placements, base).items():
+        for kind, measured in self._measured(placements).items():
             if kind != TEXT:
                 answers = [np.array([row.ids[place + 1] for place in row.read]) for row in self._rows[kind]]
                 right = [(one.top_ids == answer).all(axis=1) for one, answer in zip(measured, answers, strict=True)]
                 found[kind] = np.stack(right)
         return found
 
-    def _measured(self, placements: Sequence[Kept], base: Kept | None) -> dict[str, tuple[RowMeasures, ...]]:
+    def _measured(self, placements: Sequence[Kept]) -> dict[str, tuple[RowMeasures, ...]]:
         """All rows in one call: those of equal length run together, whatever their kind."""
         everything = [row for rows in self._rows.values() for row in rows]
-        measured = iter(self._measures.measure(everything, placements, base=base))
+        measured = iter(self._measures.measure(everything, placements))
         return {kind: tuple(next(measured) for _ in rows) for kind, rows in self._rows.items()}
 
 
@@ -74,8 +72,8 @@ def describe_singles(
     """Single layers by kind of rows, out of what `score_singles` had measured already."""
     removed = [without(layers, one) for one in layers]
     restored = [(), *((one,) for one in layers)]
-    restored_kl = bench.row_kl(restored, base=()).means()
-    restored_solved = bench.solved(restored, base=())
+    restored_kl = bench.row_kl(restored).means()
+    restored_solved = bench.solved(restored)
     return Singles(
         layers=layers,
         removed_kl_nats=bench.row_kl(removed).means(),

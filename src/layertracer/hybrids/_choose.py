@@ -24,7 +24,6 @@ from layertracer.hybrids._search import (
     grow,
     largest,
     search_exactly,
-    shared_base,
     shrink,
 )
 
@@ -118,7 +117,6 @@ def _choose_greedily(objective: Objective, layers: Kept, sizes: Sequence[int], s
             found[size] = _improve(
                 objective,
                 layers,
-                size,
                 {
                     "greedy from none": up.kept[size],
                     "greedy from all": down.kept[size],
@@ -149,9 +147,9 @@ def _named_by_singles(scores: Scores, size: int) -> dict[str, Kept]:
     return named
 
 
-def _improve(objective: Objective, layers: Kept, size: int, starts: dict[str, Kept]) -> Chosen:
+def _improve(objective: Objective, layers: Kept, starts: dict[str, Kept]) -> Chosen:
     """The best start, exchanged layer by layer until nothing tried lowers the objective."""
-    start = best_of(objective, starts.values(), base=shared_base(layers, size))
+    start = best_of(objective, starts.values())
     first = next(name for name, kept in starts.items() if kept == start)
     kept = exchange(objective, start, layers)
     n_swapped = len(set(start) - set(kept))

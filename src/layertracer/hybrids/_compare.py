@@ -14,7 +14,7 @@ from layertracer.hybrids._bench import Bench
 from layertracer.hybrids._design_options import DesignOptions, ModelFacts
 from layertracer.hybrids._joint_trace import JointTrace
 from layertracer.hybrids._row_kl import TEXT, RowKL
-from layertracer.hybrids._search import Kept, shared_base
+from layertracer.hybrids._search import Kept
 from layertracer.hybrids._standing import Standing, find_standing, percentile_of
 
 RANDOM = "random"
@@ -83,18 +83,17 @@ def name_others(layers: Kept, size: int, trace: JointTrace, *, facts: ModelFacts
     return Others(named=named, notes=notes, are_all=math.comb(len(layers), size) <= options.n_random)
 
 
-def compare(bench: Bench, advised: Kept, others: Others, *, layers: Kept, seed: int) -> Compared:
+def compare(bench: Bench, advised: Kept, others: Others, *, seed: int) -> Compared:
     """Measure an advised placement and the others, and say where it stands.
 
     Args:
         bench: The rows that all are measured on.
         advised: The advised placement.
         others: The others.
-        layers: The placeable layers.
         seed: Seed of the resamples.
     """
     placements = list(dict.fromkeys([advised, *others.placements]))
-    measured = bench.row_kl(placements, base=shared_base(layers, len(advised)))
+    measured = bench.row_kl(placements)
     column = {kept: number for number, kept in enumerate(placements)}
     own = measured.of([column[advised]])
     among = [column[kept] for kept in others.named[RANDOM] if kept != advised]

@@ -25,7 +25,7 @@ from layertracer.hybrids._joint_trace import JointTrace
 from layertracer.hybrids._kept_measures import KeptMeasures
 from layertracer.hybrids._pairs import score_pairs
 from layertracer.hybrids._ratio import knee_with_interval
-from layertracer.hybrids._search import Kept, best_of, largest, score_singles, shared_base
+from layertracer.hybrids._search import Kept, best_of, largest, score_singles
 
 Judge = Callable[[Sequence[Kept]], Sequence[Judgement]]
 """What placements cost on all held-out rows."""
@@ -128,7 +128,7 @@ class Design:
             facts=self._facts,
             options=self._options,
         )
-        return compare(self._compared, kept, others, layers=self._layers, seed=self._options.seed)
+        return compare(self._compared, kept, others, seed=self._options.seed)
 
     def _placement(self, chosen: Chosen, compared: Compared, judgement: Judgement) -> Placement:
         placement = Placement(
@@ -189,7 +189,7 @@ class Design:
         found: dict[int, Kept] = {}
         for size in range(n + 1):
             ends = [path.kept[size] for path in (up, down) if size in path.kept]
-            found[size] = best_of(self._search, ends, base=shared_base(self._layers, size))
+            found[size] = best_of(self._search, ends)
         return found
 
 

@@ -31,9 +31,7 @@ class Substituting(Protocol):
     def placeable(self) -> Kept:
         """Layers whose mixer can be substituted."""
 
-    def measure(
-        self, rows: Sequence[JudgedRow], placements: Sequence[Kept], *, base: Kept | None = None
-    ) -> tuple[RowMeasures, ...]:
+    def measure(self, rows: Sequence[JudgedRow], placements: Sequence[Kept]) -> tuple[RowMeasures, ...]:
         """What each row says of each placement."""
 
 
@@ -78,9 +76,7 @@ class KeptMeasures:
         """How many placements were measured, on whichever rows."""
         return len({kept for _, kept in self._cells})
 
-    def measure(
-        self, rows: Sequence[JudgedRow], placements: Sequence[Kept], *, base: Kept | None = None
-    ) -> tuple[RowMeasures, ...]:
+    def measure(self, rows: Sequence[JudgedRow], placements: Sequence[Kept]) -> tuple[RowMeasures, ...]:
         """What each row says of each placement, in the orders given, see `Substituter.measure`."""
         names = [_name_of(row) for row in rows]
         distinct = list(dict.fromkeys(placements))
@@ -88,7 +84,7 @@ class KeptMeasures:
         # Placements whose lower layers are alike stand together: what they share is run once.
         missing.sort(key=lambda kept: [layer in kept for layer in self.placeable])
         for some in _chunks(missing, n_tokens=sum(len(row.ids) for row in rows)):
-            measured = self.substituter.measure(rows, some, base=base)
+            measured = self.substituter.measure(rows, some)
             for name, one in zip(names, measured, strict=True):
                 arrays = {field: getattr(one, field) for field in (*_FIELDS, *_FULL)}
                 self._remember(name, some, arrays)

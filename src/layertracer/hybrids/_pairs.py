@@ -19,7 +19,6 @@ from layertracer.hybrids._search import (
     exchange,
     grow,
     search_exactly,
-    shared_base,
     shrink,
     without,
 )
@@ -38,7 +37,7 @@ def score_pairs(objective: Objective, singles: SingleScores) -> Pairs:
     for first in range(0, len(pairs), _IN_ONE_CALL):
         some = pairs[first : first + _IN_ONE_CALL]
         placements = [without(without(layers, layers[i]), layers[j]) for i, j in some]
-        for (i, j), value in zip(some, objective(placements, base=None).tolist(), strict=True):
+        for (i, j), value in zip(some, objective(placements).tolist(), strict=True):
             together[i, j] = together[j, i] = value
     alone = singles.removed[:, None] + singles.removed[None, :]
     interaction = np.where(np.eye(len(layers), dtype=bool), 0.0, together - alone)
@@ -59,7 +58,7 @@ def choose_by_pairs(pairs: Pairs, size: int) -> Kept:
         grow(predicted, layers, size, at_once=everything).kept[size],
         shrink(predicted, layers, size, at_once=everything).kept[size],
     )
-    start = best_of(predicted, ends, base=shared_base(layers, size))
+    start = best_of(predicted, ends)
     return exchange(predicted, start, layers, most_swaps=everything**2)
 
 
@@ -67,8 +66,7 @@ def _predicted(pairs: Pairs) -> Objective:
     """The sum of single losses and interactions, of the layers that a placement does not keep."""
     alone = np.diag(pairs.kl_nats)
 
-    def predict(placements: Sequence[Kept], *, base: Kept | None) -> Float64[np.ndarray, " placement"]:
-        del base
+    def predict(placements: Sequence[Kept]) -> Float64[np.ndarray, " placement"]:
         gone = np.array([[layer not in kept for layer in pairs.layers] for kept in placements], np.float64)
         return np.asarray(gone @ alone + 0.5 * np.einsum("pi,ij,pj->p", gone, pairs.interaction, gone))
 

@@ -31,13 +31,11 @@ _IN_ONE_CALL = 64
 class Objective(Protocol):
     """What a search lowers."""
 
-    def __call__(self, placements: Sequence[Kept], *, base: Kept | None) -> Float64[np.ndarray, " placement"]:
+    def __call__(self, placements: Sequence[Kept]) -> Float64[np.ndarray, " placement"]:
         """The objective of each placement.
 
         Args:
             placements: Kept layers, each ascending.
-            base: A placement much of which the others share, or None for the full model: it changes cost, never
-                numbers.
         """
 
 
@@ -73,8 +71,8 @@ class SingleScores:
 
 def score_singles(objective: Objective, layers: Kept) -> SingleScores:
     """Both directions: one layer taken from the full model, and one given back to the fully substituted one."""
-    removed = objective([without(layers, one) for one in layers], base=None)
-    restored = objective([(), *((one,) for one in layers)], base=())
+    removed = objective([without(layers, one) for one in layers])
+    restored = objective([(), *((one,) for one in layers)])
     return SingleScores(layers=layers, removed=removed, restored=restored[1:], none_kept=float(restored[0]))
 
 
@@ -87,7 +85,7 @@ def grow(objective: Objective, layers: Kept, most: int, *, at_once: int = AT_ONC
         most: The largest size that is asked for.
         at_once: See `AT_ONCE`; a number no less than the layers measures all of them at every step.
     """
-    start = float(objective([()], base=())[0])
+    start = float(objective([()])[0])
     steps = _Steps(objective=objective, move=with_layer, at_once=at_once, last_change=dict.fromkeys(layers, -math.inf))
     return steps.walk((), start, n_steps=most)
 
@@ -101,7 +99,7 @@ def shrink(objective: Objective, layers: Kept, least: int, *, at_once: int = AT_
         least: The smallest size that is asked for.
         at_once: As for `grow`.
     """
-    start = float(objective([layers], base=None)[0])
+    start = float(objective([layers])[0])
     steps = _Steps(objective=objective, move=without, at_once=at_once, last_change=dict.fromkeys(layers, -math.inf))
     return steps.walk(layers, start, n_steps=len(layers) - least)
 
@@ -157,7 +155,7 @@ class _Steps:
         fresh: dict[int, float] = {}
         while waiting:
             batch, waiting = waiting[:n_now], waiting[n_now:]
-            values = self.objective([self.move(kept, layer) for layer in batch], base=kept)
+            values = self.objective([self.move(kept, layer) for layer in batch])
             fresh |= dict(zip(batch, values.tolist(), strict=True))
             if waiting and min(fresh.values()) - value < self.last_change[waiting[0]]:
                 break
@@ -174,12 +172,12 @@ def exchange(objective: Objective, kept: Kept, layers: Kept, *, most_swaps: int 
 
     Laws: the objective of what is returned is no higher; where all swaps are tried, no single swap lowers it.
     """
-    value = float(objective([kept], base=kept)[0])
+    value = float(objective([kept])[0])
     while True:
         tried = _promising_swaps(objective, kept, value, layers, most_swaps)
         if not tried:
             return kept
-        values = objective(tried, base=kept)
+        values = objective(tried)
         best = min(range(len(tried)), key=lambda index: (values[index], tried[index]))
         if not values[best] < value:
             return kept
@@ -192,7 +190,7 @@ def _promising_swaps(objective: Objective, kept: Kept, value: float, layers: Kep
     swaps = [(taken, given) for taken in kept for given in others]
     if len(swaps) > most_swaps:
         halves = [*(without(kept, one) for one in kept), *(with_layer(kept, one) for one in others)]
-        change = dict(zip((*kept, *others), objective(halves, base=kept) - value, strict=True))
+        change = dict(zip((*kept, *others), objective(halves) - value, strict=True))
         swaps = sorted(swaps, key=lambda swap: (change[swap[0]] + change[swap[1]], swap))[:most_swaps]
     return [with_layer(without(kept, taken), given) for taken, given in swaps]
 
@@ -201,16 +199,11 @@ def search_exactly(objective: Objective, layers: Kept, size: int) -> Kept:
     """The best of all placements of a size."""
     best: tuple[float, Kept] | None = None
     for batch in _batches(list(combinations(layers, size))):
-        values = objective(batch, base=shared_base(layers, size))
+        values = objective(batch)
         found = min(zip(values.tolist(), batch, strict=True))
         best = found if best is None or found < best else best
     assert best is not None  # there is one placement at least, whatever the size
     return best[1]
-
-
-def shared_base(layers: Kept, size: int) -> Kept | None:
-    """Which of the two ends placements of a size share more of their lower layers with: none kept, or all (None)."""
-    return () if 2 * size < len(layers) else None
 
 
 def _batches(placements: list[Kept]) -> Iterator[list[Kept]]:
@@ -224,8 +217,8 @@ def largest(values: Float64[np.ndarray, " layer"], layers: Kept, size: int) -> K
     return tuple(sorted(layers[index] for index in order[:size]))
 
 
-def best_of(objective: Objective, candidates: Collection[Kept], *, base: Kept | None) -> Kept:
+def best_of(objective: Objective, candidates: Collection[Kept]) -> Kept:
     """The candidate with the lowest objective; of equal ones that with the lowest layers."""
     distinct = sorted(set(candidates))
-    values = objective(distinct, base=base)
+    values = objective(distinct)
     return distinct[min(range(len(distinct)), key=lambda index: (values[index], distinct[index]))]
