@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from layertracer import SiteError, UsageError
 from layertracer.advice import Judgement, Search
 from layertracer.hybrids._checkpoints import Checkpoints
 from layertracer.hybrids._design import Design, DesignMeans, Found
-from layertracer.hybrids._design_options import DesignOptions, DesignRows, ModelFacts, check_keep, default_keep
+from layertracer.hybrids._design_options import DesignOptions, ModelFacts, check_keep, default_keep
 from layertracer.hybrids._joint_trace import JointTrace
 from layertracer.hybrids._kept_measures import KeptMeasures
+from layertracer.hybrids._rows import Rows, RowSet, TaskRows
 from layertracer.tracing import JudgedRow
 
 from tests.hybrids.planted_substituter import PlantedSubstituter
@@ -28,13 +30,15 @@ def rows_of(kind: int, n: int, *, first: int) -> tuple[JudgedRow, ...]:
     return tuple(JudgedRow(ids=(kind, first + index, *range(40)), read=tuple(range(20, 40))) for index in range(n))
 
 
-def some_rows(n_held_out: int = 12) -> DesignRows:
+def row_set(n: int, *, first: int) -> RowSet:
+    """As many passages as prompts of recall."""
+    recall = TaskRows(name="recall", rows=rows_of(1, n, first=first + 50), prompts=tuple(range(n)))
+    return RowSet(text=rows_of(0, n, first=first), tasks=(recall,))
+
+
+def some_rows(n_held_out: int = 12) -> Rows:
     """Text and recall, for the search and to judge."""
-    return DesignRows(
-        search={"text": rows_of(0, 3, first=0), "recall": rows_of(1, 3, first=100)},
-        held_out={"text": rows_of(0, n_held_out, first=200), "recall": rows_of(1, n_held_out, first=300)},
-        n_compared=8,
-    )
+    return Rows(search=row_set(3, first=0), held_out=row_set(n_held_out, first=200))
 
 
 def carried_by_two(kept: tuple[int, ...], kind: str) -> float:
@@ -53,9 +57,7 @@ def judged(placements: Sequence[tuple[int, ...]]) -> list[Judgement]:
     ]
 
 
-def run(
-    options: DesignOptions, *, rows: DesignRows | None = None, noise: float = 0.05, cost: Any = carried_by_two
-) -> Found:
+def run(options: DesignOptions, *, rows: Rows | None = None, noise: float = 0.05, cost: Any = carried_by_two) -> Found:
     """A design on planted measurements; the trace names the carriers too."""
     joint = np.zeros(N_LAYERS)
     joint[list(CARRIERS)] = 2.0
@@ -63,7 +65,7 @@ def run(
     measures = KeptMeasures(PlantedSubstituter(N_LAYERS, cost, noise=noise), Checkpoints(None, {}))
     means = DesignMeans(measures=measures, trace=lambda: trace, judge=judged, tell=lambda _: None)
     facts = ModelFacts(name="planted", n_layers=N_LAYERS)
-    return Design(facts, rows or some_rows(), options, means=means).run()
+    return Design(facts, rows or some_rows(), replace(options, n_compared=8), means=means).run()
 
 
 class TestCarriers:

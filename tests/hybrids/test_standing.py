@@ -9,7 +9,7 @@ import pytest
 
 from layertracer.hybrids._ratio import find_knee, knee_with_interval
 from layertracer.hybrids._row_kl import RowKL, combine_kinds
-from layertracer.hybrids._standing import find_standing, percentile_of, wilson_interval
+from layertracer.hybrids._standing import find_standing, percentile_of
 
 
 def rows_of(text: Any, recall: Any = None) -> RowKL:
@@ -91,12 +91,6 @@ class TestStanding:
         """Equal ones are neither below nor above."""
         assert percentile_of(np.array([1.0, 1.0]), 1.0) == 50.0
         assert percentile_of(np.array([0.0, 2.0]), 1.0) == 50.0
-
-    @pytest.mark.parametrize(("share", "n", "low", "high"), [(0.8, 10, 0.4902, 0.9433), (0.0, 10, 0.0, 0.2775)])
-    def test_wilson(self, share: Any, n: Any, low: Any, high: Any) -> None:
-        """As tables have it (Newcombe 1998)."""
-        found = wilson_interval(share, n)
-        assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
 
 
 class TestKnee:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 
 from layertracer.advice import Singles
+from layertracer.hybrids._judge import solved_prompts
 from layertracer.hybrids._kept_measures import KeptMeasures
-from layertracer.hybrids._row_kl import TEXT, RowKL
+from layertracer.hybrids._row_kl import RowKL
+from layertracer.hybrids._rows import TEXT, RowSet
 from layertracer.hybrids._search import Kept, SingleScores, without
-from layertracer.tracing import JudgedRow, RowMeasures
 
 
 class Bench:
@@ -19,51 +20,32 @@ class Bench:
 
     Args:
         measures: What measures placements.
-        rows: The rows, by kind: text, or a task's name.
+        rows: The rows: text, and prompts of tasks.
     """
 
-    def __init__(self, measures: KeptMeasures, rows: Mapping[str, Sequence[JudgedRow]]) -> None:
-        self._measures = measures
-        self._rows = {kind: tuple(some) for kind, some in rows.items() if some}
+    def __init__(self, measures: KeptMeasures, rows: RowSet) -> None:
+        self._measures, self._rows = measures, rows
 
     def __call__(self, placements: Sequence[Kept]) -> Float64[np.ndarray, " placement"]:
         """The objective of each placement."""
         return self.row_kl(placements).objective()
 
-    @property
-    def n_rows(self) -> dict[str, int]:
-        """How many rows there are of each kind."""
-        return {kind: len(rows) for kind, rows in self._rows.items()}
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The kinds that are tasks."""
-        return tuple(kind for kind in self._rows if kind != TEXT)
-
     def row_kl(self, placements: Sequence[Kept]) -> RowKL:
-        """KL of each row and placement, a mean over the positions that are read."""
-        return RowKL(
-            by_kind={
-                kind: np.stack([row.kl_nats.mean(axis=1) for row in measured])
-                for kind, measured in self._measured(placements).items()
-            }
-        )
+        """KL of each row and placement, a mean over the positions that are read; of a prompt, at its first answer."""
+        measured = self._measures.measure(self._rows.rows, placements)
+        kl = [row.kl_nats.mean(axis=1) for row in measured]
+        n_text = len(self._rows.text)
+        by_kind = {TEXT: np.stack(kl[:n_text])} if n_text else {}
+        start = n_text
+        for task in self._rows.tasks:
+            by_kind[task.name] = np.stack([kl[start + first] for first in task.firsts])
+            start += len(task.rows)
+        return RowKL(by_kind=by_kind)
 
-    def solved(self, placements: Sequence[Kept]) -> dict[str, Bool[np.ndarray, "row placement"]]:
-        """By task, whether the answer is the top token at every position that is read."""
-        found = {}
-        for kind, measured in self._measured(placements).items():
-            if kind != TEXT:
-                answers = [np.array([row.ids[place + 1] for place in row.read]) for row in self._rows[kind]]
-                right = [(one.top_ids == answer).all(axis=1) for one, answer in zip(measured, answers, strict=True)]
-                found[kind] = np.stack(right)
-        return found
-
-    def _measured(self, placements: Sequence[Kept]) -> dict[str, tuple[RowMeasures, ...]]:
-        """All rows in one call: those of equal length run together, whatever their kind."""
-        everything = [row for rows in self._rows.values() for row in rows]
-        measured = iter(self._measures.measure(everything, placements))
-        return {kind: tuple(next(measured) for _ in rows) for kind, rows in self._rows.items()}
+    def share_solved(self, placements: Sequence[Kept]) -> dict[str, Float64[np.ndarray, " placement"]]:
+        """By task, the share of prompts solved."""
+        solved = solved_prompts(self._rows, self._measures.measure(self._rows.rows, placements))
+        return {task: found.placed.mean(axis=1) for task, found in solved.items()}
 
 
 def describe_singles(
@@ -73,13 +55,13 @@ def describe_singles(
     removed = [without(layers, one) for one in layers]
     restored = [(), *((one,) for one in layers)]
     restored_kl = bench.row_kl(restored).means()
-    restored_solved = bench.solved(restored)
+    restored_solved = bench.share_solved(restored)
     return Singles(
         layers=layers,
         removed_kl_nats=bench.row_kl(removed).means(),
         restored_kl_nats={kind: values[1:] for kind, values in restored_kl.items()},
-        removed_accuracy={task: right.mean(axis=0) for task, right in bench.solved(removed).items()},
-        restored_accuracy={task: right[:, 1:].mean(axis=0) for task, right in restored_solved.items()},
+        removed_accuracy=bench.share_solved(removed),
+        restored_accuracy={task: share[1:] for task, share in restored_solved.items()},
         all_kl_nats={kind: float(values[0]) for kind, values in restored_kl.items()},
         joint_js=joint_js,
         rank_agreement=rank_correlation(scores.removed, -scores.restored),

@@ -20,11 +20,12 @@ from layertracer.advice import (
 from layertracer.hybrids._bench import Bench, describe_singles
 from layertracer.hybrids._choose import Chosen, Scores, choose, greedy_paths
 from layertracer.hybrids._compare import Compared, compare, name_others
-from layertracer.hybrids._design_options import DesignOptions, DesignRows, ModelFacts
+from layertracer.hybrids._design_options import DesignOptions, ModelFacts, first_rows
 from layertracer.hybrids._joint_trace import JointTrace
 from layertracer.hybrids._kept_measures import KeptMeasures
 from layertracer.hybrids._pairs import score_pairs
 from layertracer.hybrids._ratio import knee_with_interval
+from layertracer.hybrids._rows import Rows
 from layertracer.hybrids._search import Kept, best_of, largest, score_singles
 
 Judge = Callable[[Sequence[Kept]], Sequence[Judgement]]
@@ -75,7 +76,7 @@ class Design:
     def __init__(
         self,
         facts: ModelFacts,
-        rows: DesignRows,
+        rows: Rows,
         options: DesignOptions,
         *,
         means: DesignMeans,
@@ -84,7 +85,7 @@ class Design:
         self._trace, self._judge, self._tell = means.trace, means.judge, means.tell
         self._layers = means.measures.placeable
         self._search = Bench(means.measures, rows.search)
-        self._compared = Bench(means.measures, rows.compared)
+        self._compared = Bench(means.measures, first_rows(rows.held_out, options.n_compared))
         self._held_out = Bench(means.measures, rows.held_out)
 
     def run(self) -> Found:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from layertracer._errors import SiteError, UsageError
 from layertracer._types import Substitute, Window
 from layertracer.advice import Search
 from layertracer.hybrids._choose import refuse_too_many
+from layertracer.hybrids._rows import RowSet, TaskRows
 from layertracer.hybrids._search import Kept
-from layertracer.tracing import JudgedRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,8 @@ class DesignOptions:
         n_random: Random placements of each size.
         wants_pairs: Whether all pairs of layers are measured.
         wants_ratio: Whether the objective is measured against the number kept.
+        n_compared: So many held-out passages, and prompts of each task, are those on which placements are compared with
+            random ones, of which there are hundreds.
         audit: Share of the measurements that are made again the plain way.
         memory: Memory that the passes may take; None for most of what is free.
     """
@@ -56,31 +58,18 @@ class DesignOptions:
     n_random: int = 200
     wants_pairs: bool = False
     wants_ratio: bool = True
+    n_compared: int = 6
     audit: float = 0.1
     memory: str | int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DesignRows:
-    """The rows of a design, by kind: text, or a task's name. None is in two of them.
-
-    Attributes:
-        search: Those that the search sees.
-        held_out: Those that judge.
-        n_compared: So many of each kind of the held-out ones are those on which placements are compared with random
-            ones: there are hundreds of these.
-        notes: What must be said of them: where the text is from, what was left out.
-    """
-
-    search: Mapping[str, Sequence[JudgedRow]]
-    held_out: Mapping[str, Sequence[JudgedRow]]
-    n_compared: int
-    notes: tuple[str, ...] = ()
-
-    @property
-    def compared(self) -> dict[str, Sequence[JudgedRow]]:
-        """The held-out rows on which placements are compared."""
-        return {kind: rows[: self.n_compared] for kind, rows in self.held_out.items()}
+def first_rows(rows: RowSet, n: int) -> RowSet:
+    """The first `n` passages, and the first `n` prompts of each task."""
+    tasks = []
+    for task in rows.tasks:
+        prompts = tuple(prompt for prompt in task.prompts if prompt < n)
+        tasks.append(TaskRows(name=task.name, rows=task.rows[: len(prompts)], prompts=prompts))
+    return RowSet(text=rows.text[:n], tasks=tuple(tasks))
 
 
 def check_keep(keep: Sequence[int], placeable: Kept, *, n_layers: int, name: str, search: Search) -> tuple[int, ...]:

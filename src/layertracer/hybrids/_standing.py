@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +9,12 @@ from jaxtyping import Float64
 
 from layertracer._types import Interval
 from layertracer.advice import Verdict
+from layertracer.hybrids._judge import wilson_interval
 from layertracer.hybrids._row_kl import RowKL
 from layertracer.measures import make_generator, percentile_interval
 
 _N_RESAMPLES = 2_000
 _LEVEL = 0.95
-_Z = 1.959963984540054
-"""The normal quantile of `_LEVEL`, two-sided."""
 _MIDDLE = (25.0, 75.0)
 """Percentiles between which a placement is one like the others."""
 
@@ -94,20 +92,6 @@ def percentile_of(values: Float64[np.ndarray, " placement"], value: float) -> fl
     return 100.0 * _share_below(values, value)
 
 
-def wilson_interval(share: float, n: int, *, level: float = _LEVEL) -> Interval:
-    """Wilson's score interval of a share of `n`, at 95 %.
-
-    Example:
-        >>> found = wilson_interval(0.0, 200)
-        >>> found.low, round(found.high, 4)
-        (0.0, 0.0188)
-    """
-    centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return Interval(low=0.0 if share == 0 else low, high=1.0 if share == 1 else high, level=level)
-
-
 def _share_below(values: Float64[np.ndarray, " placement"], value: float) -> float:
     return float(np.mean((values < value) + 0.5 * (values == value)))
 
@@ -127,7 +111,8 @@ def _percentile_interval(
     over_rows = percentile_interval(100.0 * shares, _LEVEL)
     low, high = min(over_rows.low, percentile), max(over_rows.high, percentile)
     if not are_all:
-        by_draws = wilson_interval(percentile / 100.0, others.shape[1])
+        n_others = others.shape[1]
+        by_draws = wilson_interval(round(percentile / 100.0 * n_others), n_others)
         low, high = min(low, 100.0 * by_draws.low), max(high, 100.0 * by_draws.high)
     return Interval(low=low, high=high, level=_LEVEL)
 
