@@ -1,5 +1,6 @@
 """Design advice for hybrids, as it is kept: which layers keep their mixer, at what cost, how sure."""
 
+from layertracer.advice._design_plan import DesignPlan, PlannedStage
 from layertracer.advice._published import (
     PublishedPlacement,
     compare_with_published,
@@ -33,6 +34,7 @@ __all__ = [
     "Accuracy",
     "AdviceRecord",
     "Baseline",
+    "DesignPlan",
     "Divisions",
     "EarlyExit",
     "Evaluations",
@@ -40,6 +42,7 @@ __all__ = [
     "Judgement",
     "Pairs",
     "Placement",
+    "PlannedStage",
     "PublishedMatch",
     "PublishedPlacement",
     "Ratio",

@@ -61,6 +61,7 @@ class Found:
     baselines: Mapping[int, Mapping[str, Baseline]]
     published: Mapping[int, tuple[PublishedMatch, ...]]
     ratio: Ratio | None
+    notes: tuple[str, ...]
 
 
 class Design:
@@ -119,6 +120,7 @@ class Design:
             baselines={size: compared[size].baselines for size in sizes},
             published={size: self._published(chosen[size].kept) for size in sizes},
             ratio=ratio,
+            notes=trace.notes,
         )
 
     def _compare(self, kept: Kept, trace: JointTrace) -> Compared:

@@ -12,6 +12,11 @@ from layertracer.hybrids._choose import refuse_too_many
 from layertracer.hybrids._rows import RowSet, TaskRows
 from layertracer.hybrids._search import Kept
 
+_SHORTEST = 72
+"""Tokens of a passage, at least."""
+_READ = 32
+"""Tokens beyond what the substitute sees, at least."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
@@ -43,6 +48,9 @@ class DesignOptions:
         n_random: Random placements of each size.
         wants_pairs: Whether all pairs of layers are measured.
         wants_ratio: Whether the objective is measured against the number kept.
+        n_search: Passages, and prompts of each task, that the search sees.
+        n_held_out: Passages, and prompts of each task, that judge.
+        row_tokens: Tokens of a passage; None for some more than the substitute sees.
         n_compared: So many held-out passages, and prompts of each task, are those on which placements are compared with
             random ones, of which there are hundreds.
         audit: Share of the measurements that are made again the plain way.
@@ -58,7 +66,10 @@ class DesignOptions:
     n_random: int = 200
     wants_pairs: bool = False
     wants_ratio: bool = True
+    n_search: int = 3
     n_compared: int = 6
+    n_held_out: int = 16
+    row_tokens: int | None = None
     audit: float = 0.1
     memory: str | int | None = None
 
@@ -70,6 +81,20 @@ def first_rows(rows: RowSet, n: int) -> RowSet:
         prompts = tuple(prompt for prompt in task.prompts if prompt < n)
         tasks.append(TaskRows(name=task.name, rows=task.rows[: len(prompts)], prompts=prompts))
     return RowSet(text=rows.text[:n], tasks=tuple(tasks))
+
+
+def row_tokens(options: DesignOptions, longest: int | None) -> int:
+    """Length of a passage where nobody says one: hundreds of placements are measured on each, so it is short.
+
+    Args:
+        options: What is asked.
+        longest: The model's context; None where it names none.
+    """
+    if options.row_tokens is not None:
+        return options.row_tokens
+    n_seen = options.substitute.n_seen
+    wanted = max(_SHORTEST, n_seen + max(_READ, n_seen // 2))
+    return wanted if longest is None else min(wanted, longest)
 
 
 def check_keep(keep: Sequence[int], placeable: Kept, *, n_layers: int, name: str, search: Search) -> tuple[int, ...]:

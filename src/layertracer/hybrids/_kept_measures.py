@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -48,6 +49,10 @@ class KeptMeasures:
         substituter: What measures.
         checkpoints: Where finished measurements are kept, and those of earlier calls come from.
         on_measured: Called with the number of cells (row, placement) that were just measured.
+
+    Attributes:
+        substituter: What measures.
+        earlier_cpu_s: Seconds that earlier calls took for what was found.
     """
 
     def __init__(
@@ -58,7 +63,9 @@ class KeptMeasures:
         self._on_measured = on_measured
         self._full: dict[str, _Full] = {}
         self._cells: dict[tuple[str, Kept], tuple[NDArray[Any], ...]] = {}
+        self.earlier_cpu_s = 0.0
         for meta, arrays in checkpoints.found("measures"):
+            self.earlier_cpu_s += meta["cpu_s"]
             self._remember(meta["row"], [tuple(kept) for kept in meta["placements"]], arrays)
 
     @property
@@ -84,11 +91,13 @@ class KeptMeasures:
         # Placements whose lower layers are alike stand together: what they share is run once.
         missing.sort(key=lambda kept: [layer in kept for layer in self.placeable])
         for some in _chunks(missing, n_tokens=sum(len(row.ids) for row in rows)):
+            began_s = time.process_time()
             measured = self.substituter.measure(rows, some)
+            spent_s = (time.process_time() - began_s) / len(rows)
             for name, one in zip(names, measured, strict=True):
                 arrays = {field: getattr(one, field) for field in (*_FIELDS, *_FULL)}
                 self._remember(name, some, arrays)
-                meta = {"what": "measures", "row": name, "placements": [list(kept) for kept in some]}
+                meta = {"what": "measures", "row": name, "placements": [list(kept) for kept in some], "cpu_s": spent_s}
                 self._checkpoints.add(meta, arrays)
             if self._on_measured is not None:
                 self._on_measured(len(some) * len(rows))
