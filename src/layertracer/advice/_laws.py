@@ -119,6 +119,8 @@ def _of_placement(record: AdviceRecord, placement: Placement, n_kept: int) -> It
         yield f"{place}.verdict is {placement.verdict!r}, and it has no percentile"
     if (placement.percentile is None) != (placement.n_random == 0):
         yield f"{place}.percentile is {placement.percentile}, and n_random is {placement.n_random}"
+    if placement.below_best_interval is not None:
+        yield from _of_interval(placement.below_best_interval, f"{place}.below_best_interval", (-np.inf, np.inf))
     if placement.percentile_interval is not None:
         yield from _of_interval(placement.percentile_interval, f"{place}.percentile_interval", (0.0, 100.0))
 

@@ -219,6 +219,9 @@ def _placement(
         percentile_interval=Interval(low=0.0, high=6.0) if len(random) else None,
         n_random=len(random),
         verdict="better" if len(random) and n_kept != 3 else "undecided",
+        objective=judgement.objective,
+        below_best_nats=float(random.min()) - judgement.objective if len(random) else None,
+        below_best_interval=Interval(low=-0.002, high=0.03) if len(random) else None,
         kv_cache_share=n_kept / maker.n_layers,
         notes=("Greedy from both ends chose the same layers.",) if n_kept != 3 else (),
     )
@@ -355,6 +358,7 @@ def _evaluations(maker: _Maker) -> Evaluations:
     return Evaluations(
         n_search_rows=dict.fromkeys(kinds, 24),
         n_held_out_rows=dict.fromkeys(kinds, 48),
+        n_compared_rows=dict.fromkeys(kinds, 24),
         n_evaluations=1289,
         audit_cells=130,
         audit_worst_nats=3.1e-7,
