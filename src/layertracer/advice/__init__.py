@@ -1,6 +1,7 @@
-"""Design advice for hybrids, as it is kept: which layers keep their mixer, at what cost, how sure."""
+"""Design advice as data: what it holds, on a disk and in memory. No torch."""
 
 from layertracer.advice._design_plan import DesignPlan, PlannedStage
+from layertracer.advice._limits import BASELINES
 from layertracer.advice._published import (
     PublishedPlacement,
     compare_with_published,
@@ -31,6 +32,10 @@ from layertracer.advice._records import (
 )
 
 __all__ = [
+    "ADVICE_FILE",
+    "ADVICE_FORMAT_VERSION",
+    "ADVICE_TABLES",
+    "BASELINES",
     "Accuracy",
     "AdviceRecord",
     "Baseline",
@@ -57,4 +62,7 @@ __all__ = [
     "plain_name",
     "published_for",
     "published_placements",
+    "read_advice",
+    "same_advice",
+    "save_advice",
 ]
