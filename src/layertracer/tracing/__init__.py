@@ -1,6 +1,7 @@
 """The ladder pass: every lens row and every perturbed row of a model in one forward of its own code."""
 
 from layertracer._types import MeasureInfo, SiteFacts
+from layertracer.tracing._batching.judged_rows import JudgedRow, RowMeasures
 from layertracer.tracing._batching.memory_budget import parse_memory
 from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.row_measures import PerturbedRows, register_row_measure
@@ -24,6 +25,7 @@ __all__ = [
     "MEASURING",
     "Bench",
     "BucketPlan",
+    "JudgedRow",
     "LayerCall",
     "Lens",
     "LensReadout",
@@ -36,6 +38,7 @@ __all__ = [
     "PrefixPlan",
     "Progress",
     "Readout",
+    "RowMeasures",
     "SiteFacts",
     "TraceInterrupted",
     "TraceOptions",
