@@ -32,6 +32,10 @@ CKA = "cka"
 _CONSTANT = 1e-9
 """Spread of a curve, relative to its size, below which it has nothing to divide."""
 
+_FAR, _LEAST_REACH = 3.0, 0.5
+"""How far beyond its quartiles a curve reaches, in their distance (Tukey's outer fences), and at the least in standard
+deviations. The first layer's gain over the embeddings is often ten times any other's: beside it nothing would count."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LayerDivision:
@@ -41,8 +45,10 @@ class LayerDivision:
         boundaries: First layers of the regions after the first; () where no division stands out.
         intervals: Of each boundary, over resamples of the prompts; None where they are too few.
         p: Share of the shuffles of all layers that divide as well or better.
-        curves: By measure: its mean over prompts, and for CKA that of each layer with the one before it.
-        standardised: The same with mean 0 and variance 1 over the layers.
+        curves: By measure: its mean over prompts, and for CKA that of each layer with the one before it; NaN at the
+            first layer where embeddings are all equally far apart.
+        standardised: The same as they were divided: far layers pulled in to Tukey's outer fences, then with mean 0 and
+            variance 1 over the layers.
         cka: CKA between all layers, which is what they were divided by; None where it was not given, or left out.
         left_out: By measure, why it took no part.
         explained: Share of what varies over layers that the regions' means account for.
@@ -76,11 +82,12 @@ def divide_layers(
 ) -> LayerDivision:
     """Regions of layers within which every measure is about constant.
 
-    Each curve is standardised over the layers, so that all weigh alike; the layers' CKA counts as one more measure, as
-    the matrix of inner products that it is. All are divided together, by least squares (dynamic programming). How many
-    boundaries there are is decided by shuffles: a division must beat those of the same layers in random orders, and so
-    must the division of each of its regions, at the error rate shared among the regions. The boundaries are then
-    placed anew, all together, and resamples of the prompts place as many again for their intervals.
+    Each curve is standardised over the layers, so that all weigh alike, after layers that lie far out of all others
+    were pulled in. The layers' CKA counts as one more measure, as the matrix of inner products that it is. All are
+    divided together, by least squares (dynamic programming). How many boundaries there are is decided by shuffles: a
+    division must beat those of the same layers in random orders, and so must the division of each of its regions, at
+    the error rate shared among the regions. The boundaries are then placed anew, all together, and resamples of the
+    prompts place as many again for their intervals.
 
     Shuffles tell order from none. A measure that slopes steadily over depth has an order too, and is cut into pieces:
     `line_explained` beside `explained` says whether slopes would do.
@@ -116,7 +123,7 @@ def divide_layers(
         intervals=intervals,
         p=p,
         curves=taken.mean_curves(),
-        standardised={name: _standardised(curve) for name, curve in taken.mean_curves().items()},
+        standardised={name: _standardised(_without_gaps(curve)) for name, curve in taken.mean_curves().items()},
         cka=taken.mean_cka(),
         left_out=taken.left_out,
         explained=1 - rest / total if total > 0 else 0.0,
@@ -234,21 +241,32 @@ def _why_not(values: Float[np.ndarray, "prompt layer"]) -> str | None:
 
 
 def _why_no_cka(hsic: Float[np.ndarray, "layer_and_one layer_and_one"]) -> str | None:
-    cka = cka_of(hsic)
+    """Why the layers' CKA cannot take part; None where it can. The embeddings need none."""
+    cka = cka_of(hsic[1:, 1:])
     if not np.isfinite(cka).all():
-        layers = np.flatnonzero(~np.isfinite(np.diagonal(cka)))
-        where = ", ".join("the embeddings" if one == 0 else f"layer {one - 1}" for one in layers[:3].tolist())
-        return f"tokens do not differ after {where}"
+        layers = np.flatnonzero(~np.isfinite(np.diagonal(cka))).tolist()
+        return (
+            f"no tokens are nearer to each other than others after {len(layers)} layers, layer {layers[0]} among them"
+        )
     if np.trace(cka) - cka.sum() / len(cka) <= _CONSTANT * len(cka):
         return "it is the same in all layers"
     return None
 
 
 def _standardised(curves: Float[np.ndarray, "*batch layer"]) -> Float[np.ndarray, "*batch layer"]:
-    """Curves with mean 0 and variance 1 over the layers; 0 where one is constant."""
+    """Curves with mean 0 and variance 1 over the layers, far layers pulled in first; 0 where one is constant."""
+    low, high = np.quantile(curves, (0.25, 0.75), axis=-1, keepdims=True)
+    # Where most layers are alike to rounding, quartiles say nothing of how far is far.
+    reach = np.maximum(_FAR * (high - low), _LEAST_REACH * curves.std(axis=-1, keepdims=True))
+    curves = np.clip(curves, low - reach, high + reach)
     centred = curves - curves.mean(axis=-1, keepdims=True)
     spread = centred.std(axis=-1, keepdims=True)
     return np.asarray(np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0))
+
+
+def _without_gaps(curve: Float[np.ndarray, " layer"]) -> Float[np.ndarray, " layer"]:
+    """A curve with its mean where it has no number: the first layer's CKA, if embeddings are all equally far apart."""
+    return np.where(np.isnan(curve), np.nanmean(curve), curve)
 
 
 def _find(
