@@ -8,6 +8,7 @@ from layertracer.tracing._distributions.row_measures import PerturbedRows, regis
 from layertracer.tracing._lenses.linear import LinearLens
 from layertracer.tracing._lenses.protocol import Lens, register_lens, take_lenses
 from layertracer.tracing._lenses.streams import gather_streams
+from layertracer.tracing._make_substituter import make_substituter
 from layertracer.tracing._model import Loadable, TracedModel, is_module, load_model, wrap_model
 from layertracer.tracing._observers.position_means import PositionMeans
 from layertracer.tracing._observers.protocol import register_layer_measure
@@ -20,6 +21,7 @@ from layertracer.tracing._readings import Progress
 from layertracer.tracing._readout import LensReadout, Readout, read_layers
 from layertracer.tracing._record import describe_model, token_texts
 from layertracer.tracing._sites.protocol import register_site
+from layertracer.tracing._substituter import Substituter
 from layertracer.tracing._trace import MEASURING, TraceInterrupted, trace_model
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "Readout",
     "RowMeasures",
     "SiteFacts",
+    "Substituter",
     "TraceInterrupted",
     "TraceOptions",
     "TracePlan",
@@ -51,6 +54,7 @@ __all__ = [
     "is_module",
     "js_divergence",
     "load_model",
+    "make_substituter",
     "parse_memory",
     "plan_trace",
     "profile_layers",

@@ -26,6 +26,7 @@ from layertracer.tasks import Task
 from layertracer.tracing._batching.batches import run_batches
 from layertracer.tracing._batching.memory_budget import default_budget_bytes, fast_bytes, plan_pass
 from layertracer.tracing._batching.prompts import Prompt, bind_batch, bucket_prompts
+from layertracer.tracing._distributions.kl_divergence import kl_divergence
 from layertracer.tracing._distributions.log_softmax import log_probs_of
 from layertracer.tracing._failures import explaining_failures, first_line, is_of_callers_making
 from layertracer.tracing._model import TracedModel, lay_out
@@ -282,11 +283,5 @@ def _through(tail: Tail, rows: Float[Tensor, "prompt read *width"], *, d_vocab: 
 def _kl_nats(
     log_p: Float[Tensor, "prompt read d_vocab"], logits: Float[Tensor, "prompt read d_vocab"]
 ) -> Float[np.ndarray, " prompt"]:
-    """KL(P ‖ Q), the mean over positions; summed in float64, a row at a time."""
-    kl = np.empty(log_p.shape[:2])
-    for place in np.ndindex(*kl.shape):
-        own = log_p[place].double()
-        difference = own - log_probs_of(logits[place]).double()
-        # What is impossible under P counts nothing, whatever Q says of it.
-        kl[place] = float(torch.where(own.isneginf(), 0.0, own.exp() * difference).sum())
-    return np.asarray(np.maximum(kl, 0.0).mean(axis=1))
+    """KL(P ‖ Q), the mean over positions."""
+    return np.asarray(kl_divergence(log_p, log_probs_of(logits)).mean(dim=1).cpu().numpy())
