@@ -36,7 +36,19 @@ if TYPE_CHECKING:
         UnknownNameError,
         UsageError,
     )
-    from layertracer._types import Mask, MixerGroup, Noise, Sample, SelfCheck, Skip, TaskParticle, VulnerableLayer
+    from layertracer._types import (
+        Mask,
+        MeanMixer,
+        MixerGroup,
+        Noise,
+        NoMixer,
+        Sample,
+        SelfCheck,
+        Skip,
+        TaskParticle,
+        VulnerableLayer,
+        Window,
+    )
     from layertracer.api import Comparison, Trace, compare, load_run, plan, read_layers, trace, verify_run
     from layertracer.comparisons import ComparisonSettings
     from layertracer.measures import AbsRatio, ChangePoint, FirstTop1, HalfMax, Ratio, Rise
@@ -65,9 +77,11 @@ __all__ = [
     "HalfMax",
     "LayerTracerError",
     "Mask",
+    "MeanMixer",
     "MixerGroup",
     "ModelError",
     "ModelLoadError",
+    "NoMixer",
     "Noise",
     "NonFiniteError",
     "OutOfMemoryError",
@@ -93,6 +107,7 @@ __all__ = [
     "UnknownNameError",
     "UsageError",
     "VulnerableLayer",
+    "Window",
     "__version__",
     "compare",
     "js_divergence",
@@ -109,7 +124,19 @@ __all__ = [
 
 # Names that do not live in `_errors`, by the package that they live in.
 _HOMES = {
-    "_types": ("Mask", "MixerGroup", "Noise", "Sample", "SelfCheck", "Skip", "TaskParticle", "VulnerableLayer"),
+    "_types": (
+        "Mask",
+        "MeanMixer",
+        "MixerGroup",
+        "NoMixer",
+        "Noise",
+        "Sample",
+        "SelfCheck",
+        "Skip",
+        "TaskParticle",
+        "VulnerableLayer",
+        "Window",
+    ),
     "api": ("Comparison", "Trace", "compare", "load_run", "plan", "read_layers", "trace", "verify_run"),
     "comparisons": ("ComparisonSettings",),
     "measures": ("AbsRatio", "ChangePoint", "FirstTop1", "HalfMax", "Ratio", "Rise"),

@@ -54,6 +54,14 @@ from layertracer._types.sites import (
     register_site_facts,
 )
 from layertracer._types.skip import Skip
+from layertracer._types.substitutes import (
+    MeanMixer,
+    NoMixer,
+    Substitute,
+    Window,
+    checked_substitute,
+    substitute_from_dict,
+)
 
 __all__ = [
     "DEFAULT_SITE",
@@ -82,9 +90,11 @@ __all__ = [
     "LibraryPanicError",
     "LossLayer",
     "Mask",
+    "MeanMixer",
     "MeasureInfo",
     "Method",
     "MixerGroup",
+    "NoMixer",
     "Noise",
     "NotAFileError",
     "Origin",
@@ -99,12 +109,15 @@ __all__ = [
     "SiteFacts",
     "Skip",
     "Status",
+    "Substitute",
     "TargetKind",
     "TargetTokens",
     "TaskParticle",
     "UnaskedSite",
     "VulnerableLayer",
+    "Window",
     "checked_name",
+    "checked_substitute",
     "checked_whole",
     "count_sure_draws",
     "fills_from_runs",
@@ -122,4 +135,5 @@ __all__ = [
     "refuse_reserved",
     "register_site_facts",
     "shown",
+    "substitute_from_dict",
 ]

@@ -1,12 +1,14 @@
 """The ladder pass: every lens row and every perturbed row of a model in one forward of its own code."""
 
 from layertracer._types import MeasureInfo, SiteFacts
+from layertracer.tracing._batching.judged_rows import JudgedRow, RowMeasures
 from layertracer.tracing._batching.memory_budget import parse_memory
 from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.row_measures import PerturbedRows, register_row_measure
 from layertracer.tracing._lenses.linear import LinearLens
 from layertracer.tracing._lenses.protocol import Lens, register_lens, take_lenses
 from layertracer.tracing._lenses.streams import gather_streams
+from layertracer.tracing._make_substituter import make_substituter
 from layertracer.tracing._model import Loadable, TracedModel, is_module, load_model, wrap_model
 from layertracer.tracing._observers.position_means import PositionMeans
 from layertracer.tracing._observers.protocol import register_layer_measure
@@ -18,12 +20,14 @@ from layertracer.tracing._readings import Progress
 from layertracer.tracing._readout import LensReadout, Readout, read_layers
 from layertracer.tracing._record import describe_model, token_texts
 from layertracer.tracing._sites.protocol import register_site
+from layertracer.tracing._substituter import Substituter
 from layertracer.tracing._trace import MEASURING, TraceInterrupted, trace_model
 
 __all__ = [
     "MEASURING",
     "Bench",
     "BucketPlan",
+    "JudgedRow",
     "LayerCall",
     "Lens",
     "LensReadout",
@@ -36,7 +40,9 @@ __all__ = [
     "PrefixPlan",
     "Progress",
     "Readout",
+    "RowMeasures",
     "SiteFacts",
+    "Substituter",
     "TraceInterrupted",
     "TraceOptions",
     "TracePlan",
@@ -46,6 +52,7 @@ __all__ = [
     "is_module",
     "js_divergence",
     "load_model",
+    "make_substituter",
     "parse_memory",
     "plan_trace",
     "read_layers",

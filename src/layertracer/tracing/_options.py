@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from layertracer._errors import SiteError, UsageError
 from layertracer._types import FALLBACK_SITE, Mask, Perturbation, Sample, TargetKind, TargetTokens, is_site_asked
+from layertracer._types.sites import SITES as FACTS
 from layertracer.measures import OnsetCriterion, Rise
 from layertracer.tasks import Task
 from layertracer.tracing._lenses.protocol import Lens
@@ -119,7 +120,7 @@ def _settle(
     """A perturbation at a site that the model has, None where it is left out, and what to say of that."""
     site, is_asked = perturbation.site, is_site_asked(perturbation)
     try:
-        reason = _why_not_offered(model, site)
+        reason = why_not_offered(model, site)
     except SiteError as refusal:
         if is_asked or not among_several:
             raise
@@ -139,7 +140,7 @@ def _settle(
     return replace(cast("Any", perturbation), site=FALLBACK_SITE), note
 
 
-def _why_not_offered(model: TracedModel, name: str) -> str | None:
+def why_not_offered(model: TracedModel, name: str) -> str | None:
     """What stands against a site in a model; None where nothing does.
 
     Raises:
@@ -164,6 +165,7 @@ def _offered(model: TracedModel) -> list[str]:
     return [
         name
         for name, site in SITES.items()
-        if site.joins != "cache"
+        if name in FACTS
+        and site.joins != "cache"
         and ((name in check.errors and check[name].passed) if site.facts.meaning else site.layers(model.network))
     ]

@@ -17,10 +17,12 @@ _TASK_OPTIONS = {
     "--prompt-field": "prompt_field",
     "--answer-field": "answer_field",
     "--answer-prefix": "answer_prefix",
+    "--keys": "n_keys",
+    "--min-distance": "min_distance",
 }
 _TASK_ARGUMENTS = (
     *("n_shot", "demonstration_sets", "limit", "seed", "template"),
-    *("prompt_field", "answer_field", "answer_prefix", "header"),
+    *("prompt_field", "answer_field", "answer_prefix", "header", "n_keys", "min_distance"),
 )
 _DEFAULT_TEMPLATE = "{input} -> {output}"
 _SHA256_DIGITS = 64

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -63,8 +63,18 @@ def as_prompts(rows: Tensor, wiring: Wiring) -> Tensor:
     return from_rows_first(torch.cat((leading, stream), dim=1) if wiring.n_leading else stream, wiring)
 
 
+SourcesOf = Callable[[range, int], Sequence[int]]
+"""Given some groups of rows and how many groups are there, which of these each of them is copied from."""
+
+
 def expand_leaves(
-    leaves: Leaves, axes: Sequence[BatchAxis | None], *, n_clean: int, n_rows: int, may_view: bool = True
+    leaves: Leaves,
+    axes: Sequence[BatchAxis | None],
+    *,
+    n_clean: int,
+    n_rows: int,
+    may_view: bool = True,
+    sources_of: SourcesOf | None = None,
 ) -> list[Any]:
     """Arguments for a batch of `n_rows`, whose rows repeat the `n_clean` prompts in order.
 
@@ -76,16 +86,25 @@ def expand_leaves(
         n_clean: How many rows the prompts are.
         n_rows: How many there are to be.
         may_view: Whether rows that are alike may share their memory: not where a layer writes into its arguments.
+        sources_of: Which groups of rows the further ones are copied from; None where all are copies of the prompts'.
     """
     return [
-        _expand(leaf, axis, n_clean=n_clean, n_rows=n_rows, may_view=may_view)
+        _expand(leaf, axis, n_clean=n_clean, n_rows=n_rows, may_view=may_view, sources_of=sources_of)
         if isinstance(leaf, Tensor) and axis is not None
         else leaf
         for leaf, axis in zip(leaves.values, axes, strict=True)
     ]
 
 
-def _expand(leaf: Tensor, axis: BatchAxis, *, n_clean: int, n_rows: int, may_view: bool) -> Tensor:
+def _expand(
+    leaf: Tensor,
+    axis: BatchAxis,
+    *,
+    n_clean: int,
+    n_rows: int,
+    may_view: bool,
+    sources_of: SourcesOf | None,
+) -> Tensor:
     n_present = leaf.shape[axis.axis] // axis.per_row
     missing = n_rows - n_present
     if missing <= 0 or n_present < n_clean:
@@ -95,8 +114,17 @@ def _expand(leaf: Tensor, axis: BatchAxis, *, n_clean: int, n_rows: int, may_vie
         sizes = list(leaf.shape)
         sizes[axis.axis] = n_rows
         return leaf.narrow(axis.axis, 0, 1).expand(sizes)
+    n_there = n_present // n_clean
+    if sources_of is not None and n_there > 1:
+        sources = sources_of(range(n_there, n_rows // n_clean), n_there)
+        return append_rows(leaf, copied_groups(leaf, axis.axis, sources, size=n_clean * axis.per_row), axis.axis)
     clean = leaf.narrow(axis.axis, 0, n_clean * axis.per_row)
     return append_rows(leaf, repeat_rows(clean, axis.axis, missing // n_clean), axis.axis)
+
+
+def copied_groups(leaf: Tensor, axis: int, sources: Sequence[int], *, size: int) -> Tensor:
+    """Groups of `size` rows copied, one behind the other."""
+    return torch.cat([leaf.narrow(axis, source * size, size) for source in sources], dim=axis)
 
 
 def _all_rows_alike(leaf: Tensor, axis: int) -> bool:

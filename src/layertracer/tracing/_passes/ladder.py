@@ -19,6 +19,7 @@ from torch import Tensor
 
 from layertracer._errors import AnatomyError
 from layertracer.models import (
+    BatchAxis,
     Layer,
     Leaves,
     Network,
@@ -30,6 +31,7 @@ from layertracer.models import (
 )
 from layertracer.tracing._batching.rows import (
     append_rows,
+    copied_groups,
     expand_leaves,
     from_rows_first,
     gather_rows,
@@ -197,7 +199,7 @@ class LadderPass:
             axes = self.axes.inputs(layer, leaves, length=self.ids.shape[1], cached=self.cached)
             # With a cache, layers may write into their arguments.
             may_view = self.cached is None
-            values = expand_leaves(leaves, axes, n_clean=self._n_base, n_rows=n_rows, may_view=may_view)
+            values = self._expanded(leaves, axes, n_rows=n_rows, may_view=may_view)
             run = LayerRun(layer, stream)
             with watching_sites(run, {site: partial(edits.inside, site) for site in sites}):
                 values[wiring.stream_in] = run.stream
@@ -211,12 +213,32 @@ class LadderPass:
 
         return stand_in
 
+    def _expanded(self, leaves: Leaves, axes: Sequence[BatchAxis | None], *, n_rows: int, may_view: bool) -> list[Any]:
+        """A layer's arguments, or what it returned, for all rows."""
+        return expand_leaves(
+            leaves,
+            axes,
+            n_clean=self._n_base,
+            n_rows=n_rows,
+            may_view=may_view,
+            sources_of=self._sources_of if self._groups.have_parents else None,
+        )
+
+    def _sources_of(self, groups: range, n_there: int) -> Sequence[int]:
+        return [self._groups.source_of(group, n_there=n_there) for group in groups]
+
     def _edits_of(self, layer: Layer, forward: Callable[..., Any], leaves: Leaves) -> LayerEdits:
         """What is done in one call of a layer."""
         rows, n = to_rows_first(leaves.values[layer.wiring.stream_in], layer.wiring), self._n_base
         edited = {one.group for one in self._groups.edits.get(layer.index, ())} | {0}
-        # Copies: a layer may add to the stream in place.
-        entering = {group: rows[group * n : (group + 1) * n].clone() for group in edited if group * n < len(rows)}
+        n_there = len(rows) // n
+        from_group = {group: self._groups.source_of(group, n_there=n_there) for group in edited}
+        # Copies: a layer may add to the stream in place. Group 0 stands for those that are copied from it here.
+        entering = {
+            group: rows[source * n : (source + 1) * n].clone()
+            for group, source in from_group.items()
+            if source or not group
+        }
         return LayerEdits(
             groups=self._groups,
             observers=[one for one in self.observers if layer.index in self._seen_at[one.site]],
@@ -250,6 +272,10 @@ class LadderPass:
         if not n_groups:
             return stream
         axis = layer.wiring.batch_axis
+        if self._groups.have_parents:
+            n_there = stream.shape[axis] // self._n_base
+            sources = self._sources_of(range(n_there, n_there + n_groups), n_there)
+            return append_rows(stream, copied_groups(stream, axis, sources, size=self._n_base), axis)
         return append_rows(stream, repeat_rows(stream.narrow(axis, 0, self._n_base), axis, n_groups), axis)
 
     def _finish(self, layer: Layer, output: Any, edits: LayerEdits) -> Any:
@@ -265,7 +291,7 @@ class LadderPass:
             return unflatten_into(output, self._base_output(leaves, wiring))
         n_rows = stream.shape[wiring.batch_axis]
         axes = self.axes.outputs(layer, leaves, cached=self.cached)
-        values = expand_leaves(leaves, axes, n_clean=self._n_base, n_rows=n_rows, may_view=self.cached is None)
+        values = self._expanded(leaves, axes, n_rows=n_rows, may_view=self.cached is None)
         values[wiring.stream_out] = stream
         # In the model's own lists: what later layers find there is exchanged when they run.
         return unflatten_into(output, leaves.rebuilt(values))

@@ -3,6 +3,9 @@
 A variant is what is done to one copy of every prompt: edits of some layers, by some perturbers. Its rows are copies of
 the base rows as they are where its first edit is: they come in before that layer runs, or, where they are only edited
 in what leaves it, after. From there on they are rows of their own: nothing is done to them but the variant's edits.
+
+What several variants have in common from the first layer on is run once where one of them is named as the others'
+parent: their rows are copies of the parent's as these are before that layer, instead of the base rows'.
 """
 
 from __future__ import annotations
@@ -38,10 +41,13 @@ class Variant(NamedTuple):
     Attributes:
         edits: Its edits, one at least.
         key: The name under which its rows come back: layer and draw, where it has a single edit.
+        parent: Which variant its rows are copied from where its first edit is, one that has come in at a lower layer;
+            None for the base rows. Its edits below that layer are its parent's.
     """
 
     edits: tuple[Edit, ...]
     key: tuple[int, int]
+    parent: int | None = None
 
 
 class GroupEdit(NamedTuple):
@@ -60,12 +66,14 @@ class RowGroups:
         order: For each group after the base rows, which variant it is.
         entering: How many groups come in before each layer runs.
         edits: What is done to which groups in each layer, in order of the groups.
+        sources: For each group, which one its rows are copied from; 0, the base rows, for these themselves.
     """
 
     perturbers: Sequence[Perturber | None]
     order: tuple[int, ...]
     entering: Mapping[int, int]
     edits: Mapping[int, Sequence[GroupEdit]]
+    sources: tuple[int, ...]
 
     @classmethod
     def of(
@@ -77,11 +85,27 @@ class RowGroups:
         entering: dict[int, int] = {}
         for layer, comes_after in joins:
             entering[layer] = entering.get(layer, 0) + (not comes_after)
+        group_of = {number: group for group, number in enumerate(order, start=1)}
+        parents = [variants[number].parent for number in order]
+        # What leaves a layer is copied from the base rows alone.
+        assert all(parents[group - 1] is None or not joins[number][1] for number, group in group_of.items())
+        sources = (0, *(0 if parent is None else group_of[parent] for parent in parents))
         edits: dict[int, list[GroupEdit]] = {}
         for group, own in enumerate([base_edits, *(variants[number].edits for number in order)]):
             for edit in own:
                 edits.setdefault(edit.layer, []).append(GroupEdit(group, edit))
-        return cls(perturbers=perturbers, order=tuple(order), entering=entering, edits=edits)
+        return cls(perturbers=perturbers, order=tuple(order), entering=entering, edits=edits, sources=sources)
+
+    @property
+    def have_parents(self) -> bool:
+        """Whether rows of some groups are copies of others than the base rows."""
+        return any(self.sources)
+
+    def source_of(self, group: int, *, n_there: int) -> int:
+        """Of the first `n_there` groups the one that a group is, or that its rows are copies of."""
+        while group >= n_there:
+            group = self.sources[group]
+        return group
 
     def of_site(self, layer: int, site: str) -> list[GroupEdit]:
         """The edits at one site of one layer."""

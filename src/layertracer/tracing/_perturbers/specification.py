@@ -6,9 +6,8 @@ import json
 from typing import Any
 
 from layertracer._errors import UnknownNameError, UsageError
-from layertracer._types import Perturbation, kind_of, shown
+from layertracer._types import SITES, Perturbation, kind_of, shown
 from layertracer._types.perturbations import check_choice
-from layertracer.tracing._sites.protocol import SITES
 
 
 def check_specification(perturbation: Perturbation) -> None:

@@ -1,0 +1,1 @@
+"""Design advice for hybrids, as it is kept: which layers keep their mixer, at what cost, how sure."""

@@ -1,0 +1,1 @@
+"""How design advice for hybrids is made: rows, substitutes judged on them, search, gates, divisions."""

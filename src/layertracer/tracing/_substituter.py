@@ -1,0 +1,196 @@
+"""Substitution inside the running model: placements of substitutes, measured beside the full model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from layertracer._errors import NonFiniteError, SelfCheckError, UsageError
+from layertracer._types import Method, Substitute, checked_whole, shown
+from layertracer.models import in_evaluation_mode, keeping_loaded, without_gradients
+from layertracer.tracing._batching.judged_rows import JudgedRow, RowMeasures, check_rows
+from layertracer.tracing._failures import explaining_failures, shielded
+from layertracer.tracing._model import TracedModel
+from layertracer.tracing._passes.placed import Substituted, count_forwards, sort_placements
+from layertracer.tracing._passes.placed_batches import Numbered, PlacedBatches
+from layertracer.tracing._proofs.alone import Disagreement
+from layertracer.tracing._proofs.placed_audit import PlacedAudit, PlacedAuditor
+
+_LOG = logging.getLogger("layertracer")
+
+if TYPE_CHECKING:
+    Kept: TypeAlias = Collection[int]
+else:  # under test, annotations are looked up when a function is called: what is none of these has an error of ours
+    Kept = Any
+
+OnRows = Callable[[int, int], None]
+"""Told how many rows are done, and of how many."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Substituter:
+    """A model in some of whose layers a substitute stands in the mixer's place, whichever are asked for.
+
+    Made by `make_substituter`. The model itself stays as it is.
+
+    Attributes:
+        model: The model.
+        substitute: What stands in the mixers' place.
+        placeable: The layers whose mixers it can stand for, in order.
+        refused: Why it cannot stand for the others', by layer.
+        method: "ladder" where placements are measured together in one forward, "plain" where each has its own.
+    """
+
+    model: TracedModel
+    substitute: Substitute
+    placeable: tuple[int, ...]
+    refused: Mapping[int, str]
+    method: Method
+    _batches: PlacedBatches = field(repr=False)
+    _auditor: PlacedAuditor = field(repr=False)
+
+    @property
+    def audit(self) -> PlacedAudit:
+        """What was measured again so far, the plain way, and what came of it."""
+        return self._auditor.result()
+
+    @without_gradients()
+    def measure(
+        self, rows: Sequence[JudgedRow], placements: Sequence[Kept], *, on_rows: OnRows | None = None
+    ) -> tuple[RowMeasures, ...]:
+        """What rows say of placements, beside the full model.
+
+        Whatever placements have in common from the first layer on is run once, so that many of them cost less together
+        than one after the other. Laws: their order changes nothing, nor does it what else is asked for or which rows
+        are beside a row; where every layer is kept, or a window reaches over the whole row, the divergence is exactly 0.
+
+        Args:
+            rows: The rows, of any lengths.
+            placements: For each the layers that keep their mixers, some of those that are `placeable`.
+            on_rows: Told how many rows are done, and of how many.
+
+        Returns:
+            One for each row, in their order.
+
+        Raises:
+            UsageError: If there is no row, a placement keeps what is no placeable layer, or a token is unknown.
+            PromptTooLongError: If a row is longer than the model's context.
+            NonFiniteError: If a distribution is not finite; the message names the placement.
+            SelfCheckError: If the model does not give the same twice.
+            SiteError: If a layer's attention is called otherwise than when it was proved.
+            OutOfMemoryError: If not even one placement of one row fits.
+            ModelError: If the model's own code raises anything else.
+        """
+        network = self.model.network
+        check_rows(rows, network)
+        substituted = [self._substituted(number, kept) for number, kept in enumerate(placements)]
+        found = [RowMeasures.empty(len(substituted), len(row.read)) for row in rows]
+        told = shielded(on_rows and (lambda n_done: on_rows(n_done, len(rows))))
+        with (
+            explaining_failures(self.model.name, "while placements were measured"),
+            in_evaluation_mode(network.call.module),
+            keeping_loaded(network.outer_modules),
+        ):
+            self._measure(rows, found, substituted, told)
+        for number, own in enumerate(found):
+            self._refuse_non_finite(number, own, substituted)
+        return tuple(found)
+
+    def _substituted(self, number: int, kept: Kept) -> Substituted:
+        """The layers in which the substitute stands, of those that keep their mixers.
+
+        Raises:
+            UsageError: If some of these are no placeable layers.
+        """
+        hint = "Give the indices of layers, e.g. (0, 5, 11)."
+        if isinstance(kept, str | bytes) or not isinstance(kept, Collection):
+            raise UsageError(f"Placement {number} must be the layers that keep their mixers, got {shown(kept)}. {hint}")
+        layers = {checked_whole(f"Each layer of placement {number}", layer, hint=hint) for layer in kept}
+        if not layers <= set(self.placeable):
+            raise UsageError(
+                f"Placement {number} keeps {sorted(layers - set(self.placeable))}, but {self.substitute.describe()} "
+                f"can stand in the layers {list(self.placeable)} of {self.model.name!r} alone. Name some of these; all "
+                "others keep their mixers in any case."
+            )
+        return tuple(layer for layer in self.placeable if layer not in layers)
+
+    def _measure(
+        self,
+        rows: Sequence[JudgedRow],
+        found: Sequence[RowMeasures],
+        substituted: Sequence[Substituted],
+        told: Callable[[int], None] | None,
+    ) -> None:
+        """Measure all rows by the first way that gives the same numbers twice."""
+        buckets: dict[int, list[int]] = {}
+        for number, row in enumerate(rows):
+            buckets.setdefault(len(row.ids), []).append(number)
+        while True:
+            n_done = 0
+            try:
+                for numbers in buckets.values():
+                    self._measure_bucket([rows[i] for i in numbers], [found[i] for i in numbers], substituted)
+                    n_done += len(numbers)
+                    if told is not None:
+                        told(n_done)
+            except Disagreement as disagreement:
+                self._fall_back(disagreement)
+            else:
+                return
+
+    def _measure_bucket(
+        self, rows: Sequence[JudgedRow], found: Sequence[RowMeasures], substituted: Sequence[Substituted]
+    ) -> None:
+        """Measure rows of one length, and audit what was found."""
+        n_layers = self.model.anatomy.n_layers
+        is_whole = 0 < len(rows[0].ids) <= self.substitute.n_seen
+        own = [() if is_whole else layers for layers in substituted]
+        placements: Numbered = [
+            (own.index(layers), layers) for layers in sort_placements(own, n_layers=n_layers) if layers
+        ]
+        self._batches.measure(rows, found, placements, method=self.method)
+        for one in found:
+            _fill_in_others(one, own)
+        n_forwards = count_forwards([layers for _, layers in placements], n_layers=n_layers)
+        self._auditor.look_at(rows, found, placements, n_forwards=len(rows) * n_forwards)
+
+    def _fall_back(self, disagreement: Disagreement) -> None:
+        """Go on by the plain method, or give up where that was it."""
+        if self.method == "plain":
+            raise SelfCheckError(
+                f"{self.model.name!r} does not give the same numbers twice: {disagreement}, although it was run as "
+                "plainly as can be, one row and one forward at a time. It keeps something between calls, or draws at "
+                "random: make the model stateless and deterministic, then measure again."
+            ) from None
+        note = f"Placements are measured one forward at a time, not together in one: {disagreement}."
+        _LOG.warning("%s: %s", self.model.name, note)
+        self._auditor.notes.append(note)
+        self.method = "plain"
+
+    def _refuse_non_finite(self, number: int, own: RowMeasures, substituted: Sequence[Substituted]) -> None:
+        """Raise where a divergence is NaN or infinite."""
+        wrong = np.flatnonzero(~np.isfinite(own.kl_nats).all(axis=1))
+        if len(wrong):
+            layers = substituted[int(wrong[0])]
+            what = f"with {self.substitute.describe()} in the layers {list(layers)}" if layers else "as it is"
+            raise NonFiniteError(
+                f"The output of {self.model.name!r} is not finite on row {number}, {what}: its divergence from the "
+                f"full model is NaN or infinite. Load the model with dtype='float32' (it runs in {self.model.dtype}), "
+                "or leave that placement out."
+            )
+
+
+def _fill_in_others(found: RowMeasures, substituted: Sequence[Substituted]) -> None:
+    """Placements that are the full model, and those that were asked for twice."""
+    for number, layers in enumerate(substituted):
+        first = substituted.index(layers)
+        if not layers:
+            found.kl_nats[number] = 0.0
+            found.nll_nats[number], found.top_ids[number] = found.full_nll_nats, found.full_top_ids
+        elif first < number:
+            for values in (found.kl_nats, found.nll_nats, found.top_ids):
+                values[number] = values[first]
