@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import layertracer as lt
-from layertracer.hybrids._judge import (
+from layertracer.hybrids._judging.judge import (
     judge,
     leave_out_unsolved,
     paired_change,
@@ -23,7 +23,7 @@ from layertracer.hybrids._judge import (
     why_not_judged,
     wilson_interval,
 )
-from layertracer.hybrids._rows import Rows, RowSet, TaskRows
+from layertracer.hybrids._judging.rows import Rows, RowSet, TaskRows
 from layertracer.tracing import JudgedRow, RowMeasures, make_substituter
 
 from tests.support.tiny import fresh

@@ -8,8 +8,15 @@ from dataclasses import dataclass
 
 from layertracer._errors import TaskError, UsageError
 from layertracer._types import Substitute
-from layertracer.hybrids._task_rows import AskedPrompt, AskedTask, TaskSource, ask_task
-from layertracer.hybrids._text_rows import TextRows, TextSource, default_row_tokens, gather_text, reaching, runs_of
+from layertracer.hybrids._judging.task_rows import AskedPrompt, AskedTask, TaskSource, ask_task
+from layertracer.hybrids._judging.text_rows import (
+    TextRows,
+    TextSource,
+    default_row_tokens,
+    gather_text,
+    reaching,
+    runs_of,
+)
 from layertracer.tracing import JudgedRow, TracedModel
 
 TEXT = "text"
