@@ -30,6 +30,8 @@ from layertracer.advice._records import (
     Switching,
     Verdict,
 )
+from layertracer.advice._schema import ADVICE_FILE, ADVICE_FORMAT_VERSION, ADVICE_TABLES
+from layertracer.advice._storage import read_advice, same_advice, save_advice
 
 __all__ = [
     "ADVICE_FILE",
