@@ -1,6 +1,16 @@
 """Design advice as data: what it holds, on a disk and in memory. No torch."""
 
+from layertracer.advice._design_plan import DesignPlan, PlannedStage
 from layertracer.advice._limits import BASELINES
+from layertracer.advice._published import (
+    PublishedPlacement,
+    compare_with_published,
+    holm,
+    hypergeometric_tail,
+    plain_name,
+    published_for,
+    published_placements,
+)
 from layertracer.advice._records import (
     Accuracy,
     AdviceRecord,
@@ -32,6 +42,7 @@ __all__ = [
     "Accuracy",
     "AdviceRecord",
     "Baseline",
+    "DesignPlan",
     "Divisions",
     "EarlyExit",
     "Evaluations",
@@ -39,13 +50,21 @@ __all__ = [
     "Judgement",
     "Pairs",
     "Placement",
+    "PlannedStage",
     "PublishedMatch",
+    "PublishedPlacement",
     "Ratio",
     "Region",
     "Search",
     "Singles",
     "Switching",
     "Verdict",
+    "compare_with_published",
+    "holm",
+    "hypergeometric_tail",
+    "plain_name",
+    "published_for",
+    "published_placements",
     "read_advice",
     "same_advice",
     "save_advice",

@@ -271,6 +271,8 @@ class Divisions:
         units: By measure.
         p: By how many of the shuffles of layers the division is matched or bettered.
         note: What must be said of it.
+        cka: CKA between what leaves the layers, all pairs, which they were divided by; the curve "cka" has each layer
+            with the one before it. None where it took no part.
     """
 
     regions: tuple[Region, ...]
@@ -278,6 +280,7 @@ class Divisions:
     units: Mapping[str, str]
     p: float
     note: str = ""
+    cka: Float64[np.ndarray, "layer layer"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

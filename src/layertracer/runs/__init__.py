@@ -26,6 +26,7 @@ from layertracer.runs._json_rules import (
     in_words,
 )
 from layertracer.runs._lens_records import LensRecord
+from layertracer.runs._parts import Parts, read_parts, remove_parts, write_part
 from layertracer.runs._provenance import collect_provenance, package_version, shorten_path
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import (
@@ -74,6 +75,7 @@ __all__ = [
     "ModelRecord",
     "Nullable",
     "Number",
+    "Parts",
     "PromptRecord",
     "Rule",
     "Table",
@@ -101,8 +103,10 @@ __all__ = [
     "name_limit",
     "package_version",
     "read_of_folder",
+    "read_parts",
     "read_run",
     "reason_of",
+    "remove_parts",
     "require_folder",
     "same_values",
     "save_run",
@@ -119,4 +123,5 @@ __all__ = [
     "verify_run",
     "write_file",
     "write_folder",
+    "write_part",
 ]
