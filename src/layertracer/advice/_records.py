@@ -94,7 +94,12 @@ class Placement:
         percentile_interval: Its interval.
         n_random: How many random placements that is of.
         verdict: Beside them.
-        kv_cache_share: Share of the full model's KV cache that it keeps at `context` tokens; None where not known.
+        objective: Its objective on the compared rows: those held-out ones on which the random ones were measured too.
+        below_best_nats: The best random one's objective less its own, on the compared rows: positive where it is better
+            than all of them; None where there are none.
+        below_best_interval: Its interval, resampling rows in pairs; None where they are too few.
+        kv_cache_share: Share of the full model's KV cache that it keeps at the context that was asked about; None where
+            none was, or it is not known.
         notes: What must be said of it.
     """
 
@@ -109,6 +114,9 @@ class Placement:
     percentile_interval: Interval | None = None
     n_random: int = 0
     verdict: Verdict = "undecided"
+    objective: float = float("nan")
+    below_best_nats: float | None = None
+    below_best_interval: Interval | None = None
     kv_cache_share: float | None = None
     notes: tuple[str, ...] = ()
 
@@ -176,9 +184,9 @@ class Baseline:
     Attributes:
         name: "uniform", "random", "most_vulnerable", "around_particle" or "published".
         placements: The layers kept, one tuple each.
-        objective: Of each, on held-out rows.
-        kl_nats: Of each.
-        percentile: Of a single one among the random ones; of several the median one's; None for "random" itself.
+        objective: Of each, on the compared rows.
+        kl_nats: KL(full ‖ placed) of text of each, on the compared rows; NaN where there is no text.
+        percentile: Of a single one among the random ones; of several the best one's; None for "random" itself.
         note: Where it comes from, or why there is none.
     """
 
@@ -263,6 +271,8 @@ class Divisions:
         units: By measure.
         p: By how many of the shuffles of layers the division is matched or bettered.
         note: What must be said of it.
+        cka: CKA between what leaves the layers, all pairs, which they were divided by; the curve "cka" has each layer
+            with the one before it. None where it took no part.
     """
 
     regions: tuple[Region, ...]
@@ -270,6 +280,7 @@ class Divisions:
     units: Mapping[str, str]
     p: float
     note: str = ""
+    cka: Float64[np.ndarray, "layer layer"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -350,6 +361,7 @@ class Evaluations:
     Attributes:
         n_search_rows: By kind of rows, those that the search saw.
         n_held_out_rows: By kind, those that judged.
+        n_compared_rows: By kind, those of the held-out ones on which placements were compared with random ones.
         n_evaluations: Placements measured, on rows of either.
         audit_cells: How many were measured again the plain way.
         audit_worst_nats: The largest difference; NaN where none was.
@@ -364,6 +376,7 @@ class Evaluations:
     audit_worst_nats: float
     cpu_s: float
     notes: tuple[str, ...] = ()
+    n_compared_rows: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -16,6 +16,7 @@ from layertracer.tracing._options import TraceOptions
 from layertracer.tracing._perturbers.protocol import Bench, LayerCall, register_perturber
 from layertracer.tracing._plan import plan_trace
 from layertracer.tracing._planning.trace_plan import BucketPlan, PlannedFlops, PrefixPlan, TracePlan
+from layertracer.tracing._profile import LayerProfile, profile_layers
 from layertracer.tracing._readings import Progress
 from layertracer.tracing._readout import LensReadout, Readout, read_layers
 from layertracer.tracing._record import describe_model, token_texts
@@ -29,6 +30,7 @@ __all__ = [
     "BucketPlan",
     "JudgedRow",
     "LayerCall",
+    "LayerProfile",
     "Lens",
     "LensReadout",
     "LinearLens",
@@ -55,6 +57,7 @@ __all__ = [
     "make_substituter",
     "parse_memory",
     "plan_trace",
+    "profile_layers",
     "read_layers",
     "register_layer_measure",
     "register_lens",

@@ -65,8 +65,8 @@ class Substituter:
         """What rows say of placements, beside the full model.
 
         Whatever placements have in common from the first layer on is run once, so that many of them cost less together
-        than one after the other. Laws: their order changes nothing, nor does it what else is asked for or which rows
-        are beside a row; where every layer is kept, or a window reaches over the whole row, the divergence is exactly 0.
+        than one after the other. Laws: their order changes nothing, nor does what else is asked for, or which rows are
+        beside a row; where every layer is kept, or a window reaches over the whole row, the divergence is exactly 0.
 
         Args:
             rows: The rows, of any lengths.

@@ -175,8 +175,9 @@ class _Trial:
 
 
 def _positions(window: Window, length: int) -> list[int]:
-    """The tokens that are exchanged: the first, the last sink, the first behind the sinks, and one near the end."""
-    return sorted({0, max(0, window.sinks - 1), min(window.sinks, length - 1), max(0, length - 3)})
+    """The tokens that are exchanged: the first, the last sink, the first one behind it, and others up to the end."""
+    wanted = (0, window.sinks - 1, window.sinks, window.sinks + 2, length // 2, length - 3)
+    return sorted({min(max(0, position), length - 1) for position in wanted})
 
 
 def _is_reached(change: Tensor, others: Tensor) -> Tensor:
