@@ -49,7 +49,19 @@ if TYPE_CHECKING:
         VulnerableLayer,
         Window,
     )
-    from layertracer.api import Comparison, Trace, compare, load_run, plan, read_layers, trace, verify_run
+    from layertracer.advice import Placement
+    from layertracer.api import (
+        Comparison,
+        Trace,
+        compare,
+        evaluate_placement,
+        load_placement,
+        load_run,
+        plan,
+        read_layers,
+        trace,
+        verify_run,
+    )
     from layertracer.comparisons import ComparisonSettings
     from layertracer.measures import AbsRatio, ChangePoint, FirstTop1, HalfMax, Ratio, Rise
     from layertracer.tasks import Task, list_tasks, load_task
@@ -85,6 +97,7 @@ __all__ = [
     "Noise",
     "NonFiniteError",
     "OutOfMemoryError",
+    "Placement",
     "PromptTooLongError",
     "Ratio",
     "Readout",
@@ -110,9 +123,11 @@ __all__ = [
     "Window",
     "__version__",
     "compare",
+    "evaluate_placement",
     "js_divergence",
     "list_tasks",
     "load_model",
+    "load_placement",
     "load_run",
     "load_task",
     "plan",
@@ -137,7 +152,19 @@ _HOMES = {
         "VulnerableLayer",
         "Window",
     ),
-    "api": ("Comparison", "Trace", "compare", "load_run", "plan", "read_layers", "trace", "verify_run"),
+    "advice": ("Placement",),
+    "api": (
+        "Comparison",
+        "Trace",
+        "compare",
+        "evaluate_placement",
+        "load_placement",
+        "load_run",
+        "plan",
+        "read_layers",
+        "trace",
+        "verify_run",
+    ),
     "comparisons": ("ComparisonSettings",),
     "measures": ("AbsRatio", "ChangePoint", "FirstTop1", "HalfMax", "Ratio", "Rise"),
     "tasks": ("Task", "list_tasks", "load_task"),

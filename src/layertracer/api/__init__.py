@@ -1,6 +1,7 @@
 """What a user's program calls: plan, trace, read, load, save, compare, write reports. No torch before that."""
 
 from layertracer.api._compare import Comparison, compare
+from layertracer.api._evaluate_placement import evaluate_placement, load_placement
 from layertracer.api._plan import plan
 from layertracer.api._readout import read_layers
 from layertracer.api._taken import sites_there_are
@@ -10,6 +11,8 @@ __all__ = [
     "Comparison",
     "Trace",
     "compare",
+    "evaluate_placement",
+    "load_placement",
     "load_run",
     "plan",
     "read_layers",
