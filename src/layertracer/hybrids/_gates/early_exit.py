@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from layertracer._types import Interval
 from layertracer.advice import EarlyExit
-from layertracer.hybrids._judge import wilson_interval
+from layertracer.hybrids._judging.judge import wilson_interval
 from layertracer.measures import MIN_UNITS, Sampling, bootstrap_mean_curve, count_units, make_generator
 from layertracer.runs import TraceRecord
 from layertracer.tracing import LayerFlops
