@@ -76,7 +76,7 @@ def name_others(layers: Kept, size: int, trace: JointTrace, *, facts: ModelFacts
         if trace.particle is None
         else f"Nearest to the task particle, layer {trace.particle}."
     )
-    known = published_for(facts.name, facts.n_layers)
+    known = published_for(facts.name, facts.n_layers) if options.against_published else ()
     lists = [one for one in known if len(one.layers) == size and {*one.layers} <= {*layers}]
     if lists:
         named["published"] = tuple(dict.fromkeys(one.layers for one in lists))

@@ -161,6 +161,8 @@ class Design:
         )
 
     def _published(self, kept: Kept) -> tuple[PublishedMatch, ...]:
+        if not self._options.against_published:
+            return ()
         return compare_with_published(
             kept, model=self._facts.name, n_layers=self._facts.n_layers, placeable=self._layers
         )
