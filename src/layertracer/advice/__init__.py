@@ -32,6 +32,7 @@ from layertracer.advice._records import (
 )
 from layertracer.advice._schema import ADVICE_FILE, ADVICE_FORMAT_VERSION, ADVICE_TABLES
 from layertracer.advice._storage import read_advice, same_advice, save_advice
+from layertracer.advice._trees import to_tree
 
 __all__ = [
     "ADVICE_FILE",
@@ -67,4 +68,5 @@ __all__ = [
     "read_advice",
     "same_advice",
     "save_advice",
+    "to_tree",
 ]

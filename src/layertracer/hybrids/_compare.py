@@ -13,8 +13,8 @@ from layertracer.hybrids._baselines import around_particle, most_vulnerable, ran
 from layertracer.hybrids._bench import Bench
 from layertracer.hybrids._design_options import DesignOptions, ModelFacts
 from layertracer.hybrids._joint_trace import JointTrace
+from layertracer.hybrids._judging.rows import TEXT
 from layertracer.hybrids._row_kl import RowKL
-from layertracer.hybrids._rows import TEXT
 from layertracer.hybrids._search import Kept
 from layertracer.hybrids._standing import Standing, find_standing, percentile_of
 

@@ -9,7 +9,7 @@ from layertracer._errors import SiteError, UsageError
 from layertracer._types import Substitute, Window
 from layertracer.advice import Search
 from layertracer.hybrids._choose import refuse_too_many
-from layertracer.hybrids._rows import RowSet, TaskRows
+from layertracer.hybrids._judging.rows import RowSet, TaskRows
 from layertracer.hybrids._search import Kept
 
 _SHORTEST = 72

@@ -25,14 +25,14 @@ from layertracer.hybrids._design_options import (
     row_tokens,
 )
 from layertracer.hybrids._joint_trace import JointTrace, trace_jointly
-from layertracer.hybrids._judge import judge, leave_out_unsolved
+from layertracer.hybrids._judging.judge import judge, leave_out_unsolved
+from layertracer.hybrids._judging.rows import Rows, Sizes, split_rows
+from layertracer.hybrids._judging.task_rows import TaskSource
+from layertracer.hybrids._judging.text_rows import TextSource
 from layertracer.hybrids._kept_measures import KeptMeasures
 from layertracer.hybrids._kv_cache import CacheSizes, layers_within, measure_cache
 from layertracer.hybrids._row_kl import OBJECTIVE
-from layertracer.hybrids._rows import Rows, Sizes, split_rows
 from layertracer.hybrids._search import Kept
-from layertracer.hybrids._task_rows import TaskSource
-from layertracer.hybrids._text_rows import TextSource
 from layertracer.runs import collect_provenance
 from layertracer.tracing import Progress, Substituter, TracedModel, describe_model, make_substituter
 

@@ -109,16 +109,8 @@ class PlacedBatches:
         )
         for number, (row, own) in enumerate(zip(rows, found, strict=True)):
             read = [position - span.start for position in row.read]
-
-            def full(which: slice, number: int = number, read: list[int] = read) -> Tensor:
-                return self.tail(ran.full[number, read[which]])
-
-            def placed(some: slice, which: slice, number: int = number, read: list[int] = read) -> Tensor:
-                several = torch.stack([one[number, read[which]] for one in ran.placed[some]])
-                return self.tail(several.flatten(0, 1)).unflatten(0, several.shape[:2])
-
-            numbers = [numbered for numbered, _ in placements]
-            self.reduction.fill(own, row, numbers=numbers, full=full, placed=placed)
+            leaving = _Leaving(ran.full[number, read], [one[number, read] for one in ran.placed], self.tail)
+            self.reduction.fill(own, row, numbers=[which for which, _ in placements], logits=leaving)
 
     def fill_alone(self, row: JudgedRow, found: RowMeasures, placements: Numbered, *, perturber: Perturber) -> None:
         """Fill in what some placements say on one row, the full model and each of them in a forward of its own."""
@@ -126,17 +118,51 @@ class PlacedBatches:
         span = range(row.read[0], row.read[-1] + 1)
         read = [position - span.start for position in row.read]
         own = plain_logits(self.network, ids, read=span)[0, read]
+        self.reduction.fill(found, row, numbers=[], logits=_Known(own, own[:0]))
         for number, layers in placements:
-            logits = plain_placed(self.network, ids, read=span, perturber=perturber, layers=layers)[0, read]
-            self.reduction.fill(
-                found,
-                row,
-                numbers=[number],
-                full=lambda which: own[which],
-                placed=lambda some, which, logits=logits: logits[None][some, which],
-            )
-        if not placements:
-            self.reduction.fill(found, row, numbers=[], full=lambda which: own[which], placed=lambda *_: own)
+            placed = plain_placed(self.network, ids, read=span, perturber=perturber, layers=layers)[0, read]
+            self.reduction.fill(found, row, numbers=[number], logits=_Known(own, placed))
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    """Logits made of what leaves the last layer, when they are asked for.
+
+    Attributes:
+        rows: In the full model, [read, …, width].
+        placed_rows: In each placement.
+        tail: What makes logits of them.
+    """
+
+    rows: Tensor
+    placed_rows: Sequence[Tensor]
+    tail: Tail
+
+    def full(self, read: slice) -> Tensor:
+        """See `PlacedLogits`."""
+        return self.tail(self.rows[read])
+
+    def placed(self, some: slice, read: slice) -> Tensor:
+        """See `PlacedLogits`."""
+        several = torch.stack([one[read] for one in self.placed_rows[some]])
+        logits: Tensor = self.tail(several.flatten(0, 1)).unflatten(0, several.shape[:2])
+        return logits
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Logits that are there, [read, d_vocab] each, of the full model and of one placement."""
+
+    logits: Tensor
+    placed_logits: Tensor
+
+    def full(self, read: slice) -> Tensor:
+        """See `PlacedLogits`."""
+        return self.logits[read]
+
+    def placed(self, some: slice, read: slice) -> Tensor:
+        """See `PlacedLogits`."""
+        return self.placed_logits[None][some, read]
 
 
 def _chunks(placements: Numbered, plan: PassPlan) -> list[Numbered]:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from layertracer.tracing._batching.judged_rows import JudgedRow, RowMeasures
-from layertracer.tracing._distributions.kl_divergence import kl_divergence
+from layertracer.tracing._distributions.kl_divergence import DivergenceFrom
 from layertracer.tracing._distributions.log_softmax import log_probs_of
 
 _ENOUGH_ROWS, _ENOUGH_BYTES = 64, 24 * 2**20
 """As for other reductions: on a CPU larger chunks are slower, and smaller ones make the tail's product slower."""
+
+
+class PlacedLogits(Protocol):
+    """Logits of the full model and of some placements, at the positions of a row that are read."""
+
+    def full(self, read: slice) -> Tensor:
+        """The full model's at some of the positions, [read, d_vocab]."""
+
+    def placed(self, some: slice, read: slice) -> Tensor:
+        """Those of some of the placements, [placement, read, d_vocab]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +53,7 @@ class PlacedReduction:
         row: JudgedRow,
         *,
         numbers: Sequence[int],
-        full: Callable[[slice], Tensor],
-        placed: Callable[[slice, slice], Tensor],
+        logits: PlacedLogits,
     ) -> None:
         """Fill in what a row says of some placements.
 
@@ -51,26 +61,25 @@ class PlacedReduction:
             found: Where it is filled in.
             row: The row.
             numbers: Which placements.
-            full: The full model's logits [read, d_vocab] at some of the positions that are read.
-            placed: Those of some of the placements [placement, read, d_vocab].
+            logits: The logits of the full model, and of these placements in their order.
         """
         for read in _slices(len(row.read), self._n_rows):
-            logits = full(read)
-            log_full, following = log_probs_of(logits), _following(row, read, logits)
+            log_full = log_probs_of(logits.full(read))
+            divergence, following = DivergenceFrom(log_full), _following(row, read, device=log_full.device)
             found.full_nll_nats[read] = _nll(log_full, following).cpu().numpy()
             found.full_top_ids[read] = log_full.argmax(dim=-1).cpu().numpy()
-            for some in _slices(len(numbers), max(1, self._n_rows // len(logits))):
-                log_placed, which = log_probs_of(placed(some, read)), list(numbers[some])
-                nats = kl_divergence(log_full.expand(log_placed.shape), log_placed)
+            for some in _slices(len(numbers), max(1, self._n_rows // len(log_full))):
+                log_placed, which = log_probs_of(logits.placed(some, read)), list(numbers[some])
+                nats = divergence.to(log_placed)
                 found.kl_nats[which, read] = nats.cpu().numpy()
                 found.nll_nats[which, read] = _nll(log_placed, following.expand(nats.shape)).cpu().numpy()
                 found.top_ids[which, read] = log_placed.argmax(dim=-1).cpu().numpy()
 
 
-def _following(row: JudgedRow, read: slice, logits: Tensor) -> Tensor:
+def _following(row: JudgedRow, read: slice, *, device: torch.device) -> Tensor:
     """The row's own next token at each position, −1 where there is none."""
     ids = [*row.ids, -1]
-    return torch.tensor([ids[position + 1] for position in row.read[read]], device=logits.device)
+    return torch.tensor([ids[position + 1] for position in row.read[read]], device=device)
 
 
 def _nll(log_probs: Tensor, following: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Audit of placements: some of what was measured is measured once more, the plain way, one row and forward at a time."""
+"""Audit of placements: some of what was measured is measured again, the plain way, one row and forward at a time."""
 
 from __future__ import annotations
 
@@ -121,9 +121,11 @@ class PlacedAuditor:
         """Count a difference as rounding, or raise."""
         network, (number, layers) = self.batches.network, placement
         if (difference <= MOST_ROUNDING * allowed).all():
-            own, moves = _numbers_of(plain, number), []
-            for _ in rounding_moves(network):
-                moves.append(_largest_difference(_numbers_of(self._alone(row, [placement]), number), own).max())
+            own = _numbers_of(plain, number)
+            moves = [
+                _largest_difference(_numbers_of(self._alone(row, [placement]), number), own).max()
+                for _ in rounding_moves(network)
+            ]
             if difference.max() <= jitters_allowed(network) * max(moves):
                 self._n_rounded += 1
                 return

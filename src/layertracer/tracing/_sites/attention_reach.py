@@ -2,7 +2,8 @@
 
 The layer's own attention obeys: whatever calls PyTorch's `scaled_dot_product_attention`, or takes the softmax of scores
 of which the later tokens' are masked, is given a narrower mask in the rows that see less. So it is with Transformers'
-attention implementations "sdpa" and "eager", and with modules that call either themselves. What the attention does not
+attention implementations "sdpa" and "eager", with PyTorch's MultiheadAttention, and with modules that call either of
+the two themselves. What the attention does not
 see by itself, it does not see with more reach either. Rows that see everything take the call that they take otherwise,
 together. Whether a layer's attention is all that carries tokens to one another is for a proof to find.
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,10 +29,17 @@ from layertracer.models import Layer, Network
 from layertracer.tracing._sites.protocol import EditRows, Join, LayerRun
 
 NAME = "attention_reach"
+_FACTS = SiteFacts(name=NAME, words="attention's reach", part="attention", has_dimensions=False)
 _MASKED = -1e4
 """What is added to a score that is masked is this at most: float16 holds no less than -65504."""
-_SOFTMAX = frozenset((functional.softmax, torch.softmax, torch.special.softmax, Tensor.softmax))
+_OF_SCORES = frozenset(
+    (functional.softmax, torch.softmax, torch.special.softmax, Tensor.softmax, torch.logsumexp, Tensor.logsumexp)
+)
+"""What is taken of scores over all keys; some families weigh a sink by the logarithm of the softmax's denominator."""
 _SDPA = functional.scaled_dot_product_attention
+_MULTI_HEAD = functional.multi_head_attention_forward
+_SDPA_ARGUMENTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+"""Its arguments that may come by position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +102,23 @@ class AttentionWatcher(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is _SDPA:
             return self._attend(*args, **kwargs)
-        if func in _SOFTMAX and self._are_scores(args, kwargs):
-            return func(self._narrowed(args[0]), *args[1:], **kwargs)
+        if func in _OF_SCORES:
+            return self._weigh(func, *args, **kwargs)
+        if func is _MULTI_HEAD:
+            with self._inside_multi_head():
+                return func(*args, **kwargs)
         return func(*args, **kwargs)
+
+    @contextmanager
+    def _inside_multi_head(self) -> Iterator[None]:
+        """What PyTorch's own multi-head attention calls is narrowed: it looks for it under these names."""
+        own: dict[str, Any] = {"scaled_dot_product_attention": _SDPA, "softmax": functional.softmax}
+        vars(functional)["scaled_dot_product_attention"] = self._attend
+        vars(functional)["softmax"] = partial(self._weigh, own["softmax"])
+        try:
+            yield
+        finally:
+            vars(functional).update(own)
 
     def check(self) -> None:
         """Raise where no attention was seen: nothing would have been narrowed.
@@ -116,39 +139,19 @@ class AttentionWatcher(TorchFunctionMode):
         last = self._reach_of(full)
         return group_rows(full if last is None else torch.cat((full[: self._n_rows - len(last)], last)))
 
-    def _attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        **options: Any,
-    ) -> Tensor:
+    def _attend(self, *args: Any, **kwargs: Any) -> Tensor:
         """PyTorch's attention, group by group of rows."""
-
-        def call(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, is_causal: bool) -> Tensor:
-            return _SDPA(query, key, value, mask, dropout_p, is_causal, **options)
-
-        n_heads = self._n_per_row(query, key)
+        given = {**dict(zip(_SDPA_ARGUMENTS, args, strict=False)), **kwargs}
+        query: Tensor = given["query"]
+        n_heads = self._n_per_row(query, given["key"])
         if n_heads is None:
-            return call(query, key, value, attn_mask, is_causal=is_causal)
+            return _SDPA(**given)
         if self._evenly:
-            query = torch.zeros_like(query)
-        outputs, groups = [], self._groups()
-        for group in groups:
-            rows = _entries(group.rows, n_heads)
-            mask = attn_mask
-            if mask is not None and mask.ndim == query.ndim and len(mask) == len(query):
-                mask = _taken(mask, rows)
-            if group.visible is not None:
-                mask, causal = _with_window(mask, group.visible.to(query.device), is_causal=is_causal), False
-            else:
-                causal = is_causal
-            taken = (_taken(one, rows) for one in (query, key, value))
-            outputs.append(call(*taken, mask, is_causal=causal))
-        return _put_together(outputs, [_entries(group.rows, n_heads) for group in groups])
+            given = {**given, "query": torch.zeros_like(query)}
+        groups = self._groups()
+        entries = [_entries(group.rows, n_heads) for group in groups]
+        outputs = [_SDPA(**_of_rows(given, rows, group.visible)) for group, rows in zip(groups, entries, strict=True)]
+        return _put_together(outputs, entries)
 
     def _n_per_row(self, query: Tensor, key: Tensor) -> int | None:
         """How many entries along the first axis a row has; None where it is not attention of the tokens to one another.
@@ -162,8 +165,14 @@ class AttentionWatcher(TorchFunctionMode):
             return n_there // self._n_rows if n_there % self._n_rows == 0 else None
         return 1 if n_there == self._n_rows else None
 
+    def _weigh(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """A softmax, of narrowed scores where it is of attention's."""
+        if self._are_scores(args, kwargs):
+            args = (self._narrowed(args[0]), *args[1:])
+        return func(*args, **kwargs)
+
     def _are_scores(self, args: Any, kwargs: Any) -> bool:
-        """Whether a softmax is of attention scores [row, …, query, key], which it also may have one more of (a sink)."""
+        """Whether a softmax is of attention scores [row, …, query, key], one more of which a sink may take."""
         scores = args[0] if args else None
         if not isinstance(scores, Tensor) or scores.ndim < 3 or len(scores) % self._n_rows:
             return False
@@ -178,8 +187,8 @@ class AttentionWatcher(TorchFunctionMode):
         n, n_heads = self._n_positions, len(scores) // self._n_rows
         scores = scores.clone()
         keys = scores[..., :n]
-        if self._evenly:
-            keys.masked_fill_(keys > _MASKED, 0.0)
+        if self._evenly:  # a sink, too: what it is beside the scores may depend on those that are not seen
+            scores.masked_fill_(scores > _MASKED, 0.0)
         for group in self._groups():
             if group.visible is not None:
                 hidden = ~group.visible.to(scores.device)
@@ -188,13 +197,20 @@ class AttentionWatcher(TorchFunctionMode):
         return scores
 
 
-def _with_window(mask: Tensor | None, visible: Tensor, *, is_causal: bool) -> Tensor:
-    """A mask that lets through what it lets through and what is visible as well."""
+def _of_rows(given: Mapping[str, Any], rows: list[int], visible: Tensor | None) -> dict[str, Any]:
+    """The arguments of PyTorch's attention for some rows, with a mask of what they see."""
+    query, mask = given["query"], given.get("attn_mask")
+    changed = {name: _taken(given[name], rows) for name in ("query", "key", "value")}
+    if mask is not None and mask.ndim == query.ndim and len(mask) == len(query):
+        mask = _taken(mask, rows)
+    if visible is None:
+        return {**given, **changed, "attn_mask": mask}
+    visible = visible.to(query.device)
     if mask is None:
-        return visible.tril() if is_causal else visible
-    if mask.dtype == torch.bool:
-        return mask & visible
-    return mask.masked_fill(~visible, -torch.inf)
+        mask = visible.tril() if given.get("is_causal", False) else visible
+    else:
+        mask = mask & visible if mask.dtype == torch.bool else mask.masked_fill(~visible, -torch.inf)
+    return {**given, **changed, "attn_mask": mask, "is_causal": False}
 
 
 def _entries(rows: tuple[int, ...], n_per_row: int) -> list[int]:
@@ -230,7 +246,7 @@ def _taken_into(result: Tensor, rows: list[int], values: Tensor) -> None:
 class AttentionReach:
     """How far back a layer's attention sees."""
 
-    facts: SiteFacts = SiteFacts(name=NAME, words="attention's reach", part="attention", has_dimensions=False)
+    facts: SiteFacts = _FACTS
     joins: Join = "entrance"
 
     def layers(self, network: Network) -> tuple[int, ...]:
@@ -255,9 +271,7 @@ class AttentionReach:
 
 
 @contextmanager
-def narrowing(
-    run: LayerRun, reach_of: Callable[[Tensor], Tensor | None], *, evenly: bool = False
-) -> Iterator[AttentionWatcher]:
+def narrowing(run: LayerRun, reach_of: EditRows, *, evenly: bool = False) -> Iterator[AttentionWatcher]:
     """A watcher over one layer's attention for the length of the block, in which the layer runs.
 
     Raises:
