@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from layertracer._errors import SiteError, UsageError
 from layertracer._types import Substitute, Window
 from layertracer.advice import Search
-from layertracer.hybrids._choose import refuse_too_many
 from layertracer.hybrids._judging.rows import RowSet, TaskRows
-from layertracer.hybrids._search import Kept
+from layertracer.hybrids._placing.choose import refuse_too_many
+from layertracer.hybrids._placing.search import Kept
 
 _SHORTEST = 72
 """Tokens of a passage, at least."""
