@@ -57,6 +57,8 @@ def take_options(model: TracedModel, rows: object, **asked: Any) -> DesignOption
         n_random=_at_least("n_random", asked["n_random"], 0),
         wants_pairs=take_flag("pairs", asked["pairs"]),
         wants_ratio=take_flag("ratio", asked["ratio"]),
+        wants_divisions=take_flag("divisions", asked["divisions"]),
+        wants_gates=take_flag("gates", asked["gates"]),
         against_published=_take_against(asked.get("against")),
         audit=asked["audit"],
         memory=asked["memory"],

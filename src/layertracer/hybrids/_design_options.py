@@ -53,6 +53,8 @@ class DesignOptions:
         n_random: Random placements of each size.
         wants_pairs: Whether all pairs of layers are measured.
         wants_ratio: Whether the objective is measured against the number kept.
+        wants_divisions: Whether regions of layers are found.
+        wants_gates: Whether it is measured what gates over layers would gain.
         against_published: Whether published lists of the same model stand beside the advised placements.
         n_search: Passages, and prompts of each task, that the search sees.
         n_held_out: Passages, and prompts of each task, that judge.
@@ -72,6 +74,8 @@ class DesignOptions:
     n_random: int = 200
     wants_pairs: bool = False
     wants_ratio: bool = True
+    wants_divisions: bool = True
+    wants_gates: bool = True
     against_published: bool = True
     n_search: int = 3
     n_compared: int = 6
