@@ -1,7 +1,9 @@
 """Design advice as data: what it holds, on a disk and in memory. No torch."""
 
 from layertracer.advice._design_plan import DesignPlan, PlannedStage
+from layertracer.advice._evaluation import PlacementEvaluation, TaskAccuracy
 from layertracer.advice._limits import BASELINES
+from layertracer.advice._placements import load_placement, save_placement
 from layertracer.advice._published import (
     PublishedPlacement,
     compare_with_published,
@@ -50,6 +52,7 @@ __all__ = [
     "Judgement",
     "Pairs",
     "Placement",
+    "PlacementEvaluation",
     "PlannedStage",
     "PublishedMatch",
     "PublishedPlacement",
@@ -58,15 +61,18 @@ __all__ = [
     "Search",
     "Singles",
     "Switching",
+    "TaskAccuracy",
     "Verdict",
     "compare_with_published",
     "holm",
     "hypergeometric_tail",
+    "load_placement",
     "plain_name",
     "published_for",
     "published_placements",
     "read_advice",
     "same_advice",
     "save_advice",
+    "save_placement",
     "to_tree",
 ]
