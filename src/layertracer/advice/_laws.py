@@ -197,6 +197,8 @@ def _of_divisions(divisions: Divisions, n_layers: int) -> Iterator[str]:
         yield f"divisions.regions[{odd[0]}] ends before it begins"
     for name, curve in divisions.curves.items():
         yield from _of_length(curve, n_layers, f"divisions.curves.{name}", "the model's layers")
+    if divisions.cka is not None and divisions.cka.shape != (n_layers, n_layers):
+        yield f"divisions.cka has the shape {list(divisions.cka.shape)}, and the model's layers are {n_layers}"
     if set(divisions.curves) != set(divisions.units):
         yield "divisions.units are not of divisions.curves"
 

@@ -88,6 +88,7 @@ LIMITS: Mapping[str, Rule] = {
     "Region.last": _LAYER,
     "Divisions.curves": _ANY_OR_NAN,
     "Divisions.p": _SHARE_OR_NAN,
+    "Divisions.cka": _ANY_OR_NAN,
     "EarlyExit.layers": _LAYER,
     "EarlyExit.agreement": _SHARE,
     "EarlyExit.stays": _SHARE,

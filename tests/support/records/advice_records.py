@@ -316,6 +316,7 @@ def _divisions(maker: _Maker) -> Divisions:
         units={"entropy": "bits", "KL to the final distribution": "nats", "gain of the target": "probability"},
         p=0.004,
         note="",
+        cka=np.exp(-np.abs(np.subtract.outer(depth, depth)) * 2.0),
     )
 
 
