@@ -33,6 +33,7 @@ from layertracer.advice._records import (
 from layertracer.advice._schema import ADVICE_FILE, ADVICE_FORMAT_VERSION, ADVICE_TABLES
 from layertracer.advice._storage import read_advice, same_advice, save_advice
 from layertracer.advice._trees import to_tree
+from layertracer.advice._verify import is_advice, verify_advice
 
 __all__ = [
     "ADVICE_FILE",
@@ -62,6 +63,7 @@ __all__ = [
     "compare_with_published",
     "holm",
     "hypergeometric_tail",
+    "is_advice",
     "plain_name",
     "published_for",
     "published_placements",
@@ -69,4 +71,5 @@ __all__ = [
     "same_advice",
     "save_advice",
     "to_tree",
+    "verify_advice",
 ]

@@ -68,6 +68,19 @@ def limits(record: AdviceRecord) -> Iterator[str]:
     yield from LIMITS_OF_ALL
 
 
+def next_steps(record: AdviceRecord) -> Iterator[str]:
+    """What makes the advice surer, or puts it to use."""
+    compared = [one for one in record.placements.values() if one.percentile is not None]
+    if any(one.verdict == "undecided" for one in compared):
+        yield "Where it is undecided, measure on more rows: --held-out-rows and --compared-rows."
+    elif len(compared) < len(record.placements):
+        yield "Compare with random placements to see how sure this is: --random 200."
+    if record.spec.get("text", "") is None and any("text" in one for one in record.evaluations.n_held_out_rows):
+        yield "The text was written by the model itself. Give text like yours: --text FILE."
+    if any(snippet is not None for snippet in record.snippets.values()):
+        yield "Paste the configuration, train the hybrid, and compare it with one that keeps evenly spaced layers."
+
+
 def singles_lead(record: AdviceRecord) -> str:
     """How to read single layers, and whether the directions agree."""
     agreement = record.singles.rank_agreement
