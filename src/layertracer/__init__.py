@@ -49,7 +49,21 @@ if TYPE_CHECKING:
         VulnerableLayer,
         Window,
     )
-    from layertracer.api import Comparison, Trace, compare, load_run, plan, read_layers, trace, verify_run
+    from layertracer.advice import DesignPlan
+    from layertracer.api import (
+        Advice,
+        Comparison,
+        Trace,
+        compare,
+        design,
+        load_advice,
+        load_run,
+        plan,
+        plan_design,
+        read_layers,
+        trace,
+        verify_run,
+    )
     from layertracer.comparisons import ComparisonSettings
     from layertracer.measures import AbsRatio, ChangePoint, FirstTop1, HalfMax, Ratio, Rise
     from layertracer.tasks import Task, list_tasks, load_task
@@ -66,12 +80,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AbsRatio",
+    "Advice",
     "AnatomyError",
     "AnswerError",
     "ChangePoint",
     "Comparison",
     "ComparisonSettings",
     "DamagedRunError",
+    "DesignPlan",
     "EmptyTaskError",
     "FirstTop1",
     "HalfMax",
@@ -110,12 +126,15 @@ __all__ = [
     "Window",
     "__version__",
     "compare",
+    "design",
     "js_divergence",
     "list_tasks",
+    "load_advice",
     "load_model",
     "load_run",
     "load_task",
     "plan",
+    "plan_design",
     "read_layers",
     "trace",
     "verify_run",
@@ -137,7 +156,21 @@ _HOMES = {
         "VulnerableLayer",
         "Window",
     ),
-    "api": ("Comparison", "Trace", "compare", "load_run", "plan", "read_layers", "trace", "verify_run"),
+    "advice": ("DesignPlan",),
+    "api": (
+        "Advice",
+        "Comparison",
+        "Trace",
+        "compare",
+        "design",
+        "load_advice",
+        "load_run",
+        "plan",
+        "plan_design",
+        "read_layers",
+        "trace",
+        "verify_run",
+    ),
     "comparisons": ("ComparisonSettings",),
     "measures": ("AbsRatio", "ChangePoint", "FirstTop1", "HalfMax", "Ratio", "Rise"),
     "tasks": ("Task", "list_tasks", "load_task"),

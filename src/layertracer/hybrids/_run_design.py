@@ -13,8 +13,6 @@ from typing import Any
 from layertracer._errors import UsageError
 from layertracer._types import MeanMixer
 from layertracer.advice import AdviceRecord, DesignPlan, Evaluations, Judgement
-from layertracer.hybrids._checkpoints import Checkpoints
-from layertracer.hybrids._costs import Asked, plan_costs, time_forward
 from layertracer.hybrids._design import Design, DesignMeans, Found
 from layertracer.hybrids._design_options import (
     DesignOptions,
@@ -24,15 +22,17 @@ from layertracer.hybrids._design_options import (
     first_rows,
     row_tokens,
 )
-from layertracer.hybrids._joint_trace import JointTrace, trace_jointly
-from layertracer.hybrids._judge import judge, leave_out_unsolved
-from layertracer.hybrids._kept_measures import KeptMeasures
-from layertracer.hybrids._kv_cache import CacheSizes, layers_within, measure_cache
-from layertracer.hybrids._row_kl import OBJECTIVE
-from layertracer.hybrids._rows import Rows, Sizes, split_rows
-from layertracer.hybrids._search import Kept
-from layertracer.hybrids._task_rows import TaskSource
-from layertracer.hybrids._text_rows import TextSource
+from layertracer.hybrids._judging.judge import judge, leave_out_unsolved
+from layertracer.hybrids._judging.rows import Rows, Sizes, split_rows
+from layertracer.hybrids._judging.task_rows import TaskSource
+from layertracer.hybrids._judging.text_rows import TextSource
+from layertracer.hybrids._measuring.checkpoints import Checkpoints
+from layertracer.hybrids._measuring.costs import Asked, plan_costs, time_forward
+from layertracer.hybrids._measuring.joint_trace import JointTrace, trace_jointly
+from layertracer.hybrids._measuring.kept_measures import KeptMeasures
+from layertracer.hybrids._measuring.kv_cache import CacheSizes, layers_within, measure_cache
+from layertracer.hybrids._placing.row_kl import OBJECTIVE
+from layertracer.hybrids._placing.search import Kept
 from layertracer.runs import collect_provenance
 from layertracer.tracing import Progress, Substituter, TracedModel, describe_model, make_substituter
 

@@ -10,8 +10,8 @@ from jaxtyping import Float64
 
 from layertracer._errors import SiteError
 from layertracer._types import DEFAULT_SITE, FALLBACK_SITE, Mask, Sample
-from layertracer.hybrids._baselines import joint_js
-from layertracer.hybrids._rows import TEXT
+from layertracer.hybrids._judging.rows import TEXT
+from layertracer.hybrids._placing.baselines import joint_js
 from layertracer.runs import TraceRecord
 from layertracer.tracing import JudgedRow, TracedModel, TraceOptions, trace_model
 

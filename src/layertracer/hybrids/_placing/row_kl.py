@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64
 
-from layertracer.hybrids._rows import TEXT
+from layertracer.hybrids._judging.rows import TEXT
 from layertracer.measures import MIN_UNITS, resample_mean_curves
 
 OBJECTIVE = "mean KL(full ‖ placed) over the rows of text, plus the mean over the tasks of the mean KL over their rows"

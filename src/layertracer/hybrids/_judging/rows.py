@@ -8,8 +8,15 @@ from dataclasses import dataclass
 
 from layertracer._errors import TaskError, UsageError
 from layertracer._types import Substitute
-from layertracer.hybrids._task_rows import AskedPrompt, AskedTask, TaskSource, ask_task
-from layertracer.hybrids._text_rows import TextRows, TextSource, default_row_tokens, gather_text, reaching, runs_of
+from layertracer.hybrids._judging.task_rows import AskedPrompt, AskedTask, TaskSource, ask_task
+from layertracer.hybrids._judging.text_rows import (
+    TextRows,
+    TextSource,
+    default_row_tokens,
+    gather_text,
+    reaching,
+    runs_of,
+)
 from layertracer.tracing import JudgedRow, TracedModel
 
 TEXT = "text"
@@ -185,7 +192,7 @@ def _split_text(
     search = order[:n_search]
     runs = runs_of(search)
     others = [row for row in order[n_search:] if not runs & runs_of([row])]
-    n_shared = len(order) - n_search - len(others)
+    n_shared = len(order) - len(search) - len(others)
     held = others[: sizes.held_out_text]
     _refuse_too_few(found, n_used=len(search) + len(held), n_shared=n_shared, n_tokens=n_tokens)
     notes = [f"{found.said}: {len(search)} for the search, {len(held)} for the judgement", *found.notes]
@@ -225,14 +232,15 @@ def _split_prompts(
     prompts = list(asked.prompts)
     if asked.keeps_file_order:
         random.Random(f"prompts of {asked.name}, seed {seed}").shuffle(prompts)
+    # Of several sets of demonstrations one half is for the search, the other for the judgement.
     has_sets = any(prompt.demonstration_set for prompt in prompts)
     wanted = sizes.search_prompts + sizes.held_out_prompts
     n_search = min(sizes.search_prompts, max(1, len(prompts) * sizes.search_prompts // wanted))
-    candidates = [prompt for prompt in prompts if not prompt.demonstration_set]  # of the first set, or of none
+    candidates = [prompt for prompt in prompts if not (prompt.demonstration_set or 0) % 2]
     search = candidates[:n_search]
     seen = {prompt.text for prompt in search}
     shown = "\n".join(seen)
-    rest = [prompt for prompt in prompts if prompt.demonstration_set] if has_sets else prompts[n_search:]
+    rest = [one for one in prompts if (one.demonstration_set or 0) % 2] if has_sets else prompts[n_search:]
     others = [one for one in rest if one.text not in seen and not (one.asked and one.asked in shown)]
     held = others[: sizes.held_out_prompts]
     if len(search) + len(held) < _FEWEST_PROMPTS or not held:

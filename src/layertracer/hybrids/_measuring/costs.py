@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 
 from layertracer.advice import DesignPlan, PlannedStage, Search
-from layertracer.hybrids._joint_trace import MOST_PROMPTS
-from layertracer.hybrids._rows import TEXT
-from layertracer.hybrids._search import AT_ONCE, MOST_ENUMERATED, MOST_SWAPS
+from layertracer.hybrids._judging.rows import TEXT
+from layertracer.hybrids._measuring.joint_trace import MOST_PROMPTS
+from layertracer.hybrids._placing.search import AT_ONCE, MOST_ENUMERATED, MOST_SWAPS
 from layertracer.models import in_evaluation_mode, without_gradients
 from layertracer.tracing import JudgedRow, TracedModel
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from layertracer._errors import TaskError, UsageError
 from layertracer._types import Sample, Substitute
-from layertracer.hybrids._own_text import write_text
+from layertracer.hybrids._judging.own_text import write_text
 from layertracer.tasks import Passages, Task, cut_passages, expand_home, is_file, read_beginning
 from layertracer.tracing import TracedModel
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from layertracer._errors import TaskError
 from layertracer._types import Interval
-from layertracer.advice._records import Accuracy, Judgement
-from layertracer.hybrids._rows import Rows, RowSet, TaskRows
+from layertracer.advice import Accuracy, Judgement
+from layertracer.hybrids._judging.rows import Rows, RowSet, TaskRows
 from layertracer.measures import Sampling, bootstrap_crossed_curve
 from layertracer.tracing import JudgedRow, RowMeasures
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from layertracer._errors import AnswerError, UsageError
 from layertracer._types import EncodedAnswer, EncodedSample, Sample, Substitute
-from layertracer.tasks import PAIR_NAMES, RECALL, Task, encode_samples, load_task
+from layertracer.tasks import PAIR_NAMES, RECALL, Task, builtin_pairs, encode_samples, load_task
 from layertracer.tracing import JudgedRow, TracedModel
 
 TaskSource: TypeAlias = "str | Task | Sequence[Sample]"
@@ -20,6 +20,7 @@ _N_FRONT = 8
 """So many pairs of recall lie beyond the window, sinks not counted: one of them is asked for."""
 _N_TRIED = 4
 _MOST_SHOTS = 128
+_SETS = (16, 8, 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,7 @@ def ask_task(
     """The prompts of a task, those that lie within what a window sees left out.
 
     A built-in task that is given by its name is made long enough: recall by more keys, pairs by more demonstrations, in
-    two sets that share no pair.
+    sets that share no pair, half of them for the search.
 
     Args:
         model: The model.
@@ -131,8 +132,10 @@ def _make_pairs(model: TracedModel, substitute: Substitute, name: str, n_prompts
     first, second = (load_task(name, n_shot=n, limit=8, seed=seed) for n in (5, 15))
     per_shot = _tokens_per(model, [first, second]) / 10
     n_shot = min(_MOST_SHOTS, max(_N_SHOT, math.ceil(substitute.n_seen / per_shot) + 2))
-    task = load_task(name, n_shot=n_shot, demonstration_sets=2, limit=_N_TRIED * n_prompts, seed=seed)
-    return task, f"Task {name!r}: {n_shot} demonstrations, others for the search than for the judgement"
+    # One set alone may be one by which a model does not see what is asked; half of the pairs at least are left to ask.
+    n_sets = next((n for n in _SETS if 2 * n * n_shot <= len(builtin_pairs(name))), 2)
+    task = load_task(name, n_shot=n_shot, demonstration_sets=n_sets, limit=_N_TRIED * n_prompts, seed=seed)
+    return task, f"Task {name!r}: {n_shot} demonstrations, {n_sets} sets of them, half for the search"
 
 
 def _tokens_per(model: TracedModel, tasks: Iterable[Task]) -> float:
