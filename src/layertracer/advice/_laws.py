@@ -24,6 +24,10 @@ from layertracer.advice._records import (
 )
 
 _ROUNDING = 1e-9
+_BY_THRESHOLD = (
+    *("exit_layer", "threshold_agreement", "threshold_accuracy", "threshold_saved"),
+    *("threshold_agreement_interval", "threshold_net_saved", "threshold_net_saved_interval"),
+)
 
 
 def find_contradictions(record: AdviceRecord) -> Iterator[str]:
@@ -208,9 +212,10 @@ def _of_early_exit(leaving: EarlyExit, n_layers: int) -> Iterator[str]:
     for name in ("agreement", "stays", "accuracy", "compute_saved", "agreement_interval"):
         values = getattr(leaving, name)
         yield from _of_length(values, len(leaving.layers), f"gates.early_exit.{name}", "its layers")
-    for name in ("exit_layer", "threshold_agreement", "threshold_accuracy", "threshold_saved"):
+    for name in _BY_THRESHOLD:
         values = getattr(leaving, name)
-        yield from _of_length(values, len(leaving.thresholds), f"gates.early_exit.{name}", "its thresholds")
+        if values is not None:
+            yield from _of_length(values, len(leaving.thresholds), f"gates.early_exit.{name}", "its thresholds")
     if np.any(leaving.stays > leaving.agreement + _ROUNDING):
         yield "gates.early_exit.stays is more than agreement: what agrees from a layer on agrees there"
     if leaving.agreement_interval.ndim != 2 or leaving.agreement_interval.shape[1:] != (2,):
@@ -218,9 +223,10 @@ def _of_early_exit(leaving: EarlyExit, n_layers: int) -> Iterator[str]:
 
 
 def _of_switching(switching: Switching) -> Iterator[str]:
-    for name in ("after", "layers_before", "layers_after", "random"):
+    for name in ("after", "layers_before", "layers_after", "random", "random_after", "prompts"):
         values = getattr(switching, name)
-        yield from _of_length(values, len(switching.before), f"gates.switching.{name}", "its prompts")
+        if values is not None:
+            yield from _of_length(values, len(switching.before), f"gates.switching.{name}", "its prompts")
 
 
 def _of_snippets(record: AdviceRecord) -> Iterator[str]:

@@ -48,7 +48,7 @@ _output_options = add_options(
         help="Advice folder to make; finished measurements are kept there as they come.  "
         "[default: runs/MODEL-design-TIME]",
     ),
-    option("--resume", is_flag=True, help="Go on with what an interrupted design left at --out; refused where none did."),
+    option("--resume", is_flag=True, help="Go on with what an interrupted design left at --out; else refused."),
     option("--overwrite", is_flag=True, help="Replace advice that lies at --out."),
     option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the tables."),
     option(

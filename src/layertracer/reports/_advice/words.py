@@ -75,8 +75,6 @@ def next_steps(record: AdviceRecord) -> Iterator[str]:
         yield "Where it is undecided, measure on more rows: --held-out-rows and --compared-rows."
     elif len(compared) < len(record.placements):
         yield "Compare with random placements to see how sure this is: --random 200."
-    if record.spec.get("text", "") is None and any("text" in one for one in record.evaluations.n_held_out_rows):
-        yield "The text was written by the model itself. Give text like yours: --text FILE."
     if any(snippet is not None for snippet in record.snippets.values()):
         yield "Paste the configuration, train the hybrid, and compare it with one that keeps evenly spaced layers."
 
@@ -111,6 +109,12 @@ def divisions_lead(divisions: Divisions) -> str:
         f" Of shuffled layers, {show_number(100 * divisions.p, digits=2)} % are divided as well or better."
     )  # fmt: skip
     return f"{found}{chance} {plain(divisions.note, 400)}".strip()
+
+
+GATES = (
+    "In the table: after which layer a prompt leaves on average, how many of the answers stay, and what is saved of "
+    "the layers' arithmetic, and of all when the readouts on the way are paid for."
+)
 
 
 def gates_lead(gates: Gates) -> str:
