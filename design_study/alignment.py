@@ -17,12 +17,11 @@ from torch import Tensor, nn
 
 from layertracer._files import write_whole
 
+from design_study.plan import ALIGNMENT_SEED, SEARCH_SEED, Recipe
+from design_study.students import Mixers, draw_mixers
 from training import draw_batch
 from training.kernels import computing_in_one_chunk, flushing_denormals
 from training.optimise import Schedule, make_optimisers, set_rates
-
-from design_study.plan import ALIGNMENT_SEED, SEARCH_SEED, Recipe
-from design_study.students import Mixers, draw_mixers
 
 _N_WARMUP = 10
 _N_JUDGED = 64
@@ -62,7 +61,7 @@ def align_mixers(parent: Any, seed: int, recipe: Recipe, *, state_file: Path | N
             set_rates(optimisers, schedule, step)
             inputs, outputs = _run_attention(parent, ALIGNMENT_SEED + seed, step, recipe.n_documents, recipe.n_tokens)
             # A sum over layers that share no weight: each mixer learns as if it were alone.
-            sum(_misses(mixers, inputs, outputs)).backward()
+            torch.stack(_misses(mixers, inputs, outputs)).sum().backward()
             for optimiser in optimisers:
                 optimiser.step()
                 optimiser.zero_grad()

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from design_study.plan import TRAINING_SEED, Recipe
 from training import draw_batch
 from training.kernels import computing_in_one_chunk, flushing_denormals
 from training.optimise import Schedule, make_optimisers, set_rates
-
-from design_study.plan import TRAINING_SEED, Recipe
 
 Documents: TypeAlias = "tuple[Tensor, Tensor, np.ndarray]"
 """Ids with the last token to be foretold at their end; the parent's log-probabilities; which targets are determined."""
@@ -23,8 +22,8 @@ Documents: TypeAlias = "tuple[Tensor, Tensor, np.ndarray]"
 _N_WARMUP = 10
 # Half and a third of what the miniatures were trained with from scratch. Chosen on two placements of the first parent,
 # 0+4 and 3+6, before any other was trained: a lower rate is better for the first of them, a higher for the second.
-_MATRIX_RATE = 0.01
-_RATE = 0.003
+MATRIX_RATE = 0.01
+RATE = 0.003
 _LARGEST_GRADIENT = 1.0
 
 
@@ -73,7 +72,7 @@ def distil(student: Any, parent: Parent, seed: int, recipe: Recipe, *, schedule:
     Returns:
         CPU seconds.
     """
-    schedule = schedule or Schedule(n_steps=recipe.n_steps, n_warmup=_N_WARMUP, matrix_rate=_MATRIX_RATE, rate=_RATE)
+    schedule = schedule or Schedule(n_steps=recipe.n_steps, n_warmup=_N_WARMUP, matrix_rate=MATRIX_RATE, rate=RATE)
     optimisers = make_optimisers(student, schedule)
     began = time.process_time()
     with computing_in_one_chunk(), flushing_denormals():

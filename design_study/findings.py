@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from training.families import N_LAYERS
-
 from design_study.plan import PARENTS, all_placements, read_placement, show_placement
 from design_study.ranks import Correlation, Placement, correlate, holm, mean_p, rank_of, ranks_p
 from design_study.scores import values_of
+from training.families import N_LAYERS
 
 ALL_PARENTS = "all"
 """Stands for all parents whose placements are all trained."""
 _FIRST_SEED = 0
+_N_RANDOM = 4
+
+REPEATED = (
+    ("removed", 8),
+    ("joint JS, word pairs", 0),
+    ("greedy", 8),
+    ("pairs removed", 8),
+    ("restored", 8),
+    ("uniform", 0),
+    ("JS at block_output, word pairs", 0),
+)
+"""Scores whose first choices are trained from several seeds, with their windows."""
 
 
-def collect_findings(students: pd.DataFrame, scores: pd.DataFrame, sizes: Sequence[int] = (2, 3)) -> pd.DataFrame:
+def collect_findings(
+    students: pd.DataFrame, scores: pd.DataFrame, alignment: pd.DataFrame, sizes: Sequence[int] = (2, 3)
+) -> pd.DataFrame:
     """Correlation and first choice of every score, for each parent and size of which all placements are trained.
 
     Args:
         students: What was trained, see `trained.collect_students`.
         scores: The scores, see `scores.score_parent`.
+        alignment: What aligned mixers miss, see `trained.collect_alignment`.
         sizes: Numbers of layers that are kept.
 
     Returns:
@@ -31,12 +46,19 @@ def collect_findings(students: pd.DataFrame, scores: pd.DataFrame, sizes: Sequen
     """
     rows: list[dict[str, object]] = []
     for size in sizes:
-        results = {parent: read_results(students, parent, size) for parent in PARENTS}
-        complete = {parent: result for parent, result in results.items() if len(result) == len(all_placements(size))}
-        for key, of_score in _all_scores(students, scores, tuple(complete)).groupby(["score", "window"], sort=False):
+        parents = [parent for parent in PARENTS if is_complete(students, parent, size)]
+        complete = {parent: read_results(students, parent, size) for parent in parents}
+        every = _add_scores(scores, students, alignment)
+        scores_of_complete = every[every["parent"].isin(complete)]
+        for key, of_score in scores_of_complete.groupby(["score", "window"], sort=False):
             rows += _compare(of_score, complete, {"n_kept": size, "score": key[0], "window": key[1]})
     found = pd.DataFrame(rows)
     return found if found.empty else _adjust(found)
+
+
+def is_complete(students: pd.DataFrame, parent: str, size: int) -> bool:
+    """Whether all placements of a size are trained from the first seed."""
+    return len(read_results(students, parent, size)) == len(all_placements(size))
 
 
 def read_results(students: pd.DataFrame, parent: str, size: int) -> Mapping[Placement, float]:
@@ -59,13 +81,29 @@ def choose(rows: pd.DataFrame, size: int) -> Placement:
     return max(values, key=lambda kept: (values[kept], [-layer for layer in kept]))
 
 
-def _all_scores(students: pd.DataFrame, scores: pd.DataFrame, parents: Sequence[str]) -> pd.DataFrame:
-    """The scores of some parents, and as one more what their students do before they are distilled."""
+def choose_repeated(scores: pd.DataFrame) -> tuple[Placement, ...]:
+    """Placements of two layers of the first parent that are trained from several seeds.
+
+    They are those that scores advise, uniform ones, the most vulnerable ones, and four others at random.
+    """
+    of_parent = scores[scores["parent"] == PARENTS[0]]
+    named = []
+    for score, window in REPEATED:
+        named.append(choose(of_parent[(of_parent["score"] == score) & (of_parent["window"] == window)], 2))
+    others = [kept for kept in all_placements(2) if kept not in named]
+    return tuple(dict.fromkeys((*named, *random.Random("repeated").sample(others, _N_RANDOM))))
+
+
+def _add_scores(scores: pd.DataFrame, students: pd.DataFrame, alignment: pd.DataFrame) -> pd.DataFrame:
+    """The scores, and what the first stage says: what mixers miss, and what students do before they are distilled."""
     aligned = students[students["seed"] == _FIRST_SEED].assign(
         score="aligned, not distilled", window=0, kind="placement", value=-students["aligned_kl_nats"]
     )
-    both = pd.concat([scores, aligned[scores.columns]], ignore_index=True)
-    return both[both["parent"].isin(parents)]
+    missed = alignment[alignment["seed"] == _FIRST_SEED].assign(
+        score="missed by the aligned mixer", window=0, kind="layer"
+    )
+    missed = missed.assign(kept=missed["layer"].astype(str), value=missed["missed_share"])
+    return pd.concat([scores, aligned[scores.columns], missed[scores.columns]], ignore_index=True)
 
 
 def _compare(

@@ -42,8 +42,6 @@ def draw_rows(seed: int, n_rows: int, *, n_seen: int = 0, determined: bool = Tru
 class Inside:
     """KL(full ‖ placed) of placements, mean over all positions that are read; each is measured once.
 
-    What the searches of `layertracer.hybrids` lower.
-
     Attributes:
         layers: The layers whose mixer can be substituted.
     """
@@ -56,16 +54,12 @@ class Inside:
         self._known: dict[Placement, float] = {}
         self.layers: Placement = tuple(self._substituter.placeable)
 
-    def __call__(
-        self, placements: Sequence[Collection[int]], *, base: Collection[int] | None = None
-    ) -> Float64[np.ndarray, " placement"]:
+    def __call__(self, placements: Sequence[Collection[int]]) -> Float64[np.ndarray, " placement"]:
         """KL in nats of each placement.
 
         Args:
             placements: Sets of kept layers.
-            base: Unused: what placements share is found out anyway.
         """
-        del base
         asked = [tuple(sorted(kept)) for kept in placements]
         missing = [kept for kept in dict.fromkeys(asked) if kept not in self._known]
         if missing:

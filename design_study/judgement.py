@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from training import Questionnaire, write_questionnaires
-from training.evaluation import evaluate
-
 from design_study.distillation import Parent
 from design_study.plan import HELD_OUT_SEED, Recipe
+from training import Questionnaire, write_questionnaires
+from training.evaluation import evaluate
 
 _N_TOGETHER = 64
 _QUESTION_SEED = 1

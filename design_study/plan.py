@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -16,7 +16,7 @@ STATE = ROOT / "build" / "design-study"
 """Where finished placements are kept as they come, and aligned mixers."""
 
 PARENTS = ("attention", "attention-seed1", "attention-seed2")
-SIZES = ("attention-s", "attention-l")
+OTHER_SIZES = ("attention-s", "attention-l")
 """Other sizes, which are windowed and not trained."""
 
 # Seeds of documents. The miniatures themselves were trained on those of seeds 0, 1 and 2.
@@ -26,6 +26,7 @@ HELD_OUT_SEED = 3_000_000
 SEARCH_SEED = 4_000_000
 
 N_TOKENS = 48
+FURTHER_SEEDS = (1, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +92,15 @@ def every_placement(parent: str, n_kept: int, *, seed: int = 0) -> tuple[Job, ..
     return tuple(Job(parent=parent, seed=seed, kept=kept) for kept in placements)
 
 
-def list_jobs() -> Iterator[Job]:
-    """Everything that is trained, the most telling first: a study that is stopped has the best part of it."""
-    for parent in PARENTS:
-        yield from every_placement(parent, 2)
-    for parent in PARENTS:
-        yield from every_placement(parent, 3)
+def list_jobs(repeated: Sequence[tuple[int, ...]] = ()) -> Iterator[Job]:
+    """Everything that is trained, the most telling first: a study that is stopped has the best part of it.
+
+    Args:
+        repeated: Placements of the first parent that are trained from further seeds.
+    """
+    first, second, third = PARENTS
+    yield from every_placement(first, 2)
+    yield from every_placement(second, 2)
+    yield from (Job(parent=first, seed=seed, kept=kept) for kept in repeated for seed in FURTHER_SEEDS)
+    yield from every_placement(third, 2)
+    yield from every_placement(first, 3)

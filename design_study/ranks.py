@@ -40,7 +40,7 @@ class Correlation:
     null: Float64[np.ndarray, " permutation"]
 
 
-def spearman(first: Sequence[float], second: Sequence[float]) -> float:
+def spearman(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float:
     """Spearman's rank correlation, ties by their mean rank, in [-1, 1]; NaN where one is constant."""
     a, b = (_centre(average_ranks(np.asarray(values, dtype=np.float64))) for values in (first, second))
     norm = float(np.sqrt((a @ a) * (b @ b)))
@@ -73,13 +73,14 @@ def correlate(score: Mapping[Placement, float], result: Mapping[Placement, float
     value = spearman(values, trained)
     null = _permuted(placements, values, trained, n_layers)
     resampled = _resampled(placements, values, trained, n_layers)
-    low, high = np.nanquantile(resampled, [0.025, 0.975]) if len(resampled) else (np.nan, np.nan)
+    known = resampled[np.isfinite(resampled)]
+    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
     p = float(np.mean(null >= value - 1e-12))
     return Correlation(value=value, low=float(low), high=float(high), p=p, null=null)
 
 
 def mean_p(correlations: Sequence[Correlation], *, seed: int = 0) -> float:
-    """p of the mean correlation over several models: each one's layers numbered anew, independently.
+    """P of the mean correlation over several models: each one's layers numbered anew, independently.
 
     Args:
         correlations: One a model.
@@ -103,7 +104,7 @@ def ranks_p(ranks: Sequence[int], n: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values adjusted for their number by Holm's procedure, in their order."""
+    """P values adjusted for their number by Holm's procedure, in their order."""
     order = np.argsort(p_values, kind="stable")
     adjusted, largest = [0.0] * len(order), 0.0
     for index, position in enumerate(order):
@@ -148,8 +149,5 @@ def _resampled(
     rng = np.random.default_rng(0)
     counts = rng.multinomial(n_layers, np.full(n_layers, 1 / n_layers), size=_N_RESAMPLES)
     weights = counts[:, np.array(placements)].prod(-1)
-    found = []
-    for row in weights:
-        if np.count_nonzero(row) >= _FEWEST_PLACEMENTS:
-            found.append(spearman(np.repeat(values, row), np.repeat(trained, row)))
-    return np.array(found)
+    enough = weights[(weights > 0).sum(1) >= _FEWEST_PLACEMENTS]
+    return np.array([spearman(np.repeat(values, row), np.repeat(trained, row)) for row in enough])

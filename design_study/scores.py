@@ -6,14 +6,14 @@ some are of placements themselves; some only name one placement.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
 import layertracer as lt
-from layertracer.hybrids._search import exchange, grow, shrink
 
 from design_study.inside import Inside, draw_rows, load_inside
 from design_study.plan import SEARCH_SEED, all_placements, show_placement
@@ -24,9 +24,23 @@ WINDOWS = (4, 8, 16)
 """Tokens that a window sees. Documents have 48."""
 SIZES = (2, 3)
 """Numbers of layers that are kept."""
-N_ROWS = 96
+N_ROWS = 64
 NO_WINDOW = 0
+JOINT_SITES = ("mixer_output", "state")
 WORD_TASKS = ("antonym", "synonym", "present-past", "singular-plural")
+
+
+class Costs(Protocol):
+    """What a search lowers.
+
+    Attributes:
+        layers: The layers that may be kept.
+    """
+
+    layers: Placement
+
+    def __call__(self, placements: Sequence[Collection[int]]) -> Float64[np.ndarray, " placement"]:
+        """What each placement costs."""
 
 
 def score_parent(name: str) -> pd.DataFrame:
@@ -47,7 +61,9 @@ def score_parent(name: str) -> pd.DataFrame:
         inside = Inside(model, substitute, draw_rows(SEARCH_SEED, N_ROWS))
         rows += [one | {"window": NO_WINDOW} for one in _by_layer(f"{substitute.kind} removed", removed(inside))]
     rows += [one | {"window": NO_WINDOW} for one in _score_traces(name)]
-    rows += [one | {"window": NO_WINDOW} for one in _uniform(inside.layers)]
+    for size in SIZES:
+        kept = show_placement(uniform(inside.layers, size))
+        rows.append({"score": "uniform", "kind": "choice", "kept": kept, "window": NO_WINDOW})
     return pd.DataFrame(rows).assign(parent=name)
 
 
@@ -58,19 +74,24 @@ def removed(inside: Inside) -> Float64[np.ndarray, " layer"]:
 
 def restored(inside: Inside) -> Float64[np.ndarray, " layer"]:
     """What is won where one layer alone is kept."""
-    none, *one = inside([(), *((layer,) for layer in inside.layers)])
-    return none - np.array(one)
+    values = inside([(), *((layer,) for layer in inside.layers)])
+    return np.array([values[0] - value for value in values[1:]])
 
 
-def choose_greedily(inside: Inside, size: int) -> Placement:
-    """Greedy from both ends, the better of the two, then exchanges."""
-    n_layers = len(inside.layers)
-    ends = [
-        grow(inside, inside.layers, size, at_once=n_layers).kept[size],
-        shrink(inside, inside.layers, size, at_once=n_layers).kept[size],
-    ]
-    better = min(ends, key=lambda kept: float(inside([kept])[0]))
-    return exchange(inside, better, inside.layers)
+def choose_greedily(inside: Costs, size: int) -> Placement:
+    """The better of two greedy searches: layers given back to none, and layers taken from all, one by one."""
+    grown: Placement = ()
+    while len(grown) < size:
+        grown = _best(inside, [(*grown, layer) for layer in inside.layers if layer not in grown])
+    shrunk = inside.layers
+    while len(shrunk) > size:
+        shrunk = _best(inside, [_without(shrunk, layer) for layer in shrunk])
+    return _best(inside, [grown, shrunk])
+
+
+def _best(inside: Costs, placements: Sequence[Placement]) -> Placement:
+    """The placement that costs least; of equal ones the first."""
+    return tuple(sorted(placements[int(np.argmin(inside(placements)))]))
 
 
 def _score_inside(inside: Inside) -> Iterator[dict[str, object]]:
@@ -101,11 +122,21 @@ def _score_pairs(inside: Inside) -> tuple[list[Placement], Float64[np.ndarray, "
 def _score_traces(name: str) -> Iterator[dict[str, object]]:
     """Scores out of the traces that docs/miniatures.md rests on: a layer masked, JS of the answer."""
     for suffix, tasks in ((", word pairs", WORD_TASKS), (", recall", ("recall",))):
-        curves = {site: read_js(name, site, tasks) for site in ("mixer_output", "state", "block_output")}
-        scaled = {site: curve / curve.max() for site, curve in curves.items()}
-        yield from _by_layer(f"joint JS{suffix}", scaled["mixer_output"] + scaled["state"])
-        for site, curve in curves.items():
-            yield from _by_layer(f"JS at {site}{suffix}", curve)
+        yield from _by_layer(f"joint JS{suffix}", read_joint_js(name, tasks))
+        for site in (*JOINT_SITES, "block_output"):
+            yield from _by_layer(f"JS at {site}{suffix}", read_js(name, site, tasks))
+
+
+def read_joint_js(name: str, tasks: Sequence[str] = WORD_TASKS) -> Float64[np.ndarray, " layer"]:
+    """JS divergence by layer at the mixer's output and in its state, each divided by its largest, added.
+
+    Args:
+        name: The miniature.
+        tasks: Which tasks.
+    """
+    curves = [read_js(name, site, tasks) for site in JOINT_SITES]
+    joint: np.ndarray = np.sum([curve / curve.max() for curve in curves], axis=0)
+    return joint
 
 
 def read_js(name: str, site: str, tasks: Sequence[str]) -> Float64[np.ndarray, " layer"]:
@@ -123,11 +154,14 @@ def read_js(name: str, site: str, tasks: Sequence[str]) -> Float64[np.ndarray, "
     return by_layer
 
 
-def _uniform(layers: Placement) -> Iterator[dict[str, object]]:
+def uniform(layers: Placement, size: int) -> Placement:
     """Evenly spaced layers, the last of each block, as in hybrids that are trained from scratch."""
-    for size in SIZES:
-        kept = tuple(layers[(block + 1) * len(layers) // size - 1] for block in range(size))
-        yield {"score": "uniform", "kind": "choice", "kept": show_placement(kept)}
+    return tuple(layers[(block + 1) * len(layers) // size - 1] for block in range(size))
+
+
+def choose_largest(values: Float64[np.ndarray, " layer"], size: int) -> Placement:
+    """The layers of the largest values; of equal ones the lowest."""
+    return tuple(sorted(int(layer) for layer in np.argsort(-values, kind="stable")[:size]))
 
 
 def _by_layer(score: str, values: Float64[np.ndarray, " layer"]) -> Iterator[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""Hybrids made of a trained attention miniature: its weights, and fresh mixers where a layer does not stay attention."""
+"""Hybrids made of a trained attention miniature: its weights, and fresh mixers where attention is not kept."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from design_study.plan import ROOT
 from training import find_miniature, locate_miniatures
 from training.build import draw_weights
-
-from design_study.plan import ROOT
 
 Mixers: TypeAlias = "Mapping[int, Mapping[str, Tensor]]"
 """The weights of a Gated DeltaNet mixer for each layer."""

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from layertracer._errors import UsageError
 from layertracer._files import write_whole
@@ -56,8 +57,21 @@ def name_job(job: Job) -> str:
 
 def collect_students(folder: Path) -> pd.DataFrame:
     """All finished students, a row each, sorted."""
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "students").glob("*.json")]
-    return pd.DataFrame(sorted(records, key=lambda one: (one["parent"], one["n_kept"], one["kept"], one["seed"])))
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "students").glob("*.json"))]
+    return pd.DataFrame(records).sort_values(["parent", "n_kept", "kept", "seed"], ignore_index=True)
+
+
+def collect_alignment(folder: Path) -> pd.DataFrame:
+    """What aligned mixers miss: a row a parent, seed and layer."""
+    rows = []
+    for path in sorted((folder / "aligned").glob("*.pt")):
+        parent, _, seed = path.stem.rpartition("-")
+        errors = torch.load(path, weights_only=True)["errors"]
+        rows += [
+            {"parent": parent, "seed": int(seed), "layer": layer, "missed_share": round(error, 6)}
+            for layer, error in enumerate(errors)
+        ]
+    return pd.DataFrame(rows)
 
 
 def _train(job: Job, parent: Parent, aligned: Aligned, recipe: Recipe) -> dict[str, object]:

@@ -38,7 +38,7 @@ def test_score_that_is_the_result_correlates_perfectly() -> None:
 
 
 def test_p_counts_numberings() -> None:
-    """p is the share of numberings of the layers under which the correlation is as large, counted one by one."""
+    """P is the share of numberings of the layers under which the correlation is as large, counted one by one."""
     score, result = _sums([0.0, 3.0, 1.0, 2.0, 7.0]), _sums([1.0, 2.0, 4.0, 8.0, 15.0])
     observed = spearman([score[kept] for kept in PAIRS], [result[kept] for kept in PAIRS])
     counted = []

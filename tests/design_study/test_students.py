@@ -64,7 +64,7 @@ def test_student_shares_all_but_the_replaced_mixers(parent: Any, aligned: Aligne
 
 
 def test_fresh_mixers_are_of_seed_and_layer(parent: Any) -> None:
-    """The same seed gives the same weights, another seed or another layer others; the global generator is left alone."""
+    """The same seed gives the same weights, another seed or another layer others; no global state is touched."""
     before = torch.random.get_rng_state()
     first, again, other = (draw_mixers(parent, seed) for seed in (0, 0, 1))
     assert torch.equal(torch.random.get_rng_state(), before)

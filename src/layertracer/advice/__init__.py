@@ -33,13 +33,17 @@ from layertracer.advice._records import (
     Verdict,
 )
 from layertracer.advice._schema import ADVICE_FILE, ADVICE_FORMAT_VERSION, ADVICE_TABLES
+from layertracer.advice._snippet import FULL, SLIDING, flash_linear_attention, windows_by_type
 from layertracer.advice._storage import read_advice, same_advice, save_advice
+from layertracer.advice._trees import to_tree
 
 __all__ = [
     "ADVICE_FILE",
     "ADVICE_FORMAT_VERSION",
     "ADVICE_TABLES",
     "BASELINES",
+    "FULL",
+    "SLIDING",
     "Accuracy",
     "AdviceRecord",
     "Baseline",
@@ -63,6 +67,7 @@ __all__ = [
     "TaskAccuracy",
     "Verdict",
     "compare_with_published",
+    "flash_linear_attention",
     "holm",
     "hypergeometric_tail",
     "load_placement",
@@ -73,4 +78,6 @@ __all__ = [
     "same_advice",
     "save_advice",
     "save_placement",
+    "to_tree",
+    "windows_by_type",
 ]

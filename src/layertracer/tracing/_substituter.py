@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import torch
 
 from layertracer._errors import NonFiniteError, SelfCheckError, UsageError
-from layertracer._types import Method, Substitute, checked_whole, shown
+from layertracer._types import Method, Substitute, Window, checked_whole, shown
 from layertracer.models import in_evaluation_mode, keeping_loaded, without_gradients
 from layertracer.tracing._batching.judged_rows import JudgedRow, RowMeasures, check_rows
 from layertracer.tracing._failures import explaining_failures, shielded
@@ -19,8 +20,11 @@ from layertracer.tracing._passes.placed import Substituted, count_forwards, sort
 from layertracer.tracing._passes.placed_batches import Numbered, PlacedBatches
 from layertracer.tracing._proofs.alone import Disagreement
 from layertracer.tracing._proofs.placed_audit import PlacedAudit, PlacedAuditor
+from layertracer.tracing._proofs.reach import check_length
 
 _LOG = logging.getLogger("layertracer")
+_LONGER = 1.25
+"""How many times as long as any before a row is on which windows are proved anew."""
 
 if TYPE_CHECKING:
     Kept: TypeAlias = Collection[int]
@@ -52,6 +56,7 @@ class Substituter:
     method: Method
     _batches: PlacedBatches = field(repr=False)
     _auditor: PlacedAuditor = field(repr=False)
+    _n_proved: int = field(repr=False)
 
     @property
     def audit(self) -> PlacedAudit:
@@ -152,11 +157,20 @@ class Substituter:
         placements: Numbered = [
             (own.index(layers), layers) for layers in sort_placements(own, n_layers=n_layers) if layers
         ]
+        if placements:
+            self._check_length(rows[0])
         self._batches.measure(rows, found, placements, method=self.method)
         for one in found:
             _fill_in_others(one, own)
         n_forwards = count_forwards([layers for _, layers in placements], n_layers=n_layers)
         self._auditor.look_at(rows, found, placements, n_forwards=len(rows) * n_forwards)
+
+    def _check_length(self, row: JudgedRow) -> None:
+        """Hold windows against the proof anew where a row is a good deal longer than any before."""
+        if isinstance(self.substitute, Window) and len(row.ids) > _LONGER * self._n_proved:
+            ids = torch.tensor([row.ids], device=self.model.device)
+            check_length(self.model.network, self.substitute, ids, self._auditor.n_calls)
+            self._n_proved = len(row.ids)
 
     def _fall_back(self, disagreement: Disagreement) -> None:
         """Go on by the plain method, or give up where that was it."""
