@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from layertracer._errors import LayerTracerError
 from layertracer._types import Substitute, Window
-from layertracer.advice import flash_linear_attention as attention_in
 from layertracer.advice import FULL, SLIDING, windows_by_type
+from layertracer.advice import flash_linear_attention as attention_in
 from layertracer.hybrids._snippets.configured import configured, text_key
 from layertracer.models import is_out_of_memory, without_gradients
 from layertracer.tracing import JudgedRow, TracedModel, make_substituter
