@@ -71,7 +71,9 @@ def test_students_are_shown_by_rank() -> None:
     )
     other = students.iloc[:5].assign(parent=PARENTS[1])
     shown = describe_students(pd.concat([students, other]))
-    assert "| `attention` | 0+1: 0.00, 50 % | 0+2: 0.10, 50 % | 0+3: 0.20, 50 % | 1.35, 50 % | 6+7: 2.70, 50 % |" in shown
+    assert (
+        "| `attention` | 0+1: 0.00, 50 % | 0+2: 0.10, 50 % | 0+3: 0.20, 50 % | 1.35, 50 % | 6+7: 2.70, 50 % |" in shown
+    )
     assert PARENTS[1] not in shown
 
 

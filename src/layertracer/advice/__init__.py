@@ -36,6 +36,7 @@ from layertracer.advice._schema import ADVICE_FILE, ADVICE_FORMAT_VERSION, ADVIC
 from layertracer.advice._snippet import FULL, SLIDING, flash_linear_attention, windows_by_type
 from layertracer.advice._storage import read_advice, same_advice, save_advice
 from layertracer.advice._trees import to_tree
+from layertracer.advice._verify import is_advice, verify_advice
 
 __all__ = [
     "ADVICE_FILE",
@@ -70,6 +71,7 @@ __all__ = [
     "flash_linear_attention",
     "holm",
     "hypergeometric_tail",
+    "is_advice",
     "load_placement",
     "plain_name",
     "published_for",
@@ -79,5 +81,6 @@ __all__ = [
     "save_advice",
     "save_placement",
     "to_tree",
+    "verify_advice",
     "windows_by_type",
 ]

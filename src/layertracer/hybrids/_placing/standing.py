@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from layertracer._types import Interval
 from layertracer.advice import Verdict
 from layertracer.hybrids._judging.judge import wilson_interval
-from layertracer.hybrids._row_kl import RowKL
+from layertracer.hybrids._placing.row_kl import RowKL
 from layertracer.measures import make_generator, percentile_interval
 
 _N_RESAMPLES = 2_000

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float64
 
-from layertracer.hybrids._search import Kept, largest
+from layertracer.hybrids._placing.search import Kept, largest
 from layertracer.measures import make_generator
 
 

@@ -10,9 +10,9 @@ from jaxtyping import Float64
 from layertracer.advice import Singles
 from layertracer.hybrids._judging.judge import solved_prompts
 from layertracer.hybrids._judging.rows import TEXT, RowSet
-from layertracer.hybrids._kept_measures import KeptMeasures
-from layertracer.hybrids._row_kl import RowKL
-from layertracer.hybrids._search import Kept, SingleScores, without
+from layertracer.hybrids._measuring.kept_measures import KeptMeasures
+from layertracer.hybrids._placing.row_kl import RowKL
+from layertracer.hybrids._placing.search import Kept, SingleScores, without
 
 
 class Bench:

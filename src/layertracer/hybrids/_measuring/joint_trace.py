@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from layertracer._errors import SiteError
-from layertracer._types import DEFAULT_SITE, FALLBACK_SITE, Mask, Sample
-from layertracer.hybrids._baselines import joint_js
+from layertracer._types import DEFAULT_SITE, FALLBACK_SITE, Mask, Sample, TargetKind
 from layertracer.hybrids._judging.rows import TEXT
+from layertracer.hybrids._placing.baselines import joint_js
 from layertracer.runs import TraceRecord
 from layertracer.tracing import JudgedRow, TracedModel, TraceOptions, trace_model
 
@@ -61,7 +61,9 @@ def trace_jointly(
     """
     samples = _samples_of(rows)
     has_answers = any(kind != TEXT for kind in rows)
-    record, notes = _trace(model, samples, "answer" if has_answers else "model", seed=seed, memory=memory)
+    masks = [[Mask(site=site, seed=seed) for site in sites] for sites in _SITES]
+    target: TargetKind = "answer" if has_answers else "model"
+    record, notes = trace_first_site(model, samples, masks, target=target, seed=seed, memory=memory)
     by_site = {site: effect.js_bits.mean(axis=(0, 1)).astype(np.float64) for site, effect in record.effects.items()}
     first = next(iter(by_site))
     is_joint = first == DEFAULT_SITE and STATE in by_site
@@ -74,22 +76,35 @@ def trace_jointly(
     )
 
 
-def _trace(
-    model: TracedModel, samples: Sequence[Sample], target: str, *, seed: int, memory: str | int | None
+def trace_first_site(
+    model: TracedModel,
+    samples: Sequence[Sample],
+    masks: Sequence[Sequence[Mask]],
+    *,
+    target: TargetKind,
+    seed: int,
+    memory: str | int | None,
 ) -> tuple[TraceRecord, tuple[str, ...]]:
-    """The trace at the most sites that the model has, and why not at more."""
+    """The trace with the first masks whose sites the model has, and why not with those before.
+
+    Args:
+        model: The model.
+        samples: The prompts.
+        masks: What is asked for, in the order in which it is tried.
+        target: Whose token is followed.
+        seed: Seed of the trace.
+        memory: As for a trace.
+
+    Raises:
+        SiteError: If it has the sites of none.
+    """
     reasons: list[str] = []
-    for sites in _SITES:
-        options = TraceOptions(
-            perturbation=[Mask(site=site, seed=seed) for site in sites],
-            target="answer" if target == "answer" else "model",
-            seed=seed,
-            memory=memory,
-        )
+    for some in masks:
+        options = TraceOptions(perturbation=list(some), target=target, seed=seed, memory=memory)
         try:
             return trace_model(model, samples, options), tuple(reasons)
         except SiteError as error:
-            reasons.append(f"No trace at {' and '.join(sites)}: {error}")
+            reasons.append(f"No trace at {' and '.join(one.site for one in some)}: {error}")
     raise SiteError(reasons[-1])
 
 

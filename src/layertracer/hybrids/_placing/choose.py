@@ -11,8 +11,8 @@ from jaxtyping import Float64
 
 from layertracer._errors import UsageError
 from layertracer.advice import Pairs, Search
-from layertracer.hybrids._pairs import choose_by_pairs
-from layertracer.hybrids._search import (
+from layertracer.hybrids._placing.pairs import choose_by_pairs
+from layertracer.hybrids._placing.search import (
     AT_ONCE,
     MOST_ENUMERATED,
     Kept,

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from layertracer._types import Interval
-from layertracer.hybrids._row_kl import RowKL
+from layertracer.hybrids._placing.row_kl import RowKL
 
 _N_RESAMPLES = 2_000
 _LEVEL = 0.95

@@ -9,14 +9,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from layertracer.advice import Baseline, published_for
-from layertracer.hybrids._baselines import around_particle, most_vulnerable, random_placements, uniform_placements
-from layertracer.hybrids._bench import Bench
 from layertracer.hybrids._design_options import DesignOptions, ModelFacts
-from layertracer.hybrids._joint_trace import JointTrace
 from layertracer.hybrids._judging.rows import TEXT
-from layertracer.hybrids._row_kl import RowKL
-from layertracer.hybrids._search import Kept
-from layertracer.hybrids._standing import Standing, find_standing, percentile_of
+from layertracer.hybrids._measuring.bench import Bench
+from layertracer.hybrids._measuring.joint_trace import JointTrace
+from layertracer.hybrids._placing.baselines import (
+    around_particle,
+    most_vulnerable,
+    random_placements,
+    uniform_placements,
+)
+from layertracer.hybrids._placing.row_kl import RowKL
+from layertracer.hybrids._placing.search import Kept
+from layertracer.hybrids._placing.standing import Standing, find_standing, percentile_of
 
 RANDOM = "random"
 
@@ -76,7 +81,7 @@ def name_others(layers: Kept, size: int, trace: JointTrace, *, facts: ModelFacts
         if trace.particle is None
         else f"Nearest to the task particle, layer {trace.particle}."
     )
-    known = published_for(facts.name, facts.n_layers)
+    known = published_for(facts.name, facts.n_layers) if options.against_published else ()
     lists = [one for one in known if len(one.layers) == size and {*one.layers} <= {*layers}]
     if lists:
         named["published"] = tuple(dict.fromkeys(one.layers for one in lists))

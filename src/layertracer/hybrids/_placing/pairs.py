@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from layertracer.advice import Pairs
-from layertracer.hybrids._search import (
+from layertracer.hybrids._placing.search import (
     MOST_ENUMERATED,
     Kept,
     Objective,
