@@ -18,8 +18,8 @@ _READ = 32
 """Tokens beyond what the substitute sees, at least."""
 _AFFORDED = 150_000_000
 """Parameters of a model that affords the fewest rows in a quarter of an hour of one processor."""
-_FEWEST_SEARCH, _MOST_SEARCH = 3, 16
-_FEWEST_COMPARED, _MOST_COMPARED = 6, 32
+_FEWEST_SEARCH, _MOST_SEARCH = 3, 12
+_FEWEST_COMPARED, _MOST_COMPARED = 6, 12
 _FEWEST_HELD_OUT = 16
 
 
@@ -102,7 +102,7 @@ def default_rows(n_parameters: int) -> tuple[int, int, int]:
 
     Example:
         >>> default_rows(135_000_000), default_rows(1_000_000)
-        ((3, 6, 16), (16, 32, 64))
+        ((3, 6, 16), (12, 12, 24))
     """
     share = _AFFORDED / max(n_parameters, 1)
     search = min(max(_FEWEST_SEARCH, round(_FEWEST_SEARCH * share)), _MOST_SEARCH)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from layertracer._types import DEFAULT_SITE, FALLBACK_SITE, Mask, Sample, TargetKind
 from layertracer.advice import Divisions, Gates
-from layertracer.hybrids._divisions import find_divisions
-from layertracer.hybrids._gates import measure_gates
+from layertracer.hybrids._divisions.find import find_divisions
+from layertracer.hybrids._gates.measure import measure_gates
 from layertracer.hybrids._judging.rows import RowSet
 from layertracer.hybrids._measuring.joint_trace import trace_first_site
 from layertracer.tracing import Substituter, profile_layers
