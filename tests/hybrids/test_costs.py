@@ -18,7 +18,7 @@ ROWS = {"text": (ROW, ROW), "recall": (ROW,)}
 def asked(**changed: Any) -> Asked:
     """A question about 30 layers."""
     settings: dict[str, Any] = {"search": "greedy", "n_layers": 30, "sizes": (8,), "n_random": 200, "n_ratio": 10}
-    return Asked(**{**settings, "wants_pairs": False, "wants_roles": False, **changed})
+    return Asked(**{**settings, "wants_pairs": False, "wants_trace": True, "wants_roles": False, **changed})
 
 
 class TestPlan:

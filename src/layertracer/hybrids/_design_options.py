@@ -53,6 +53,7 @@ class DesignOptions:
         n_random: Random placements of each size.
         wants_pairs: Whether all pairs of layers are measured.
         wants_ratio: Whether the objective is measured against the number kept.
+        wants_trace: Whether a trace is made: without, there is no joint JS, and no baseline that a trace names.
         wants_divisions: Whether regions of layers are found.
         wants_gates: Whether it is measured what gates over layers would gain.
         against_published: Whether published lists of the same model stand beside the advised placements.
@@ -74,6 +75,7 @@ class DesignOptions:
     n_random: int = 200
     wants_pairs: bool = False
     wants_ratio: bool = True
+    wants_trace: bool = True
     wants_divisions: bool = True
     wants_gates: bool = True
     against_published: bool = True
