@@ -35,6 +35,7 @@ from layertracer.advice._records import (
 from layertracer.advice._schema import ADVICE_FILE, ADVICE_FORMAT_VERSION, ADVICE_TABLES
 from layertracer.advice._storage import read_advice, same_advice, save_advice
 from layertracer.advice._trees import to_tree
+from layertracer.advice._verify import is_advice, verify_advice
 
 __all__ = [
     "ADVICE_FILE",
@@ -66,6 +67,7 @@ __all__ = [
     "compare_with_published",
     "holm",
     "hypergeometric_tail",
+    "is_advice",
     "load_placement",
     "plain_name",
     "published_for",
@@ -75,4 +77,5 @@ __all__ = [
     "save_advice",
     "save_placement",
     "to_tree",
+    "verify_advice",
 ]

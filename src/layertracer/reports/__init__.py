@@ -3,6 +3,7 @@
 from layertracer.reports._advice.document import advice_json, write_advice_csv
 from layertracer.reports._advice.page import render_advice_page, write_advice_report
 from layertracer.reports._advice.text import render_advice_text
+from layertracer.reports._advice.words import next_steps
 from layertracer.reports._comparison.page import render_comparison_page, write_comparison_report
 from layertracer.reports._comparison.text import render_comparison_text
 from layertracer.reports._json import summarize
@@ -17,6 +18,7 @@ __all__ = [
     "Subject",
     "Table",
     "advice_json",
+    "next_steps",
     "register_section",
     "render_advice_page",
     "render_advice_text",

@@ -21,6 +21,7 @@ from layertracer.reports._advice.tables import (
 )
 from layertracer.reports._advice.wording import kinds_of, plain
 from layertracer.reports._advice.words import (
+    GATES,
     NO_RANDOM,
     PAIRS,
     PLACEMENTS,
@@ -182,12 +183,13 @@ def _gates(record: AdviceRecord) -> Iterator[AdviceSection]:
         ("Switching at the task particle", switching_table(gates)),
     )
     tables = tuple((caption, table) for caption, table in found if table is not None)
+    thresholds = f" {GATES}" if gates.early_exit.thresholds else ""
     switching = "" if gates.switching is None else f" {plain(gates.switching.note, 400)}"
     yield AdviceSection(
         id="gates",
         short="Gates",
         title="What gates would gain",
-        lead=f"{gates_lead(gates)}{switching}",
+        lead=f"{gates_lead(gates)}{switching}{thresholds}",
         alt="Share of held-out prompts whose readout agrees with the final answer, and arithmetic saved, by layer.",
         drawing=draw_early_exit(gates, record.model["n_layers"]),
         tables=tables,

@@ -206,14 +206,26 @@ def threshold_table(gates: Gates) -> Table | None:
         (
             f"{threshold:g}",
             show_number(float(leaving.exit_layer[place])),
-            show_share(float(leaving.threshold_agreement[place])),
+            show_share_within(leaving.threshold_agreement, leaving.threshold_agreement_interval, place),
             show_share(float(leaving.threshold_accuracy[place])),
             show_share(float(leaving.threshold_saved[place])),
+            show_share_within(leaving.threshold_net_saved, leaving.threshold_net_saved_interval, place),
         )
         for place, threshold in enumerate(leaving.thresholds)
     )
-    columns = ("Confidence", "Mean layer of leaving", "Agrees with the end", "Solved", "Arithmetic saved")
-    return Table(columns=columns, rows=rows, numeric=frozenset(range(5))) if rows else None
+    columns = ("Confidence", "Leaves after", "Agrees", "Solved", "Layers saved", "All saved")
+    return Table(columns=columns, rows=rows, numeric=frozenset(range(6))) if rows else None
+
+
+def show_share_within(values: np.ndarray | None, ends: np.ndarray | None, place: int) -> str:
+    """A share, negative ones too, with its interval where there is one; a dash where it was not measured."""
+    if values is None or not np.isfinite(values[place]):
+        return "–"
+    shown = f"{100 * float(values[place]):.0f} %".replace("-", "−")
+    if ends is None or not np.isfinite(ends[place]).all():
+        return shown
+    low, high = (f"{100 * float(end):.0f}".replace("-", "−") for end in ends[place])
+    return f"{shown} ({low} to {high})"
 
 
 def switching_table(gates: Gates) -> Table | None:
@@ -221,13 +233,14 @@ def switching_table(gates: Gates) -> Table | None:
     if gates.switching is None:
         return None
     switching = gates.switching
+    measured = (
+        ("Below the task particle", switching.before),
+        ("As many layers anywhere", switching.random),
+        ("From the particle on", switching.after),
+        ("As many layers anywhere", switching.random_after),
+    )
     rows = tuple(
-        (name, str(int(np.isfinite(values).sum())), *_middle(values))
-        for name, values in (
-            ("Below the task particle", switching.before),
-            ("From it on", switching.after),
-            ("As many layers anywhere", switching.random),
-        )
+        (name, str(int(np.isfinite(values).sum())), *_middle(values)) for name, values in measured if values is not None
     )
     columns = ("Substituted", "Prompts", "Median KL, nats", "Middle half")
     return Table(columns=columns, rows=rows, numeric=frozenset({1, 2, 3}))

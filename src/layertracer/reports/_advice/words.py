@@ -68,6 +68,17 @@ def limits(record: AdviceRecord) -> Iterator[str]:
     yield from LIMITS_OF_ALL
 
 
+def next_steps(record: AdviceRecord) -> Iterator[str]:
+    """What makes the advice surer, or puts it to use."""
+    compared = [one for one in record.placements.values() if one.percentile is not None]
+    if any(one.verdict == "undecided" for one in compared):
+        yield "Where it is undecided, measure on more rows: --held-out-rows and --compared-rows."
+    elif len(compared) < len(record.placements):
+        yield "Compare with random placements to see how sure this is: --random 200."
+    if any(snippet is not None for snippet in record.snippets.values()):
+        yield "Paste the configuration, train the hybrid, and compare it with one that keeps evenly spaced layers."
+
+
 def singles_lead(record: AdviceRecord) -> str:
     """How to read single layers, and whether the directions agree."""
     agreement = record.singles.rank_agreement
@@ -98,6 +109,12 @@ def divisions_lead(divisions: Divisions) -> str:
         f" Of shuffled layers, {show_number(100 * divisions.p, digits=2)} % are divided as well or better."
     )  # fmt: skip
     return f"{found}{chance} {plain(divisions.note, 400)}".strip()
+
+
+GATES = (
+    "In the table: after which layer a prompt leaves on average, how many of the answers stay, and what is saved of "
+    "the layers' arithmetic, and of all when the readouts on the way are paid for."
+)
 
 
 def gates_lead(gates: Gates) -> str:
