@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from layertracer.advice import published_placements
-from layertracer.hybrids._baselines import (
+from layertracer.hybrids._placing.baselines import (
     around_particle,
     joint_js,
     most_vulnerable,

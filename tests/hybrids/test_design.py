@@ -11,12 +11,12 @@ import pytest
 
 from layertracer import SiteError, UsageError
 from layertracer.advice import Judgement, Search
-from layertracer.hybrids._checkpoints import Checkpoints
 from layertracer.hybrids._design import Design, DesignMeans, Found
 from layertracer.hybrids._design_options import DesignOptions, ModelFacts, check_keep, default_keep
-from layertracer.hybrids._joint_trace import JointTrace
-from layertracer.hybrids._kept_measures import KeptMeasures
-from layertracer.hybrids._rows import Rows, RowSet, TaskRows
+from layertracer.hybrids._judging.rows import Rows, RowSet, TaskRows
+from layertracer.hybrids._measuring.checkpoints import Checkpoints
+from layertracer.hybrids._measuring.joint_trace import JointTrace
+from layertracer.hybrids._measuring.kept_measures import KeptMeasures
 from layertracer.tracing import JudgedRow
 
 from tests.hybrids.planted_substituter import PlantedSubstituter

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from layertracer import RunError
-from layertracer.hybrids._checkpoints import Checkpoints
-from layertracer.hybrids._kept_measures import KeptMeasures
+from layertracer.hybrids._measuring.checkpoints import Checkpoints
+from layertracer.hybrids._measuring.kept_measures import KeptMeasures
 from layertracer.tracing import JudgedRow
 
 from tests.hybrids.planted_substituter import PlantedSubstituter

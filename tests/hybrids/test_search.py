@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layertracer.hybrids._pairs import choose_by_pairs, score_pairs
-from layertracer.hybrids._search import (
+from layertracer.hybrids._placing.pairs import choose_by_pairs, score_pairs
+from layertracer.hybrids._placing.search import (
     best_of,
     exchange,
     grow,

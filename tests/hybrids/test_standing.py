@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layertracer.hybrids._ratio import find_knee, knee_with_interval
-from layertracer.hybrids._row_kl import RowKL, combine_kinds
-from layertracer.hybrids._standing import find_standing, percentile_of
+from layertracer.hybrids._placing.ratio import find_knee, knee_with_interval
+from layertracer.hybrids._placing.row_kl import RowKL, combine_kinds
+from layertracer.hybrids._placing.standing import find_standing, percentile_of
 
 
 def rows_of(text: Any, recall: Any = None) -> RowKL:

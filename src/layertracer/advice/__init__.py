@@ -1,7 +1,9 @@
 """Design advice as data: what it holds, on a disk and in memory. No torch."""
 
 from layertracer.advice._design_plan import DesignPlan, PlannedStage
+from layertracer.advice._evaluation import PlacementEvaluation, TaskAccuracy
 from layertracer.advice._limits import BASELINES
+from layertracer.advice._placements import load_placement, save_placement
 from layertracer.advice._published import (
     PublishedPlacement,
     compare_with_published,
@@ -30,6 +32,10 @@ from layertracer.advice._records import (
     Switching,
     Verdict,
 )
+from layertracer.advice._schema import ADVICE_FILE, ADVICE_FORMAT_VERSION, ADVICE_TABLES
+from layertracer.advice._storage import read_advice, same_advice, save_advice
+from layertracer.advice._trees import to_tree
+from layertracer.advice._verify import is_advice, verify_advice
 
 __all__ = [
     "ADVICE_FILE",
@@ -47,6 +53,7 @@ __all__ = [
     "Judgement",
     "Pairs",
     "Placement",
+    "PlacementEvaluation",
     "PlannedStage",
     "PublishedMatch",
     "PublishedPlacement",
@@ -55,14 +62,20 @@ __all__ = [
     "Search",
     "Singles",
     "Switching",
+    "TaskAccuracy",
     "Verdict",
     "compare_with_published",
     "holm",
     "hypergeometric_tail",
+    "is_advice",
+    "load_placement",
     "plain_name",
     "published_for",
     "published_placements",
     "read_advice",
     "same_advice",
     "save_advice",
+    "save_placement",
+    "to_tree",
+    "verify_advice",
 ]

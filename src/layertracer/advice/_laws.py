@@ -24,6 +24,10 @@ from layertracer.advice._records import (
 )
 
 _ROUNDING = 1e-9
+_BY_THRESHOLD = (
+    *("exit_layer", "threshold_agreement", "threshold_accuracy", "threshold_saved"),
+    *("threshold_agreement_interval", "threshold_net_saved", "threshold_net_saved_interval"),
+)
 
 
 def find_contradictions(record: AdviceRecord) -> Iterator[str]:
@@ -197,6 +201,8 @@ def _of_divisions(divisions: Divisions, n_layers: int) -> Iterator[str]:
         yield f"divisions.regions[{odd[0]}] ends before it begins"
     for name, curve in divisions.curves.items():
         yield from _of_length(curve, n_layers, f"divisions.curves.{name}", "the model's layers")
+    if divisions.cka is not None and divisions.cka.shape != (n_layers, n_layers):
+        yield f"divisions.cka has the shape {list(divisions.cka.shape)}, and the model's layers are {n_layers}"
     if set(divisions.curves) != set(divisions.units):
         yield "divisions.units are not of divisions.curves"
 
@@ -206,9 +212,10 @@ def _of_early_exit(leaving: EarlyExit, n_layers: int) -> Iterator[str]:
     for name in ("agreement", "stays", "accuracy", "compute_saved", "agreement_interval"):
         values = getattr(leaving, name)
         yield from _of_length(values, len(leaving.layers), f"gates.early_exit.{name}", "its layers")
-    for name in ("exit_layer", "threshold_agreement", "threshold_accuracy", "threshold_saved"):
+    for name in _BY_THRESHOLD:
         values = getattr(leaving, name)
-        yield from _of_length(values, len(leaving.thresholds), f"gates.early_exit.{name}", "its thresholds")
+        if values is not None:
+            yield from _of_length(values, len(leaving.thresholds), f"gates.early_exit.{name}", "its thresholds")
     if np.any(leaving.stays > leaving.agreement + _ROUNDING):
         yield "gates.early_exit.stays is more than agreement: what agrees from a layer on agrees there"
     if leaving.agreement_interval.ndim != 2 or leaving.agreement_interval.shape[1:] != (2,):
@@ -216,9 +223,10 @@ def _of_early_exit(leaving: EarlyExit, n_layers: int) -> Iterator[str]:
 
 
 def _of_switching(switching: Switching) -> Iterator[str]:
-    for name in ("after", "layers_before", "layers_after", "random"):
+    for name in ("after", "layers_before", "layers_after", "random", "random_after", "prompts"):
         values = getattr(switching, name)
-        yield from _of_length(values, len(switching.before), f"gates.switching.{name}", "its prompts")
+        if values is not None:
+            yield from _of_length(values, len(switching.before), f"gates.switching.{name}", "its prompts")
 
 
 def _of_snippets(record: AdviceRecord) -> Iterator[str]:

@@ -88,6 +88,7 @@ LIMITS: Mapping[str, Rule] = {
     "Region.last": _LAYER,
     "Divisions.curves": _ANY_OR_NAN,
     "Divisions.p": _SHARE_OR_NAN,
+    "Divisions.cka": _ANY_OR_NAN,
     "EarlyExit.layers": _LAYER,
     "EarlyExit.agreement": _SHARE,
     "EarlyExit.stays": _SHARE,
@@ -100,11 +101,16 @@ LIMITS: Mapping[str, Rule] = {
     "EarlyExit.threshold_accuracy": _SHARE_OR_NAN,
     "EarlyExit.threshold_saved": _SHARE_OR_NAN,
     "EarlyExit.agreement_interval": _SHARE_OR_NAN,
+    "EarlyExit.threshold_agreement_interval": _SHARE_OR_NAN,
+    "EarlyExit.threshold_net_saved": _ANY_OR_NAN,
+    "EarlyExit.threshold_net_saved_interval": _ANY_OR_NAN,
     "Switching.before": _KL_OR_NAN,
     "Switching.after": _KL_OR_NAN,
     "Switching.layers_before": _COUNT,
     "Switching.layers_after": _COUNT,
     "Switching.random": _KL_OR_NAN,
+    "Switching.random_after": _KL_OR_NAN,
+    "Switching.prompts": _COUNT,
     "Evaluations.n_search_rows": _COUNT,
     "Evaluations.n_held_out_rows": _COUNT,
     "Evaluations.n_compared_rows": _COUNT,
@@ -115,6 +121,12 @@ LIMITS: Mapping[str, Rule] = {
     "AdviceRecord.seed": Whole(high=None),
 }
 """By record and field, what its numbers may be."""
+
+
+def limit_of(place: str, *, is_whole: bool) -> Rule:
+    """What the number at a place may be: what is said of it, else any of its type."""
+    return LIMITS.get(place, Whole(low=-(2**63)) if is_whole else _ANY_OR_NAN)
+
 
 BASELINES = ("uniform", "random", "most_vulnerable", "around_particle", "published")
 """Placements that nobody searched for, in the order in which they are shown."""

@@ -6,8 +6,10 @@ rows and over the positions that are read, all of which lie at or beyond what a 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -101,6 +103,7 @@ class Placement:
         kv_cache_share: Share of the full model's KV cache that it keeps at the context that was asked about; None where
             none was, or it is not known.
         notes: What must be said of it.
+        config: What is pasted into the model's configuration to say the same; None where nothing does, or nobody asked.
     """
 
     layers: tuple[int, ...]
@@ -119,6 +122,24 @@ class Placement:
     below_best_interval: Interval | None = None
     kv_cache_share: float | None = None
     notes: tuple[str, ...] = ()
+    config: Mapping[str, Any] | None = None
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the placement to a file of JSON that `load_placement` and anybody's script can read.
+
+        Args:
+            path: The file.
+            overwrite: Whether a file that lies there is replaced.
+
+        Returns:
+            The file.
+
+        Raises:
+            RunError: If something lies there that may not be replaced, or the disk refuses.
+        """
+        from layertracer.advice._placements import save_placement
+
+        return save_placement(self, Path(path), overwrite=overwrite)
 
     @property
     def kl_nats(self) -> float:
@@ -300,6 +321,10 @@ class EarlyExit:
         threshold_accuracy: By threshold: share solved.
         threshold_saved: By threshold: share of the layers' arithmetic saved.
         agreement_interval: For each layer, low and high.
+        threshold_agreement_interval: By threshold, low and high; None where there is no threshold.
+        threshold_net_saved: By threshold: share of all arithmetic saved, the readouts on the way paid for; negative
+            where they cost more than leaving saves. None likewise.
+        threshold_net_saved_interval: By threshold, low and high. None likewise.
     """
 
     layers: tuple[int, ...]
@@ -314,6 +339,9 @@ class EarlyExit:
     threshold_accuracy: Float64[np.ndarray, " threshold"]
     threshold_saved: Float64[np.ndarray, " threshold"]
     agreement_interval: Float64[np.ndarray, "layer 2"]
+    threshold_agreement_interval: Float64[np.ndarray, "threshold 2"] | None = None
+    threshold_net_saved: Float64[np.ndarray, " threshold"] | None = None
+    threshold_net_saved_interval: Float64[np.ndarray, "threshold 2"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -321,12 +349,15 @@ class Switching:
     """Layers substituted only before, or only from, each prompt's particle on, measured.
 
     Attributes:
-        before: What it costs to substitute all placeable layers below each prompt's particle: KL in nats, one a prompt.
-        after: Above it.
+        before: What it costs to substitute all placeable layers below each prompt's particle: KL in nats, one a prompt
+            that has a particle and is longer than the substitute sees.
+        after: From it on.
         layers_before: How many layers were substituted, one a prompt.
         layers_after: Likewise.
-        random: KL of as many layers substituted anywhere, one a prompt: mean over draws.
+        random: KL of as many layers as before, substituted anywhere, one a prompt: mean over draws.
         note: What it says, gains or none.
+        random_after: Likewise of as many layers as after.
+        prompts: Which prompts of the trace they are; None where that is not kept.
     """
 
     before: Float64[np.ndarray, " prompt"]
@@ -335,6 +366,8 @@ class Switching:
     layers_after: Int64[np.ndarray, " prompt"]
     random: Float64[np.ndarray, " prompt"]
     note: str
+    random_after: Float64[np.ndarray, " prompt"] | None = None
+    prompts: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 from jaxtyping import AbstractArray
 
 from layertracer._types.substitutes import Substitute
-from layertracer.advice._limits import LIMITS, TEXTS
+from layertracer.advice._limits import TEXTS, limit_of
 from layertracer.runs import Anything, Entries, Fields, Items, Nullable, Rule, Text, Truth, described
 
 NoneKind = type(None)
@@ -99,7 +99,8 @@ def rule_of_hint(hint: Any, place: str) -> Rule:
     if is_optional(hint):
         return Nullable(rule_of_hint(without_none(hint), place))
     if is_array(hint):
-        return _nested(LIMITS[place], len(hint.dim_str.split()))
+        rule = limit_of(place, is_whole="int64" in hint.dtypes)
+        return _nested(rule, len(hint.dim_str.split()))
     if origin is tuple:
         return Items(rule_of_hint(get_args(hint)[0], place))
     if origin is Literal:
@@ -126,4 +127,4 @@ def _plain_rule(hint: Any, place: str) -> Rule:
         return Truth()
     if hint is str:
         return TEXTS.get(place, Text())
-    return Anything() if hint is Any else LIMITS[place]
+    return Anything() if hint is Any else limit_of(place, is_whole=hint is int)

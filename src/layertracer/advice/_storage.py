@@ -125,6 +125,12 @@ def _warn_of_faults(folder: Path, files: Mapping[str, bytes]) -> None:
         )
 
 
+def advice_folder(path: Path) -> Path:
+    """The folder of advice, given by itself or by its `advice.json`."""
+    folder = expand_home(path)
+    return folder.parent if folder.name == ADVICE_FILE and folder.is_file() else folder
+
+
 def read_advice(path: str | Path) -> AdviceRecord:
     """Read an advice folder.
 
@@ -132,7 +138,7 @@ def read_advice(path: str | Path) -> AdviceRecord:
     its range, as the format states them, and none contradicts another.
 
     Args:
-        path: The folder.
+        path: The folder, or `advice.json` in it.
 
     Returns:
         The advice that was saved.
@@ -142,7 +148,7 @@ def read_advice(path: str | Path) -> AdviceRecord:
         DamagedRunError: If a file is missing, cut short or altered, or holds what cannot be; the message names it.
         RunFormatError: If the advice was written by a newer version of LayerTracer.
     """
-    folder = expand_home(Path(path))
+    folder = advice_folder(Path(path))
     examined = examine_advice(folder)
     if examined.record is not None:
         return examined.record

@@ -17,16 +17,16 @@ from layertracer.advice import (
     Singles,
     compare_with_published,
 )
-from layertracer.hybrids._bench import Bench, describe_singles
-from layertracer.hybrids._choose import Chosen, Scores, choose, greedy_paths
-from layertracer.hybrids._compare import Compared, compare, name_others
 from layertracer.hybrids._design_options import DesignOptions, ModelFacts, first_rows
-from layertracer.hybrids._joint_trace import JointTrace
-from layertracer.hybrids._kept_measures import KeptMeasures
-from layertracer.hybrids._pairs import score_pairs
-from layertracer.hybrids._ratio import knee_with_interval
-from layertracer.hybrids._rows import Rows
-from layertracer.hybrids._search import Kept, best_of, largest, score_singles
+from layertracer.hybrids._judging.rows import Rows
+from layertracer.hybrids._measuring.bench import Bench, describe_singles
+from layertracer.hybrids._measuring.comparison import Compared, compare, name_others
+from layertracer.hybrids._measuring.joint_trace import JointTrace
+from layertracer.hybrids._measuring.kept_measures import KeptMeasures
+from layertracer.hybrids._placing.choose import Chosen, Scores, choose, greedy_paths
+from layertracer.hybrids._placing.pairs import score_pairs
+from layertracer.hybrids._placing.ratio import knee_with_interval
+from layertracer.hybrids._placing.search import Kept, best_of, largest, score_singles
 
 Judge = Callable[[Sequence[Kept]], Sequence[Judgement]]
 """What placements cost on all held-out rows."""
@@ -161,6 +161,8 @@ class Design:
         )
 
     def _published(self, kept: Kept) -> tuple[PublishedMatch, ...]:
+        if not self._options.against_published:
+            return ()
         return compare_with_published(
             kept, model=self._facts.name, n_layers=self._facts.n_layers, placeable=self._layers
         )

@@ -8,14 +8,19 @@ from dataclasses import dataclass, field
 from layertracer._errors import SiteError, UsageError
 from layertracer._types import Substitute, Window
 from layertracer.advice import Search
-from layertracer.hybrids._choose import refuse_too_many
-from layertracer.hybrids._rows import RowSet, TaskRows
-from layertracer.hybrids._search import Kept
+from layertracer.hybrids._judging.rows import RowSet, TaskRows
+from layertracer.hybrids._placing.choose import refuse_too_many
+from layertracer.hybrids._placing.search import Kept
 
 _SHORTEST = 72
 """Tokens of a passage, at least."""
 _READ = 32
 """Tokens beyond what the substitute sees, at least."""
+_AFFORDED = 150_000_000
+"""Parameters of a model that affords the fewest rows in a quarter of an hour of one processor."""
+_FEWEST_SEARCH, _MOST_SEARCH = 3, 16
+_FEWEST_COMPARED, _MOST_COMPARED = 6, 32
+_FEWEST_HELD_OUT = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,9 @@ class DesignOptions:
         n_random: Random placements of each size.
         wants_pairs: Whether all pairs of layers are measured.
         wants_ratio: Whether the objective is measured against the number kept.
+        wants_divisions: Whether regions of layers are found.
+        wants_gates: Whether it is measured what gates over layers would gain.
+        against_published: Whether published lists of the same model stand beside the advised placements.
         n_search: Passages, and prompts of each task, that the search sees.
         n_held_out: Passages, and prompts of each task, that judge.
         row_tokens: Tokens of a passage; None for some more than the substitute sees.
@@ -66,6 +74,9 @@ class DesignOptions:
     n_random: int = 200
     wants_pairs: bool = False
     wants_ratio: bool = True
+    wants_divisions: bool = True
+    wants_gates: bool = True
+    against_published: bool = True
     n_search: int = 3
     n_compared: int = 6
     n_held_out: int = 16
@@ -81,6 +92,22 @@ def first_rows(rows: RowSet, n: int) -> RowSet:
         prompts = tuple(prompt for prompt in task.prompts if prompt < n)
         tasks.append(TaskRows(name=task.name, rows=task.rows[: len(prompts)], prompts=prompts))
     return RowSet(text=rows.text[:n], tasks=tuple(tasks))
+
+
+def default_rows(n_parameters: int) -> tuple[int, int, int]:
+    """Numbers of rows of each kind, for the search, for the comparison with random placements, and to judge.
+
+    A small model affords more of them in the same time; the numbers depend on nothing else, so that they are the same
+    on every machine.
+
+    Example:
+        >>> default_rows(135_000_000), default_rows(1_000_000)
+        ((3, 6, 16), (16, 32, 64))
+    """
+    share = _AFFORDED / max(n_parameters, 1)
+    search = min(max(_FEWEST_SEARCH, round(_FEWEST_SEARCH * share)), _MOST_SEARCH)
+    compared = min(max(_FEWEST_COMPARED, round(_FEWEST_COMPARED * share)), _MOST_COMPARED)
+    return search, compared, max(_FEWEST_HELD_OUT, 2 * compared)
 
 
 def row_tokens(options: DesignOptions, longest: int | None) -> int:

@@ -31,6 +31,7 @@ from layertracer.measures._ratios import AbsRatio, ChangePoint, Ratio
 from layertracer.measures._resampling import (
     Sampling,
     check_resampling,
+    count_units,
     make_generator,
     resample_crossed_means,
     resample_mean_curves,
@@ -77,6 +78,7 @@ __all__ = [
     "check_resampling",
     "cka_of",
     "contrast_kinds",
+    "count_units",
     "describe_particle",
     "divide_layers",
     "find_largest_loss",

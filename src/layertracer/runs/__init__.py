@@ -26,7 +26,7 @@ from layertracer.runs._json_rules import (
     in_words,
 )
 from layertracer.runs._lens_records import LensRecord
-from layertracer.runs._parts import Parts, read_parts, remove_parts, write_part
+from layertracer.runs._parts import Parts, has_parts, read_parts, remove_parts, write_part
 from layertracer.runs._provenance import collect_provenance, package_version, shorten_path
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import (
@@ -49,7 +49,7 @@ from layertracer.runs._summary import (
 from layertracer.runs._tables import decode_rows, encode_rows
 from layertracer.runs._verification.examine import UNUSABLE, Fault, reason_of
 from layertracer.runs._verification.opening import read_of_folder, require_folder
-from layertracer.runs._verification.verify import Verification, verify_run
+from layertracer.runs._verification.verify import Verification, checked_digest, find_extra_files, verify_run
 
 __all__ = [
     "ADVICE",
@@ -85,6 +85,7 @@ __all__ = [
     "Truth",
     "Verification",
     "Whole",
+    "checked_digest",
     "claim_folder",
     "collect_provenance",
     "decode_header",
@@ -95,8 +96,10 @@ __all__ = [
     "encode_header",
     "encode_rows",
     "expand_home",
+    "find_extra_files",
     "flatten_rules",
     "full_path",
+    "has_parts",
     "has_valid_checksum",
     "in_words",
     "kinds_at",

@@ -6,6 +6,7 @@ from layertracer.tasks._deadline import TookTooLong, within
 from layertracer.tasks._files.beginning import Beginning, read_beginning
 from layertracer.tasks._files.content import expand_home, is_file
 from layertracer.tasks._load import default_limit, load_task
+from layertracer.tasks._recall import recall_words
 from layertracer.tasks._records import task_from_records
 from layertracer.tasks._task import Task, TaskInfo
 from layertracer.tasks._tokens.encode import EncodedTask, encode_samples
@@ -36,6 +37,7 @@ __all__ = [
     "list_tasks",
     "load_task",
     "read_beginning",
+    "recall_words",
     "show_tokens",
     "task_from_records",
     "within",

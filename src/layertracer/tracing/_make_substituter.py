@@ -31,6 +31,9 @@ from layertracer.tracing._proofs.reach import prove_windows
 from layertracer.tracing._sites.protocol import layers_with
 from layertracer.tracing._substituter import Substituter
 
+_PASSES = 4
+"""How many times what is enough for other passes on a CPU these may take: each runs the full model beside its
+placements, so that fewer and larger ones are faster."""
 _GROWTH = 3
 """How many times the tensors of a pass a process grows by: what was freed is kept in pieces that do not always fit."""
 
@@ -43,6 +46,7 @@ class _Ready:
     placeable: tuple[int, ...]
     refused: Mapping[int, str]
     n_calls: Mapping[int, int]
+    n_proved: int = 0
 
 
 @without_gradients()
@@ -66,7 +70,7 @@ def make_substituter(
         memory: What a pass may take, e.g. "8GiB"; None for most of what is free.
 
     Raises:
-        UsageError: If something is none of these, or the mean has no rows.
+        UsageError: If something is none of these, the mean has no rows, or a window is as long as the context.
         PromptTooLongError: If a row of the mean is longer than the model's context.
         SiteError: If the substitute can stand in no layer, or the model reads one text and writes another.
         ModelError: If the model's own code raises anything else.
@@ -77,6 +81,12 @@ def make_substituter(
         raise SiteError(
             f"{model.name!r} reads one text with an encoder and writes another with its decoder: which of its mixers a "
             "hybrid would keep is not asked of such a model. Use a decoder-only model."
+        )
+    longest = network.max_length
+    if longest is not None and substitute.n_seen >= longest:
+        raise UsageError(
+            f"{substitute.describe().capitalize()} hides nothing from {model.name!r}, whose context is {longest} "
+            "tokens. Choose a shorter window."
         )
     budget_bytes = (default_budget_bytes(network) if memory is None else parse_memory(memory)) // _GROWTH
     with (
@@ -91,7 +101,7 @@ def make_substituter(
             perturber=ready.perturber,
             reduction=PlacedReduction(d_vocab=network.anatomy.d_vocab, chunk_bytes=chunk_bytes(budget_bytes)),
             tail=Tail(network),
-            budget_bytes=fast_bytes(network, budget_bytes),
+            budget_bytes=min(budget_bytes, _PASSES * fast_bytes(network, budget_bytes)),
         )
     return Substituter(
         model=model,
@@ -100,6 +110,7 @@ def make_substituter(
         refused=ready.refused,
         method=model.self_check.method,
         _batches=batches,
+        _n_proved=ready.n_proved,
         _auditor=PlacedAuditor(
             batches=batches, share=share, generator=np.random.default_rng([seed, 5]), n_calls=ready.n_calls
         ),
@@ -119,21 +130,22 @@ def _make_ready(model: TracedModel, substitute: Substitute, mean_rows: Sequence[
             placeable=proof.placeable,
             refused=proof.refused,
             n_calls=proof.n_calls,
+            n_proved=proof.length,
         )
     else:
         ready = _make_constant(model, substitute, mean_rows)
     if not ready.placeable:
         reasons = "; ".join(f"layer {layer}: {reason}" for layer, reason in list(ready.refused.items())[:3])
         raise SiteError(
-            f"{substitute.describe().capitalize()} can stand in no layer of {model.name!r} ({reasons}). Choose another "
-            "substitute (Window, NoMixer, MeanMixer), or another model."
+            f"There is no layer of {model.name!r} in whose mixer's place {substitute.describe()} can stand "
+            f"({reasons}). Choose another substitute (Window, NoMixer, MeanMixer), or another model."
         )
     return ready
 
 
 def _make_constant(model: TracedModel, substitute: Substitute, mean_rows: Sequence[JudgedRow] | None) -> _Ready:
     """Nothing, or the mean, in the place of what mixers add."""
-    why_not = why_not_offered(model, "mixer_output")
+    why_not = (why_not_offered(model, "mixer_output") or "").strip(",")
     placeable = () if why_not else layers_with("mixer_output", model.network)
     refused = {
         layer.index: f"what its mixer adds {why_not}" if why_not else "it has no mixer"

@@ -316,6 +316,7 @@ def _divisions(maker: _Maker) -> Divisions:
         units={"entropy": "bits", "KL to the final distribution": "nats", "gain of the target": "probability"},
         p=0.004,
         note="",
+        cka=np.exp(-np.abs(np.subtract.outer(depth, depth)) * 2.0),
     )
 
 
@@ -338,6 +339,9 @@ def _gates(maker: _Maker) -> Gates:
             threshold_agreement=np.array([0.82, 0.91, 0.99]),
             threshold_accuracy=np.array([0.8, 0.88, 0.92]),
             threshold_saved=np.array([0.4, 0.22, 0.06]),
+            threshold_agreement_interval=np.array([[0.7, 0.9], [0.82, 0.97], [0.93, 1.0]]),
+            threshold_net_saved=np.array([0.3, 0.1, -0.05]),
+            threshold_net_saved_interval=np.array([[0.2, 0.4], [0.02, 0.18], [-0.1, 0.01]]),
             agreement_interval=np.stack([np.clip(agreement - 0.1, 0, 1), np.clip(agreement + 0.1, 0, 1)], axis=1),
         ),
         switching=Switching(
@@ -346,6 +350,8 @@ def _gates(maker: _Maker) -> Gates:
             layers_before=np.full(n_prompts, n // 2, dtype=np.int64),
             layers_after=np.full(n_prompts, n - n // 2, dtype=np.int64),
             random=before * 0.8,
+            random_after=before * 0.7,
+            prompts=tuple(range(n_prompts)),
             note="Below the particle costs more than as many layers anywhere; above it, less.",
         ),
         is_worth_it=True,

@@ -57,7 +57,7 @@ def command_line(record: TraceRecord) -> str | None:
         words += ["--delta", f"{spec.onset['delta']:g}"]
     if revision := _hub_revision(record):
         words += ["--revision", revision]
-    return " ".join(map(_quote, [*words, "--device", record.model.device, "--dtype", record.model.dtype]))
+    return " ".join(map(quote_word, [*words, "--device", record.model.device, "--dtype", record.model.dtype]))
 
 
 def _perturbation_words(spec: TraceSpec) -> list[str] | None:
@@ -83,7 +83,7 @@ def _hub_revision(record: TraceRecord) -> str | None:
     return revision if revision is not None and "/" in record.model.name and len(revision) != _SHA256_DIGITS else None
 
 
-def _quote(word: str) -> str:
+def quote_word(word: str) -> str:
     """A word for a shell; hidden characters are written as escapes, so that what is read is what runs."""
     if visible_line(word) == word:
         return shlex.quote(word)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from layertracer.tracing._batching.judged_rows import JudgedRow, RowMeasures
-from layertracer.tracing._distributions.kl_divergence import kl_divergence
+from layertracer.tracing._distributions.kl_divergence import DivergenceFrom
 from layertracer.tracing._distributions.log_softmax import log_probs_of
 
 _ENOUGH_ROWS, _ENOUGH_BYTES = 64, 24 * 2**20
@@ -65,12 +65,12 @@ class PlacedReduction:
         """
         for read in _slices(len(row.read), self._n_rows):
             log_full = log_probs_of(logits.full(read))
-            following = _following(row, read, device=log_full.device)
+            divergence, following = DivergenceFrom(log_full), _following(row, read, device=log_full.device)
             found.full_nll_nats[read] = _nll(log_full, following).cpu().numpy()
             found.full_top_ids[read] = log_full.argmax(dim=-1).cpu().numpy()
             for some in _slices(len(numbers), max(1, self._n_rows // len(log_full))):
                 log_placed, which = log_probs_of(logits.placed(some, read)), list(numbers[some])
-                nats = kl_divergence(log_full.expand(log_placed.shape), log_placed)
+                nats = divergence.to(log_placed)
                 found.kl_nats[which, read] = nats.cpu().numpy()
                 found.nll_nats[which, read] = _nll(log_placed, following.expand(nats.shape)).cpu().numpy()
                 found.top_ids[which, read] = log_placed.argmax(dim=-1).cpu().numpy()

@@ -23,19 +23,15 @@ from layertracer.models import (
     Layer,
     Leaves,
     Network,
-    Role,
-    call_again,
     cloned,
     flatten,
     is_out_of_memory,
     keeping_loaded,
     replacing_forward,
 )
-from layertracer.tracing._batching.rows import to_rows_first
 from layertracer.tracing._failures import first_line, is_of_callers_making
-from layertracer.tracing._sites.attention_reach import narrowing, visible_keys
-from layertracer.tracing._sites.branch_output import watching
-from layertracer.tracing._sites.protocol import LayerRun
+from layertracer.tracing._proofs.exchanged_tokens import Repeats
+from layertracer.tracing._sites.attention_reach import visible_keys
 
 _MOST_SIZE, _MOST_SINKS = 48, 8
 """Windows are proved at this size at most: each costs a dozen runs of every layer over a text that is longer."""
@@ -43,8 +39,7 @@ _BEYOND = 8
 """How much longer."""
 _SHARE = 1e-3
 """Of the largest change at another position, what counts as one; where nothing is carried, nothing changes at all."""
-_LEAK = 1e-5
-"""Of the change at the position itself, what may change elsewhere by rounding: experts are given other batches."""
+_LEAKS = "with a window, what it adds at a position still depends on tokens outside the window"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +50,39 @@ class WindowProof:
         placeable: Those that can, in order.
         refused: Why the others cannot, by layer.
         n_calls: How often each of the first calls its attention.
+        length: On how many tokens it was shown.
     """
 
     placeable: tuple[int, ...]
     refused: Mapping[int, str]
     n_calls: Mapping[int, int]
+    length: int
+
+
+def check_length(network: Network, window: Window, ids: Tensor, n_calls: Mapping[int, int]) -> None:
+    """Hold what was proved against a text that is longer than any before: attention may change its ways with length.
+
+    Args:
+        network: The model.
+        window: The window, shorter than the text.
+        ids: Token ids [1, position].
+        n_calls: How often each layer that can be given a window calls its attention.
+
+    Raises:
+        SiteError: If a layer calls its attention otherwise here, or a token outside the window reaches it.
+    """
+    trials = [_Trial(layer=network.anatomy.layers[layer], window=window, n_calls=n_calls[layer]) for layer in n_calls]
+    with ExitStack() as stack:
+        for trial in trials:
+            stack.enter_context(replacing_forward(trial.layer.module, trial.standing_in(_Trial.find_leak)))
+        network.call(ids)
+    for trial in trials:
+        if trial.refusal:
+            raise SiteError(
+                f"{window.describe().capitalize()} in layer {trial.layer.index} ({trial.layer.path}) was proved right "
+                f"on shorter texts, and is not on one of {ids.shape[1]} tokens: {trial.refusal}. Use shorter rows, or "
+                "a substitute without a window (NoMixer, MeanMixer)."
+            )
 
 
 def proved_window(window: Window) -> Window:
@@ -82,27 +105,15 @@ def prove_windows(network: Network, window: Window) -> WindowProof:
     trials = [_Trial(layer=layer, window=proved) for layer in network.anatomy.layers]
     with ExitStack() as stack:
         for trial in trials:
-            stack.enter_context(replacing_forward(trial.layer.module, trial.standing_in()))
+            stack.enter_context(replacing_forward(trial.layer.module, trial.standing_in(_Trial.find_refusal)))
         network.call(ids)
     refused = {trial.layer.index: trial.refusal for trial in trials if trial.refusal}
     return WindowProof(
         placeable=tuple(trial.layer.index for trial in trials if not trial.refusal),
         refused=refused,
         n_calls={trial.layer.index: trial.n_calls for trial in trials if not trial.refusal},
+        length=length,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Changes:
-    """How much changes at each position when a token's vector is exchanged.
-
-    Attributes:
-        added: In what the mixer adds; in what leaves the layer where that is not known.
-        leaving: In what leaves the layer.
-    """
-
-    added: Tensor
-    leaving: Tensor
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,11 +129,11 @@ class _Trial:
 
     layer: Layer
     window: Window
+    n_calls: int = 0
     refusal: str = field(init=False, default="")
-    n_calls: int = field(init=False, default=0)
 
-    def standing_in(self) -> Callable[..., Any]:
-        """The layer's forward, in which it is tried as well."""
+    def standing_in(self, find: Callable[[_Trial, Repeats], str]) -> Callable[..., Any]:
+        """The layer's forward, in which a reason to refuse it is looked for as well."""
         forward = self.layer.module.forward
 
         def tried(*args: Any, **kwargs: Any) -> Any:
@@ -131,19 +142,19 @@ class _Trial:
             output = forward(*args, **kwargs)
             after = flatten((args, kwargs)).values
             with keeping_loaded(self.layer.module.modules()):
-                self.refusal = self._try(_Repeats(self.layer, forward, before))
+                self.refusal = self._try(find, Repeats(self.layer, forward, before))
             given.rebuilt(after)  # what the trials wrote into shared mappings is undone
             return output
 
         return tried
 
-    def _try(self, repeats: _Repeats) -> str:
+    def _try(self, find: Callable[[_Trial, Repeats], str], repeats: Repeats) -> str:
         """Why the layer cannot be given a window; nothing where it can."""
         wiring = self.layer.wiring
         if wiring.n_leading or wiring.n_parallel != 1:
             return "its stream holds other entries than one for each token"
         try:
-            return self._find_refusal(repeats)
+            return find(self, repeats)
         except SiteError:
             return f"its mixer ({self.layer.mixer}) calls no attention that could be given a window"
         except Exception as error:
@@ -151,7 +162,20 @@ class _Trial:
                 raise
             return f"it cannot run with a window ({first_line(error)})"
 
-    def _find_refusal(self, repeats: _Repeats) -> str:
+    def find_leak(self, repeats: Repeats) -> str:
+        """Whether a token behind the sinks reaches positions that do not see it."""
+        length = repeats.n_positions
+        visible = visible_keys(torch.tensor((self.window.size, self.window.sinks)).expand(length, 2))
+        if visible is None:
+            return ""
+        hidden = ~visible[:, self.window.sinks]
+        changes = repeats.changes(self.window.sinks, window=self.window, evenly=False)
+        if repeats.n_calls != self.n_calls:
+            return f"it calls its attention {repeats.n_calls} times there, and {self.n_calls} times otherwise"
+        return _LEAKS if repeats.leaks(changes, hidden) else ""
+
+    def find_refusal(self, repeats: Repeats) -> str:
+        """Why the layer cannot be given a window."""
         length = repeats.n_positions
         visible = visible_keys(torch.tensor((self.window.size, self.window.sinks)).expand(length, 2))
         if visible is None:
@@ -166,7 +190,7 @@ class _Trial:
             even = repeats.changes(changed, window=self.window, evenly=True)
             usual = repeats.changes(changed, window=self.window, evenly=False)
             if repeats.leaks(even, others & ~allowed) or repeats.leaks(usual, others & ~allowed):
-                return "with a window, what it adds at a position still depends on tokens outside the window"
+                return _LEAKS
             if not torch.equal(_is_reached(even.added, others), own & allowed):
                 return "with a window, what it adds at a position does not depend on all tokens in the window"
             is_farther |= bool((own & ~allowed).any())
@@ -184,84 +208,3 @@ def _is_reached(change: Tensor, others: Tensor) -> Tensor:
     """At which other positions something changes."""
     largest = change[others].max()
     return others & (change > _SHARE * largest) & bool(largest > 0)
-
-
-@dataclass(slots=True)
-class _Repeats:
-    """One call of a layer, repeated with a token's vector exchanged, its attention narrowed.
-
-    Attributes:
-        layer: The layer.
-        forward: Its own forward.
-        given: What it was called with.
-        n_calls: How often it called its attention in the last run.
-    """
-
-    layer: Layer
-    forward: Callable[..., Any]
-    given: Leaves
-    n_calls: int = 0
-    _unchanged: dict[tuple[Window | None, bool], tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    @property
-    def _stream(self) -> Tensor:
-        stream: Tensor = self.given.values[self.layer.wiring.stream_in]
-        return stream
-
-    @property
-    def n_positions(self) -> int:
-        """How many tokens the text has."""
-        return int(self._stream.shape[self.layer.wiring.position_axis])
-
-    def is_same_with_all_seen(self) -> bool:
-        """Whether watching changes nothing, where everything is seen."""
-        plain = call_again(self.forward, self.given, cloned(self.given.values)).values[self.layer.wiring.stream_out]
-        _, leaving = self._run(self._stream, window=None, evenly=False)
-        plain = to_rows_first(plain, self.layer.wiring).flatten(2)[0]
-        difference = (leaving.double() - plain.double()).abs().max()
-        eps = torch.finfo(plain.dtype).eps
-        return bool(difference <= 16 * eps * plain.abs().max())
-
-    def changes(self, position: int, *, window: Window | None, evenly: bool) -> _Changes:
-        """How much changes where, when the vector at a position is exchanged."""
-        key = window, evenly
-        if key not in self._unchanged:
-            self._unchanged[key] = self._run(self._stream, window=window, evenly=evenly)
-        stream = self._stream.clone()
-        rows = to_rows_first(stream, self.layer.wiring)
-        rows[:, position] = 1 - 3 * rows[:, position].flip(-1)
-        ran = self._run(stream, window=window, evenly=evenly)
-        added, leaving = (
-            (one.double() - other.double()).abs().amax(dim=-1).cpu()
-            for one, other in zip(ran, self._unchanged[key], strict=True)
-        )
-        return _Changes(added, leaving)
-
-    def leaks(self, changes: _Changes, hidden: Tensor) -> bool:
-        """Whether anything changes where nothing may."""
-        eps = torch.finfo(self._stream.dtype).eps
-        share = max(_LEAK, 4 * eps)
-        return any(bool((one[hidden] > share * one.max()).any()) for one in (changes.added, changes.leaving))
-
-    def _run(self, stream: Tensor, *, window: Window | None, evenly: bool) -> tuple[Tensor, Tensor]:
-        """What the mixer adds and what leaves the layer, [position, width] each."""
-        wiring, added = self.layer.wiring, list[Tensor]()
-        values = cloned(self.given.values)
-        values[wiring.stream_in] = stream.clone()
-
-        def reach_of(full: Tensor) -> Tensor | None:
-            return None if window is None else full.new_tensor((window.size, window.sinks)).expand(full.shape)
-
-        def note(addition: Tensor, role: Role) -> None:
-            if role == "mixer":
-                added.append(to_rows_first(addition.clone(), wiring).flatten(2)[0])
-
-        run = LayerRun(self.layer, values[wiring.stream_in])
-        with ExitStack() as stack:
-            if self.layer.additions.of("mixer"):
-                stack.enter_context(watching(self.layer, values[wiring.stream_in], note))
-            watcher = stack.enter_context(narrowing(run, reach_of, evenly=evenly))
-            leaving = call_again(self.forward, self.given, values).values[wiring.stream_out]
-        self.n_calls = watcher.n_seen
-        left = to_rows_first(leaving, wiring).flatten(2)[0].clone()
-        return torch.cat(added, dim=-1) if added else left, left

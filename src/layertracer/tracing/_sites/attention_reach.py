@@ -112,7 +112,7 @@ class AttentionWatcher(TorchFunctionMode):
     @contextmanager
     def _inside_multi_head(self) -> Iterator[None]:
         """What PyTorch's own multi-head attention calls is narrowed: it looks for it under these names."""
-        own = {"scaled_dot_product_attention": _SDPA, "softmax": functional.softmax}
+        own: dict[str, Any] = {"scaled_dot_product_attention": _SDPA, "softmax": functional.softmax}
         vars(functional)["scaled_dot_product_attention"] = self._attend
         vars(functional)["softmax"] = partial(self._weigh, own["softmax"])
         try:
