@@ -12,10 +12,11 @@
 #   make bench-quick    the same with smaller jobs, some ten minutes
 #   make miniatures train the miniatures that are not there yet, hours (make miniatures FAST=1: a few steps of each)
 #   make study      trace and compare the miniatures; write docs/miniatures.md
+#   make design-study   train hybrids of the miniatures by placement, hours; write their part of docs/design.md
 #   make format     let ruff put the code in order
 #   make clean      remove what was built and set up
 #
-# Set-up happens once: for the demo, the study and the miniatures what the package needs; for everything else also what
+# Set-up happens once: for the demo, the studies and the miniatures what the package needs; for everything else also what
 # tests, linters and the benchmark need. It is done again only where constraints.txt or pyproject.toml changed; the wheel
 # is built and installed again only where a source file changed.
 
@@ -39,7 +40,7 @@ unexport PYTHONHOME
 
 .DELETE_ON_ERROR:
 .PHONY: setup runtime demo test test-fast test-all durations check lint types floors docs-check doctests docs architectures \
-	format clean bench bench-quick bench-setup bench-baseline miniatures study
+	format clean bench bench-quick bench-setup bench-baseline miniatures study design-study
 
 setup: runtime $(STAMPS)/development
 
@@ -84,7 +85,7 @@ docs-check: setup
 	$(BIN)/python scripts/make_docs.py --check
 
 doctests: setup
-	$(BIN)/python -m pytest --doctest-modules --pyargs layertracer training
+	$(BIN)/python -m pytest --doctest-modules --pyargs layertracer training design_study
 	$(BIN)/python -m pytest --doctest-glob='*.md' docs
 
 docs: setup
@@ -97,7 +98,7 @@ architectures: setup
 
 # One thread a training: two trainings side by side (make miniatures NAMES="moe sliding") use two cores better than one
 # training with two threads. What was stopped goes on from build/miniatures.
-miniatures study: export OMP_NUM_THREADS = 1
+miniatures study design-study: export OMP_NUM_THREADS = 1
 
 miniatures: runtime
 ifdef FAST
@@ -109,6 +110,10 @@ endif
 
 study: runtime
 	$(BIN)/python -m study $(STUDY)
+
+# What was stopped goes on from build/design-study, one placement at most is lost.
+design-study: runtime
+	$(BIN)/python -m design_study $(STUDY)
 
 bench: bench-setup
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -37,9 +37,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 settings.register_profile("layertracer", deadline=None)
 settings.load_profile("layertracer")
 
-# Shapes are checked in the training of the miniatures, too: the option in pyproject.toml takes one package only where
-# the checker has arguments.
-install_import_hook("training", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+# Shapes are checked in the training of the miniatures and of their hybrids, too: the option in pyproject.toml takes one
+# package only where the checker has arguments.
+install_import_hook(["training", "design_study"], "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 IN_CI = bool(os.environ.get("CI"))
 

@@ -29,11 +29,20 @@ def build_untrained(miniature: Miniature) -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # Transformers draws weights of its own, which are replaced
         auto: Any = AutoModelForCausalLM
         module: nn.Module = auto.from_config(config, dtype=torch.float32)
-    generator = torch.Generator().manual_seed(miniature.seed)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            _initialise(name, parameter, generator)
+    draw_weights(module, torch.Generator().manual_seed(miniature.seed))
     return module
+
+
+@torch.no_grad()
+def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
+    """Gives a module or a part of one its initial weights.
+
+    Args:
+        module: What to initialise; vectors that are not named below stay as they are.
+        generator: Where the weights come from.
+    """
+    for name, parameter in module.named_parameters():
+        _initialise(name, parameter, generator)
 
 
 def _initialise(name: str, parameter: Tensor, generator: torch.Generator) -> None:

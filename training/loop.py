@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from layertracer._files import write_whole
 from training.build import build_untrained
 from training.corpus import draw_batch
 from training.families import Miniature
-from training.kernels import computing_in_one_chunk
+from training.kernels import computing_in_one_chunk, flushing_denormals
 from training.optimise import Schedule, make_optimisers, set_rates
 
 logger = logging.getLogger("layertracer")
@@ -118,7 +117,7 @@ def train(  # noqa: PLR0913 - what users call takes its settings by name
     optimisers = make_optimisers(module, schedule)
     progress = _restore(state_file, module, optimisers, recipe)
     run = torch.compile(module) if compiles else module
-    with computing_in_one_chunk(), _flushing_denormals():
+    with computing_in_one_chunk(), flushing_denormals():
         while progress.step < recipe.n_steps:
             started = time.process_time()
             set_rates(optimisers, schedule, progress.step)
@@ -203,13 +202,3 @@ def _restore(path: Path | None, module: nn.Module, optimisers: list[Any], recipe
         optimiser.load_state_dict(kept)
     losses = [LossPoint(**point) for point in state["losses"]]
     return _Progress(step=state["step"], losses=losses, pending=state["pending"], cpu_s=state["cpu_s"])
-
-
-@contextmanager
-def _flushing_denormals() -> Iterator[None]:
-    """Decays of long memories reach numbers below 1e-38, with which processors calculate a hundred times slower."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)

@@ -179,6 +179,10 @@ def test_folders_can_be_flushed(tmp_path: Path) -> None:
 def test_nothing_else_writes_atomically() -> None:
     """Files are flushed and put in the place of others by `_files` alone."""
     pattern = re.compile(r"os\.(?:fsync|replace)\(|mkstemp\(|NamedTemporaryFile\(|with_suffix\(\"\.(?:part|tmp)")
-    paths = (path for folder in ("src", "training", "study", "scripts") for path in (ROOT / folder).rglob("*.py"))
+    paths = (
+        path
+        for folder in ("src", "training", "study", "design_study", "scripts")
+        for path in (ROOT / folder).rglob("*.py")
+    )
     found = [str(path.relative_to(ROOT)) for path in paths if pattern.search(path.read_text("utf-8"))]
     assert found == ["src/layertracer/_files.py"]

@@ -96,7 +96,7 @@ def test_version_is_that_of_the_project() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["api", "cli", "comparisons", "measures", "models", "reports", "runs", "tasks", "tracing"]
+    "package", ["advice", "api", "cli", "comparisons", "measures", "models", "reports", "runs", "tasks", "tracing"]
 )
 def test_packages_say_what_they_export(package: str) -> None:
     """Each package has an `__all__` whose names all resolve, and a docstring."""

@@ -33,11 +33,13 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> Path:
     return folder
 
 
-def with_header(files: Mapping[str, bytes], change: Callable[[dict[str, Any]], object]) -> Files:
-    """The run with fields of `run.json` changed in place and its checksum made anew."""
-    header = json.loads(files[HEADER_FILE])
+def with_header(
+    files: Mapping[str, bytes], change: Callable[[dict[str, Any]], object], *, name: str = HEADER_FILE
+) -> Files:
+    """The run with fields of `run.json`, or of another header, changed in place and its checksum made anew."""
+    header = json.loads(files[name])
     change(header)
-    return {**files, HEADER_FILE: seal(header)}
+    return {**files, name: seal(header)}
 
 
 def seal(header: Mapping[str, Any]) -> bytes:
@@ -51,7 +53,9 @@ def seal_text(text: str) -> bytes:
     return blank.replace(b"0" * 64, hashlib.sha256(blank).hexdigest().encode(), 1)
 
 
-def with_table_bytes(files: Mapping[str, bytes], name: str, content: bytes, *, n_rows: int | None = None) -> Files:
+def with_table_bytes(
+    files: Mapping[str, bytes], name: str, content: bytes, *, n_rows: int | None = None, header_name: str = HEADER_FILE
+) -> Files:
     """The run with other bytes for a table, all checksums made anew."""
 
     def change(header: dict[str, Any]) -> None:
@@ -59,17 +63,24 @@ def with_table_bytes(files: Mapping[str, bytes], name: str, content: bytes, *, n
         entry |= {"sha256": hashlib.sha256(content).hexdigest(), "n_bytes": len(content)}
         entry |= {} if n_rows is None else {"n_rows": n_rows}
 
-    return with_header({**files, name: content}, change)
+    return with_header({**files, name: content}, change, name=header_name)
 
 
-def with_column(files: Mapping[str, bytes], name: str, column: str, change: Callable[[list[Any]], object]) -> Files:
+def with_column(
+    files: Mapping[str, bytes],
+    name: str,
+    column: str,
+    change: Callable[[list[Any]], object],
+    *,
+    header_name: str = HEADER_FILE,
+) -> Files:
     """The run with values of a column changed in place, all checksums made anew."""
     table = pq.read_table(io.BytesIO(files[name]))
     values = table[column].to_pylist()
     change(values)
     index, field = table.schema.get_field_index(column), table.schema.field(column)
     altered = table.set_column(index, field, pa.array(values, type=field.type))
-    return with_table_bytes(files, name, parquet_bytes(altered))
+    return with_table_bytes(files, name, parquet_bytes(altered), header_name=header_name)
 
 
 def parquet_bytes(table: pa.Table, **settings: Any) -> bytes:

@@ -14,7 +14,7 @@ from layertracer.tasks import list_tasks, load_task
 
 DATA = Path(layertracer.tasks.__file__).parent / "data"
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make_word_pairs.py"
-NAMES = [info.name for info in list_tasks()]
+NAMES = [info.name for info in list_tasks() if info.n_pairs]
 LOWER_CASE = [name for name in NAMES if name != "country-capital"]
 BOTH_DIRECTIONS = ["antonym", "synonym"]
 

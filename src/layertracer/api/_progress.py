@@ -17,12 +17,13 @@ Advance: TypeAlias = Callable[[Progress], None]
 
 
 @contextmanager
-def telling_progress(progress: object, what: str) -> Iterator[Advance | None]:
+def telling_progress(progress: object, what: str, *, unit: str = "prompt") -> Iterator[Advance | None]:
     """The function to call as a trace goes on; None where nobody wants to know.
 
     Args:
         progress: True for a bar (in a terminal or a notebook), False or None for nothing, or a function.
         what: What goes on, in words.
+        unit: What is counted.
 
     Raises:
         UsageError: If it is something else.
@@ -30,7 +31,7 @@ def telling_progress(progress: object, what: str) -> Iterator[Advance | None]:
     if progress is None or progress is False:
         yield None
     elif progress is True:
-        with _showing_bar(what) as advance:
+        with _showing_bar(what, unit) as advance:
             yield advance
     elif callable(progress) and not isinstance(progress, type):
         yield progress
@@ -39,9 +40,9 @@ def telling_progress(progress: object, what: str) -> Iterator[Advance | None]:
 
 
 @contextmanager
-def _showing_bar(what: str) -> Iterator[Advance]:
+def _showing_bar(what: str, unit: str) -> Iterator[Advance]:
     """A bar, for as long as it can be shown: a terminal that is gone must not cost the trace."""
-    bar = _Bar(what)
+    bar = _Bar(what, unit)
     try:
         yield bar.advance
     finally:
@@ -51,12 +52,12 @@ def _showing_bar(what: str) -> Iterator[Advance]:
 class _Bar:
     """A bar that disappears for good when it cannot be drawn."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, unit: str) -> None:
         from tqdm.auto import tqdm
 
         self._bar: Any = None
         with suppress(Exception):
-            self._bar = tqdm(desc=what, unit="prompt")
+            self._bar = tqdm(desc=what, unit=unit)
 
     def advance(self, progress: Progress) -> None:
         """Draw how far it is."""

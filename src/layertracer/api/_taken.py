@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 from layertracer._errors import UnknownNameError, UsageError
 from layertracer._types import DEFAULT_SITE, SITES, Mask, Noise, Perturbation, Site, Skip, UnaskedSite
 from layertracer.measures import ONSET_NAMES, OnsetCriterion, Rise, onset_from_dict, onset_from_name
-from layertracer.runs import HEADER_FILE, expand_home
+from layertracer.runs import ADVICE, HEADER_FILE, expand_home
 
 if TYPE_CHECKING:
     from layertracer.tracing import TracedModel
@@ -207,7 +207,7 @@ def take_path(argument: str, given: object) -> Path:
 
 
 def run_folder(path: object) -> Path:
-    """The folder of a run, given by itself or by its `run.json`.
+    """The folder of a run, or of advice, given by itself or by its `run.json` or `advice.json`.
 
     Raises:
         UsageError: If it is no path.
@@ -215,4 +215,4 @@ def run_folder(path: object) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise refused("The path of a run", path, "Give its folder, or a Trace where one is taken.")
     folder = expand_home(Path(path))
-    return folder.parent if folder.name == HEADER_FILE else folder
+    return folder.parent if folder.name in (HEADER_FILE, ADVICE.header) else folder

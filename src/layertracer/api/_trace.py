@@ -18,6 +18,7 @@ from layertracer._types import (
     is_site_asked,
     keeping_interrupts_back,
 )
+from layertracer.advice import is_advice, verify_advice
 from layertracer.api._asked import (
     LensLike,
     ModelLike,
@@ -111,10 +112,10 @@ def load_run(path: str | Path) -> Trace:
 
 
 def verify_run(path: str | Path, *, expect: str | None = None) -> Verification:
-    """Whether a stored run is as it was written, and all that speaks against it; needs no torch.
+    """Whether a stored run, or design advice, is as it was written, and all that speaks against it; needs no torch.
 
     Args:
-        path: The folder, or the `run.json` in it.
+        path: The folder, or the `run.json` or `advice.json` in it.
         expect: The digest that it should have: `digest` of an earlier verification, kept elsewhere.
 
     Returns:
@@ -125,7 +126,8 @@ def verify_run(path: str | Path, *, expect: str | None = None) -> Verification:
         RunFormatError: If the run was written by a newer version of LayerTracer.
         UsageError: If `expect` is no digest.
     """
-    return verify_stored(run_folder(path), expect=expect)
+    folder = run_folder(path)
+    return verify_advice(folder, expect=expect) if is_advice(folder) else verify_stored(folder, expect=expect)
 
 
 def trace(  # noqa: PLR0913 - what users call takes its settings by name

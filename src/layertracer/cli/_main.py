@@ -8,6 +8,7 @@ import click
 
 from layertracer.cli._advice import hide_advice_on_kernels
 from layertracer.cli._commands.compare import compare_command
+from layertracer.cli._commands.design import design_command
 from layertracer.cli._commands.inspect import inspect_command
 from layertracer.cli._commands.models import models_command
 from layertracer.cli._commands.plan import plan_command
@@ -62,6 +63,7 @@ def main() -> None:
 for _command in (
     trace_command,
     plan_command,
+    design_command,
     inspect_command,
     models_command,
     tasks_command,

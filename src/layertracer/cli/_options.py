@@ -149,6 +149,19 @@ task_options: Callable[[Any], Any] = add_options(
         default=None,
         help="Whether the first line of a table names its columns.  [default: recognised, or asked about]",
     ),
+    option(
+        "--keys",
+        "n_keys",
+        type=click.IntRange(min=2),
+        default=None,
+        help="recall: keys with values in a prompt.  [default: 8]",
+    ),
+    option(
+        "--min-distance",
+        type=click.IntRange(min=0),
+        default=None,
+        help="recall: fewest pairs behind the one that is asked for.  [default: 0]",
+    ),
     option("--chat", is_flag=True, help="Put prompts into the tokenizer's chat template."),
     option("--system", metavar="TEXT", default=None, help="Text of a system's turn before each prompt; --chat only."),
     option(

@@ -131,6 +131,8 @@ def load_task_from(name: str, settings: Mapping[str, Any], *, limit: int | None)
         answer_field=settings["answer_field"],
         answer_prefix=settings["answer_prefix"],
         header=settings["header"],
+        n_keys=settings["n_keys"],
+        min_distance=settings["min_distance"],
     )
 
 

@@ -19,6 +19,8 @@ from layertracer.measures._checked_arrays import find_missing
 from layertracer.measures._criteria import ONSET_NAMES, onset_from_dict, onset_from_name
 from layertracer.measures._curves import TargetCurves
 from layertracer.measures._depth import interpolate_profile, relative_depth
+from layertracer.measures._divisions.cka import LEAST_TOKENS, cka_of, unbiased_hsic
+from layertracer.measures._divisions.divide import LayerDivision, divide_layers
 from layertracer.measures._dominance import DominantDimensions, attribute_to_dominant
 from layertracer.measures._first_layer import NONE_FOUND
 from layertracer.measures._mixer_contrast import KindContrast, contrast_kinds
@@ -29,6 +31,7 @@ from layertracer.measures._ratios import AbsRatio, ChangePoint, Ratio
 from layertracer.measures._resampling import (
     Sampling,
     check_resampling,
+    count_units,
     make_generator,
     resample_crossed_means,
     resample_mean_curves,
@@ -46,6 +49,7 @@ from layertracer.measures._trend import (
 from layertracer.measures._vulnerability import find_largest_loss, find_vulnerable_layer, largest_layer
 
 __all__ = [
+    "LEAST_TOKENS",
     "MIN_UNITS",
     "NONE_FOUND",
     "ONSET_NAMES",
@@ -57,6 +61,7 @@ __all__ = [
     "FirstTop1",
     "HalfMax",
     "KindContrast",
+    "LayerDivision",
     "MonotoneTrend",
     "OnsetCriterion",
     "Ratio",
@@ -71,8 +76,11 @@ __all__ = [
     "bootstrap_js_curve",
     "bootstrap_mean_curve",
     "check_resampling",
+    "cka_of",
     "contrast_kinds",
+    "count_units",
     "describe_particle",
+    "divide_layers",
     "find_largest_loss",
     "find_missing",
     "find_task_particle",
@@ -102,4 +110,5 @@ __all__ = [
     "scaling_slope",
     "sweep_delta",
     "sweep_onset",
+    "unbiased_hsic",
 ]

@@ -9,7 +9,7 @@ from layertracer.models._anatomy.replay import rounding_between_positions
 from layertracer.models._anatomy.stream_shape import StreamShape
 from layertracer.models._anatomy.wiring import PROBE_BATCHES, BatchAxis, Signature, Wiring, batch_axes, signature_of
 from layertracer.models._caches.cache_map import StateMap, StatePiece
-from layertracer.models._caches.cached_call import LayerCache, UnusableCacheError
+from layertracer.models._caches.cached_call import CachedCall, LayerCache, UnusableCacheError, find_cached_call
 from layertracer.models._caches.continuation import (
     CallForm,
     Continuation,
@@ -41,6 +41,7 @@ __all__ = [
     "Additions",
     "Anatomy",
     "BatchAxis",
+    "CachedCall",
     "CallForm",
     "CallRecord",
     "Continuation",
@@ -70,6 +71,7 @@ __all__ = [
     "continuations_of_steps",
     "copy_with",
     "execution_devices",
+    "find_cached_call",
     "find_logits",
     "find_places",
     "find_tensors",

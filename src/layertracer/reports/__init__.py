@@ -1,5 +1,9 @@
 """Traces for people: a page, a terminal, a paper. Input: `runs.TraceRecord`, or several compared; no torch."""
 
+from layertracer.reports._advice.document import advice_json, write_advice_csv
+from layertracer.reports._advice.page import render_advice_page, write_advice_report
+from layertracer.reports._advice.text import render_advice_text
+from layertracer.reports._advice.words import next_steps
 from layertracer.reports._comparison.page import render_comparison_page, write_comparison_report
 from layertracer.reports._comparison.text import render_comparison_text
 from layertracer.reports._json import summarize
@@ -13,13 +17,19 @@ from layertracer.reports._values.sentence import summary_sentence
 __all__ = [
     "Subject",
     "Table",
+    "advice_json",
+    "next_steps",
     "register_section",
+    "render_advice_page",
+    "render_advice_text",
     "render_comparison_page",
     "render_comparison_text",
     "render_page",
     "render_text",
     "summarize",
     "summary_sentence",
+    "write_advice_csv",
+    "write_advice_report",
     "write_comparison_report",
     "write_figures",
     "write_report",

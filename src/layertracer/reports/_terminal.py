@@ -151,6 +151,16 @@ def draw_table(table: Table, *, width: int) -> Iterator[Text]:
         yield Text("  ".join(padded), style="bold" if number == 0 else "")
 
 
+def without_columns(table: Table, hidden: set[int]) -> Table:
+    """A table without some columns, which page and JSON have."""
+    kept = [column for column in range(len(table.columns)) if column not in hidden]
+    return Table(
+        columns=tuple(table.columns[column] for column in kept),
+        rows=tuple(tuple(row[column] for column in kept) for row in table.rows),
+        numeric=frozenset(place for place, column in enumerate(kept) if column in table.numeric),
+    )
+
+
 def _tile_line(tile: Tile) -> Text:
     return Text.assemble(
         (f"{tile.label} ", "bold"), (f"{tile.value} ", "bold cyan"), tile.unit, " · ", " · ".join(tile.details)

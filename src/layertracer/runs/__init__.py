@@ -1,13 +1,32 @@
 """Traces as data on a disk: records, run folders, provenance. No torch."""
 
 from layertracer.runs._effects import EffectRecord, effect_keys
+from layertracer.runs._equality import same_values
 from layertracer.runs._folders.claims import FolderClaim, claim_folder
-from layertracer.runs._folders.full_paths import expand_home
+from layertracer.runs._folders.full_paths import expand_home, full_path
+from layertracer.runs._folders.kinds import ADVICE, RUN, FolderKind, kinds_at
 from layertracer.runs._folders.siblings import name_limit, shorten_name
-from layertracer.runs._folders.whole_folders import write_file
+from layertracer.runs._folders.whole_folders import write_file, write_folder
 from layertracer.runs._format_page import describe_format
-from layertracer.runs._header_fields import HEADER_FIELDS, HeaderField
+from layertracer.runs._header import decode_header, encode_header, has_valid_checksum, stored_checksum, to_json_value
+from layertracer.runs._header_fields import HEADER_FIELDS, PROVENANCE, HeaderField
+from layertracer.runs._json_rules import (
+    Anything,
+    Entries,
+    Fields,
+    Items,
+    Nullable,
+    Number,
+    Rule,
+    Text,
+    Truth,
+    Whole,
+    described,
+    flatten_rules,
+    in_words,
+)
 from layertracer.runs._lens_records import LensRecord
+from layertracer.runs._parts import Parts, has_parts, read_parts, remove_parts, write_part
 from layertracer.runs._provenance import collect_provenance, package_version, shorten_path
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import (
@@ -27,42 +46,85 @@ from layertracer.runs._summary import (
     summarize_record,
     summarize_vulnerable,
 )
-from layertracer.runs._verification.verify import Verification, verify_run
+from layertracer.runs._tables import decode_rows, encode_rows
+from layertracer.runs._verification.examine import UNUSABLE, Fault, reason_of
+from layertracer.runs._verification.opening import read_of_folder, require_folder
+from layertracer.runs._verification.verify import Verification, checked_digest, find_extra_files, verify_run
 
 __all__ = [
+    "ADVICE",
     "HEADER_FIELDS",
     "HEADER_FILE",
+    "PROVENANCE",
     "REPORT_FILE",
+    "RUN",
     "RUN_FORMAT_VERSION",
     "TABLES",
+    "UNUSABLE",
+    "Anything",
     "Column",
     "EffectRecord",
+    "Entries",
+    "Fault",
+    "Fields",
     "FolderClaim",
+    "FolderKind",
     "HeaderField",
+    "Items",
     "LensRecord",
     "ModelRecord",
+    "Nullable",
+    "Number",
+    "Parts",
     "PromptRecord",
+    "Rule",
     "Table",
+    "Text",
     "TraceRecord",
     "TraceSpec",
+    "Truth",
     "Verification",
+    "Whole",
+    "checked_digest",
     "claim_folder",
     "collect_provenance",
+    "decode_header",
+    "decode_rows",
     "describe_format",
+    "described",
     "effect_keys",
+    "encode_header",
+    "encode_rows",
     "expand_home",
+    "find_extra_files",
+    "flatten_rules",
+    "full_path",
+    "has_parts",
+    "has_valid_checksum",
+    "in_words",
+    "kinds_at",
     "name_limit",
     "package_version",
+    "read_of_folder",
+    "read_parts",
     "read_run",
+    "reason_of",
+    "remove_parts",
+    "require_folder",
+    "same_values",
     "save_run",
     "shorten_name",
     "shorten_path",
     "storable_text",
+    "stored_checksum",
     "summarize_loss",
     "summarize_mixer",
     "summarize_particle",
     "summarize_record",
     "summarize_vulnerable",
+    "to_json_value",
     "verify_run",
     "write_file",
+    "write_folder",
+    "write_part",
 ]

@@ -7,7 +7,7 @@ import textwrap
 from layertracer._types import RESERVED_NAMES
 from layertracer.runs._columns import ROUNDING
 from layertracer.runs._header_fields import HEADER_FIELDS
-from layertracer.runs._json_rules import Anything, Fields, Items, Nullable, Rule, flatten_rules
+from layertracer.runs._json_rules import Anything, flatten_rules, in_words
 from layertracer.runs._schema import (
     HEADER_FILE,
     LARGEST_HEADER_BYTES,
@@ -102,7 +102,7 @@ def _describe_values() -> list[str]:
         "",
         "| field | value |",
         "|---|---|",
-        *(f"| `{place}` | {_in_words(rule)} |" for place, rule in places if not isinstance(rule, Anything)),
+        *(f"| `{place}` | {in_words(rule)} |" for place, rule in places if not isinstance(rule, Anything)),
         "",
         "Besides: `shape.n_layers` is the number of `model.layers`, whose `index` counts from 0; no more prompts are",
         "finished than requested; a complete run has no `error` and a failed one has one; `demonstration_sets` has",
@@ -130,14 +130,6 @@ def _describe_values() -> list[str]:
         "perturbed output lacks `target_log_prob` where it lacks `js_bits`, and `js_bits` is at least what the two",
         "probabilities of a single target make it alone (0.002 bits for rounding).",
     ]
-
-
-def _in_words(rule: Rule) -> str:
-    """What a value may be, and of an object whether it may have other fields than those that are listed."""
-    inner = rule.rule if isinstance(rule, Nullable) else rule
-    inner = inner.rule if isinstance(inner, Items) else inner
-    is_closed = isinstance(inner, Fields) and inner.closed
-    return str(rule).replace("an object", "an object of the fields below alone") if is_closed else str(rule)
 
 
 def _describe_table(table: Table) -> list[str]:

@@ -118,16 +118,20 @@ def encode_header(header: Mapping[str, Any]) -> bytes:
     return blank.replace(_NO_CHECKSUM.encode("ascii"), digest, 1)
 
 
-def decode_header(content: bytes) -> dict[str, Any]:
-    """The JSON object in the bytes of `run.json`; says nothing about its checksum.
+def decode_header(content: bytes, *, called: str = RUN_FORMAT) -> dict[str, Any]:
+    """The JSON object in the bytes of `run.json`, or of another header; says nothing about its checksum.
+
+    Args:
+        content: The bytes.
+        called: What it must call itself.
 
     Raises:
-        ValueError: If the bytes are not a JSON object that calls itself a run.
+        ValueError: If the bytes are not a JSON object that calls itself so.
     """
     text = content.decode("utf-8")
     header = json.loads(text, object_pairs_hook=_from_json_pairs, parse_constant=_refuse_constant)
-    if not isinstance(header, dict) or header.get("format") != RUN_FORMAT:
-        raise ValueError(f'it does not say "format": "{RUN_FORMAT}"')
+    if not isinstance(header, dict) or header.get("format") != called:
+        raise ValueError(f'it does not say "format": "{called}"')
     version = header.get("format_version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ValueError('it has no whole number above 0 at "format_version"')

@@ -165,7 +165,7 @@ _AUDIT = Fields(
     closed=True,
 )
 
-_PROVENANCE = Fields(
+PROVENANCE = Fields(
     optional={
         "layertracer": Nullable(Text()),
         "packages": Entries(Text()),
@@ -335,7 +335,7 @@ HEADER_FIELDS = (
         meaning="package versions, Python, platform, git commit of the working folder (`git_dirty`, whether tracked "
         "files were altered, is null since no program is run to see it), command line, times (UTC); no host name, no "
         "home folder",
-        rule=_PROVENANCE,
+        rule=PROVENANCE,
     ),
     HeaderField(
         name="summary",

@@ -314,3 +314,11 @@ def flatten_rules(rule: Rule, place: str) -> Iterator[tuple[str, Rule]]:
     if isinstance(inner, Fields):
         for name, one in {**inner.required, **inner.optional}.items():
             yield from flatten_rules(one, _join(place, name))
+
+
+def in_words(rule: Rule) -> str:
+    """What a value may be, and of an object whether it may have other fields than those that are listed."""
+    inner = rule.rule if isinstance(rule, Nullable) else rule
+    inner = inner.rule if isinstance(inner, Items) else inner
+    is_closed = isinstance(inner, Fields) and inner.closed
+    return str(rule).replace("an object", "an object of the fields below alone") if is_closed else str(rule)

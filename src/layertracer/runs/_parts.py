@@ -103,6 +103,12 @@ def read_parts(run: Path) -> Parts:
     return Parts(whole=whole, damaged=damaged, missing=missing)
 
 
+def has_parts(run: Path) -> bool:
+    """Whether anything of an unfinished run is at a path, whole or not."""
+    folder = run / PARTS_FOLDER
+    return _is_folder(folder) and any(_is_own(folder, name) for name in os.listdir(folder))
+
+
 def remove_parts(run: Path) -> None:
     """Remove the parts of a run and what killed writers left of some; anything else in their folder stays, and so it.
 

@@ -165,6 +165,35 @@ def _to_arrow(values: NDArray[Any] | list[Any], kind: pa.DataType, n_axes: int) 
     return pa.array(np.ascontiguousarray(values).reshape(-1), type=kind)
 
 
+_NO_AXES = Sizes(prompt=0, layer=0, draws=(1,))
+_LARGEST_ROWS_BYTES = 256 * 2**20
+
+
+def encode_rows(table: Table, columns: Mapping[str, Sequence[Any]]) -> bytes:
+    """The bytes of a table without axes. Laws: the same columns give the same bytes.
+
+    Args:
+        table: The table's schema.
+        columns: Its columns by name, each a list of Python values.
+    """
+    return _encode(table, [columns], _NO_AXES)
+
+
+def decode_rows(table: Table, content: bytes, *, n_rows: int) -> dict[str, list[Any]]:
+    """The columns of a table without axes, as lists of Python values; those that it may lack and lacks are left out.
+
+    Args:
+        table: The table's schema.
+        content: The bytes of its file.
+        n_rows: How many rows it must have.
+
+    Raises:
+        ValueError: If the columns are not those of the schema, or the rows not as many, or too large.
+    """
+    stored = load_table(table, content, _NO_AXES, n_rows=n_rows, limit_bytes=_LARGEST_ROWS_BYTES)
+    return {name: stored[name].to_pylist() for name in stored.schema.names}
+
+
 def index_columns(table: Table, sizes: Sizes) -> list[NDArray[np.int32]]:
     """The index columns that a table must have, one per axis."""
     if not table.axes:

@@ -1,30 +1,43 @@
 """Prompts: built-in tasks, loaders for files, few-shot prompts, and their tokens. No torch."""
 
-from layertracer.tasks._builtin import builtin_pairs, list_tasks
+from layertracer.tasks._builtin import PAIR_NAMES, RECALL, builtin_pairs, list_tasks
 from layertracer.tasks._confined import CallFailedError, ConfinedCall
 from layertracer.tasks._deadline import TookTooLong, within
+from layertracer.tasks._files.beginning import Beginning, read_beginning
+from layertracer.tasks._files.content import expand_home, is_file
 from layertracer.tasks._load import default_limit, load_task
+from layertracer.tasks._recall import recall_words
 from layertracer.tasks._records import task_from_records
 from layertracer.tasks._task import Task, TaskInfo
 from layertracer.tasks._tokens.encode import EncodedTask, encode_samples
 from layertracer.tasks._tokens.known_words import fit_task
+from layertracer.tasks._tokens.passages import Passages, cut_passages
 from layertracer.tasks._tokens.show import show_tokens
 from layertracer.tasks._tokens.tokenizer import Tokenizer
 
 __all__ = [
+    "PAIR_NAMES",
+    "RECALL",
+    "Beginning",
     "CallFailedError",
     "ConfinedCall",
     "EncodedTask",
+    "Passages",
     "Task",
     "TaskInfo",
     "Tokenizer",
     "TookTooLong",
     "builtin_pairs",
+    "cut_passages",
     "default_limit",
     "encode_samples",
+    "expand_home",
     "fit_task",
+    "is_file",
     "list_tasks",
     "load_task",
+    "read_beginning",
+    "recall_words",
     "show_tokens",
     "task_from_records",
     "within",

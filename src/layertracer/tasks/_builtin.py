@@ -20,11 +20,17 @@ _DESCRIPTIONS: dict[str, tuple[str, str]] = {
     "synonym": ("a word of the same meaning", _WORDNET),
 }
 
-BUILTIN_NAMES: tuple[str, ...] = tuple(_DESCRIPTIONS)
+RECALL = "recall"
+"""The built-in task whose prompts are generated."""
+
+PAIR_NAMES: tuple[str, ...] = tuple(_DESCRIPTIONS)
+"""The built-in tasks of word pairs."""
+
+BUILTIN_NAMES: tuple[str, ...] = tuple(sorted((*PAIR_NAMES, RECALL)))
 
 
 def read_builtin(name: str) -> Material:
-    """The pairs of the built-in task called `name`, which must be one of `BUILTIN_NAMES`."""
+    """The pairs of the built-in task called `name`, which must be one of `PAIR_NAMES`."""
     content = (resources.files("layertracer.tasks") / "data" / f"{name}.tsv").read_bytes()
     lines = content.decode("utf-8").splitlines()[1:]
     cells = [line.split("\t") for line in lines]
@@ -37,7 +43,7 @@ def builtin_pairs(name: str) -> tuple[tuple[str, str], ...]:
     """The pairs of a built-in task, in the order of its file.
 
     Args:
-        name: A name out of `list_tasks`.
+        name: A name out of `list_tasks`, other than "recall", which has no pairs of its own.
 
     Raises:
         UnknownNameError: If there is no such task; the message names near matches.
@@ -46,8 +52,8 @@ def builtin_pairs(name: str) -> tuple[tuple[str, str], ...]:
         >>> builtin_pairs("antonym")[0]
         ('able', 'unable')
     """
-    if name not in BUILTIN_NAMES:
-        raise UnknownNameError.among("task", name, BUILTIN_NAMES)
+    if name not in PAIR_NAMES:
+        raise UnknownNameError.among("task", name, PAIR_NAMES)
     return tuple((pair.input, pair.output) for pair in read_builtin(name).pairs)
 
 
@@ -56,13 +62,21 @@ def list_tasks() -> tuple[TaskInfo, ...]:
 
     Example:
         >>> [info.name for info in list_tasks()]
-        ['antonym', 'country-capital', 'present-past', 'singular-plural', 'synonym']
+        ['antonym', 'country-capital', 'present-past', 'recall', 'singular-plural', 'synonym']
     """
     return tuple(_describe(name) for name in BUILTIN_NAMES)
 
 
 def _describe(name: str) -> TaskInfo:
     """One built-in task."""
+    if name == RECALL:
+        return TaskInfo(
+            name=name,
+            n_pairs=0,
+            description="the value of a key, out of keys with values",
+            source=_OWN,
+            example=("moon river, stone cloud; moon", "river"),
+        )
     pairs = read_builtin(name).pairs
     description, source = _DESCRIPTIONS[name]
     return TaskInfo(

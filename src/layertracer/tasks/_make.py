@@ -12,6 +12,7 @@ from layertracer._types import Sample
 from layertracer.tasks import _hub
 from layertracer.tasks._builtin import BUILTIN_NAMES
 from layertracer.tasks._few_shot import Split, split_pairs
+from layertracer.tasks._recall import make_recall
 from layertracer.tasks._recipe import Recipe
 from layertracer.tasks._task import Task
 from layertracer.tasks._template import Template
@@ -37,6 +38,8 @@ def make_task(recipe: Recipe) -> Task:
     material, options = recipe.material, recipe.options
     if material.samples is not None:
         return _make(recipe, material.samples)
+    if material.words is not None:
+        return _make(recipe, make_recall(material.words, options))
     template = Template.parse(recipe.template)
     n_shot, n_sets = options.n_shot, options.demonstration_sets
     try:
@@ -61,15 +64,15 @@ def _make(recipe: Recipe, given: tuple[Sample, ...], split: Split | None = None)
     material, options, source = recipe.material, recipe.options, recipe.source
     samples = given[: options.limit]
     n_prompts = len(given) if split is None else len(split.queries)
-    is_text = source.startswith(TEXT_PREFIX)
+    is_text, is_generated = source.startswith(TEXT_PREFIX), material.words is not None
     demonstrations = () if split is None else split.demonstrations
     n_shared = 0 if split is None else split.n_shared
     spec: dict[str, Any] = {
         "name": _name_task(source),
-        "kind": "few-shot" if split else "text" if is_text else "verbatim",
+        "kind": "few-shot" if split else "generated" if is_generated else "text" if is_text else "verbatim",
         "source": "built-in" if source in BUILTIN_NAMES else source,
         "sha256": material.sha256,
-        "n_shot": options.n_shot if split else 0,
+        "n_shot": options.n_shot if split or is_generated else 0,
         "limit": options.limit,
         "seed": options.seed,
         "template": recipe.template if split else None,
@@ -86,6 +89,8 @@ def _make(recipe: Recipe, given: tuple[Sample, ...], split: Split | None = None)
     }
     if split is not None and options.demonstration_sets > 1:
         spec["demonstration_sets"] = options.demonstration_sets
+    if is_generated:
+        spec |= {"n_keys": options.recall.n_keys, "min_distance": options.recall.min_distance}
     task = Task(name=spec["name"], samples=samples, spec=spec)
     # No argument of Task: samples that somebody else puts into a task are not of this recipe.
     object.__setattr__(task, "recipe", recipe)

@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from layertracer._errors import UsageError
 from layertracer._types import checked_whole
 from layertracer.tasks._files.material import FieldNames, Material
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallOptions:
+    """How prompts of the built-in task recall are made.
+
+    Attributes:
+        n_keys: Keys with values in a prompt.
+        min_distance: Fewest pairs that stand behind the one that is asked for.
+    """
+
+    n_keys: int = 8
+    min_distance: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number, or out of range."""
+        for name in ("n_keys", "min_distance"):
+            object.__setattr__(self, name, checked_whole(name, getattr(self, name)))
+        if self.n_keys < 2:
+            raise UsageError(f"n_keys must be at least 2, got {self.n_keys}. It is the number of keys with values.")
+        if not 0 <= self.min_distance < self.n_keys:
+            raise UsageError(
+                f"min_distance must be from 0 to {self.n_keys - 1} with n_keys={self.n_keys}, got {self.min_distance}. "
+                "It is the number of pairs that at least stand behind the one that is asked for."
+            )
+
+    def refuse_shots(self, n_shot: int) -> None:
+        """Raise where there are fewer other keys than demonstrations.
+
+        Raises:
+            UsageError: If that is so.
+        """
+        if n_shot >= self.n_keys:
+            raise UsageError(
+                f"n_shot={n_shot} demonstrations, each of a key that is not asked for, need at least {n_shot + 1} "
+                f"keys, got n_keys={self.n_keys}. Raise n_keys or give a smaller n_shot."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +57,7 @@ class TaskOptions:
     names: FieldNames
     prompt_words: int
     demonstration_sets: int = 1
+    recall: RecallOptions = field(default_factory=RecallOptions)
 
     def __post_init__(self) -> None:
         """Refuse what is no number, or out of range."""

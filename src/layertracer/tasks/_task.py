@@ -19,11 +19,12 @@ class Task:
     Attributes:
         name: Name of the built-in task, of the file without its suffix, or of the dataset.
         samples: The prompts in their order.
-        spec: What was asked for and what it was made from, as JSON values: "name", "kind" ("few-shot", "verbatim"
-            or "text"), "source", "sha256" (of the file's content), "n_shot", "limit", "seed", "template",
+        spec: What was asked for and what it was made from, as JSON values: "name", "kind" ("few-shot",
+            "generated", "verbatim" or "text"), "source", "sha256" (of the file's content; of a generated task, of its
+            words), "n_shot", "limit", "seed", "template",
             "demonstrations" (of several sets, one behind the other), "demonstration_sets" (where there are several),
-            "prompt_field", "answer_field", "answer_marker", "prompt_words", "answer_prefix", "header", "n_samples",
-            "n_left_out" (a count for each reason) and "notes".
+            "prompt_field", "answer_field", "answer_marker", "prompt_words", "answer_prefix", "header", "n_keys" and
+            "min_distance" (of recall), "n_samples", "n_left_out" (a count for each reason) and "notes".
         recipe: What it was made of by `load_task`, so that it can be made again for a model that does not know all of
             its words; None for samples that were put together by hand. It has no part in equality.
 
@@ -64,7 +65,7 @@ class TaskInfo:
 
     Attributes:
         name: Name that `load_task` takes.
-        n_pairs: Number of directed pairs.
+        n_pairs: Number of directed pairs; 0 where prompts are generated.
         description: What the answer is to the input.
         source: Where the pairs are from, with the licence where there is one.
         example: One pair, input and output.

@@ -15,7 +15,9 @@ from layertracer.tracing._observers.protocol import register_layer_measure
 from layertracer.tracing._options import TraceOptions
 from layertracer.tracing._perturbers.protocol import Bench, LayerCall, register_perturber
 from layertracer.tracing._plan import plan_trace
+from layertracer.tracing._planning.layer_flops import LayerFlops, layer_flops
 from layertracer.tracing._planning.trace_plan import BucketPlan, PlannedFlops, PrefixPlan, TracePlan
+from layertracer.tracing._profile import LayerProfile, profile_layers
 from layertracer.tracing._readings import Progress
 from layertracer.tracing._readout import LensReadout, Readout, read_layers
 from layertracer.tracing._record import describe_model, token_texts
@@ -29,6 +31,8 @@ __all__ = [
     "BucketPlan",
     "JudgedRow",
     "LayerCall",
+    "LayerFlops",
+    "LayerProfile",
     "Lens",
     "LensReadout",
     "LinearLens",
@@ -51,10 +55,12 @@ __all__ = [
     "gather_streams",
     "is_module",
     "js_divergence",
+    "layer_flops",
     "load_model",
     "make_substituter",
     "parse_memory",
     "plan_trace",
+    "profile_layers",
     "read_layers",
     "register_layer_measure",
     "register_lens",

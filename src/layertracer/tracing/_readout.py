@@ -211,7 +211,7 @@ def _read_all(reading: _Reading, prompts: Sequence[Prompt], method: Method, read
     fitting = max(1, room // (2 * _LOGITS_ALIVE * 4 * model.anatomy.d_vocab))
     for bucket in bucket_prompts(prompts):
         plan = plan_pass(
-            _row_bytes(model, bucket[0], room),
+            prompt_row_bytes(model, bucket[0], room),
             n_variants=0,
             n_prompts=1 if method == "plain" or model.self_check.row_by_row else min(fitting, len(bucket)),
             budget_bytes=fast_bytes(model.network, room // 2),
@@ -243,7 +243,7 @@ def _room_beside(model: TracedModel, n_prompts: int, n_lenses: int) -> int:
     return beside if network.device.type == "cpu" else default_budget_bytes(network)
 
 
-def _row_bytes(model: TracedModel, prompt: Prompt, room: int) -> int:
+def prompt_row_bytes(model: TracedModel, prompt: Prompt, room: int) -> int:
     """What a row of a pass takes; measured where it does not follow from the shapes of the weights."""
     guessed = row_bytes(model.network, len(prompt.ids))
     if is_guessable(model.network):

@@ -16,7 +16,7 @@ from layertracer.cli._writing import Writing
 _PATH: Any = click.Path(path_type=Path)
 
 
-@click.command("report", short_help="Write the report of a stored run.")
+@click.command("report", short_help="Write the report of a stored run, or of design advice.")
 @click.argument("run", type=_PATH)
 @option("--out", type=_PATH, metavar="FILE", default=None, help="HTML file to write.  [default: RUN/report.html]")
 @option(
@@ -42,8 +42,15 @@ def report_command(
 ) -> None:
     """Write the report of a stored RUN, and print its summary.
 
-    RUN is the folder that a trace printed. No model is loaded.
+    RUN is the folder that a trace or a design printed. No model is loaded.
     """
+    from layertracer.advice import is_advice
+
+    if is_advice(run):
+        if figures is not None:
+            raise click.UsageError(f"--figures draws traces, and {run} is design advice. Leave it out.")
+        _report_advice(context, run, out, as_json=as_json)
+        return
     from layertracer.api import load_run
     from layertracer.reports import render_text, summarize, write_figures
     from layertracer.runs import REPORT_FILE
@@ -66,4 +73,25 @@ def report_command(
         say(f"Report   {page}")
     for path in drawn:
         say(f"Figure   {path}")
+    writing.end()
+
+
+def _report_advice(context: click.Context, folder: Path, out: Path | None, *, as_json: bool) -> None:
+    """The report of design advice."""
+    from layertracer.advice import read_advice
+    from layertracer.reports import advice_json, render_advice_text, write_advice_report
+    from layertracer.runs import REPORT_FILE
+
+    advice = read_advice(folder)
+    writing = Writing()
+    page = writing.attempt(lambda path: write_advice_report(advice, path), out or folder / REPORT_FILE)
+    explain_interruption(context, f"Interrupted: {writing.describe()}")
+    if as_json:
+        say_json({**advice_json(advice), "advice": str(folder), "report": None if page is None else str(page)})
+        writing.end()
+        return
+    terminal = describe_terminal()
+    say_drawn(render_advice_text(advice, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only))
+    if page is not None:
+        say(f"Report   {page}")
     writing.end()

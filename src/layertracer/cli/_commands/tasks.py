@@ -58,7 +58,7 @@ def _list_tasks(*, as_json: bool) -> None:
         return
     say_table(
         ("name", "pairs", "example", "description"),
-        [(info.name, info.n_pairs, " -> ".join(info.example), info.description) for info in infos],
+        [(info.name, info.n_pairs or "generated", " -> ".join(info.example), info.description) for info in infos],
     )
     say()
     say("Other tasks: a .json, .jsonl, .csv, .tsv or .parquet file, a .txt of prompts, hf:name:split, or text:FILE.")

@@ -10,7 +10,15 @@ import numpy as np
 from layertracer._types import Interval
 from layertracer.comparisons import DepthCurve, ModelComparison, ModelSummary
 from layertracer.reports._comparison.overview import model_label, own_criterion, pair_label
-from layertracer.reports._drawing.plotly_layout import Figure, Trace, axis, layout, panel_title, reach_axis
+from layertracer.reports._drawing.plotly_layout import (
+    Figure,
+    Trace,
+    axis,
+    layout,
+    legend_below,
+    panel_title,
+    reach_axis,
+)
 from layertracer.reports._values.numbers import (
     LEAST_JS_BITS,
     least_probability,
@@ -68,7 +76,7 @@ def _draw_curves(comparison: ModelComparison) -> Figure:
         hovermode="closest",
         hoverdistance=-1,
         showlegend=True,
-        legend=_legend(),
+        legend=legend_below(),
         annotations=[panel_title("Target probability", 1.0), panel_title(f"JS divergence at the {site}, bits", 0.44)],
     )
     return {"data": data, "layout": base, "legend_below": True}
@@ -85,22 +93,6 @@ def _depth_axis(**settings: Any) -> dict[str, Any]:
     return axis(
         range=[0, 1.03], tickmode="array", tickvals=[0.2, 0.4, 0.6, 0.8, 1], showgrid=False, title=title, **settings
     )
-
-
-def _legend() -> dict[str, Any]:
-    return {
-        "orientation": "h",
-        "x": 0,
-        "xanchor": "left",
-        "y": 0,
-        "yref": "container",
-        "yanchor": "bottom",
-        "font": {"size": 11, "color": "var(--ink)"},
-        "bgcolor": "rgba(0,0,0,0)",
-        "itemclick": False,
-        "itemdoubleclick": False,
-        "itemwidth": 30,
-    }
 
 
 def _band(curve: DepthCurve, number: int, axis_name: str) -> Trace:
@@ -285,7 +277,7 @@ def _rows_figure(
         hovermode="closest",
         hoverdistance=-1,
         showlegend=has_legend,
-        legend=_legend(),
+        legend=legend_below(),
         shapes=shapes,
         annotations=labels,
     )
@@ -313,7 +305,7 @@ def _draw_scaling(comparison: ModelComparison) -> Figure:
         hovermode="closest",
         hoverdistance=-1,
         showlegend=True,
-        legend=_legend(),
+        legend=legend_below(),
         annotations=[panel_title("Largest JS divergence, bits", 1.0), panel_title("Mean JS divergence, bits", 0.43)],
     )  # fmt: skip
     return {"data": data, "layout": base, "legend_below": True}

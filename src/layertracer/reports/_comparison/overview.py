@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from layertracer._types import Interval
 from layertracer.comparisons import (
     ModelComparison,
     ModelSummary,
@@ -14,7 +13,13 @@ from layertracer.comparisons import (
     Verdict,
     VulnerableDepth,
 )
-from layertracer.reports._values.numbers import show_count, show_number, show_parameters, show_share
+from layertracer.reports._values.numbers import (
+    show_count,
+    show_estimate,
+    show_number,
+    show_parameters,
+    show_share,
+)
 from layertracer.reports._values.parts import Notice, Phrase, Table
 from layertracer.reports._values.visible import shorten, visible_line, visible_text
 from layertracer.reports._values.wording import perturbation_clause, task_name
@@ -81,22 +86,6 @@ def model_label(label: str) -> str:
 def own_criterion(comparison: ModelComparison) -> str:
     """The criterion of the headline."""
     return next((one.criterion for one in comparison.models[0].particles if one.is_headline), "particle")
-
-
-def show_estimate(value: float | None, interval: Interval | None, *, digits: int = 3, sign: bool = False) -> str:
-    """A number with its interval; signed ones with a word between the ends.
-
-    Example:
-        >>> show_estimate(0.5, Interval(low=0.25, high=0.75)), show_estimate(None, None)
-        ('0.5 (0.25–0.75)', 'none')
-    """
-    if value is None:
-        return "none"
-    shown = show_number(value, digits=digits, sign=sign)
-    if interval is None:
-        return shown
-    ends = (show_number(end, digits=digits, sign=sign) for end in (interval.low, interval.high))
-    return f"{shown} ({(' to ' if sign else '–').join(ends)})"
 
 
 def _sentence(comparison: ModelComparison) -> Iterator[Phrase]:

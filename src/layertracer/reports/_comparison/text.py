@@ -8,7 +8,7 @@ from rich.text import Text
 
 from layertracer.comparisons import ModelComparison
 from layertracer.reports._comparison.overview import ComparisonOverview, build_comparison_overview
-from layertracer.reports._terminal import draw_notices, draw_table, print_blocks
+from layertracer.reports._terminal import draw_notices, draw_table, print_blocks, without_columns
 from layertracer.reports._values.parts import Table
 
 _MAX_ROWS = 20
@@ -43,9 +43,9 @@ def _blocks(comparison: ModelComparison, overview: ComparisonOverview, width: in
     yield Text(overview.asked, style="dim")
     yield from draw_notices(overview.notices)
     for title, table in (
-        ("Models, on relative depth", _without(overview.models, {2, 3, 4, 5})),
-        ("Differences (* excludes 0)", _without(overview.differences, {4, 5})),
-        ("Trends over the number of parameters", _without(overview.trends, {4, 6})),
+        ("Models, on relative depth", without_columns(overview.models, {2, 3, 4, 5})),
+        ("Differences (* excludes 0)", without_columns(overview.differences, {4, 5})),
+        ("Trends over the number of parameters", without_columns(overview.trends, {4, 6})),
         ("Kinds of mixers at equal depth", overview.mixers),
     ):
         if table is None:
@@ -60,16 +60,6 @@ def _blocks(comparison: ModelComparison, overview: ComparisonOverview, width: in
         claim, _, _, statistic, n_models, n_sizes, n_prompts, reason = row
         yield Text.assemble("\n", (verdict.outcome.upper(), _STYLES[verdict.outcome]), (f" {claim}", "bold"))
         yield Text(f"{reason} {n_models} models, {n_sizes} sizes, {n_prompts} prompts or more each; {statistic}.")
-
-
-def _without(table: Table, hidden: set[int]) -> Table:
-    """A table without some columns, which page and JSON have."""
-    kept = [column for column in range(len(table.columns)) if column not in hidden]
-    return Table(
-        columns=tuple(table.columns[column] for column in kept),
-        rows=tuple(tuple(row[column] for column in kept) for row in table.rows),
-        numeric=frozenset(place for place, column in enumerate(kept) if column in table.numeric),
-    )
 
 
 def _cut(table: Table) -> Table:

@@ -78,6 +78,23 @@ def layout(height: int, **settings: Any) -> dict[str, Any]:
     return base | settings
 
 
+def legend_below() -> dict[str, Any]:
+    """A legend under a figure."""
+    return {
+        "orientation": "h",
+        "x": 0,
+        "xanchor": "left",
+        "y": 0,
+        "yref": "container",
+        "yanchor": "bottom",
+        "font": {"size": 11, "color": "var(--ink)"},
+        "bgcolor": "rgba(0,0,0,0)",
+        "itemclick": False,
+        "itemdoubleclick": False,
+        "itemwidth": 30,
+    }
+
+
 def panel_title(text: str, y: float, *, color: str = "var(--ink)") -> dict[str, Any]:
     """A title at the upper left of a panel whose top is at `y` in paper units."""
     return {

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from layertracer.measures import Sensitivity
+from layertracer.reports._values.facts import fact_name, fact_value
 from layertracer.reports._values.named import measure_columns
 from layertracer.reports._values.numbers import show_duration, show_number, show_parameters, show_share
 from layertracer.reports._values.overview import Overview
 from layertracer.reports._values.parts import Curve, Fact, Table
 from layertracer.reports._values.prompts import prompt_label, target_label, token_label
-from layertracer.reports._values.visible import isolate, shorten, visible_line
+from layertracer.reports._values.visible import isolate, visible_line
 from layertracer.reports._values.wording import anatomy_facts, criterion_name, missing_part, perturbation_clause
 from layertracer.runs import PromptRecord, TraceRecord
 
@@ -119,12 +119,14 @@ def question_facts(record: TraceRecord) -> tuple[Fact, ...]:
     spec = record.spec
     tokens = "its first token" if spec.target_tokens == "first" else "all of its tokens"
     followed = "the sample's answer" if spec.target == "answer" else "the model's own top token"
-    task = [Fact(f"Task {visible_line(str(key)).replace('_', ' ')}", _value(value)) for key, value in spec.task.items()]
+    task = [
+        Fact(f"Task {visible_line(str(key)).replace('_', ' ')}", fact_value(value)) for key, value in spec.task.items()
+    ]
     return (
         *task,
         Fact("Target", f"{followed}, {tokens}"),
         Fact("Onset criterion", criterion_name(spec.onset)),
-        Fact("Perturbation", f"{perturbation_clause(spec)}; {_value(spec.perturbation)}"),
+        Fact("Perturbation", f"{perturbation_clause(spec)}; {fact_value(spec.perturbation)}"),
         Fact("Bootstrap seed", str(spec.seed)),
     )
 
@@ -143,20 +145,4 @@ def provenance_facts(record: TraceRecord) -> tuple[Fact, ...]:
         Fact("Prompts", f"{record.n_prompts:,} of {record.n_requested:,}, {record.n_draws} draws"),
         Fact("Time", show_duration(record.elapsed_s)),
     ]
-    return (*facts, *(Fact(_name(key), _value(value)) for key, value in record.provenance.items()))
-
-
-def _name(key: Any) -> str:
-    text = visible_line(str(key)).replace("_", " ")
-    return text[:1].upper() + text[1:]
-
-
-def _value(value: Any) -> str:
-    """A JSON value as a phrase."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{visible_line(str(key))} {_value(item)}" for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return " ".join(_value(item) for item in value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "–" if value is None else shorten(visible_line(str(value)), 400)
+    return (*facts, *(Fact(fact_name(key), fact_value(value)) for key, value in record.provenance.items()))

@@ -68,6 +68,22 @@ def show_interval(interval: Interval | None) -> str:
     return f"{interval.low:g}–{interval.high:g}"
 
 
+def show_estimate(value: float | None, interval: Interval | None, *, digits: int = 3, sign: bool = False) -> str:
+    """A number with its interval; signed ones with a word between the ends.
+
+    Example:
+        >>> show_estimate(0.5, Interval(low=0.25, high=0.75)), show_estimate(None, None)
+        ('0.5 (0.25–0.75)', 'none')
+    """
+    if value is None:
+        return "none"
+    shown = show_number(value, digits=digits, sign=sign)
+    if interval is None:
+        return shown
+    ends = (show_number(end, digits=digits, sign=sign) for end in (interval.low, interval.high))
+    return f"{shown} ({(' to ' if sign else '–').join(ends)})"
+
+
 def show_count(n: int, noun: str) -> str:
     """A count with its noun.
 

@@ -17,10 +17,12 @@ _TASK_OPTIONS = {
     "--prompt-field": "prompt_field",
     "--answer-field": "answer_field",
     "--answer-prefix": "answer_prefix",
+    "--keys": "n_keys",
+    "--min-distance": "min_distance",
 }
 _TASK_ARGUMENTS = (
     *("n_shot", "demonstration_sets", "limit", "seed", "template"),
-    *("prompt_field", "answer_field", "answer_prefix", "header"),
+    *("prompt_field", "answer_field", "answer_prefix", "header", "n_keys", "min_distance"),
 )
 _DEFAULT_TEMPLATE = "{input} -> {output}"
 _SHA256_DIGITS = 64
@@ -55,7 +57,7 @@ def command_line(record: TraceRecord) -> str | None:
         words += ["--delta", f"{spec.onset['delta']:g}"]
     if revision := _hub_revision(record):
         words += ["--revision", revision]
-    return " ".join(map(_quote, [*words, "--device", record.model.device, "--dtype", record.model.dtype]))
+    return " ".join(map(quote_word, [*words, "--device", record.model.device, "--dtype", record.model.dtype]))
 
 
 def _perturbation_words(spec: TraceSpec) -> list[str] | None:
@@ -81,7 +83,7 @@ def _hub_revision(record: TraceRecord) -> str | None:
     return revision if revision is not None and "/" in record.model.name and len(revision) != _SHA256_DIGITS else None
 
 
-def _quote(word: str) -> str:
+def quote_word(word: str) -> str:
     """A word for a shell; hidden characters are written as escapes, so that what is read is what runs."""
     if visible_line(word) == word:
         return shlex.quote(word)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from layertracer._errors import RunError, printable_cause
 from layertracer.runs._folders.full_paths import expand_home, full_path
+from layertracer.runs._folders.kinds import RUN, FolderKind
 from layertracer.runs._folders.locks import HAS_LOCKS, is_still_at, let_go, lock
 from layertracer.runs._folders.own_files import marker_of
 from layertracer.runs._folders.recovery import put_back
 from layertracer.runs._folders.siblings import WHOLE, claim_of, name_limit, sibling_of, token_of
 from layertracer.runs._folders.whole_folders import refuse_occupied
-from layertracer.runs._schema import TABLES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,12 +61,13 @@ class FolderClaim:
                 return
 
 
-def claim_folder(path: Path, *, overwrite: bool) -> FolderClaim | None:
+def claim_folder(path: Path, *, overwrite: bool, kind: FolderKind = RUN) -> FolderClaim | None:
     """Claim a path for a run.
 
     Args:
         path: The folder that is to be made, or replaced.
         overwrite: Whether a run that lies there may be replaced.
+        kind: What the folder is going to be.
 
     Returns:
         The claim; None where another living process has it.
@@ -80,17 +81,17 @@ def claim_folder(path: Path, *, overwrite: bool) -> FolderClaim | None:
     path = full_path(path)
     try:
         put_back(path)
-        refuse_occupied(shown, overwrite=overwrite)
+        refuse_occupied(shown, overwrite=overwrite, kind=kind)
         if path.is_mount():
             raise RunError(f"{shown} cannot be replaced: it is a mount point. Give the path of a folder below it.")
-        _refuse_long_names(path)
+        _refuse_long_names(path, kind)
         claim = _claim(path)
     except OSError as error:
         raise RunError(
             f"{shown} cannot be made: {_why(error, path)}. Give the path of a folder that can be made."
         ) from printable_cause(error)
     try:
-        refuse_occupied(shown, overwrite=overwrite)  # whoever had the claim just before may have saved
+        refuse_occupied(shown, overwrite=overwrite, kind=kind)  # whoever had the claim just before may have saved
     except BaseException:  # an interruption too: the claim is given back, and it goes on
         if claim is not None:
             claim.release()
@@ -161,9 +162,9 @@ def _remove(mark: Path) -> None:
         os.unlink(mark)
 
 
-def _refuse_long_names(path: Path) -> None:
+def _refuse_long_names(path: Path, kind: FolderKind) -> None:
     """Raise what the system says of the longest names that a save needs."""
-    longest = max((table.file for table in TABLES), key=len)
+    longest = max(sorted(kind.files), key=len)
     whole = sibling_of(path, WHOLE)
     for needed in (path / longest, path / marker_of(token_of(whole)), whole / marker_of(token_of(whole))):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):

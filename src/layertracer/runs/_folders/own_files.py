@@ -7,9 +7,10 @@ import os
 import re
 from pathlib import Path
 
+from layertracer.runs._folders.kinds import own_names
 from layertracer.runs._folders.siblings import FILE, GONE, name_limit, shorten_name, token_of, with_purpose
 from layertracer.runs._parts import PARTS_FOLDER, holds_only_parts, remove_parts
-from layertracer.runs._schema import OWN_FILES, REPORT_FILE
+from layertracer.runs._schema import REPORT_FILE
 
 _UNFINISHED_REPORT = re.compile(rf"\.{re.escape(REPORT_FILE)}\.layertracer-[0-9a-f]{{16}}\.{FILE}")
 _MARKER = re.compile(r"\.layertracer-(?P<token>[0-9a-f]{16})\.placing")
@@ -46,8 +47,8 @@ def unmark(folder: Path, token: str) -> None:
 
 def remove_own(folder: Path) -> None:
     """Remove a folder in which nothing is but LayerTracer's own files; one that holds anything else stays."""
-    entries = sorted(os.listdir(folder))
-    if all(_is_own(folder, name) for name in entries):
+    entries, own = sorted(os.listdir(folder)), own_names(folder)
+    if all(_is_own(folder, name, own) for name in entries):
         remove_parts(folder)
         for name in entries:
             if name != PARTS_FOLDER:
@@ -72,9 +73,10 @@ def hand_over(source: Path, path: Path) -> None:
         OSError: If one cannot be moved; those before it are moved back.
     """
     moved: list[tuple[Path, Path]] = []
+    own = own_names(source)
     try:
         for name in sorted(os.listdir(source)):
-            if _is_own(source, name):
+            if _is_own(source, name, own):
                 continue
             target = path / name
             if os.path.lexists(target):
@@ -94,10 +96,8 @@ def discard(folder: Path) -> None:
     remove_own(gone)
 
 
-def _is_own(folder: Path, name: str) -> bool:
+def _is_own(folder: Path, name: str, own: frozenset[str]) -> bool:
     if name == PARTS_FOLDER:
         return holds_only_parts(folder / name)
-    is_named_so = (
-        name in OWN_FILES or name == REPORT_FILE or _UNFINISHED_REPORT.fullmatch(name) or _MARKER.fullmatch(name)
-    )
+    is_named_so = name in own or name == REPORT_FILE or _UNFINISHED_REPORT.fullmatch(name) or _MARKER.fullmatch(name)
     return bool(is_named_so) and (not (folder / name).is_dir() or (folder / name).is_symlink())

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 from layertracer.runs._folders.full_paths import full_path
+from layertracer.runs._folders.kinds import kinds_at
 from layertracer.runs._folders.locks import hold, let_go
 from layertracer.runs._folders.own_files import is_marked, marked_tokens, remove_own, unmark
 from layertracer.runs._folders.replacement import finish, is_meant_for, is_occupied, put_in_place
@@ -26,7 +27,6 @@ from layertracer.runs._folders.siblings import (
     stem_of,
     token_of,
 )
-from layertracer.runs._schema import HEADER_FILE
 
 
 def recover_run(path: Path) -> str | None:
@@ -192,7 +192,7 @@ def _settle(group: dict[str, Path], path: Path, *, is_known: bool) -> None:
         return
     if new is not None:
         _keep_beside(new, old, path)
-    elif old is not None and is_known and (path / HEADER_FILE).exists():
+    elif old is not None and is_known and any(kinds_at(path)):
         finish(old, path)
     elif old is not None:
         remove_own(old)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from layertracer._types import read_plain_file
 from layertracer.runs._folders.exchange import exchange
+from layertracer.runs._folders.kinds import RUN, kinds_at
 from layertracer.runs._folders.locks import hold, let_go
 from layertracer.runs._folders.own_files import discard, hand_over, holds_more_than_parts, marker_of, unmark
 from layertracer.runs._folders.siblings import OLD, sibling_of, token_of
-from layertracer.runs._schema import HEADER_FILE, LARGEST_HEADER_BYTES
+from layertracer.runs._schema import LARGEST_HEADER_BYTES
 
 
 def put_in_place(whole: Path, path: Path) -> None:
@@ -49,8 +50,9 @@ def finish(old: Path, path: Path) -> None:
 
 def identify(path: Path) -> str:
     """What tells the run at a path from any other; "" where none can be read."""
+    header = next(kinds_at(path), RUN).header
     try:
-        return hashlib.sha256(read_plain_file(path / HEADER_FILE, limit=LARGEST_HEADER_BYTES)).hexdigest()
+        return hashlib.sha256(read_plain_file(path / header, limit=LARGEST_HEADER_BYTES)).hexdigest()
     except OSError:
         return ""
 

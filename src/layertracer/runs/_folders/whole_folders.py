@@ -11,15 +11,15 @@ from pathlib import Path
 from layertracer._errors import RunError, UsageError, printable_cause
 from layertracer._files import flush_folder, open_new, write_flushed, write_whole
 from layertracer.runs._folders.full_paths import refuse_lost_start
+from layertracer.runs._folders.kinds import KINDS, RUN, FolderKind, kinds_at
 from layertracer.runs._folders.locks import hold, is_still_at, let_go, lock
 from layertracer.runs._folders.own_files import holds_more_than_parts, marker_of, remove_own
 from layertracer.runs._folders.recovery import clean_up, clean_up_files, put_back
 from layertracer.runs._folders.replacement import identify, put_in_place
 from layertracer.runs._folders.siblings import FILE, NEW, WHOLE, sibling_of, token_of, with_purpose
-from layertracer.runs._schema import HEADER_FILE, OWN_FILES
 
 
-def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> None:
+def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool, kind: FolderKind = RUN) -> None:
     """Write a folder of files atomically.
 
     A process that is killed at any moment leaves the old run or the new one at `path`; where the system cannot let two
@@ -33,13 +33,14 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> 
             `overwrite` is set.
         files: Content by file name.
         overwrite: Whether an existing run may be replaced.
+        kind: What the folder is; one of another kind is never replaced.
 
     Raises:
         RunError: If something is at `path` that may not be replaced, or the disk refuses.
     """
     try:
         put_back(path)
-        refuse_occupied(path, overwrite=overwrite)
+        refuse_occupied(path, overwrite=overwrite, kind=kind)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _unfinished(path) as temporary:
             write_flushed(temporary / marker_of(token_of(temporary)), identify(path).encode("ascii"))
@@ -52,8 +53,8 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> 
         flush_folder(path.parent)
     except OSError as error:
         if error.errno in {errno.EEXIST, errno.ENOTEMPTY}:  # somebody else was faster
-            refuse_occupied(path, overwrite=overwrite)
-        raise _not_written(path, error) from printable_cause(error)
+            refuse_occupied(path, overwrite=overwrite, kind=kind)
+        raise _not_written(path, error, kind) from printable_cause(error)
     clean_up(path.parent, path)
 
 
@@ -67,7 +68,7 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
         OSError: If the disk refuses; nothing is left then.
         RunError: If the current folder is gone, to which the path is relative.
-        UsageError: If it is one of a run's own files.
+        UsageError: If it is one of a run's, or of advice's, own files.
     """
     refuse_lost_start(path)
     refuse_run_files(path)
@@ -84,13 +85,14 @@ def refuse_run_files(path: Path) -> None:
     Raises:
         UsageError: If the path is that of a file of a run, in a folder that holds one.
     """
-    own = {name.casefold() for name in OWN_FILES}
     for real in (Path(os.path.realpath(path.parent), path.name), Path(os.path.realpath(path))):
-        if real.name.casefold() in own and any(os.path.lexists(real.parent / name) for name in OWN_FILES):
-            raise UsageError(
-                f"{path} is a file of the run in {real.parent}, which would be lost. Give another name, "
-                f"e.g. {path.with_name('report.html')}."
-            )
+        for kind in KINDS:
+            own = {name.casefold() for name in kind.files}
+            if real.name.casefold() in own and any(os.path.lexists(real.parent / name) for name in kind.files):
+                raise UsageError(
+                    f"{path} is a file of the {kind.noun} in {real.parent}, which would be lost. Give another name, "
+                    f"e.g. {path.with_name('report.html')}."
+                )
 
 
 def _open_held_sibling(path: Path, mode: int) -> tuple[Path, int]:
@@ -104,8 +106,8 @@ def _open_held_sibling(path: Path, mode: int) -> tuple[Path, int]:
         os.close(descriptor)
 
 
-def refuse_occupied(path: Path, *, overwrite: bool) -> None:
-    """Refuse a path at which no run can be written.
+def refuse_occupied(path: Path, *, overwrite: bool, kind: FolderKind = RUN) -> None:
+    """Refuse a path at which no run, or other folder of a kind, can be written.
 
     Raises:
         RunError: If something is there, except an empty folder, parts of an unfinished run, or a run and `overwrite` is
@@ -115,26 +117,30 @@ def refuse_occupied(path: Path, *, overwrite: bool) -> None:
         _refuse_unwritable(path)
         return
     if not path.is_dir():
-        raise RunError(f"{path} is a file, and a run is a folder. Give the path of a folder that does not exist yet.")
-    if holds_more_than_parts(path):
-        _refuse_content(path, overwrite=overwrite)
-    _refuse_surroundings(path)
-
-
-def _refuse_content(path: Path, *, overwrite: bool) -> None:
-    if not (path / HEADER_FILE).exists():
         raise RunError(
-            f"{path} is a folder that holds other things ({_first_names(path)}) and no run, so it is not replaced. "
+            f"{path} is a file, and {kind.one} is a folder. Give the path of a folder that does not exist yet."
+        )
+    if holds_more_than_parts(path):
+        _refuse_content(path, kind, overwrite=overwrite)
+    _refuse_surroundings(path, kind)
+
+
+def _refuse_content(path: Path, kind: FolderKind, *, overwrite: bool) -> None:
+    if not (path / kind.header).exists():
+        other = next(kinds_at(path), None)
+        held = f"holds other things ({_first_names(path)})" if other is None else f"holds {other.one}"
+        raise RunError(
+            f"{path} is a folder that {held} and no {kind.noun}, so it is not replaced. "
             "Give the path of a folder that does not exist yet."
         )
     if not overwrite:
         raise RunError(
-            f"There is a run at {path} already. Give another path, or overwrite=True (command line: --overwrite) "
+            f"There is {kind.one} at {path} already. Give another path, or overwrite=True (command line: --overwrite) "
             "to replace it."
         )
 
 
-def _refuse_surroundings(path: Path) -> None:
+def _refuse_surroundings(path: Path, kind: FolderKind) -> None:
     """Refuse the current folder and those above it: who is in a folder that is replaced, stays in one that is gone."""
     try:
         here = Path.cwd()
@@ -142,8 +148,8 @@ def _refuse_surroundings(path: Path) -> None:
         return
     if path.resolve() in (here, *here.parents):
         raise RunError(
-            f"{path} is the folder that you are in, or one above it, and a run takes the place of a whole folder. Give "
-            "the path of a folder below this one, or go to another folder first."
+            f"{path} is the folder that you are in, or one above it, and {kind.one} takes the place of a whole folder. "
+            "Give the path of a folder below this one, or go to another folder first."
         )
 
 
@@ -186,8 +192,8 @@ def _make_held(path: Path) -> tuple[Path, int | None]:
             continue
 
 
-def _not_written(path: Path, error: OSError) -> RunError:
+def _not_written(path: Path, error: OSError, kind: FolderKind) -> RunError:
     return RunError(
-        f"The run could not be written to {path}: {error.strerror or error}. Nothing was changed there. Check that the "
-        "folder may be written and that the disk has room, then save again."
+        f"The {kind.noun} could not be written to {path}: {error.strerror or error}. Nothing was changed there. "
+        "Check that the folder may be written and that the disk has room, then save again."
     )

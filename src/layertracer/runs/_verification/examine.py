@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,17 +11,18 @@ from typing import Any
 from pyarrow.lib import ArrowException
 
 from layertracer._errors import DamagedRunError, RunError, RunFormatError, printable_cause
-from layertracer._types import FileTooLargeError, NotAFileError, read_plain_file
+from layertracer._types import FileTooLargeError
 from layertracer.runs._columns import named_in, without_effect
 from layertracer.runs._effects import effect_keys
-from layertracer.runs._folders.recovery import recover_run
+from layertracer.runs._folders.kinds import RUN
 from layertracer.runs._header import decode_header, has_valid_checksum, read_spec, stored_checksum
 from layertracer.runs._json_rules import described
-from layertracer.runs._schema import HEADER_FILE, LARGEST_HEADER_BYTES, OWN_FILES, RUN_FORMAT_VERSION, TABLES, Table
+from layertracer.runs._schema import HEADER_FILE, LARGEST_HEADER_BYTES, RUN_FORMAT_VERSION, TABLES, Table
 from layertracer.runs._tables import OF_EFFECTS, Sizes, load_table, split_effects, to_columns
 from layertracer.runs._upgrades import StoredRun, upgrade_run
 from layertracer.runs._verification.header_checks import find_file_faults, find_header_faults
 from layertracer.runs._verification.laws import find_contradictions, is_lawful
+from layertracer.runs._verification.opening import read_of_folder, require_folder
 from layertracer.runs._verification.ranges import bounds_of, find_out_of_range
 
 UNUSABLE = (
@@ -88,9 +88,9 @@ def examine_folder(folder: Path) -> Examined:
         RunError: If there is no run, a file may not be read, or it does not fit into memory.
         RunFormatError: If it was written by a newer version of LayerTracer.
     """
-    _require_run(folder)
+    require_folder(folder, RUN)
     try:
-        return examine_files(lambda name, limit: _read_file(folder, name, limit), where=str(folder))
+        return examine_files(lambda name, limit: read_of_folder(folder, name, limit), where=str(folder))
     except MemoryError as error:
         raise RunError(
             f"The run at {folder} does not fit into the memory that is left. Read it where there is more."
@@ -199,34 +199,6 @@ def _refuse_newer(header: Mapping[str, Any], *, is_intact: bool, where: str) -> 
             f"The run at {where} has format {described(header['format_version'])}, and this version of LayerTracer "
             f"reads formats up to {RUN_FORMAT_VERSION}{doubt}. Upgrade LayerTracer to read it."
         )
-
-
-def _require_run(folder: Path) -> None:
-    left = recover_run(folder)
-    if left is not None:
-        raise RunError(f"There is no run at {folder}: {left}")
-    if not os.path.lexists(folder):
-        raise RunError(f"There is no run at {folder}. Give the folder that a trace printed, which holds {HEADER_FILE}.")
-    if not folder.is_dir():
-        raise RunError(f"{folder} is a file, and a run is a folder. Give the folder that holds {HEADER_FILE}.")
-    if not any(os.path.lexists(folder / name) for name in OWN_FILES):
-        raise RunError(
-            f"{folder} is not a run: it holds no {HEADER_FILE}. Give the folder that a trace printed, e.g. one of "
-            "those under runs/."
-        )
-
-
-def _read_file(folder: Path, name: str, limit: int) -> bytes:
-    try:
-        return read_plain_file(folder / name, limit=limit)
-    except FileNotFoundError:
-        raise ValueError("it is missing") from None
-    except (FileTooLargeError, NotAFileError):
-        raise
-    except OSError as error:
-        raise RunError(
-            f"{folder / name} could not be read: {error.strerror or error}. Check its permissions."
-        ) from printable_cause(error)
 
 
 def reason_of(error: Exception) -> str:

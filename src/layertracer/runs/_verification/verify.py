@@ -13,9 +13,10 @@ from typing import Any
 from layertracer._errors import UsageError
 from layertracer.runs._columns import find_other_words
 from layertracer.runs._folders.full_paths import expand_home
+from layertracer.runs._folders.kinds import RUN, FolderKind
 from layertracer.runs._json_rules import described
 from layertracer.runs._record import TraceRecord
-from layertracer.runs._schema import HEADER_FILE, OWN_FILES, REPORT_FILE
+from layertracer.runs._schema import HEADER_FILE, REPORT_FILE
 from layertracer.runs._storage import assemble
 from layertracer.runs._verification.examine import UNUSABLE, Examined, Fault, examine_folder, reason_of
 from layertracer.runs._verification.kept_answers import KeptAnswers, compare_answers
@@ -85,9 +86,9 @@ def verify_run(path: str | Path, *, expect: str | None = None) -> Verification:
         UsageError: If `expect` is no digest.
     """
     folder = expand_home(Path(path))
-    expected = None if expect is None else _checked_digest(expect)
+    expected = None if expect is None else checked_digest(expect)
     examined = examine_folder(folder)
-    faults, notes = list(examined.faults), _find_extra_files(folder)
+    faults, notes = list(examined.faults), find_extra_files(folder, RUN)
     if expected is not None and examined.digest != expected:
         faults.append(Fault(file=HEADER_FILE, reason=f"its digest is {examined.digest}, and {expected} was expected"))
     kept = _verify_answers(examined, faults, notes) if not examined.faults else None
@@ -108,7 +109,12 @@ def verify_run(path: str | Path, *, expect: str | None = None) -> Verification:
     )
 
 
-def _checked_digest(text: str) -> str:
+def checked_digest(text: str) -> str:
+    """A digest as it is compared.
+
+    Raises:
+        UsageError: If it is none.
+    """
     digest = text.strip().lower().removeprefix("sha256:")
     if not re.fullmatch("[0-9a-f]{64}", digest):
         raise UsageError(
@@ -118,12 +124,12 @@ def _checked_digest(text: str) -> str:
     return digest
 
 
-def _find_extra_files(folder: Path) -> list[str]:
+def find_extra_files(folder: Path, kind: FolderKind) -> list[str]:
     """What is said of files that no checksum covers."""
-    names = sorted(set(os.listdir(folder)) - OWN_FILES)
+    names = sorted(set(os.listdir(folder)) - kind.files)
     notes = []
     if REPORT_FILE in names:
-        notes.append(f"{REPORT_FILE} is drawn from the run and no part of it: no checksum covers it.")
+        notes.append(f"{REPORT_FILE} is drawn from the {kind.noun} and no part of it: no checksum covers it.")
         names.remove(REPORT_FILE)
     if names:
         shown = ", ".join(map(described, names[:_NAMED])) + (", …" if len(names) > _NAMED else "")

@@ -68,6 +68,21 @@ def hash_content(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def is_piped(path: Path) -> bool:
+    """Whether a path is a pipe that the shell or the user put there to be read."""
+    return _PIPED.fullmatch(os.fspath(path)) is not None
+
+
+def is_packed(data: bytes, path: Path) -> bool:
+    """Whether bytes, or the first of them, are packed by gzip, or a file's name says so."""
+    return data.startswith(_GZIP_MAGIC) or path.suffix.lower() == ".gz"
+
+
+def find_encoding(data: bytes) -> str:
+    """The encoding that a text's mark names; UTF-8 without one."""
+    return next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
+
+
 def expand_home(name: str | os.PathLike[str]) -> Path:
     """The path with ~ as the home folder; as it is where there is no such home."""
     path = Path(name)
@@ -85,7 +100,7 @@ def _read_at_most(path: Path, limit: int) -> bytes:
         OSError: If it cannot be read, or is a pipe or device of any other name: those may never end.
     """
     try:
-        if not _PIPED.fullmatch(os.fspath(path)):
+        if not is_piped(path):
             return read_plain_file(path, limit=limit)
         with path.open("rb") as file:
             data = file.read(limit + 1)
@@ -117,7 +132,7 @@ def read_content(path: Path) -> Content:
         ) from None
     except (OSError, ValueError) as error:
         raise TaskFileError(f"The task file {path} cannot be read ({error}). Check the path and its rights.") from None
-    if data.startswith(_GZIP_MAGIC) or path.suffix.lower() == ".gz":
+    if is_packed(data, path):
         data = _unpack(data, path)
     return Content(path=path, data=data)
 
@@ -196,7 +211,7 @@ def decode_text(content: Content, *, western: bool = False) -> tuple[str, tuple[
         TaskFileError: If the content is no such text; the message names the byte and the line.
     """
     data, path = content.data, content.path
-    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
+    encoding = find_encoding(data)
     notes: tuple[str, ...] = ()
     try:
         text = data.decode(encoding)

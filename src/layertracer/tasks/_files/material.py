@@ -99,12 +99,13 @@ class FieldNames:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """Pairs to make few-shot prompts of, or finished samples.
+    """Pairs to make few-shot prompts of, finished samples, or words to generate prompts of.
 
     Attributes:
         sha256: Hash of the content that was read.
         pairs: Pairs, where prompts are still to be made.
         samples: Samples, where the source holds finished prompts.
+        words: Words to draw from, where prompts are generated.
         template: Default template of the pairs.
         left_out: Number of records left out, by reason.
         description: One sentence on what was read of a source of the user's: how much of it, from which fields, and
@@ -118,6 +119,7 @@ class Material:
     sha256: str
     pairs: tuple[Pair, ...] = ()
     samples: tuple[Sample, ...] | None = None
+    words: tuple[str, ...] | None = None
     template: str = PAIR_TEMPLATE
     left_out: Mapping[str, int] = field(default_factory=dict)
     description: str = ""

@@ -23,6 +23,9 @@ UNKNOWN_PAIR = "has a word outside the model's vocabulary"
 UNKNOWN_ANSWER = "the answer is outside the model's vocabulary"
 """Why a finished prompt is not asked."""
 
+UNKNOWN_WORD = "is outside the model's vocabulary"
+"""Why a word is not drawn."""
+
 
 def fit_task(
     task: Task,
@@ -35,7 +38,8 @@ def fit_task(
     """The task without what a model's tokenizer does not know.
 
     A pair whose input or output, as it stands in the template, holds the unknown token is left out before
-    demonstrations and queries are chosen, so that `limit` prompts come out where there are enough pairs. A finished
+    demonstrations and queries are chosen, so that `limit` prompts come out where there are enough pairs. Generated
+    prompts are made of known words. A finished
     prompt is left out where the part of its answer that is followed is unknown; one that has an unknown word itself
     stays. What was left out is counted in the specification, under "n_left_out".
 
@@ -66,6 +70,8 @@ def fit_task(
     recipe, unknown_id = task.recipe, find_unknown_id(tokenizer)
     if recipe is None or tokenizer is None or unknown_id is None:
         return task
+    if recipe.material.words is not None:
+        return _fit_words(task, recipe, recipe.material.words, tokenizer, unknown_id=unknown_id)
     if recipe.material.samples is None:
         return _fit_pairs(task, recipe, tokenizer, unknown_id=unknown_id)
     if followed is None:
@@ -84,10 +90,11 @@ def explain_left_out(task: Task) -> tuple[str, ...]:
     if task.recipe is None:
         return ()
     material = task.recipe.material
-    kept = material.pairs if material.samples is None else material.samples
+    kept: Sequence[object] = material.samples or material.words or material.pairs
     sentences = {
         UNKNOWN_PAIR: "pairs have a word outside the model's vocabulary: they were left out, as demonstrations too.",
         UNKNOWN_ANSWER: "answers are outside the model's vocabulary: their prompts were left out.",
+        UNKNOWN_WORD: "words are outside the model's vocabulary: prompts are made of the others.",
     }
     counts = [(material.left_out.get(reason, 0), text) for reason, text in sentences.items()]
     unread = (material.description,) if material.n_missing else ()
@@ -117,6 +124,21 @@ def _fit_pairs(task: Task, recipe: Recipe, tokenizer: Tokenizer, *, unknown_id: 
         return make_task(replace(recipe, material=material))
     except EmptyTaskError as error:
         raise EmptyTaskError(f"{len(unknown)} of {len(pairs)} {what}, and are left out. {error}") from None
+
+
+def _fit_words(task: Task, recipe: Recipe, words: Sequence[str], tokenizer: Tokenizer, *, unknown_id: int) -> Task:
+    """The task generated of the words that are known."""
+    every = tokenize_texts(tokenizer, [f" {word}" for word in words], add_special_tokens=False)
+    known = tuple(word for word, ids in zip(words, every, strict=True) if unknown_id not in ids)
+    n_unknown = len(words) - len(known)
+    if not n_unknown:
+        return task
+    material = _leave_out(replace(recipe.material, words=known), UNKNOWN_WORD, n_unknown)
+    try:
+        return make_task(replace(recipe, material=material))
+    except EmptyTaskError as error:
+        what = f"{n_unknown} of {len(words)} words of {task.name!r} are outside the model's vocabulary"
+        raise EmptyTaskError(f"{what}. {error}") from None
 
 
 def _find_known(pairs: Sequence[Pair], template: Template, tokenizer: Tokenizer, *, unknown_id: int) -> list[bool]:

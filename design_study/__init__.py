@@ -1,0 +1,1 @@
+"""The trained proof of design advice: hybrids trained from attention miniatures, and the scores that foretell them."""

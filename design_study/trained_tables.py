@@ -1,0 +1,213 @@
+"""What the page says of students, and of the scores beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from design_study.findings import ALL_PARENTS, choose_repeated, is_complete
+from design_study.plan import FURTHER_SEEDS, PARENTS, all_placements, show_placement
+from design_study.scores import uniform
+from study.tables import number, share, table
+from training.families import N_LAYERS
+
+_LEVEL = 0.05
+_BEST = 3
+_DEFAULT = ("placement itself", 8)
+
+
+def describe_students(students: pd.DataFrame) -> str:
+    """The trained placements of two layers: the best ones, the median and the worst, uniform ones."""
+    rows = []
+    for parent in complete_parents(students, 2):
+        chosen = _first_seed(students, parent, 2)
+        ranked = chosen.sort_values("kl_nats").to_dict("records")
+        (spaced,) = (one for one in ranked if one["kept"] == show_placement(uniform(tuple(range(N_LAYERS)), 2)))
+        middle = f"{number(float(chosen['kl_nats'].median()))}, {share(float(chosen['recall'].median()))}"
+        cells = [*map(_show_student, ranked[:_BEST]), middle, *map(_show_student, (ranked[-1], spaced))]
+        rows.append([f"`{parent}`", *cells])
+    header = ["parent", "best", "second", "third", "median", "worst", "uniform"]
+    text = (
+        "Held-out KL to the parent in nats, and the share of recall questions answered rightly, of all "
+        f"{len(all_placements(2))} placements of 2 of 8 layers:"
+    )
+    picture = "![Held-out KL of every placement of two layers](images/design-students.svg)"
+    return f"{text}\n\n{table(header, rows)}\n\n{picture}\n\n{_describe_cost(students)}"
+
+
+def _show_student(student: Mapping[Any, Any]) -> str:
+    return f"{student['kept']}: {number(float(student['kl_nats']))}, {share(float(student['recall']))}"
+
+
+def _describe_cost(students: pd.DataFrame) -> str:
+    spread = students["kl_std_error"] / students["kl_nats"]
+    return (
+        f"A student took {students['cpu_s'].median():.0f} CPU seconds (median, one thread). The standard error of a KL "
+        f"over documents is {share(float(spread.median()))} of it (median)."
+    )
+
+
+def describe_scores(findings: pd.DataFrame) -> str:
+    """Rank of the first choice and correlation of every score, placements of two layers."""
+    chosen = findings[findings["n_kept"] == 2]
+    parents = [parent for parent in PARENTS if parent in set(chosen["parent"])]
+    if not parents:
+        return "No parent has all of its placements trained yet."
+    return table(_score_header(parents), [_score_row(rows, parents) for _, rows in _by_score(chosen)])
+
+
+def _score_header(parents: list[str]) -> list[str]:
+    pooled = ["mean", "p (Holm)"] if len(parents) > 1 else ["p (Holm)"]
+    names = ", ".join(f"`{parent}`" for parent in parents)
+    return [
+        "score",
+        "window",
+        f"rank of its first choice: {names}",
+        *(f"correlation, `{one}`" for one in parents),
+        *pooled,
+    ]
+
+
+def _score_row(rows: pd.DataFrame, parents: list[str]) -> list[str]:
+    by_parent = {row["parent"]: row for row in rows.to_dict("records")}
+    window = int(rows["window"].iloc[0])
+    ranks = ", ".join(f"{by_parent[one]['rank']:.0f} ({by_parent[one]['chosen']})" for one in parents)
+    cells = [_show_correlation(by_parent[one]) for one in parents]
+    pooled = by_parent[ALL_PARENTS if len(parents) > 1 else parents[0]]
+    mean = [number(float(pooled["correlation"]))] if len(parents) > 1 else []
+    return [str(rows["score"].iloc[0]), str(window or ""), ranks, *cells, *mean, show_p(float(pooled["p_holm"]))]
+
+
+def _show_correlation(row: Mapping[Any, Any]) -> str:
+    if np.isnan(row["correlation"]):
+        return ""
+    return f"{number(row['correlation'])} ({number(row['low'])} to {number(row['high'])})"
+
+
+def show_p(value: float) -> str:
+    """A p value; nothing where there is none."""
+    if np.isnan(value):
+        return ""
+    return "< 0.001" if value < 0.001 else number(value, digits=3)
+
+
+def _by_score(findings: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each score and window, with how they are called."""
+    return [(_name(rows.to_dict("records")[0]), rows) for _, rows in findings.groupby(["score", "window"], sort=False)]
+
+
+def summarise_scores(findings: pd.DataFrame) -> str:
+    """Which scores correlate with the trained result beyond chance, and which do not."""
+    pooled = _pooled(findings)
+    known = pooled.dropna(subset=["correlation"])
+    if known.empty:
+        return "**Which score foretells?** No parent has all of its placements trained yet."
+    is_found = known["p_holm"] <= _LEVEL
+    found, lost = known[is_found].sort_values("correlation", ascending=False), known[~is_found]
+    said = ", ".join(f"{_name(row)} {number(row['correlation'])}" for row in found.to_dict("records"))
+    missed = ", ".join(f"{_name(row)} {number(row['correlation'])}" for row in lost.to_dict("records"))
+    return (
+        f"**Which score foretells?** Beyond chance (p ≤ {_LEVEL} after Holm, {len(known)} scores) correlate, with the "
+        f"mean correlation over parents: {said or 'none'}. Not beyond chance: {missed or 'none'}."
+    )
+
+
+def summarise_choices(findings: pd.DataFrame) -> str:
+    """Which scores name one of the best placements for every parent."""
+    chosen = findings[(findings["n_kept"] == 2) & (findings["parent"] != ALL_PARENTS)]
+    ranks = {name: rows["rank"].astype(int).tolist() for name, rows in _by_score(chosen)}
+    if not ranks:
+        return "**Whose first choice is good?** Nothing can be said yet."
+    good = [f"{name} ({', '.join(map(str, some))})" for name, some in ranks.items() if max(some) <= _BEST]
+    bad = [
+        f"{name} ({', '.join(map(str, some))})"
+        for name, some in ranks.items()
+        if max(some) > len(all_placements(2)) / 2
+    ]
+    return (
+        f"**Whose first choice is good?** For every parent among the best {_BEST} of {len(all_placements(2))} (ranks "
+        f"by parent): {', '.join(good) or 'none'}. For at least one parent in the worse half: "
+        f"{', '.join(bad) or 'none'}."
+    )
+
+
+def summarise_default(findings: pd.DataFrame) -> str:
+    """Whether another search than the default one names better placements."""
+    pooled = _pooled(findings)
+    if pooled.empty:
+        return "**Is the default right?** Nothing can be said yet."
+    best = pooled.sort_values("rank", kind="stable").to_dict("records")[0]
+    (default,) = pooled[(pooled["score"] == _DEFAULT[0]) & (pooled["window"] == _DEFAULT[1])].to_dict("records")
+    if default["rank"] <= best["rank"]:
+        verdict = "no score's first choices are better, so that the default stays"
+    else:
+        verdict = f"{_name(best)} has {number(best['rank'], digits=1)}"
+    return (
+        "**Is the default right?** Where placements are as few as here, `design` by default measures all of a size "
+        "with the substitute, and takes the best: *the placement itself* below. By window "
+        f"{_DEFAULT[1]}, the mean rank of its choices among the trained is {number(default['rank'], digits=1)}; "
+        f"{verdict}."
+    )
+
+
+def describe_repeats(students: pd.DataFrame, scores: pd.DataFrame) -> str:
+    """Placements of the first parent that were trained from several seeds."""
+    chosen = [show_placement(kept) for kept in choose_repeated(scores)]
+    of_parent = students[(students["parent"] == PARENTS[0]) & students["kept"].isin(chosen)]
+    seeds = (0, *FURTHER_SEEDS)
+    of_kept = {str(kept): rows.sort_values("seed") for kept, rows in of_parent.groupby("kept")}
+    whole = {kept: rows.to_dict("records") for kept, rows in of_kept.items() if tuple(rows["seed"]) == seeds}
+    if not whole:
+        return "Not trained yet."
+    ranked = sorted(whole.items(), key=lambda item: float(item[1][0]["kl_nats"]))
+    rows = [[kept, *(f"{number(one['kl_nats'])}, {share(one['recall'])}" for one in of)] for kept, of in ranked]
+    is_same = all(
+        sorted(ranked, key=lambda item: float(item[1][index]["kl_nats"])) == ranked for index in range(len(seeds))
+    )
+    text = (
+        f"The placements of `{PARENTS[0]}` that scores advise, uniform, the most vulnerable and four at random, from "
+        "several seeds (fresh weights, alignment and documents): KL in nats, recall. Their order is "
+        + ("the same from every seed." if is_same else "not the same from every seed.")
+    )
+    return f"{text}\n\n{table(['kept', *(f'seed {seed}' for seed in seeds)], rows)}"
+
+
+def describe_larger(findings: pd.DataFrame) -> str:
+    """The same of placements of three layers, where they are all trained."""
+    chosen = findings[(findings["n_kept"] == 3) & (findings["parent"] == PARENTS[0])]
+    if chosen.empty:
+        return "Placements of three layers were not all trained in the time that there was."
+    rows = [
+        [
+            str(row["score"]),
+            str(int(row["window"]) or ""),
+            f"{row['rank']:.0f} ({row['chosen']})",
+            _show_correlation(row),
+        ]
+        for row in chosen.to_dict("records")
+    ]
+    header = ["score", "window", f"rank of {len(all_placements(3))}", "correlation"]
+    return f"### Three layers kept\n\nAll placements of 3 of 8 of `{PARENTS[0]}`:\n\n{table(header, rows)}"
+
+
+def complete_parents(students: pd.DataFrame, size: int) -> list[str]:
+    """Parents of which all placements of a size are trained from the first seed."""
+    return [parent for parent in PARENTS if is_complete(students, parent, size)]
+
+
+def _first_seed(students: pd.DataFrame, parent: str, size: int) -> pd.DataFrame:
+    return students[(students["parent"] == parent) & (students["n_kept"] == size) & (students["seed"] == 0)]
+
+
+def _pooled(findings: pd.DataFrame) -> pd.DataFrame:
+    """The rows of all parents together, or of the only one that there is."""
+    chosen = findings[findings["n_kept"] == 2]
+    pooled = chosen[chosen["parent"] == ALL_PARENTS]
+    return chosen if pooled.empty else pooled
+
+
+def _name(row: Mapping[Any, Any]) -> str:
+    return f"{row['score']} (window {int(row['window'])})" if row["window"] else str(row["score"])

@@ -1,0 +1,278 @@
+"""`layertracer design`."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import click
+
+from layertracer._errors import LayerTracerError
+from layertracer.cli._choices import DEFAULT_MODEL
+from layertracer.cli._console import describe_terminal, quiet_stdout, say, say_aside, say_drawn, say_json
+from layertracer.cli._design_options import (
+    design_settings,
+    effort_options,
+    placement_options,
+    question_options,
+    refuse_contradictions,
+    search_options,
+)
+from layertracer.cli._exit_codes import command_line, debug_option, explain_interruption, explain_kept
+from layertracer.cli._grouped_help import GroupedCommand
+from layertracer.cli._options import add_options, load_asked_model, model_options, option
+from layertracer.cli._progress import ProgressDisplay, showing_progress
+from layertracer.cli._run_folder import default_run_folders
+from layertracer.cli._writing import Writing
+
+if TYPE_CHECKING:
+    from layertracer.advice import DesignPlan
+    from layertracer.api import Advice
+    from layertracer.tracing import Progress, TracedModel
+else:  # under test, annotations are looked up when a function is called
+    Advice = DesignPlan = Progress = TracedModel = object
+
+_PATH: Any = click.Path(path_type=Path)
+
+_output_options = add_options(
+    option("--plan", "only_plan", is_flag=True, help="Say what it would measure and take, and measure nothing."),
+    option(
+        "--out",
+        type=_PATH,
+        metavar="FOLDER",
+        default=None,
+        help="Advice folder to make; finished measurements are kept there as they come.  "
+        "[default: runs/MODEL-design-TIME]",
+    ),
+    option("--resume", is_flag=True, help="Go on with what an interrupted design left at --out; else refused."),
+    option("--overwrite", is_flag=True, help="Replace advice that lies at --out."),
+    option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the tables."),
+    option(
+        "--csv", "csv_file", type=_PATH, metavar="FILE", default=None,
+        help="Table of placements and single layers to write, one row a number.",
+    ),
+    option("--report", type=_PATH, metavar="FILE", default=None, help="HTML report to write.  [default: in --out]"),
+    option("--no-report", is_flag=True, help="Write no report."),
+)  # fmt: skip
+
+
+class _DesignCommand(GroupedCommand):
+    """The command, its options in groups."""
+
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "What is asked": ("tasks", "no_tasks", "text", "no_text"),
+        "Placements": ("keep", "budget", "context", "substitute", "window", "sinks"),
+        "Search": ("search", "pairs", "no_ratio", "n_random", "against", "seed"),
+        "Effort": ("search_rows", "held_out_rows", "compared_rows", "row_tokens", "audit", "memory"),
+        "Model": ("device", "device_map", "offload_folder", "dtype", "revision", "trust_remote_code"),
+        "Output": ("only_plan", "out", "resume", "overwrite", "as_json", "csv_file", "report", "no_report"),
+    }
+
+
+@click.command("design", cls=_DesignCommand, short_help="Advise which layers a hybrid should keep, and prove it.")
+@click.argument("model", default=DEFAULT_MODEL)
+@question_options
+@placement_options
+@search_options
+@effort_options
+@model_options
+@_output_options
+@debug_option
+@click.pass_context
+def design_command(context: click.Context, /, model: str, **settings: Any) -> None:
+    """Advise which layers of MODEL should keep their mixers when the others get something cheaper.
+
+    MODEL is the embedded default (smollm2), an id on the hub, a folder with a checkpoint, or a .gguf file. Placements
+    are searched on some rows and judged on others: KL divergence from the full model in nats, tasks solved, and where
+    they lie among random placements of their size.
+
+    Progress goes to standard error; the advice, or with --json one JSON document, to standard output. After Ctrl-C,
+    SIGTERM or SIGHUP the same command with --resume goes on from what is finished.
+    """
+    _refuse_output(context, settings)
+    refuse_contradictions(context, settings)
+    asked = design_settings(settings)
+    out = settings["out"]
+    if not settings["only_plan"]:
+        out = _find_place(out, model, settings)
+    with _in_options():
+        with quiet_stdout(), showing_progress() as display:
+            display.begin(f"Loading {model}")
+            loaded = load_asked_model(model, settings)
+            if settings["only_plan"]:
+                plan = _plan(loaded, asked, out, display)
+            else:
+                advice = _design(context, loaded, asked, out, display=display, settings=settings)
+        if settings["only_plan"]:
+            _show_plan(plan, settings)
+            return
+    explain_kept(context, f"The advice is saved in {out}")
+    explain_interruption(context, f"Interrupted: the advice is whole, and is saved in {out}")
+    _show(context, advice, out, settings)
+
+
+def _refuse_output(context: click.Context, settings: Mapping[str, Any]) -> None:
+    """Options of the output that contradict one another."""
+    del context
+    if settings["report"] is not None and settings["no_report"]:
+        raise click.UsageError("--report and --no-report contradict one another. Give one of them.")
+    if settings["resume"] and settings["out"] is None:
+        raise click.UsageError("--resume needs --out: the folder that the interrupted design named.")
+    if settings["only_plan"] and (settings["csv_file"] is not None or settings["report"] is not None):
+        raise click.UsageError("--plan measures nothing: there is nothing to write. Leave out --csv and --report.")
+
+
+def _find_place(out: Path | None, model: str, settings: Mapping[str, Any]) -> Path:
+    """The folder of the advice, before the model is loaded: what cannot be written there is refused now.
+
+    Raises:
+        RunError: If no advice can be saved there, or there is nothing to go on with where that was asked.
+    """
+    from layertracer import RunError
+    from layertracer.runs import ADVICE, claim_folder, has_parts
+
+    if out is None:
+        return next(folder for folder in default_run_folders(model, "design") if not folder.exists())
+    if settings["resume"] and not has_parts(out):
+        raise RunError(f"There is nothing to go on with at {out}: no design was interrupted there. Leave out --resume.")
+    claim = claim_folder(out, overwrite=settings["overwrite"], kind=ADVICE)
+    if claim is None:
+        raise RunError(
+            f"Another design that is running is going to save its advice to {out}. Wait until it is done, or give "
+            "another path."
+        )
+    claim.release()
+    return out
+
+
+def _plan(loaded: TracedModel, asked: Mapping[str, Any], out: Path | None, display: ProgressDisplay) -> DesignPlan:
+    from layertracer.api import plan_design
+
+    display.begin(f"Planning a design of {loaded.name}")
+    return plan_design(loaded, out=out, **asked)
+
+
+def _show_plan(plan: DesignPlan, settings: Mapping[str, Any]) -> None:
+    if settings["as_json"]:
+        say_json(plan.to_dict())
+        return
+    for line in str(plan).splitlines():
+        say(line)
+
+
+def _design(
+    context: click.Context,
+    loaded: TracedModel,
+    asked: Mapping[str, Any],
+    out: Path,
+    *,
+    display: ProgressDisplay,
+    settings: Mapping[str, Any],
+) -> Advice:
+    """Design; what was finished lies in the folder however it ends, and that is said."""
+    from layertracer.api import design
+    from layertracer.runs import has_parts
+
+    again = _go_on(context, out)
+
+    def announce(plan: DesignPlan) -> None:
+        if not settings["as_json"]:
+            display.note(f"Plan: {str(plan).splitlines()[-1]}")
+
+    try:
+        return design(
+            loaded,
+            **asked,
+            against=None if settings["against"] == "none" else settings["against"],
+            out=out,
+            overwrite=settings["overwrite"],
+            progress=_telling(context, display, out, again),
+            on_plan=announce,
+            command=command_line(context),
+        )
+    except Exception:
+        if has_parts(out):
+            say_aside(f"What was finished lies in {out}. To go on: {again}")
+        raise
+
+
+def _telling(context: click.Context, display: ProgressDisplay, out: Path, again: str) -> Callable[[Progress], None]:
+    """What is called whenever something is measured: it moves the display, and says what an interruption leaves."""
+    stage = ""
+
+    def advance(progress: Progress) -> None:
+        nonlocal stage
+        if progress.stage != stage:
+            stage = progress.stage
+            display.begin(f"{stage[:1].upper()}{stage[1:]}")
+        display.advance(progress.done, progress.total, "measurements")
+        explain_interruption(
+            context, f"Interrupted: {progress.done} measurements were finished, and lie in {out}. To go on: {again}"
+        )
+
+    return advance
+
+
+def _go_on(context: click.Context, out: Path) -> str:
+    """The command that goes on after an interruption."""
+    words = list(command_line(context))
+    if not any(word == "--out" or word.startswith("--out=") for word in words):
+        words += ["--out", str(out)]
+    return shlex.join(words if "--resume" in words else [*words, "--resume"])
+
+
+def _show(context: click.Context, advice: Advice, out: Path, settings: Mapping[str, Any]) -> None:
+    """Write report and table, and print the advice; a file that cannot be written keeps nobody from the numbers."""
+    from layertracer.reports import advice_json, next_steps, render_advice_text, write_advice_csv
+    from layertracer.runs import REPORT_FILE
+
+    del context
+    writing = Writing()
+    page = None if settings["no_report"] else settings["report"] or out / REPORT_FILE
+    report = writing.attempt(advice.report, page)
+    table = writing.attempt(lambda path: write_advice_csv(advice, path), settings["csv_file"])
+    if settings["as_json"]:
+        written = {"report": None if report is None else str(report), "csv": None if table is None else str(table)}
+        say_json({**advice_json(advice), "advice": str(out), **written})
+        writing.end()
+        return
+    terminal = describe_terminal()
+    say_drawn(render_advice_text(advice, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only))
+    say(f"Advice  {out}")
+    for name, path in (("Report", report), ("Table ", table)):
+        if path is not None:
+            say(f"{name}  {path}")
+    for step in next_steps(advice):
+        say(f"Next    {step}")
+    writing.end()
+
+
+_IN_OPTIONS = (
+    (r"\bkeep=\(([\d, ]+?),?\)", lambda found: "--keep " + found[1].replace(" ", "")),
+    (r"\bkeep (?=has |is empty)", lambda _: "--keep "),
+    (r"\bsubstitute=Window\((\d+), sinks=(\d+)\)", lambda found: f"--window {found[1]} --sinks {found[2]}"),
+    (r"\bsearch=['\"](\w+)['\"]", lambda found: f"--search {found[1]}"),
+    (r"\btasks=\(\)", lambda _: "--no-tasks"),
+    (r"\btext=False", lambda _: "--no-text"),
+    (r"\bn_random\b", lambda _: "--random"),
+    (r"\boverwrite=True \(command line: --overwrite\)", lambda _: "--overwrite"),
+)  # fmt: skip
+"""What arguments of `design` are called on the command line."""
+
+
+@contextlib.contextmanager
+def _in_options() -> Iterator[None]:
+    """Within, errors speak of options where they spoke of arguments."""
+    try:
+        yield
+    except LayerTracerError as error:
+        said = str(error)
+        for pattern, called in _IN_OPTIONS:
+            said = re.sub(pattern, called, said)
+        if said != str(error):
+            error.args = (said, *error.args[1:])
+        raise

@@ -1,0 +1,1 @@
+"""What placements are measured on, and what they cost there."""

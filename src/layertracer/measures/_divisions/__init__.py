@@ -1,0 +1,1 @@
+"""Layers divided into regions: CKA, change points, and both put together."""
