@@ -33,6 +33,7 @@ from layertracer.advice._records import (
     Verdict,
 )
 from layertracer.advice._schema import ADVICE_FILE, ADVICE_FORMAT_VERSION, ADVICE_TABLES
+from layertracer.advice._snippet import FULL, SLIDING, flash_linear_attention, windows_by_type
 from layertracer.advice._storage import read_advice, same_advice, save_advice
 from layertracer.advice._trees import to_tree
 from layertracer.advice._verify import is_advice, verify_advice
@@ -42,6 +43,8 @@ __all__ = [
     "ADVICE_FORMAT_VERSION",
     "ADVICE_TABLES",
     "BASELINES",
+    "FULL",
+    "SLIDING",
     "Accuracy",
     "AdviceRecord",
     "Baseline",
@@ -65,6 +68,7 @@ __all__ = [
     "TaskAccuracy",
     "Verdict",
     "compare_with_published",
+    "flash_linear_attention",
     "holm",
     "hypergeometric_tail",
     "is_advice",
@@ -78,4 +82,5 @@ __all__ = [
     "save_placement",
     "to_tree",
     "verify_advice",
+    "windows_by_type",
 ]

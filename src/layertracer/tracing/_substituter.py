@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -100,7 +101,9 @@ class Substituter:
         check_rows(rows, network)
         substituted = [self._substituted(number, kept) for number, kept in enumerate(placements)]
         found = [RowMeasures.empty(len(substituted), len(row.read)) for row in rows]
-        told = shielded(None if on_rows is None else lambda n_done: on_rows(n_done, len(rows)))
+        told: Callable[[int], None] | None = None
+        if on_rows is not None:
+            told = shielded(partial(_tell, on_rows, len(rows)))
         stopped: CallbackRaised | None = None
         try:
             with (
@@ -232,6 +235,10 @@ class Substituter:
                 f"full model is NaN or infinite. Load the model with dtype='float32' (it runs in {self.model.dtype}), "
                 "or leave that placement out."
             )
+
+
+def _tell(on_rows: OnRows, n_rows: int, n_done: int) -> None:
+    on_rows(n_done, n_rows)
 
 
 def _fill_in_others(found: RowMeasures, substituted: Sequence[Substituted]) -> None:
