@@ -1,6 +1,7 @@
 """Design advice as data: what it holds, on a disk and in memory. No torch."""
 
 from layertracer.advice._design_plan import DesignPlan, PlannedStage
+from layertracer.advice._format_page import describe_advice_format
 from layertracer.advice._limits import BASELINES
 from layertracer.advice._published import (
     PublishedPlacement,
@@ -61,6 +62,7 @@ __all__ = [
     "Switching",
     "Verdict",
     "compare_with_published",
+    "describe_advice_format",
     "holm",
     "hypergeometric_tail",
     "is_advice",
