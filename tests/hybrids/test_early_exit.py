@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import layertracer as lt
-from layertracer.hybrids._early_exit import measure_early_exit
-from layertracer.hybrids._shares import share_intervals
+from layertracer.hybrids._gates.early_exit import measure_early_exit
 from layertracer.runs import TraceRecord
 from layertracer.tracing import LayerFlops, layer_flops
 
@@ -24,7 +23,7 @@ RIGHT, WRONG = 5, 9
 def readouts(
     first_right: list[int], *, confident_from: list[int] | None = None, sets: tuple[int, ...] | None = None
 ) -> TraceRecord:
-    """A trace whose prompts read the final token, which is right, from their own layer on, and are sure from another."""
+    """A trace whose prompts read the final token, which is right, from their own layer on, sure from another on."""
     n_prompts, layers = len(first_right), np.arange(N_LAYERS)
     record = make_record(n_prompts, N_LAYERS, 2, 0)
     agrees = layers >= np.array(first_right)[:, None]
@@ -110,17 +109,17 @@ def test_prompts_that_are_sure_of_something_else_have_no_threshold() -> None:
 
 def test_thresholds_do_not_depend_on_the_prompts_that_are_reported() -> None:
     """Changing held-out prompts changes what is reported, and no threshold; half of the prompts are held out."""
-    record = readouts([3, 5] * 20)
+    record = readouts([3, 5] * 10)
     here = measure_early_exit(record, FREE)
     n_changed = 0
-    for prompt in range(40):
+    for prompt in range(20):
         top_ids = record.top_ids.copy()
         top_ids[prompt, :-1, 0] = WRONG
         there = measure_early_exit(dataclasses.replace(record, top_ids=top_ids), FREE)
         if not np.array_equal(there.kept.agreement, here.kept.agreement):
             assert there.kept.thresholds == here.kept.thresholds
             n_changed += 1
-    assert n_changed == here.n_held_out == 20
+    assert n_changed == here.n_held_out == 10
 
 
 def test_sets_of_demonstrations_are_kept_together() -> None:
@@ -132,11 +131,13 @@ def test_sets_of_demonstrations_are_kept_together() -> None:
     assert few.oracle_interval is None
 
 
-def test_shares_have_wilson_intervals() -> None:
-    """Five of ten lie between 0.2366 and 0.7634, none of ten below 0.2775, as the tables have it."""
-    hits = np.zeros((10, 2), dtype=bool)
-    hits[:5, 0] = True
-    np.testing.assert_allclose(share_intervals(hits), [[0.2366, 0.7634], [0.0, 0.2775]], atol=5e-5)
+def test_intervals_are_as_wide_as_over_sets_of_demonstrations() -> None:
+    """Ten sets that agree or not as a whole have a wider interval than as many prompts by themselves."""
+    settles = [3 if number // 8 % 2 else 6 for number in range(80)]
+    by_set = measure_early_exit(readouts(settles, sets=tuple(number // 8 for number in range(80))), FREE).kept
+    apart = measure_early_exit(readouts(settles), FREE).kept
+    width = [float(np.diff(one.agreement_interval[4])[0]) for one in (by_set, apart)]
+    assert width[0] > 1.5 * width[1]
 
 
 def test_arithmetic_is_that_of_the_matrices() -> None:

@@ -11,8 +11,8 @@ import pytest
 from torch import Tensor, nn
 
 import layertracer as lt
-from layertracer.hybrids._gates import measure_gates
-from layertracer.hybrids._switching import measure_switching
+from layertracer.hybrids._gates.measure import measure_gates
+from layertracer.hybrids._gates.switching import measure_switching
 from layertracer.runs import TraceRecord
 from layertracer.tracing import TracedModel, make_substituter
 
@@ -75,7 +75,7 @@ def test_switching_is_that_of_plain_hooks(model: TracedModel) -> None:
         assert kept.after[place] == pytest.approx(kl_without(model.module, ids, range(particle, 4)), rel=1e-3)
     assert (kept.before[3], kept.random[3]) == (0.0, 0.0)  # its particle is the first layer: nothing lies below
     assert kept.after[3] == pytest.approx(kept.random_after[3])  # all four layers are all there are
-    assert "1 of 6 prompts took no part" in kept.note
+    assert "1 of 6 took no part" in kept.note
 
 
 def test_random_layers_are_as_many(model: TracedModel) -> None:
@@ -87,6 +87,36 @@ def test_random_layers_are_as_many(model: TracedModel) -> None:
         alone = [kl_without(model.module, ids, [layer]) for layer in range(4)]
         assert min(alone) <= found.kept.random[place] <= max(alone)
         assert found.kept.random[place] == pytest.approx(np.mean(alone), rel=0.5)
+
+
+def test_a_gate_is_held_against_the_particles_of_others(model: TracedModel) -> None:
+    """Each prompt is split at the other prompts' particles too; one particle that all have gains nothing."""
+    particles, substituter = (1, 2, 3, 1, 2, 3), make_substituter(model, lt.NoMixer())
+    found = measure_switching(record_with(particles, PROMPTS, 4), substituter)
+    assert not isinstance(found, str)
+    for row, ids in enumerate(PROMPTS):
+        others = [layer for number, layer in enumerate(particles) if number != row]
+        below = np.mean([kl_without(model.module, ids, range(layer)) for layer in others])
+        above = np.mean([kl_without(model.module, ids, range(layer, 4)) for layer in others])
+        np.testing.assert_allclose(found.others[:, row], [below, above], rtol=1e-3)
+    same = measure_switching(record_with((2,) * 6, PROMPTS, 4), substituter)
+    assert not isinstance(same, str)
+    np.testing.assert_allclose(same.others[0], same.kept.before)
+    assert not same.gains
+
+
+def test_many_prompts_are_drawn(model: TracedModel) -> None:
+    """Of 40 prompts 32 are switched, drawn by the seed, and the note counts them."""
+    prompts = tuple(tuple(np.random.default_rng(seed).integers(1, 100, 6).tolist()) for seed in range(40))
+    record = record_with((1, 2) * 20, prompts, 4)
+    found = [
+        measure_switching(record, make_substituter(model, lt.NoMixer()), n_draws=1, seed=seed) for seed in (0, 0, 1)
+    ]
+    drawn = [one.kept.prompts for one in found if not isinstance(one, str)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(set(drawn[0] or ())) == 32
+    assert not isinstance(found[0], str)
+    assert "32 prompts were switched." in found[0].kept.note
 
 
 def test_a_window_that_reaches_over_all_prompts_proves_nothing(model: TracedModel) -> None:

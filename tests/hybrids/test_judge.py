@@ -28,7 +28,8 @@ from layertracer.tracing import JudgedRow, RowMeasures, make_substituter
 
 from tests.support.tiny import fresh
 
-LN2 = math.log(2.0)
+TEXTS = [(number,) for number in range(12)]
+"""Rows of text, all different."""
 
 
 class Planted:
@@ -140,12 +141,23 @@ def test_text_and_tasks_are_kept_apart() -> None:
 def test_intervals_of_placements_are_paired() -> None:
     """Placements that differ by the same on every row differ by that in both ends of their intervals."""
     values = np.random.default_rng(0).exponential(size=8)
-    first, second = row_means(np.array([values, values + 0.25]), seed=3)
+    first, second = row_means(np.array([values, values + 0.25]), TEXTS[:8], seed=3)
     assert first.interval is not None
     assert second.interval is not None
     assert second.interval.low - first.interval.low == pytest.approx(0.25)
     assert second.interval.high - first.interval.high == pytest.approx(0.25)
-    assert row_means(np.array([values]), seed=3)[0] == first
+    assert row_means(np.array([values]), TEXTS[:8], seed=3)[0] == first
+
+
+def test_copies_make_nothing_surer() -> None:
+    """Rows that are copies count as one: several of one row have no interval, and doubled rows that of the rows."""
+    values = np.random.default_rng(0).exponential(size=8)
+    once = row_means(values[None], TEXTS[:8], seed=0)[0]
+    twice = row_means(np.tile(values, 2)[None], TEXTS[:8] * 2, seed=0)[0]
+    assert once.interval is not None
+    assert twice.interval is not None
+    assert (twice.interval.low, twice.interval.high) == pytest.approx((once.interval.low, once.interval.high))
+    assert row_means(np.ones((1, 3)), [(1, 2)] * 3, seed=0)[0].interval is None
 
 
 def test_intervals_hold_the_mean_about_as_often_as_they_say() -> None:
@@ -153,7 +165,7 @@ def test_intervals_hold_the_mean_about_as_often_as_they_say() -> None:
     generator, held = np.random.default_rng(1), 0
     for seed in range(100):
         values = generator.gamma(4.0, 0.25, size=(1, 12))  # of mean 1
-        interval = row_means(values, seed=seed)[0].interval
+        interval = row_means(values, TEXTS[:12], seed=seed)[0].interval
         assert interval is not None
         held += interval.low <= 1.0 <= interval.high
     assert 90 <= held <= 100

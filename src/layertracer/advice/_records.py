@@ -6,8 +6,10 @@ rows and over the positions that are read, all of which lie at or beyond what a 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -101,6 +103,7 @@ class Placement:
         kv_cache_share: Share of the full model's KV cache that it keeps at the context that was asked about; None where
             none was, or it is not known.
         notes: What must be said of it.
+        config: What is pasted into the model's configuration to say the same; None where nothing does, or nobody asked.
     """
 
     layers: tuple[int, ...]
@@ -119,6 +122,24 @@ class Placement:
     below_best_interval: Interval | None = None
     kv_cache_share: float | None = None
     notes: tuple[str, ...] = ()
+    config: Mapping[str, Any] | None = None
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the placement to a file of JSON that `load_placement` and anybody's script can read.
+
+        Args:
+            path: The file.
+            overwrite: Whether a file that lies there is replaced.
+
+        Returns:
+            The file.
+
+        Raises:
+            RunError: If something lies there that may not be replaced, or the disk refuses.
+        """
+        from layertracer.advice._placements import save_placement
+
+        return save_placement(self, Path(path), overwrite=overwrite)
 
     @property
     def kl_nats(self) -> float:

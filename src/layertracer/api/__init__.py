@@ -3,6 +3,7 @@
 from layertracer.api._advice import Advice, load_advice
 from layertracer.api._compare import Comparison, compare
 from layertracer.api._design import design, plan_design
+from layertracer.api._evaluate_placement import evaluate_placement, load_placement
 from layertracer.api._plan import plan
 from layertracer.api._readout import read_layers
 from layertracer.api._taken import sites_there_are
@@ -14,7 +15,9 @@ __all__ = [
     "Trace",
     "compare",
     "design",
+    "evaluate_placement",
     "load_advice",
+    "load_placement",
     "load_run",
     "plan",
     "plan_design",

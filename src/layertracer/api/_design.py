@@ -40,6 +40,9 @@ def design(  # noqa: PLR0913 - what users call takes its settings by name
     n_random: SupportsIndex = 200,
     pairs: bool = False,
     ratio: bool = True,
+    trace: bool = True,
+    divisions: bool = True,
+    gates: bool = True,
     against: str | None = "published",
     rows: Mapping[str, int] | None = None,
     audit: float = 0.1,
@@ -75,6 +78,9 @@ def design(  # noqa: PLR0913 - what users call takes its settings by name
         n_random: Random placements of each size to compare with.
         pairs: Whether the interaction of every two layers is measured.
         ratio: Whether the cost is measured against the number of layers kept.
+        trace: Whether a trace is made; without, there is no joint JS, and no baseline that a trace names.
+        divisions: Whether regions of layers that behave alike are found.
+        gates: Whether it is measured what early exit, and switching by the task particle, would gain.
         against: "published" for published lists of the same model and size beside the advised ones; None for none.
         rows: How many passages, and prompts of each task: {"search": 3, "compared": 6, "held_out": 16,
             "tokens": 72}, any of them; what is left out goes by the model's size and the window's.
@@ -112,6 +118,9 @@ def design(  # noqa: PLR0913 - what users call takes its settings by name
         n_random=n_random,
         pairs=pairs,
         ratio=ratio,
+        trace=trace,
+        divisions=divisions,
+        gates=gates,
         against=against,
         audit=audit,
         memory=memory,
@@ -181,6 +190,9 @@ def plan_design(  # noqa: PLR0913 - likewise
     n_random: SupportsIndex = 200,
     pairs: bool = False,
     ratio: bool = True,
+    trace: bool = True,
+    divisions: bool = True,
+    gates: bool = True,
     rows: Mapping[str, int] | None = None,
     audit: float = 0.1,
     memory: str | int | None = None,
@@ -209,6 +221,9 @@ def plan_design(  # noqa: PLR0913 - likewise
         n_random=n_random,
         pairs=pairs,
         ratio=ratio,
+        trace=trace,
+        divisions=divisions,
+        gates=gates,
         audit=audit,
         memory=memory,
     )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from layertracer._errors import UsageError
-from layertracer._types import Sample, checked_substitute, checked_whole
-from layertracer.api._samples import take_samples
+from layertracer._types import checked_substitute, checked_whole
+from layertracer.api._asked_rows import tasks_for, text_for
 from layertracer.api._taken import refused, take_choice, take_flag
-from layertracer.tasks import Task, list_tasks
 
 if TYPE_CHECKING:
     from layertracer.hybrids import DesignOptions, Question
@@ -22,10 +20,6 @@ SEARCHES = ("greedy", "singles", "joint_js", "pairs", "exact")
 """Searches by name."""
 
 _ROWS = {"search": "n_search", "compared": "n_compared", "held_out": "n_held_out", "tokens": "row_tokens"}
-_TASKS_TAKEN = (
-    "Give names of tasks, files, tasks of load_task, or prompts with answers; one or a list of them, or a dictionary "
-    "by name. () for none."
-)
 
 
 def take_options(model: TracedModel, rows: object, **asked: Any) -> DesignOptions:
@@ -47,6 +41,8 @@ def take_options(model: TracedModel, rows: object, **asked: Any) -> DesignOption
     seed = checked_whole("seed", asked["seed"])
     if seed < 0:
         raise UsageError(f"seed must be at least 0, got {seed}. Give any whole number from 0 on.")
+    if asked["search"] == "joint_js" and asked["trace"] is False:
+        raise UsageError("search='joint_js' chooses by what a trace says, and trace=False was asked. Leave it out.")
     return Options(
         keep=_take_keep(asked["keep"]),
         budget_bytes=None if budget is None else parse_memory(budget),
@@ -57,6 +53,9 @@ def take_options(model: TracedModel, rows: object, **asked: Any) -> DesignOption
         n_random=_at_least("n_random", asked["n_random"], 0),
         wants_pairs=take_flag("pairs", asked["pairs"]),
         wants_ratio=take_flag("ratio", asked["ratio"]),
+        wants_trace=take_flag("trace", asked["trace"]),
+        wants_divisions=take_flag("divisions", asked["divisions"]),
+        wants_gates=take_flag("gates", asked["gates"]),
         against_published=_take_against(asked.get("against")),
         audit=asked["audit"],
         memory=asked["memory"],
@@ -74,8 +73,8 @@ def take_question(model: TracedModel, tasks: object, text: object, options: Desi
 
     return Asked(
         model=model,
-        tasks=_take_tasks(tasks),
-        text=_take_text(text),
+        tasks=tasks_for(model, tasks),
+        text=None if text is False else text_for(model, "text", text),
         with_text=text is not False,
         options=options,
     )
@@ -114,45 +113,3 @@ def _take_rows(model: TracedModel, given: object) -> dict[str, int]:
     if not isinstance(given, Mapping) or not set(given) <= set(_ROWS):
         raise refused("rows", given, f"Give a dictionary with some of {', '.join(map(repr, _ROWS))}.")
     return wanted | {_ROWS[name]: _at_least(f"rows[{name!r}]", value, 1) for name, value in given.items()}
-
-
-def _take_text(given: object) -> Any:
-    """Text as rows are made of it: a name or a text as it is, everything else as samples."""
-    if given is None or given is False or isinstance(given, str | os.PathLike | Task):
-        return None if given is False else given
-    return take_samples(given, needs_answers=False)
-
-
-def _take_tasks(given: object) -> dict[str, Any]:
-    """Tasks by their names."""
-    if given is None:
-        return {}
-    if isinstance(given, Mapping) and not {"prompt", "prompt_ids", "input_ids"} & set(given):
-        return {str(name): _take_task(one) for name, one in given.items()}
-    several = given if isinstance(given, list | tuple) and all(map(_is_task, given)) else [given]
-    named: dict[str, Any] = {}
-    for one in several:
-        task = _take_task(one)
-        name = task if isinstance(task, str) else _name_of(task)
-        if name in named:
-            raise UsageError(f"tasks has two that are called {name!r}. Give them names: tasks={{'first': …, …}}.")
-        named[name] = task
-    return named
-
-
-def _is_task(given: object) -> bool:
-    """Whether something is a task by itself, and no prompt of one."""
-    return isinstance(given, str | os.PathLike | Task)
-
-
-def _take_task(given: object) -> str | Task | Sequence[Sample]:
-    """A task: the name of a built-in one as it is, so that its prompts are made as long as the window asks."""
-    if isinstance(given, str) and given in {info.name for info in list_tasks()}:
-        return given
-    if given is None or isinstance(given, bool | int | float):
-        raise refused("tasks", given, _TASKS_TAKEN)
-    return take_samples(given, needs_answers=True)
-
-
-def _name_of(task: Task | Sequence[Sample]) -> str:
-    return task.name if isinstance(task, Task) else "prompts"

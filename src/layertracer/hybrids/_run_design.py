@@ -28,11 +28,12 @@ from layertracer.hybrids._judging.task_rows import TaskSource
 from layertracer.hybrids._judging.text_rows import TextSource
 from layertracer.hybrids._measuring.checkpoints import Checkpoints
 from layertracer.hybrids._measuring.costs import Asked, plan_costs, time_forward
-from layertracer.hybrids._measuring.joint_trace import JointTrace, trace_jointly
+from layertracer.hybrids._measuring.joint_trace import JointTrace, no_trace, trace_jointly
 from layertracer.hybrids._measuring.kept_measures import KeptMeasures
 from layertracer.hybrids._measuring.kv_cache import CacheSizes, layers_within, measure_cache
 from layertracer.hybrids._placing.row_kl import OBJECTIVE
 from layertracer.hybrids._placing.search import Kept
+from layertracer.hybrids._roles import Roles, measure_roles
 from layertracer.runs import collect_provenance
 from layertracer.tracing import Progress, Substituter, TracedModel, describe_model, make_substituter
 
@@ -161,10 +162,19 @@ def run_design(
         cache_share=_cache_share(ready),
     )
     found = Design(facts, ready.rows, ready.options, means=means).run()
+    progress.begin("regions and gates")
+    roles = measure_roles(
+        ready.substituter,
+        ready.rows.held_out,
+        wants_divisions=ready.options.wants_divisions,
+        wants_gates=ready.options.wants_gates,
+        seed=ready.options.seed,
+        memory=ready.options.memory,
+    )
     progress.finish()
     cpu_s = time.process_time() - began_s + ready.measures.earlier_cpu_s
     provenance = collect_provenance(command=command, started_at=started_at)
-    return _record(question, ready, found, cpu_s=cpu_s, provenance=provenance)
+    return _record(question, ready, found, roles=roles, cpu_s=cpu_s, provenance=provenance)
 
 
 class _Counted:
@@ -264,6 +274,8 @@ def _plan(model: TracedModel, options: DesignOptions, substituter: Substituter, 
         sizes=options.keep or (),
         n_random=options.n_random,
         wants_pairs=options.wants_pairs or options.search == "pairs",
+        wants_trace=options.wants_trace,
+        wants_roles=options.wants_divisions or options.wants_gates,
         n_ratio=_N_RATIO if options.wants_ratio else 0,
     )
     return plan_costs(
@@ -287,6 +299,8 @@ def _n_cells(ready: Ready) -> int:
 
 def _trace(model: TracedModel, ready: Ready) -> JointTrace:
     """The joint trace, measured once."""
+    if not ready.options.wants_trace:
+        return no_trace(model.anatomy.n_layers)
     for meta, arrays in ready.checkpoints.found("trace"):
         joint = arrays["joint"] if meta["is_joint"] else None
         notes = tuple(meta["notes"])
@@ -321,7 +335,7 @@ def _cache_share(ready: Ready) -> Callable[[Kept], float] | None:
 
 
 def _record(
-    question: Question, ready: Ready, found: Found, *, cpu_s: float, provenance: Mapping[str, Any]
+    question: Question, ready: Ready, found: Found, *, roles: Roles, cpu_s: float, provenance: Mapping[str, Any]
 ) -> AdviceRecord:
     model, options = question.model, ready.options
     description = describe_model(model)
@@ -341,8 +355,8 @@ def _record(
         baselines=found.baselines,
         published=found.published,
         ratio=found.ratio,
-        divisions=None,
-        gates=None,
+        divisions=roles.divisions,
+        gates=roles.gates,
         snippets={},
         snippet_reason="",
         evaluations=_evaluations(ready, cpu_s=cpu_s),

@@ -137,15 +137,15 @@ def _make_ready(model: TracedModel, substitute: Substitute, mean_rows: Sequence[
     if not ready.placeable:
         reasons = "; ".join(f"layer {layer}: {reason}" for layer, reason in list(ready.refused.items())[:3])
         raise SiteError(
-            f"{substitute.describe().capitalize()} can stand in no layer of {model.name!r} ({reasons}). Choose another "
-            "substitute (Window, NoMixer, MeanMixer), or another model."
+            f"There is no layer of {model.name!r} in whose mixer's place {substitute.describe()} can stand "
+            f"({reasons}). Choose another substitute (Window, NoMixer, MeanMixer), or another model."
         )
     return ready
 
 
 def _make_constant(model: TracedModel, substitute: Substitute, mean_rows: Sequence[JudgedRow] | None) -> _Ready:
     """Nothing, or the mean, in the place of what mixers add."""
-    why_not = why_not_offered(model, "mixer_output")
+    why_not = (why_not_offered(model, "mixer_output") or "").strip(",")
     placeable = () if why_not else layers_with("mixer_output", model.network)
     refused = {
         layer.index: f"what its mixer adds {why_not}" if why_not else "it has no mixer"

@@ -26,7 +26,7 @@ from layertracer.tasks import Task
 from layertracer.tracing._batching.batches import run_batches
 from layertracer.tracing._batching.memory_budget import default_budget_bytes, fast_bytes, plan_pass
 from layertracer.tracing._batching.prompts import Prompt, bind_batch, bucket_prompts
-from layertracer.tracing._distributions.kl_divergence import kl_divergence
+from layertracer.tracing._distributions.kl_divergence import DivergenceFrom
 from layertracer.tracing._distributions.log_softmax import log_probs_of
 from layertracer.tracing._failures import explaining_failures, first_line, is_of_callers_making
 from layertracer.tracing._model import TracedModel, lay_out
@@ -208,8 +208,9 @@ class _Profiling:
             log_p = log_probs_of(next(logits))
             if bool(log_p.isnan().any()):
                 refuse_non_finite(network, ids)
+            output = DivergenceFrom(log_p)
             for layer, of_layer in enumerate(logits):
-                self.kl_nats[where, layer] = _kl_nats(log_p, of_layer)
+                self.kl_nats[where, layer] = _kl_nats(output, of_layer)
         self.hsic[where] = observer.per_prompt()
 
     def _logits(
@@ -245,10 +246,11 @@ class _Profiling:
         network, ids = bind_batch(self.model.network, [prompt])
         observer, n_layers = self._observer(ids), network.anatomy.n_layers
         logits, rows = watched_alone(network, ids, prompt.read, observers=[observer])
-        log_p, tail, tolerance = log_probs_of(logits), Tail(network), MOST_READOUT * nats_tolerance(network)
+        output, tail = DivergenceFrom(log_probs_of(logits)), Tail(network)
+        tolerance = MOST_READOUT * nats_tolerance(network)
 
         def check(layer: int, of_layer: Tensor) -> None:
-            found, kept = float(_kl_nats(log_p, of_layer)[0]), float(self.kl_nats[prompt.index, layer])
+            found, kept = float(_kl_nats(output, of_layer)[0]), float(self.kl_nats[prompt.index, layer])
             if not (abs(found - kept) <= tolerance * (1 + abs(found)) or found == kept):
                 raise Disagreement(
                     f"sample {prompt.index} had a KL divergence of {kept:.4g} nats after layer {layer} beside others "
@@ -280,8 +282,6 @@ def _through(tail: Tail, rows: Float[Tensor, "prompt read *width"], *, d_vocab: 
     return logits.reshape(*rows.shape[:2], d_vocab)
 
 
-def _kl_nats(
-    log_p: Float[Tensor, "prompt read d_vocab"], logits: Float[Tensor, "prompt read d_vocab"]
-) -> Float[np.ndarray, " prompt"]:
-    """KL(P ‖ Q), the mean over positions."""
-    return np.asarray(kl_divergence(log_p, log_probs_of(logits)).mean(dim=1).cpu().numpy())
+def _kl_nats(output: DivergenceFrom, logits: Float[Tensor, "prompt read d_vocab"]) -> Float[np.ndarray, " prompt"]:
+    """KL(output ‖ readout), the mean over positions."""
+    return np.asarray(output.to(log_probs_of(logits)).mean(dim=1).cpu().numpy())

@@ -5,16 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 
-from layertracer._errors import NonFiniteError, SelfCheckError, UsageError
+from layertracer._errors import AnatomyError, LayerTracerError, NonFiniteError, SelfCheckError, SiteError, UsageError
 from layertracer._types import Method, Substitute, Window, checked_whole, shown
-from layertracer.models import in_evaluation_mode, keeping_loaded, without_gradients
+from layertracer.models import in_evaluation_mode, is_out_of_memory, keeping_loaded, without_gradients
 from layertracer.tracing._batching.judged_rows import JudgedRow, RowMeasures, check_rows
-from layertracer.tracing._failures import explaining_failures, shielded
+from layertracer.tracing._failures import (
+    CallbackRaised,
+    explaining_failures,
+    first_line,
+    is_of_callers_making,
+    shielded,
+)
 from layertracer.tracing._model import TracedModel
 from layertracer.tracing._passes.placed import Substituted, count_forwards, sort_placements
 from layertracer.tracing._passes.placed_batches import Numbered, PlacedBatches
@@ -94,13 +101,21 @@ class Substituter:
         check_rows(rows, network)
         substituted = [self._substituted(number, kept) for number, kept in enumerate(placements)]
         found = [RowMeasures.empty(len(substituted), len(row.read)) for row in rows]
-        told = shielded(on_rows and (lambda n_done: on_rows(n_done, len(rows))))
-        with (
-            explaining_failures(self.model.name, "while placements were measured"),
-            in_evaluation_mode(network.call.module),
-            keeping_loaded(network.outer_modules),
-        ):
-            self._measure(rows, found, substituted, told)
+        told: Callable[[int], None] | None = None
+        if on_rows is not None:
+            told = shielded(partial(_tell, on_rows, len(rows)))
+        stopped: CallbackRaised | None = None
+        try:
+            with (
+                explaining_failures(self.model.name, "while placements were measured"),
+                in_evaluation_mode(network.call.module),
+                keeping_loaded(network.outer_modules),
+            ):
+                self._measure(rows, found, substituted, told)
+        except CallbackRaised as stop:
+            stopped = stop
+        if stopped is not None:  # out here, so that it comes out as it went in
+            raise stopped.raised
         for number, own in enumerate(found):
             self._refuse_non_finite(number, own, substituted)
         return tuple(found)
@@ -131,35 +146,59 @@ class Substituter:
         told: Callable[[int], None] | None,
     ) -> None:
         """Measure all rows by the first way that gives the same numbers twice."""
-        buckets: dict[int, list[int]] = {}
-        for number, row in enumerate(rows):
-            buckets.setdefault(len(row.ids), []).append(number)
         while True:
-            n_done = 0
             try:
-                for numbers in buckets.values():
-                    self._measure_bucket([rows[i] for i in numbers], [found[i] for i in numbers], substituted)
-                    n_done += len(numbers)
-                    if told is not None:
-                        told(n_done)
+                self._measure_all(rows, found, substituted, told)
             except Disagreement as disagreement:
-                self._fall_back(disagreement)
+                self._fall_back(str(disagreement))
+            except Exception as error:
+                # What is raised over many rows need not be raised over one.
+                is_answer = isinstance(error, LayerTracerError) and not isinstance(error, AnatomyError)
+                if is_answer or self.method == "plain" or is_out_of_memory(error) or is_of_callers_making(error):
+                    raise
+                self._fall_back(f"rows could not go through the layers together ({first_line(error)})")
             else:
                 return
+
+    def _measure_all(
+        self,
+        rows: Sequence[JudgedRow],
+        found: Sequence[RowMeasures],
+        substituted: Sequence[Substituted],
+        told: Callable[[int], None] | None,
+    ) -> None:
+        """Measure all rows by the method at hand, those of one length together."""
+        by_length: dict[int, list[int]] = {}
+        for number, row in enumerate(rows):
+            by_length.setdefault(len(row.ids), []).append(number)
+        n_done = 0
+        for numbers in by_length.values():
+            self._measure_bucket([rows[i] for i in numbers], [found[i] for i in numbers], substituted)
+            n_done += len(numbers)
+            if told is not None:
+                told(n_done)
 
     def _measure_bucket(
         self, rows: Sequence[JudgedRow], found: Sequence[RowMeasures], substituted: Sequence[Substituted]
     ) -> None:
         """Measure rows of one length, and audit what was found."""
         n_layers = self.model.anatomy.n_layers
-        is_whole = 0 < len(rows[0].ids) <= self.substitute.n_seen
+        is_whole = len(rows[0].ids) <= self.substitute.n_seen
         own = [() if is_whole else layers for layers in substituted]
         placements: Numbered = [
             (own.index(layers), layers) for layers in sort_placements(own, n_layers=n_layers) if layers
         ]
         if placements:
             self._check_length(rows[0])
-        self._batches.measure(rows, found, placements, method=self.method)
+        try:
+            self._batches.measure(rows, found, placements, method=self.method)
+        except SiteError as error:
+            if isinstance(self.substitute, Window):
+                raise
+            raise SiteError(
+                f"{self.model.name!r} runs through other code on {len(rows[0].ids)} tokens than when it was loaded, so "
+                "that what a mixer adds to the stream was not found again. Use rows of another length."
+            ) from error
         for one in found:
             _fill_in_others(one, own)
         n_forwards = count_forwards([layers for _, layers in placements], n_layers=n_layers)
@@ -172,15 +211,15 @@ class Substituter:
             check_length(self.model.network, self.substitute, ids, self._auditor.n_calls)
             self._n_proved = len(row.ids)
 
-    def _fall_back(self, disagreement: Disagreement) -> None:
+    def _fall_back(self, reason: str) -> None:
         """Go on by the plain method, or give up where that was it."""
         if self.method == "plain":
             raise SelfCheckError(
-                f"{self.model.name!r} does not give the same numbers twice: {disagreement}, although it was run as "
+                f"{self.model.name!r} does not give the same numbers twice: {reason}, although it was run as "
                 "plainly as can be, one row and one forward at a time. It keeps something between calls, or draws at "
                 "random: make the model stateless and deterministic, then measure again."
             ) from None
-        note = f"Placements are measured one forward at a time, not together in one: {disagreement}."
+        note = f"Placements are measured one forward at a time, not together in one: {reason}."
         _LOG.warning("%s: %s", self.model.name, note)
         self._auditor.notes.append(note)
         self.method = "plain"
@@ -196,6 +235,10 @@ class Substituter:
                 f"full model is NaN or infinite. Load the model with dtype='float32' (it runs in {self.model.dtype}), "
                 "or leave that placement out."
             )
+
+
+def _tell(on_rows: OnRows, n_rows: int, n_done: int) -> None:
+    on_rows(n_done, n_rows)
 
 
 def _fill_in_others(found: RowMeasures, substituted: Sequence[Substituted]) -> None:

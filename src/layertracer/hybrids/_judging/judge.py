@@ -23,7 +23,6 @@ LEVEL = 0.95
 LEAST_SOLVED_SHARE, LEAST_SOLVED = 0.2, 4
 """Of a task that the full model solves less often, a fall could not be seen."""
 
-_GIVEN = Sampling(draws="given")
 _Z = 1.959963984540054
 """Of the normal distribution, for 95 %."""
 
@@ -31,7 +30,7 @@ _Z = 1.959963984540054
 class Measuring(Protocol):
     """What measures placements on rows, as a `Substituter` does."""
 
-    def measure(self, rows: Sequence[JudgedRow], placements: Sequence[Collection[int]]) -> Sequence[RowMeasures]:
+    def measure(self, rows: Sequence[JudgedRow], placements: Sequence[tuple[int, ...]]) -> Sequence[RowMeasures]:
         """What rows say of placements, one a row."""
 
 
@@ -60,7 +59,7 @@ class Solved(NamedTuple):
 
 
 def judge(
-    measuring: Measuring, rows: RowSet, placements: Sequence[Collection[int]], *, seed: int = 0
+    measuring: Measuring, rows: RowSet, placements: Sequence[tuple[int, ...]], *, seed: int = 0
 ) -> tuple[Judgement, ...]:
     """What placements cost on some rows, one judgement each.
 
@@ -74,11 +73,11 @@ def judge(
 
 
 def judgements(
-    rows: RowSet, placements: Sequence[Collection[int]], measures: Measures, *, seed: int = 0
+    rows: RowSet, placements: Sequence[tuple[int, ...]], measures: Measures, *, seed: int = 0
 ) -> tuple[Judgement, ...]:
     """What was measured of placements on some rows, one judgement each; see `judge`."""
     by_task = {task.name: _accuracies(task, own, seed) for task, own in _of_tasks(rows, measures)}
-    kl, nll = _text_means(measures[: len(rows.text)], len(placements), seed)
+    kl, nll = _text_means(rows.text, measures[: len(rows.text)], len(placements), seed)
     return tuple(
         Judgement(
             kept=tuple(sorted(kept)),
@@ -194,30 +193,37 @@ def paired_change(solved: NDArray[np.bool_], full: NDArray[np.bool_]) -> tuple[f
     return change, Interval(low=max(-1.0, low), high=min(1.0, high), level=LEVEL)
 
 
-def _text_means(measures: Measures, n_placements: int, seed: int) -> tuple[Sequence[Mean], Sequence[Mean]]:
+def _text_means(
+    rows: Sequence[JudgedRow], measures: Measures, n_placements: int, seed: int
+) -> tuple[Sequence[Mean], Sequence[Mean]]:
     """Divergence on text, and the change of its own loss; a row's last position has no next token."""
     if not measures:
         nothing = [Mean(float("nan"), None)] * n_placements
         return nothing, nothing
+    texts = [row.ids for row in rows]
     kl = np.array([one.kl_nats.mean(axis=1) for one in measures]).T
     changes = [(one.nll_nats - one.full_nll_nats)[:, np.isfinite(one.full_nll_nats)] for one in measures]
     nll = np.array([change.mean(axis=1) for change in changes]).T
-    return row_means(kl, seed=seed), row_means(nll, seed=seed)
+    return row_means(kl, texts, seed=seed), row_means(nll, texts, seed=seed)
 
 
-def row_means(values: NDArray[np.float64], *, seed: int) -> tuple[Mean, ...]:
+def row_means(values: NDArray[np.float64], texts: Sequence[tuple[int, ...]], *, seed: int) -> tuple[Mean, ...]:
     """Means over rows, with intervals of other rows taken; one row alone has none.
 
-    Laws: every placement meets the same resamples, so that differences between placements are as sure as rows allow.
+    Laws: every placement meets the same resamples, so that differences between placements are as sure as rows allow;
+    copies of a row make nothing surer.
 
     Args:
         values: One value a placement and row.
+        texts: What each row is: equal ones are taken together.
         seed: Seed of the resamples.
     """
     means = [float(mean) for mean in values.mean(axis=1)]
-    if values.shape[1] < 2:
+    units = [texts.index(text) for text in texts]
+    if len(set(units)) < 2:
         return tuple(Mean(mean, None) for mean in means)
-    band = bootstrap_crossed_curve(values.T[:, None, :], seed=seed, level=LEVEL, sampling=_GIVEN)
+    sampling = Sampling(units=tuple(units), draws="given")
+    band = bootstrap_crossed_curve(values.T[:, None, :], seed=seed, level=LEVEL, sampling=sampling)
     return tuple(
         Mean(mean, Interval(low=float(low), high=float(high), level=LEVEL))
         for mean, low, high in zip(means, *band, strict=True)
@@ -247,7 +253,8 @@ def _solved(task: TaskRows, measures: Measures) -> Solved:
 def _accuracies(task: TaskRows, measures: Measures, seed: int) -> tuple[Accuracy, ...]:
     """What each placement solves of a task."""
     solved = _solved(task, measures)
-    kl = row_means(np.array([measures[first].kl_nats.mean(axis=1) for first in task.firsts]).T, seed=seed)
+    values = np.array([measures[first].kl_nats.mean(axis=1) for first in task.firsts]).T
+    kl = row_means(values, [task.rows[first].ids for first in task.firsts], seed=seed)
     return tuple(
         Accuracy(
             share=float(own.mean()),

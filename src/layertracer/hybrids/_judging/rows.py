@@ -249,6 +249,10 @@ def _split_prompts(
             f"{len(held)} that differ; at least {_FEWEST_PROMPTS} together are needed. Give more prompts."
         )
     notes = []
+    if has_sets:
+        notes.append(
+            f"Half of the sets of demonstrations of {asked.name!r} are for the search, half for the judgement."
+        )
     if asked.shares_demonstrations:
         notes.append(f"Prompts of {asked.name!r} begin with the same demonstrations in the search and the judgement.")
     if len(rest) > len(others):

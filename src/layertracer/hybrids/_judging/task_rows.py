@@ -135,7 +135,7 @@ def _make_pairs(model: TracedModel, substitute: Substitute, name: str, n_prompts
     # One set alone may be one by which a model does not see what is asked; half of the pairs at least are left to ask.
     n_sets = next((n for n in _SETS if 2 * n * n_shot <= len(builtin_pairs(name))), 2)
     task = load_task(name, n_shot=n_shot, demonstration_sets=n_sets, limit=_N_TRIED * n_prompts, seed=seed)
-    return task, f"Task {name!r}: {n_shot} demonstrations, {n_sets} sets of them, half for the search"
+    return task, f"Task {name!r}: {n_shot} demonstrations, {n_sets} sets of them"
 
 
 def _tokens_per(model: TracedModel, tasks: Iterable[Task]) -> float:

@@ -24,6 +24,7 @@ _N_ROUNDS = 3
 """Rounds of exchange, about."""
 _N_DRAWS = 5
 _N_SITES = 2
+_N_ROLES = 16
 _AUDIT = 1.1
 """What measuring some again the plain way adds."""
 
@@ -40,6 +41,8 @@ class Asked:
         sizes: Numbers of layers to keep.
         n_random: Random placements of each.
         wants_pairs: Whether pairs are measured.
+        wants_trace: Whether the joint trace is made.
+        wants_roles: Whether regions of layers or gates are asked for.
         n_ratio: Sizes on the curve of the ratio.
     """
 
@@ -48,6 +51,8 @@ class Asked:
     sizes: Sequence[int]
     n_random: int
     wants_pairs: bool
+    wants_trace: bool
+    wants_roles: bool
     n_ratio: int
 
 
@@ -74,10 +79,9 @@ def plan_costs(asked: Asked, *, search: Rows, compared: Rows, held_out: Rows, to
 
     n = asked.n_layers
     n_looked_at, n_calls = searched(asked)
-    stages = [
-        stage("single layers", 2 * n + 1, _HALF, search, n_calls=2),
-        stage("one trace at two sites", _N_SITES * _N_DRAWS * n, _HALF, _traced(search)),
-    ]
+    stages = [stage("single layers", 2 * n + 1, _HALF, search, n_calls=2)]
+    if asked.wants_trace:
+        stages.append(stage("one trace at two sites", _N_SITES * _N_DRAWS * n, _HALF, _traced(search)))
     if asked.wants_pairs:
         stages.append(stage("pairs of layers", math.comb(n, 2), _HALF, search, n_calls=math.comb(n, 2) / 64))
     if n_looked_at:
@@ -86,6 +90,9 @@ def plan_costs(asked: Asked, *, search: Rows, compared: Rows, held_out: Rows, to
     stages.append(stage("random placements and baselines", n_others, _MOST, compared, n_calls=n_others / 16))
     if asked.n_ratio:
         stages.append(stage("the curve over the number kept", asked.n_ratio, _MOST, compared))
+    if asked.wants_roles:
+        per_layer = n * _HALF + 20 * _MOST
+        stages.append(stage("regions and gates", 1, per_layer, _prompts(held_out, _N_ROLES), n_calls=2))
     stages.append(stage("judgement", 6 * len(asked.sizes), _MOST, held_out, n_calls=len(asked.sizes)))
     n_rows = {kind: (len(search.get(kind, ())), len(held_out.get(kind, ()))) for kind in {**search, **held_out}}
     return DesignPlan(stages=tuple(stages), n_rows=n_rows, tokens_per_s=tokens_per_s)
@@ -123,9 +130,15 @@ def time_forward(model: TracedModel, row: JudgedRow) -> float:
     return len(row.ids) / max(clock() - began, 1e-6)
 
 
-def _traced(rows: Rows) -> dict[str, Sequence[JudgedRow]]:
+def _prompts(rows: Rows, most: int) -> dict[str, Sequence[JudgedRow]]:
+    """Rows of the tasks, or of text where there is none, so many of each."""
     tasks = {kind: some for kind, some in rows.items() if kind != TEXT} or rows
-    return {kind: some[: max(1, MOST_PROMPTS // len(tasks))] for kind, some in tasks.items()}
+    return {kind: some[:most] for kind, some in tasks.items()}
+
+
+def _traced(rows: Rows) -> dict[str, Sequence[JudgedRow]]:
+    n_tasks = sum(kind != TEXT for kind in rows)
+    return _prompts(rows, max(1, MOST_PROMPTS // max(1, n_tasks)))
 
 
 def _count(rows: Rows) -> tuple[int, int]:

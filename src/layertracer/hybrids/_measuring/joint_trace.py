@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from layertracer._errors import SiteError
-from layertracer._types import DEFAULT_SITE, FALLBACK_SITE, Mask, Sample
+from layertracer._types import DEFAULT_SITE, FALLBACK_SITE, Mask, Sample, TargetKind
 from layertracer.hybrids._judging.rows import TEXT
 from layertracer.hybrids._placing.baselines import joint_js
 from layertracer.runs import TraceRecord
@@ -18,6 +18,9 @@ from layertracer.tracing import JudgedRow, TracedModel, TraceOptions, trace_mode
 STATE = "state"
 MOST_PROMPTS = 4
 """Prompts that are traced: each costs two masks of every layer, five draws of both."""
+
+_MOST_TOKENS = 64
+"""So much of a text is traced: the trace need not reach beyond a window, and a prompt of a task is no longer."""
 
 _SITES = ((DEFAULT_SITE, STATE), (DEFAULT_SITE,), (FALLBACK_SITE,))
 """Sites that are traced together, the first that a model has."""
@@ -31,7 +34,7 @@ class JointTrace:
         js_bits: Mean JS divergence of each layer at the first site; NaN where a layer lacks it.
         joint: JS divergences at both sites, each divided by its largest, added; None where there is but one site.
         particle: The task particle; None where none was found, or no task was asked.
-        site: The first site.
+        site: The first site; "" where no trace was made.
         notes: What must be said of it.
     """
 
@@ -61,7 +64,9 @@ def trace_jointly(
     """
     samples = _samples_of(rows)
     has_answers = any(kind != TEXT for kind in rows)
-    record, notes = _trace(model, samples, "answer" if has_answers else "model", seed=seed, memory=memory)
+    masks = [[Mask(site=site, seed=seed) for site in sites] for sites in _SITES]
+    target: TargetKind = "answer" if has_answers else "model"
+    record, notes = trace_first_site(model, samples, masks, target=target, seed=seed, memory=memory)
     by_site = {site: effect.js_bits.mean(axis=(0, 1)).astype(np.float64) for site, effect in record.effects.items()}
     first = next(iter(by_site))
     is_joint = first == DEFAULT_SITE and STATE in by_site
@@ -74,22 +79,40 @@ def trace_jointly(
     )
 
 
-def _trace(
-    model: TracedModel, samples: Sequence[Sample], target: str, *, seed: int, memory: str | int | None
+def no_trace(n_layers: int) -> JointTrace:
+    """What is known of layers where no trace is made: nothing."""
+    return JointTrace(js_bits=np.full(n_layers, np.nan), joint=None, particle=None, site="", notes=())
+
+
+def trace_first_site(
+    model: TracedModel,
+    samples: Sequence[Sample],
+    masks: Sequence[Sequence[Mask]],
+    *,
+    target: TargetKind,
+    seed: int,
+    memory: str | int | None,
 ) -> tuple[TraceRecord, tuple[str, ...]]:
-    """The trace at the most sites that the model has, and why not at more."""
+    """The trace with the first masks whose sites the model has, and why not with those before.
+
+    Args:
+        model: The model.
+        samples: The prompts.
+        masks: What is asked for, in the order in which it is tried.
+        target: Whose token is followed.
+        seed: Seed of the trace.
+        memory: As for a trace.
+
+    Raises:
+        SiteError: If it has the sites of none.
+    """
     reasons: list[str] = []
-    for sites in _SITES:
-        options = TraceOptions(
-            perturbation=[Mask(site=site, seed=seed) for site in sites],
-            target="answer" if target == "answer" else "model",
-            seed=seed,
-            memory=memory,
-        )
+    for some in masks:
+        options = TraceOptions(perturbation=list(some), target=target, seed=seed, memory=memory)
         try:
             return trace_model(model, samples, options), tuple(reasons)
         except SiteError as error:
-            reasons.append(f"No trace at {' and '.join(sites)}: {error}")
+            reasons.append(f"No trace at {' and '.join(one.site for one in some)}: {error}")
     raise SiteError(reasons[-1])
 
 
@@ -97,7 +120,7 @@ def _samples_of(rows: Mapping[str, Sequence[JudgedRow]]) -> list[Sample]:
     """Prompts of the tasks in turn, or the texts."""
     tasks = [some for kind, some in rows.items() if kind != TEXT]
     if not tasks:
-        return [Sample(prompt_ids=row.ids) for row in rows[TEXT][:MOST_PROMPTS]]
+        return [Sample(prompt_ids=row.ids[:_MOST_TOKENS]) for row in rows[TEXT][:MOST_PROMPTS]]
     per_task = max(1, MOST_PROMPTS // len(tasks))
     return [
         Sample(prompt_ids=row.ids[: row.read[0] + 1], answer_id=row.ids[row.read[0] + 1])

@@ -6,9 +6,9 @@ import numpy as np
 
 from layertracer._errors import UsageError
 from layertracer._types import Interval
-from layertracer.advice._records import Gates
-from layertracer.hybrids._early_exit import LEAST_PROMPTS, MeasuredExit, measure_early_exit
-from layertracer.hybrids._switching import N_DRAWS, measure_switching
+from layertracer.advice import Gates
+from layertracer.hybrids._gates.early_exit import LEAST_PROMPTS, MeasuredExit, measure_early_exit
+from layertracer.hybrids._gates.switching import N_DRAWS, measure_switching
 from layertracer.runs import TraceRecord
 from layertracer.tracing import LayerFlops, Substituter, TracedModel, layer_flops
 
@@ -28,8 +28,8 @@ def measure_gates(
 
     Leaving early is worth it where a gate that looks once, chosen on half of the prompts for 95 % agreement, saves
     arithmetic on the other half (readouts paid for) and agrees there in 90 % or more, both by the lower end of the
-    interval. Switching is where substitutes on one side of each prompt's particle cost less than as many anywhere, and
-    particles differ between prompts, without which a fixed placement does the same.
+    interval. Switching is where substitutes on one side of each prompt's particle cost less than as many anywhere and
+    less than at the other prompts' particles, without which a fixed placement does the same.
 
     Args:
         model: The model that was traced.

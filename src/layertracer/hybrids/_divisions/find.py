@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import Float
 
 from layertracer._errors import UsageError
-from layertracer.advice._records import Divisions, Region
-from layertracer.hybrids._region_names import WORDS, name_regions, spans_of, tell_apart
+from layertracer._types import Sample
+from layertracer.advice import Divisions, Region
+from layertracer.hybrids._divisions.region_names import WORDS, name_regions, spans_of, tell_apart
 from layertracer.measures import MIN_UNITS, LayerDivision, divide_layers
-from layertracer.runs import TraceRecord
-from layertracer.tracing import LayerProfile
+from layertracer.runs import PromptRecord, TraceRecord
+from layertracer.tracing import LayerProfile, TracedModel, profile_layers
 
 ERROR_RATE = 0.05
 """How often layers in a random order would be divided."""
@@ -57,6 +58,33 @@ def find_divisions(
         note=_note_on(found, missing, n_resamples=n_resamples),
         cka=found.cka,
     )
+
+
+def measure_divisions(
+    model: TracedModel, record: TraceRecord, *, audit: float = 0.1, n_resamples: int = 999, seed: int = 0
+) -> Divisions:
+    """Regions of a model's layers by all five measures: those of its trace, and a profile of the same prompts.
+
+    Args:
+        model: The model that was traced.
+        record: The trace.
+        audit: Share of the prompts whose profile is measured again, each alone.
+        n_resamples: How many shuffles of the layers, and how many resamples of the prompts.
+        seed: What shuffles, resamples, and draws tokens of long prompts.
+
+    Raises:
+        UsageError: If the trace has no finished prompt, or is of a model of another depth.
+        Whatever `profile_layers` raises.
+    """
+    _check(record, None)
+    samples = [Sample(prompt_ids=ids_read(prompt, record.spec.target)) for prompt in record.prompts]
+    profile = profile_layers(model, samples, target="model", audit=audit, seed=seed)
+    return find_divisions(record, profile, n_resamples=n_resamples, seed=seed)
+
+
+def ids_read(prompt: PromptRecord, target: str) -> tuple[int, ...]:
+    """A prompt's tokens as the trace read them, up to where the followed answer begins."""
+    return prompt.prompt_ids + (prompt.answer_ids[: prompt.n_lead] if target == "answer" else ())
 
 
 def _check(record: TraceRecord, profile: LayerProfile | None) -> None:

@@ -1,0 +1,1 @@
+"""Layers of a traced model divided into regions, with names."""

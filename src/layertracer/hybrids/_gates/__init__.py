@@ -1,0 +1,1 @@
+"""Gates over layers: early exit, and switching by the task particle."""
