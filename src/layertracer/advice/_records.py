@@ -105,7 +105,7 @@ class Placement:
         notes: What must be said of it.
         config: What is pasted into the model's configuration to say the same; None where nothing does, or nobody asked.
         linear_config: What is pasted into a configuration of flash-linear-attention for the hybrid that is to be
-            trained: attention in these layers, linear mixers elsewhere; None where heads are not known, or nobody asked.
+            trained: attention in these layers, linear mixers elsewhere; None where heads are unknown, or nobody asked.
     """
 
     layers: tuple[int, ...]
