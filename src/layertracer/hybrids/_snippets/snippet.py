@@ -90,8 +90,7 @@ def snippets_for(
 
 def linear_snippet(model: TracedModel, kept: Collection[int]) -> dict[str, Any] | None:
     """Settings of flash-linear-attention with attention in the layers kept; None where the heads are not known."""
-    config = getattr(model.module, "config", None)
-    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    config = _text_config(model) if hasattr(getattr(model.module, "config", None), "get_text_config") else None
     n_heads = getattr(config, "num_attention_heads", None)
     if not isinstance(n_heads, int):
         return None
