@@ -219,6 +219,10 @@ class Substituter:
                 "plainly as can be, one row and one forward at a time. It keeps something between calls, or draws at "
                 "random: make the model stateless and deterministic, then measure again."
             ) from None
+        self.go_on_plainly(reason)
+
+    def go_on_plainly(self, reason: str) -> None:
+        """Measure one forward at a time from now on, and say why."""
         note = f"Placements are measured one forward at a time, not together in one: {reason}."
         _LOG.warning("%s: %s", self.model.name, note)
         self._auditor.notes.append(note)
