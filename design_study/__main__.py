@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from itertools import product, takewhile
 from pathlib import Path
+from typing import Any
 
 import click
 import pandas as pd
 
 from layertracer._errors import LayerTracerError
 
-from design_study import recall, windows
 from design_study.findings import choose_repeated, collect_findings
 from design_study.page import write_pages
 from design_study.plan import PARENTS, STATE, Recipe, list_jobs
-from design_study.results import TABLES, read_table, write_table
+from design_study.recall import HYBRIDS, take_apart
+from design_study.results import TABLES, read_table, table_file, write_table
 from design_study.scores import score_parent
 from design_study.trained import collect_alignment, collect_students, train_students
+from design_study.windows import MODELS, WINDOWS, place_windows
 
 _PARTS = (*TABLES, "page")
 
@@ -33,9 +35,9 @@ def main(parts: tuple[str, ...], *, minutes: float | None, state: Path) -> None:
     With --part page, nothing is measured and the page is written from the stored results.
     """
     makers: dict[str, Callable[[], pd.DataFrame]] = {
-        "scores": lambda: pd.concat(map(score_parent, PARENTS), ignore_index=True),
-        "windows": lambda: _concat(windows.place_windows(*one) for one in product(windows.MODELS, windows.WINDOWS)),
-        "recall": lambda: _concat(recall.take_apart(name) for name in recall.HYBRIDS),
+        "scores": lambda: _piecewise(state / "scores", score_parent, [(name,) for name in PARENTS]),
+        "windows": lambda: _piecewise(state / "windows", place_windows, [*product(MODELS, WINDOWS)]),
+        "recall": lambda: _piecewise(state / "recall", take_apart, [(name,) for name in HYBRIDS]),
         "students": lambda: _train(state, minutes),
         "alignment": lambda: collect_alignment(state),
         "findings": lambda: collect_findings(read_table("students"), read_table("scores"), read_table("alignment")),
@@ -46,12 +48,21 @@ def main(parts: tuple[str, ...], *, minutes: float | None, state: Path) -> None:
                 for path in write_pages():
                     click.echo(path)
             else:
-                click.echo(write_table(part, makers[part]()))
+                write_table(table_file(part), makers[part]())
+                click.echo(table_file(part))
     except LayerTracerError as error:
         raise click.ClickException(str(error)) from None
 
 
-def _concat(tables: Iterator[pd.DataFrame]) -> pd.DataFrame:
+def _piecewise(folder: Path, make: Callable[..., pd.DataFrame], asked: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+    """The tables of all that is asked, one below the other; each is kept as it comes and not made again."""
+    tables = []
+    for one in asked:
+        path = folder / f"{'-'.join(map(str, one))}.parquet"
+        if not path.is_file():
+            write_table(path, make(*one))
+            click.echo(path)
+        tables.append(pd.read_parquet(path))
     return pd.concat(tables, ignore_index=True)
 
 

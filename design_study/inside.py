@@ -49,8 +49,9 @@ class Inside:
     def __init__(
         self, model: lt.TracedModel, substitute: lt.Window | lt.NoMixer | lt.MeanMixer, rows: Sequence[JudgedRow]
     ) -> None:
-        self._substituter = make_substituter(model, substitute)
         self._rows = tuple(rows)
+        mean_rows = self._rows if isinstance(substitute, lt.MeanMixer) else None
+        self._substituter = make_substituter(model, substitute, mean_rows=mean_rows)
         self._known: dict[Placement, float] = {}
         self.layers: Placement = tuple(self._substituter.placeable)
 

@@ -32,13 +32,8 @@ def read_table(name: str) -> pd.DataFrame:
     return pd.read_parquet(table_file(name))
 
 
-def write_table(name: str, table: pd.DataFrame) -> Path:
-    """Stores a table in place of what was there.
-
-    Returns:
-        Its file.
-    """
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Stores a table in place of what was there."""
     buffer = BytesIO()
     table.to_parquet(buffer, index=False)
-    write_whole(table_file(name), buffer.getvalue())
-    return table_file(name)
+    write_whole(path, buffer.getvalue())

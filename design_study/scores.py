@@ -26,6 +26,7 @@ SIZES = (2, 3)
 """Numbers of layers that are kept."""
 N_ROWS = 64
 NO_WINDOW = 0
+ALL_TOKENS = ", all tokens"
 JOINT_SITES = ("mixer_output", "state")
 WORD_TASKS = ("antonym", "synonym", "present-past", "singular-plural")
 
@@ -53,13 +54,15 @@ def score_parent(name: str) -> pd.DataFrame:
     model = load_inside(name)
     rows: list[dict[str, object]] = []
     for window in WINDOWS:
-        for suffix, determined in (("", True), (", all tokens", False)):
-            judged = draw_rows(SEARCH_SEED, N_ROWS, n_seen=window, determined=determined)
-            scores = _score_inside(Inside(model, lt.Window(window), judged))
-            rows += [one | {"score": f"{one['score']}{suffix}", "window": window} for one in scores]
-    for substitute in (lt.NoMixer(), lt.MeanMixer()):
+        inside = Inside(model, lt.Window(window), draw_rows(SEARCH_SEED, N_ROWS, n_seen=window))
+        rows += [one | {"window": window} for one in _score_inside(inside)]
+        every = draw_rows(SEARCH_SEED, N_ROWS, n_seen=window, determined=False)
+        rows += [
+            one | {"window": window} for one in _score_singles(Inside(model, lt.Window(window), every), ALL_TOKENS)
+        ]
+    for score, substitute in (("mixer adds nothing", lt.NoMixer()), ("mixer adds its mean", lt.MeanMixer())):
         inside = Inside(model, substitute, draw_rows(SEARCH_SEED, N_ROWS))
-        rows += [one | {"window": NO_WINDOW} for one in _by_layer(f"{substitute.kind} removed", removed(inside))]
+        rows += [one | {"window": NO_WINDOW} for one in _by_layer(score, removed(inside))]
     rows += [one | {"window": NO_WINDOW} for one in _score_traces(name)]
     for size in SIZES:
         kept = show_placement(uniform(inside.layers, size))
@@ -96,13 +99,18 @@ def _best(inside: Costs, placements: Sequence[Placement]) -> Placement:
 
 def _score_inside(inside: Inside) -> Iterator[dict[str, object]]:
     """Scores by one window."""
-    yield from _by_layer("removed", removed(inside))
-    yield from _by_layer("restored", restored(inside))
+    yield from _score_singles(inside)
     for size in SIZES:
         placements = all_placements(size)
         yield from _by_placement("placement itself", placements, -inside(placements))
         yield {"score": "greedy", "kind": "choice", "kept": show_placement(choose_greedily(inside, size))}
     yield from _by_placement("pairs removed", *_score_pairs(inside))
+
+
+def _score_singles(inside: Inside, suffix: str = "") -> Iterator[dict[str, object]]:
+    """Single layers, in both directions."""
+    yield from _by_layer(f"removed{suffix}", removed(inside))
+    yield from _by_layer(f"restored{suffix}", restored(inside))
 
 
 def _score_pairs(inside: Inside) -> tuple[list[Placement], Float64[np.ndarray, " placement"]]:

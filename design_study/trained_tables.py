@@ -16,7 +16,7 @@ from training.families import N_LAYERS
 
 _LEVEL = 0.05
 _BEST = 3
-_DEFAULT = ("greedy", 8)
+_DEFAULT = ("placement itself", 8)
 
 
 def describe_students(students: pd.DataFrame) -> str:
@@ -146,8 +146,10 @@ def summarise_default(findings: pd.DataFrame) -> str:
     else:
         verdict = f"{_name(best)} has {number(best['rank'], digits=1)}"
     return (
-        f"**Is the default right?** The default of `design` is greedy. By window {_DEFAULT[1]}, the mean rank of its "
-        f"choices is {number(default['rank'], digits=1)}; {verdict}."
+        "**Is the default right?** Where placements are as few as here, `design` by default measures all of a size "
+        "with the substitute, and takes the best: *the placement itself* below. By window "
+        f"{_DEFAULT[1]}, the mean rank of its choices among the trained is {number(default['rank'], digits=1)}; "
+        f"{verdict}."
     )
 
 

@@ -14,7 +14,7 @@ from design_study.ranks import Placement, rank_of
 from design_study.scores import choose_greedily, choose_largest, read_joint_js, removed, restored, uniform
 
 MODELS = (*PARENTS, *OTHER_SIZES)
-WINDOWS = (4, 8)
+WINDOWS = (8,)
 SIZES = (2, 3, 4)
 SEARCHED_ROWS = 48
 JUDGED_ROWS = 64

@@ -2,6 +2,7 @@
 
 from layertracer.advice._design_plan import DesignPlan, PlannedStage
 from layertracer.advice._evaluation import PlacementEvaluation, TaskAccuracy
+from layertracer.advice._format_page import describe_advice_format
 from layertracer.advice._limits import BASELINES
 from layertracer.advice._placements import load_placement, save_placement
 from layertracer.advice._published import (
@@ -68,6 +69,7 @@ __all__ = [
     "TaskAccuracy",
     "Verdict",
     "compare_with_published",
+    "describe_advice_format",
     "flash_linear_attention",
     "holm",
     "hypergeometric_tail",
