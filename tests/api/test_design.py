@@ -14,9 +14,9 @@ from layertracer.tracing import Progress
 
 from tests.support.tiny import tiny
 
-ROWS = {"search": 4, "compared": 6, "held_out": 8}
+ROWS = {"search": 3, "compared": 5, "held_out": 6}
 ASKED: dict[str, Any] = {"keep": (2, 3), "substitute": lt.Window(8), "rows": ROWS, "n_random": 6}
-LIGHT: dict[str, Any] = {**ASKED, "divisions": False, "gates": False}
+LIGHT: dict[str, Any] = {**ASKED, "keep": 2, "divisions": False, "gates": False, "trace": False}
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +61,19 @@ class TestFound:
         assert advice.gates.early_exit.agreement[-1] == 1.0
         assert advice.evaluations.audit_cells > 0
         assert advice.evaluations.audit_worst_nats < 1e-4
-        assert advice.evaluations.n_compared_rows == {"text": 6, "recall": 6}
+        assert advice.evaluations.n_compared_rows == {"text": 5, "recall": 5}
         assert advice.spec["keep"] == [2, 3]
         assert "keep 2: layers" in repr(advice)
 
     def test_no_row_is_in_search_and_judgement(self, advice: lt.Advice) -> None:
         """Counted by kind; the rows themselves are proved distinct where they are made."""
-        assert advice.evaluations.n_search_rows == {"text": 4, "recall": 4}
-        assert advice.evaluations.n_held_out_rows == {"text": 8, "recall": 8}
+        assert advice.evaluations.n_search_rows == {"text": 3, "recall": 3}
+        assert advice.evaluations.n_held_out_rows == {"text": 6, "recall": 6}
 
     def test_a_number_that_was_not_asked_for_has_no_snippet(self, advice: lt.Advice) -> None:
-        """The message says for which ones there is advice."""
+        """Nor has this model, whose class has no windows by layer, and the reason is there."""
+        assert advice.config_snippet(2) is None
+        assert advice.snippet_reason
         with pytest.raises(lt.UsageError, match=r"for 5 layers kept, but for 2, 3.*keep=\(5,\)"):
             advice.config_snippet(5)
 

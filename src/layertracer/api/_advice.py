@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layertracer._errors import SiteError, UsageError
+from layertracer._errors import UsageError
 from layertracer.advice import AdviceRecord, read_advice, save_advice
 from layertracer.api._taken import take_path
 
@@ -26,15 +26,17 @@ class Advice(AdviceRecord):
         """The same advice, with `save`, `report` and `config_snippet`."""
         return cls(**{field.name: getattr(record, field.name) for field in dataclasses.fields(AdviceRecord)})
 
-    def config_snippet(self, n_kept: int) -> dict[str, Any]:
+    def config_snippet(self, n_kept: int) -> dict[str, Any] | None:
         """What is pasted into a configuration to place the substitutes.
 
         Args:
             n_kept: How many layers are kept.
 
+        Returns:
+            The settings; None where no configuration says the same: `snippet_reason` says why.
+
         Raises:
             UsageError: If nothing was advised for that number.
-            SiteError: If no configuration says the same; the message has the reason.
         """
         if n_kept not in self.placements:
             raise UsageError(
@@ -42,9 +44,7 @@ class Advice(AdviceRecord):
                 f"for it: keep=({n_kept},)."
             )
         snippet = self.snippets.get(n_kept)
-        if snippet is None:
-            raise SiteError(f"There is no configuration to paste: {self.snippet_reason}")
-        return dict(snippet)
+        return None if snippet is None else dict(snippet)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Save the advice as a folder, whole or not at all.

@@ -31,7 +31,7 @@ from layertracer.hybrids._placing.search import Kept, best_of, largest, score_si
 Judge = Callable[[Sequence[Kept]], Sequence[Judgement]]
 """What placements cost on all held-out rows."""
 
-_RATIO_SIZES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
+_RATIO_SIZES = (0, 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from layertracer.hybrids._measuring.kept_measures import KeptMeasures
 from layertracer.hybrids._measuring.kv_cache import CacheSizes, layers_within, measure_cache
 from layertracer.tracing import Substituter, TracedModel, describe_model, make_substituter
 
-_N_RATIO = 10
+_N_RATIO = 9
 """Sizes on the curve of the ratio, about."""
 
 
@@ -169,7 +169,8 @@ def _as_question(model: TracedModel, options: DesignOptions, rows: Rows) -> dict
         "weights": describe_model(model).fingerprint,
         "substitute": options.substitute.to_dict(),
         "seed": options.seed,
-        "rows": hashlib.sha256(content.encode()).hexdigest()[:16],
+        "rows": {"search": dict(rows.search.counts), "held_out": dict(rows.held_out.counts)},
+        "tokens": hashlib.sha256(content.encode()).hexdigest()[:16],
     }
 
 

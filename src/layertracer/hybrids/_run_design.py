@@ -213,7 +213,6 @@ def _spec(question: Question, ready: Ready) -> dict[str, Any]:
         "tasks": list(question.tasks),
         "objective": OBJECTIVE,
         "row_tokens": lengths,
-        "plan": ready.plan.to_dict(),
     }
 
 
