@@ -143,6 +143,7 @@ class Design:
             chosen_by=chosen.chosen_by,
             judgement=judgement,
             objective=compared.objective,
+            compared_kl_nats=compared.kl_nats,
             kv_cache_share=None if self._facts.cache_share is None else self._facts.cache_share(chosen.kept),
             notes=chosen.notes,
         )
