@@ -3,7 +3,8 @@
     python scripts/make_docs.py            write them
     python scripts/make_docs.py --check    exit 1 and name the page where one is stale
 
-The pages follow the installed package: the help of every command, the run format, the tree of errors.
+The pages follow the installed package: the help of every command, the formats of runs and of advice, the tree of
+errors.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import click
 
 from layertracer import _errors
 from layertracer._files import write_whole
+from layertracer.advice import describe_advice_format
 from layertracer.cli import main as command_line
 from layertracer.runs import describe_format
 
@@ -149,7 +151,12 @@ def command_line_page() -> str:
 
 def pages() -> dict[str, str]:
     """The text of every generated page, by file name."""
-    texts = {"command-line.md": command_line_page(), "run-format.md": describe_format(), "errors.md": errors_page()}
+    texts = {
+        "command-line.md": command_line_page(),
+        "run-format.md": describe_format(),
+        "advice-format.md": describe_advice_format(),
+        "errors.md": errors_page(),
+    }
     return {name: NOTE + "\n" + text for name, text in texts.items()}
 
 

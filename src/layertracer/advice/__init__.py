@@ -2,6 +2,7 @@
 
 from layertracer.advice._design_plan import DesignPlan, PlannedStage
 from layertracer.advice._evaluation import PlacementEvaluation, TaskAccuracy
+from layertracer.advice._format_page import describe_advice_format
 from layertracer.advice._limits import BASELINES
 from layertracer.advice._placements import load_placement, save_placement
 from layertracer.advice._published import (
@@ -33,6 +34,7 @@ from layertracer.advice._records import (
     Verdict,
 )
 from layertracer.advice._schema import ADVICE_FILE, ADVICE_FORMAT_VERSION, ADVICE_TABLES
+from layertracer.advice._snippet import FULL, SLIDING, flash_linear_attention, windows_by_type
 from layertracer.advice._storage import read_advice, same_advice, save_advice
 from layertracer.advice._trees import to_tree
 from layertracer.advice._verify import is_advice, verify_advice
@@ -42,6 +44,8 @@ __all__ = [
     "ADVICE_FORMAT_VERSION",
     "ADVICE_TABLES",
     "BASELINES",
+    "FULL",
+    "SLIDING",
     "Accuracy",
     "AdviceRecord",
     "Baseline",
@@ -65,6 +69,8 @@ __all__ = [
     "TaskAccuracy",
     "Verdict",
     "compare_with_published",
+    "describe_advice_format",
+    "flash_linear_attention",
     "holm",
     "hypergeometric_tail",
     "is_advice",
@@ -78,4 +84,5 @@ __all__ = [
     "save_placement",
     "to_tree",
     "verify_advice",
+    "windows_by_type",
 ]

@@ -104,6 +104,8 @@ class Placement:
             none was, or it is not known.
         notes: What must be said of it.
         config: What is pasted into the model's configuration to say the same; None where nothing does, or nobody asked.
+        linear_config: What is pasted into a configuration of flash-linear-attention for the hybrid that is to be
+            trained: attention in these layers, linear mixers elsewhere; None where heads are unknown, or nobody asked.
     """
 
     layers: tuple[int, ...]
@@ -123,6 +125,7 @@ class Placement:
     kv_cache_share: float | None = None
     notes: tuple[str, ...] = ()
     config: Mapping[str, Any] | None = None
+    linear_config: Mapping[str, Any] | None = None
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the placement to a file of JSON that `load_placement` and anybody's script can read.

@@ -40,6 +40,7 @@ def design(  # noqa: PLR0913 - what users call takes its settings by name
     n_random: SupportsIndex = 200,
     pairs: bool = False,
     ratio: bool = True,
+    trace: bool = True,
     divisions: bool = True,
     gates: bool = True,
     against: str | None = "published",
@@ -77,6 +78,7 @@ def design(  # noqa: PLR0913 - what users call takes its settings by name
         n_random: Random placements of each size to compare with.
         pairs: Whether the interaction of every two layers is measured.
         ratio: Whether the cost is measured against the number of layers kept.
+        trace: Whether a trace is made; without, there is no joint JS, and no baseline that a trace names.
         divisions: Whether regions of layers that behave alike are found.
         gates: Whether it is measured what early exit, and switching by the task particle, would gain.
         against: "published" for published lists of the same model and size beside the advised ones; None for none.
@@ -116,6 +118,7 @@ def design(  # noqa: PLR0913 - what users call takes its settings by name
         n_random=n_random,
         pairs=pairs,
         ratio=ratio,
+        trace=trace,
         divisions=divisions,
         gates=gates,
         against=against,
@@ -187,6 +190,7 @@ def plan_design(  # noqa: PLR0913 - likewise
     n_random: SupportsIndex = 200,
     pairs: bool = False,
     ratio: bool = True,
+    trace: bool = True,
     divisions: bool = True,
     gates: bool = True,
     rows: Mapping[str, int] | None = None,
@@ -217,6 +221,7 @@ def plan_design(  # noqa: PLR0913 - likewise
         n_random=n_random,
         pairs=pairs,
         ratio=ratio,
+        trace=trace,
         divisions=divisions,
         gates=gates,
         audit=audit,

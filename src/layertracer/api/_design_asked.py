@@ -41,6 +41,8 @@ def take_options(model: TracedModel, rows: object, **asked: Any) -> DesignOption
     seed = checked_whole("seed", asked["seed"])
     if seed < 0:
         raise UsageError(f"seed must be at least 0, got {seed}. Give any whole number from 0 on.")
+    if asked["search"] == "joint_js" and asked["trace"] is False:
+        raise UsageError("search='joint_js' chooses by what a trace says, and trace=False was asked. Leave it out.")
     return Options(
         keep=_take_keep(asked["keep"]),
         budget_bytes=None if budget is None else parse_memory(budget),
@@ -51,6 +53,7 @@ def take_options(model: TracedModel, rows: object, **asked: Any) -> DesignOption
         n_random=_at_least("n_random", asked["n_random"], 0),
         wants_pairs=take_flag("pairs", asked["pairs"]),
         wants_ratio=take_flag("ratio", asked["ratio"]),
+        wants_trace=take_flag("trace", asked["trace"]),
         wants_divisions=take_flag("divisions", asked["divisions"]),
         wants_gates=take_flag("gates", asked["gates"]),
         against_published=_take_against(asked.get("against")),

@@ -3,13 +3,18 @@
 from layertracer.hybrids._design_options import DesignOptions, default_rows
 from layertracer.hybrids._judging.evaluation import Judged, evaluate
 from layertracer.hybrids._run_design import Question, make_ready, run_design
+from layertracer.hybrids._snippets.snippet import Snippet, config_snippet, linear_snippet, snippets_for
 
 __all__ = [
     "DesignOptions",
     "Judged",
     "Question",
+    "Snippet",
+    "config_snippet",
     "default_rows",
     "evaluate",
+    "linear_snippet",
     "make_ready",
     "run_design",
+    "snippets_for",
 ]

@@ -18,8 +18,8 @@ _READ = 32
 """Tokens beyond what the substitute sees, at least."""
 _AFFORDED = 150_000_000
 """Parameters of a model that affords the fewest rows in a quarter of an hour of one processor."""
-_FEWEST_SEARCH, _MOST_SEARCH = 3, 16
-_FEWEST_COMPARED, _MOST_COMPARED = 6, 32
+_FEWEST_SEARCH, _MOST_SEARCH = 3, 12
+_FEWEST_COMPARED, _MOST_COMPARED = 6, 12
 _FEWEST_HELD_OUT = 16
 
 
@@ -53,6 +53,7 @@ class DesignOptions:
         n_random: Random placements of each size.
         wants_pairs: Whether all pairs of layers are measured.
         wants_ratio: Whether the objective is measured against the number kept.
+        wants_trace: Whether a trace is made: without, there is no joint JS, and no baseline that a trace names.
         wants_divisions: Whether regions of layers are found.
         wants_gates: Whether it is measured what gates over layers would gain.
         against_published: Whether published lists of the same model stand beside the advised placements.
@@ -74,6 +75,7 @@ class DesignOptions:
     n_random: int = 200
     wants_pairs: bool = False
     wants_ratio: bool = True
+    wants_trace: bool = True
     wants_divisions: bool = True
     wants_gates: bool = True
     against_published: bool = True
@@ -102,7 +104,7 @@ def default_rows(n_parameters: int) -> tuple[int, int, int]:
 
     Example:
         >>> default_rows(135_000_000), default_rows(1_000_000)
-        ((3, 6, 16), (16, 32, 64))
+        ((3, 6, 16), (12, 12, 24))
     """
     share = _AFFORDED / max(n_parameters, 1)
     search = min(max(_FEWEST_SEARCH, round(_FEWEST_SEARCH * share)), _MOST_SEARCH)

@@ -28,7 +28,7 @@ from layertracer.hybrids._judging.task_rows import TaskSource
 from layertracer.hybrids._judging.text_rows import TextSource
 from layertracer.hybrids._measuring.checkpoints import Checkpoints
 from layertracer.hybrids._measuring.costs import Asked, plan_costs, time_forward
-from layertracer.hybrids._measuring.joint_trace import JointTrace, trace_jointly
+from layertracer.hybrids._measuring.joint_trace import JointTrace, no_trace, trace_jointly
 from layertracer.hybrids._measuring.kept_measures import KeptMeasures
 from layertracer.hybrids._measuring.kv_cache import CacheSizes, layers_within, measure_cache
 from layertracer.hybrids._placing.row_kl import OBJECTIVE
@@ -274,6 +274,7 @@ def _plan(model: TracedModel, options: DesignOptions, substituter: Substituter, 
         sizes=options.keep or (),
         n_random=options.n_random,
         wants_pairs=options.wants_pairs or options.search == "pairs",
+        wants_trace=options.wants_trace,
         wants_roles=options.wants_divisions or options.wants_gates,
         n_ratio=_N_RATIO if options.wants_ratio else 0,
     )
@@ -298,6 +299,8 @@ def _n_cells(ready: Ready) -> int:
 
 def _trace(model: TracedModel, ready: Ready) -> JointTrace:
     """The joint trace, measured once."""
+    if not ready.options.wants_trace:
+        return no_trace(model.anatomy.n_layers)
     for meta, arrays in ready.checkpoints.found("trace"):
         joint = arrays["joint"] if meta["is_joint"] else None
         notes = tuple(meta["notes"])

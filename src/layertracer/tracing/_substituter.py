@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -100,7 +101,9 @@ class Substituter:
         check_rows(rows, network)
         substituted = [self._substituted(number, kept) for number, kept in enumerate(placements)]
         found = [RowMeasures.empty(len(substituted), len(row.read)) for row in rows]
-        told = shielded(None if on_rows is None else lambda n_done: on_rows(n_done, len(rows)))
+        told: Callable[[int], None] | None = None
+        if on_rows is not None:
+            told = shielded(partial(_tell, on_rows, len(rows)))
         stopped: CallbackRaised | None = None
         try:
             with (
@@ -216,6 +219,10 @@ class Substituter:
                 "plainly as can be, one row and one forward at a time. It keeps something between calls, or draws at "
                 "random: make the model stateless and deterministic, then measure again."
             ) from None
+        self.go_on_plainly(reason)
+
+    def go_on_plainly(self, reason: str) -> None:
+        """Measure one forward at a time from now on, and say why."""
         note = f"Placements are measured one forward at a time, not together in one: {reason}."
         _LOG.warning("%s: %s", self.model.name, note)
         self._auditor.notes.append(note)
@@ -232,6 +239,10 @@ class Substituter:
                 f"full model is NaN or infinite. Load the model with dtype='float32' (it runs in {self.model.dtype}), "
                 "or leave that placement out."
             )
+
+
+def _tell(on_rows: OnRows, n_rows: int, n_done: int) -> None:
+    on_rows(n_done, n_rows)
 
 
 def _fill_in_others(found: RowMeasures, substituted: Sequence[Substituted]) -> None:

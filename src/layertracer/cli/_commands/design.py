@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -177,7 +177,8 @@ def _design(
     from layertracer.api import design
     from layertracer.runs import has_parts
 
-    again = _go_on(context, out)
+    again = go_on_command(command_line(context), out)
+    display.begin(f"Designing {loaded.name}")
 
     def announce(plan: DesignPlan) -> None:
         if not settings["as_json"]:
@@ -208,7 +209,7 @@ def _telling(context: click.Context, display: ProgressDisplay, out: Path, again:
         nonlocal stage
         if progress.stage != stage:
             stage = progress.stage
-            display.begin(f"{stage[:1].upper()}{stage[1:]}")
+            display.note(f"{stage[:1].upper()}{stage[1:]}")
         display.advance(progress.done, progress.total, "measurements")
         explain_interruption(
             context, f"Interrupted: {progress.done} measurements were finished, and lie in {out}. To go on: {again}"
@@ -217,9 +218,9 @@ def _telling(context: click.Context, display: ProgressDisplay, out: Path, again:
     return advance
 
 
-def _go_on(context: click.Context, out: Path) -> str:
-    """The command that goes on after an interruption."""
-    words = list(command_line(context))
+def go_on_command(given: Sequence[str], out: Path) -> str:
+    """The command that goes on after an interruption of the one that was given, quoted for a shell."""
+    words = list(given)
     if not any(word == "--out" or word.startswith("--out=") for word in words):
         words += ["--out", str(out)]
     return shlex.join(words if "--resume" in words else [*words, "--resume"])

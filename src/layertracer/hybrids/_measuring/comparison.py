@@ -24,6 +24,7 @@ from layertracer.hybrids._placing.search import Kept
 from layertracer.hybrids._placing.standing import Standing, find_standing, percentile_of
 
 RANDOM = "random"
+_NO_TRACE = "No trace was made."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +72,17 @@ def name_others(layers: Kept, size: int, trace: JointTrace, *, facts: ModelFacts
     vulnerable = most_vulnerable(trace.js_bits, layers, size)
     named["most_vulnerable"] = () if vulnerable is None else (vulnerable,)
     notes["most_vulnerable"] = (
-        f"Largest JS divergence at {trace.site}, of a trace of the search's prompts."
+        _NO_TRACE
+        if not trace.site
+        else f"Largest JS divergence at {trace.site}, of a trace of the search's prompts."
         if vulnerable is not None
         else f"Fewer than {size} placeable layers have the site {trace.site}."
     )
     named["around_particle"] = () if trace.particle is None else (around_particle(trace.particle, layers, size),)
     notes["around_particle"] = (
-        "No task particle was found on the search's prompts."
+        _NO_TRACE
+        if not trace.site
+        else "No task particle was found on the search's prompts."
         if trace.particle is None
         else f"Nearest to the task particle, layer {trace.particle}."
     )

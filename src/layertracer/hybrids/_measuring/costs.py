@@ -41,6 +41,7 @@ class Asked:
         sizes: Numbers of layers to keep.
         n_random: Random placements of each.
         wants_pairs: Whether pairs are measured.
+        wants_trace: Whether the joint trace is made.
         wants_roles: Whether regions of layers or gates are asked for.
         n_ratio: Sizes on the curve of the ratio.
     """
@@ -50,6 +51,7 @@ class Asked:
     sizes: Sequence[int]
     n_random: int
     wants_pairs: bool
+    wants_trace: bool
     wants_roles: bool
     n_ratio: int
 
@@ -77,10 +79,9 @@ def plan_costs(asked: Asked, *, search: Rows, compared: Rows, held_out: Rows, to
 
     n = asked.n_layers
     n_looked_at, n_calls = searched(asked)
-    stages = [
-        stage("single layers", 2 * n + 1, _HALF, search, n_calls=2),
-        stage("one trace at two sites", _N_SITES * _N_DRAWS * n, _HALF, _traced(search)),
-    ]
+    stages = [stage("single layers", 2 * n + 1, _HALF, search, n_calls=2)]
+    if asked.wants_trace:
+        stages.append(stage("one trace at two sites", _N_SITES * _N_DRAWS * n, _HALF, _traced(search)))
     if asked.wants_pairs:
         stages.append(stage("pairs of layers", math.comb(n, 2), _HALF, search, n_calls=math.comb(n, 2) / 64))
     if n_looked_at:

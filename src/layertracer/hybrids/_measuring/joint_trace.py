@@ -19,6 +19,9 @@ STATE = "state"
 MOST_PROMPTS = 4
 """Prompts that are traced: each costs two masks of every layer, five draws of both."""
 
+_MOST_TOKENS = 64
+"""So much of a text is traced: the trace need not reach beyond a window, and a prompt of a task is no longer."""
+
 _SITES = ((DEFAULT_SITE, STATE), (DEFAULT_SITE,), (FALLBACK_SITE,))
 """Sites that are traced together, the first that a model has."""
 
@@ -31,7 +34,7 @@ class JointTrace:
         js_bits: Mean JS divergence of each layer at the first site; NaN where a layer lacks it.
         joint: JS divergences at both sites, each divided by its largest, added; None where there is but one site.
         particle: The task particle; None where none was found, or no task was asked.
-        site: The first site.
+        site: The first site; "" where no trace was made.
         notes: What must be said of it.
     """
 
@@ -76,6 +79,11 @@ def trace_jointly(
     )
 
 
+def no_trace(n_layers: int) -> JointTrace:
+    """What is known of layers where no trace is made: nothing."""
+    return JointTrace(js_bits=np.full(n_layers, np.nan), joint=None, particle=None, site="", notes=())
+
+
 def trace_first_site(
     model: TracedModel,
     samples: Sequence[Sample],
@@ -112,7 +120,7 @@ def _samples_of(rows: Mapping[str, Sequence[JudgedRow]]) -> list[Sample]:
     """Prompts of the tasks in turn, or the texts."""
     tasks = [some for kind, some in rows.items() if kind != TEXT]
     if not tasks:
-        return [Sample(prompt_ids=row.ids) for row in rows[TEXT][:MOST_PROMPTS]]
+        return [Sample(prompt_ids=row.ids[:_MOST_TOKENS]) for row in rows[TEXT][:MOST_PROMPTS]]
     per_task = max(1, MOST_PROMPTS // len(tasks))
     return [
         Sample(prompt_ids=row.ids[: row.read[0] + 1], answer_id=row.ids[row.read[0] + 1])

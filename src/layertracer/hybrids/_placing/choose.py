@@ -76,7 +76,7 @@ def choose(search: Search, objective: Objective, sizes: Sequence[int], scores: S
     if search == "pairs":
         assert scores.pairs is not None  # they are measured where this search is asked for
         return {size: Chosen(kept=choose_by_pairs(scores.pairs, size), chosen_by="pairs") for size in sizes}
-    values = scores.singles.removed if search == "singles" else _finite(scores.joint_js)
+    values = scores.singles.removed if search == "singles" else _finite(scores.joint_js, max(sizes))
     return {size: Chosen(kept=largest(values, layers, size), chosen_by=search) for size in sizes}
 
 
@@ -94,11 +94,13 @@ def refuse_too_many(n_layers: int, sizes: Sequence[int]) -> None:
         )
 
 
-def _finite(joint_js: Float64[np.ndarray, " placeable"] | None) -> Float64[np.ndarray, " placeable"]:
-    if joint_js is None or not np.isfinite(joint_js).any():
+def _finite(joint_js: Float64[np.ndarray, " placeable"] | None, size: int) -> Float64[np.ndarray, " placeable"]:
+    """The joint JS, layers without one last."""
+    n_known = 0 if joint_js is None else int(np.isfinite(joint_js).sum())
+    if joint_js is None or n_known < size:
         raise UsageError(
-            "search='joint_js' needs the JS divergences at mixer_output and state, and this model has not both. Use "
-            "search='greedy' or search='singles'."
+            f"search='joint_js' needs the JS divergences at mixer_output and state of {size} layers that can be "
+            f"substituted, and {n_known} have both. Use search='greedy' or search='singles'."
         )
     return np.where(np.isfinite(joint_js), joint_js, -np.inf)
 
@@ -143,7 +145,7 @@ def _named_by_singles(scores: Scores, size: int) -> dict[str, Kept]:
         "best by restoring one": largest(-scores.singles.restored, layers, size),
     }
     if scores.joint_js is not None and np.isfinite(scores.joint_js).sum() >= size:
-        named["largest joint JS"] = largest(_finite(scores.joint_js), layers, size)
+        named["largest joint JS"] = largest(_finite(scores.joint_js, size), layers, size)
     return named
 
 

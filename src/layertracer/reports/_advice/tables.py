@@ -9,17 +9,19 @@ import numpy as np
 from layertracer.advice import AdviceRecord, Baseline, Gates, Placement
 from layertracer.reports._advice.wording import (
     baseline_name,
+    cost_head,
+    has_text,
     in_order,
     kinds_of,
     plain,
     show_accuracy,
-    show_kl,
+    show_cost,
     show_nll,
     show_percentile,
     tasks_of,
     verdict_words,
 )
-from layertracer.reports._values.numbers import show_interval, show_number, show_ranges, show_share
+from layertracer.reports._values.numbers import show_count, show_interval, show_number, show_ranges, show_share
 from layertracer.reports._values.parts import Table
 
 MOST_TASKS = 8
@@ -28,19 +30,20 @@ MOST_TASKS = 8
 def answer_table(record: AdviceRecord) -> Table:
     """The advised placements: what they keep, what they cost, how sure."""
     tasks = tasks_of(record)[:MOST_TASKS]
-    columns = ("Keep", "Layers", "KL of text, nats", "Random ones below", "Verdict",
+    columns = ("Keep", "Layers", cost_head(record), "Random ones below", "Verdict",
                *(f"Solved, {plain(task, 20)}" for task in tasks),
                "NLL of text, change in nats a token", "KV cache")  # fmt: skip
-    rows = tuple(_answer_row(record.placements[n_kept], tasks) for n_kept in sorted(record.placements))
+    of_text = has_text(record)
+    rows = tuple(_answer_row(record.placements[n_kept], tasks, of_text=of_text) for n_kept in sorted(record.placements))
     return Table(columns=columns, rows=rows, numeric=frozenset({0}))
 
 
-def _answer_row(placement: Placement, tasks: list[str]) -> tuple[str, ...]:
+def _answer_row(placement: Placement, tasks: list[str], *, of_text: bool) -> tuple[str, ...]:
     judgement, share = placement.judgement, placement.kv_cache_share
     return (
         str(len(placement.layers)),
         show_ranges(placement.layers) or "none",
-        show_kl(judgement),
+        show_cost(judgement, of_text=of_text),
         show_percentile(placement.percentile, placement.percentile_interval),
         verdict_words(placement),
         *("–" if judgement is None else show_accuracy(judgement, task) for task in tasks),
@@ -73,7 +76,7 @@ def _beside_rows(record: AdviceRecord, n_kept: int) -> Iterator[tuple[str, ...]]
             yield from _random_rows(n_kept, baseline)
             continue
         for number, kept in enumerate(baseline.placements):
-            percentile = show_percentile(baseline.percentile) if len(baseline.placements) == 1 else "–"
+            percentile = show_percentile(baseline.percentile) if number == int(np.argmin(baseline.objective)) else "–"
             costs = (show_number(float(one[number])) for one in (baseline.objective, baseline.kl_nats))
             yield (str(n_kept), baseline_name(name), show_ranges(kept), *costs, percentile, plain(baseline.note, 160))
         if not baseline.placements:
@@ -144,13 +147,14 @@ def ratio_table(record: AdviceRecord) -> Table | None:
     if record.ratio is None:
         return None
     tasks = tasks_of(record)[:MOST_TASKS]
-    columns = ("Keep", "Layers", "KL of text, nats", "NLL of text, change in nats a token",
+    of_text = has_text(record)
+    columns = ("Keep", "Layers", cost_head(record), "NLL of text, change in nats a token",
                *(f"Solved, {plain(task, 20)}" for task in tasks))  # fmt: skip
     rows = tuple(
         (
             str(n_kept),
             show_ranges(judgement.kept) or "none",
-            show_kl(judgement),
+            show_cost(judgement, of_text=of_text),
             show_nll(judgement),
             *(show_accuracy(judgement, task) for task in tasks),
         )
@@ -280,4 +284,4 @@ def show_knee(record: AdviceRecord) -> str:
         return "The curve has no knee."
     interval = record.ratio.knee_interval
     ends = "" if interval is None else f" ({show_interval(interval)})"
-    return f"Beyond {record.ratio.knee} layers{ends} each further one brings little."
+    return f"Beyond {show_count(record.ratio.knee, 'layer')}{ends} each further one brings little."

@@ -157,8 +157,10 @@ def _gates(record: AdviceRecord, *, width: int) -> Iterator[Text]:
 
 def _use(record: AdviceRecord) -> Iterator[Text]:
     """The configuration to paste, or why there is none."""
-    yield Text("\nTo paste into the model's configuration", style="bold")
     snippets = snippet_texts(record)
+    if not snippets and not record.snippet_reason:
+        return
+    yield Text("\nTo paste into the model's configuration", style="bold")
     for n_kept, text in snippets.items():
         yield Text(f"keep {n_kept}: {visible_line(' '.join(text.split()))}")
     if record.snippet_reason:

@@ -107,11 +107,26 @@ def show_accuracy(judgement: Judgement, task: str) -> str:
     return f"{show_share(found.share)} ({ends}) of {show_share(found.full_share)}"
 
 
-def show_kl(judgement: Judgement | None) -> str:
-    """KL of text with its interval."""
-    if judgement is None or np.isnan(judgement.kl_nats):
+def has_text(record: AdviceRecord) -> bool:
+    """Whether placements were judged on text; else their cost is that at the tasks' answers."""
+    return TEXT in record.evaluations.n_held_out_rows
+
+
+def cost_head(record: AdviceRecord) -> str:
+    """Heading of a column of costs."""
+    return "KL of text, nats" if has_text(record) else "KL at the answers, nats"
+
+
+def show_cost(judgement: Judgement | None, *, of_text: bool) -> str:
+    """KL of text with its interval; without text that at the answers, with an interval where there is one task."""
+    if judgement is None or (of_text and np.isnan(judgement.kl_nats)):
         return "–"
-    return show_estimate(judgement.kl_nats, judgement.kl_interval)
+    if of_text:
+        return show_estimate(judgement.kl_nats, judgement.kl_interval)
+    tasks = list(judgement.accuracy.values())
+    if not tasks:
+        return "–"
+    return show_estimate(judgement.objective, tasks[0].kl_interval if len(tasks) == 1 else None)
 
 
 def show_nll(judgement: Judgement | None) -> str:

@@ -1,0 +1,1 @@
+"""Placements as configurations, proved by running what they configure."""
