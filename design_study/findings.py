@@ -10,7 +10,8 @@ import pandas as pd
 
 from design_study.plan import PARENTS, all_placements, read_placement, show_placement
 from design_study.ranks import Correlation, Placement, correlate, holm, mean_p, rank_of, ranks_p
-from design_study.scores import values_of
+from design_study.scores import SIZES, values_of
+from design_study.windows import DESIGN, WINDOW
 from training.families import N_LAYERS
 
 ALL_PARENTS = "all"
@@ -31,7 +32,7 @@ REPEATED = (
 
 
 def collect_findings(
-    students: pd.DataFrame, scores: pd.DataFrame, alignment: pd.DataFrame, sizes: Sequence[int] = (2, 3)
+    students: pd.DataFrame, scores: pd.DataFrame, alignment: pd.DataFrame, sizes: Sequence[int] = SIZES
 ) -> pd.DataFrame:
     """Correlation and first choice of every score, for each parent and size of which all placements are trained.
 
@@ -92,6 +93,13 @@ def choose_repeated(scores: pd.DataFrame) -> tuple[Placement, ...]:
         named.append(choose(of_parent[(of_parent["score"] == score) & (of_parent["window"] == window)], 2))
     others = [kept for kept in all_placements(2) if kept not in named]
     return tuple(dict.fromkeys((*named, *random.Random("repeated").sample(others, _N_RANDOM))))
+
+
+def as_choices(advice: pd.DataFrame) -> pd.DataFrame:
+    """What `layertracer.design` advises for the parents, as a score that only names placements."""
+    of_parents = advice[advice["model"].isin(PARENTS) & advice["n_kept"].isin(SIZES)]
+    named = of_parents.assign(parent=of_parents["model"], score=DESIGN, window=WINDOW, kind="choice", value=np.nan)
+    return named[["score", "kind", "kept", "value", "window", "parent"]]
 
 
 def _add_scores(scores: pd.DataFrame, students: pd.DataFrame, alignment: pd.DataFrame) -> pd.DataFrame:

@@ -131,7 +131,7 @@ def write_study(tables: Mapping[str, pd.DataFrame]) -> str:
             scores=describe_scores(findings),
             repeats=describe_repeats(students, scores),
             larger=describe_larger(findings),
-            windows=describe_windows(tables["windows"]),
+            windows=describe_windows(tables["windows"], tables["advice"]),
             recall=describe_recall(tables["recall"]),
             matrix_rate=MATRIX_RATE,
             rate=RATE,
@@ -158,7 +158,7 @@ def _summarise(tables: Mapping[str, pd.DataFrame]) -> str:
         summarise_scores(findings),
         summarise_choices(findings),
         summarise_default(findings),
-        summarise_windows(tables["windows"]),
+        summarise_windows(tables["windows"], tables["advice"]),
         summarise_recall(tables["recall"]),
     ]
     return "\n".join(f"- {item}" for item in items)

@@ -60,7 +60,7 @@ def describe_scores(findings: pd.DataFrame) -> str:
 
 
 def _score_header(parents: list[str]) -> list[str]:
-    pooled = ["mean", "p (Holm)"] if len(parents) > 1 else ["p (Holm)"]
+    pooled = ["mean", "p", "p (Holm)"] if len(parents) > 1 else ["p", "p (Holm)"]
     names = ", ".join(f"`{parent}`" for parent in parents)
     return [
         "score",
@@ -74,11 +74,19 @@ def _score_header(parents: list[str]) -> list[str]:
 def _score_row(rows: pd.DataFrame, parents: list[str]) -> list[str]:
     by_parent = {row["parent"]: row for row in rows.to_dict("records")}
     window = int(rows["window"].iloc[0])
-    ranks = ", ".join(f"{by_parent[one]['rank']:.0f} ({by_parent[one]['chosen']})" for one in parents)
+    ranks = "; ".join(f"{by_parent[one]['rank']:.0f} ({by_parent[one]['chosen']})" for one in parents)
     cells = [_show_correlation(by_parent[one]) for one in parents]
     pooled = by_parent[ALL_PARENTS if len(parents) > 1 else parents[0]]
     mean = [number(float(pooled["correlation"]))] if len(parents) > 1 else []
-    return [str(rows["score"].iloc[0]), str(window or ""), ranks, *cells, *mean, show_p(float(pooled["p_holm"]))]
+    return [
+        str(rows["score"].iloc[0]),
+        str(window or ""),
+        ranks,
+        *cells,
+        *mean,
+        show_p(pooled["p"]),
+        show_p(pooled["p_holm"]),
+    ]
 
 
 def _show_correlation(row: Mapping[Any, Any]) -> str:
@@ -101,37 +109,41 @@ def _by_score(findings: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def summarise_scores(findings: pd.DataFrame) -> str:
     """Which scores correlate with the trained result beyond chance, and which do not."""
-    pooled = _pooled(findings)
-    known = pooled.dropna(subset=["correlation"])
+    known = _pooled(findings).dropna(subset=["correlation"])
     if known.empty:
         return "**Which score foretells?** No parent has all of its placements trained yet."
     is_found = known["p_holm"] <= _LEVEL
-    found, lost = known[is_found].sort_values("correlation", ascending=False), known[~is_found]
-    said = ", ".join(f"{_name(row)} {number(row['correlation'])}" for row in found.to_dict("records"))
-    missed = ", ".join(f"{_name(row)} {number(row['correlation'])}" for row in lost.to_dict("records"))
+    n_parents = max(1, findings.loc[findings["parent"] != ALL_PARENTS, "parent"].nunique())
     return (
-        f"**Which score foretells?** Beyond chance (p ≤ {_LEVEL} after Holm, {len(known)} scores) correlate, with the "
-        f"mean correlation over parents: {said or 'none'}. Not beyond chance: {missed or 'none'}."
+        f"**Which score foretells?** Correlation with the trained result, mean of {n_parents} parents. Beyond chance "
+        f"(p ≤ {_LEVEL} after Holm, {len(known)} scores): {_say(known[is_found], 'correlation', 2)}. Not "
+        f"beyond chance: {_say(known[~is_found], 'correlation', 2)}."
     )
 
 
 def summarise_choices(findings: pd.DataFrame) -> str:
-    """Which scores name one of the best placements for every parent."""
-    chosen = findings[(findings["n_kept"] == 2) & (findings["parent"] != ALL_PARENTS)]
-    ranks = {name: rows["rank"].astype(int).tolist() for name, rows in _by_score(chosen)}
-    if not ranks:
+    """How good the placements are that scores name."""
+    pooled = _pooled(findings)
+    if pooled.empty:
         return "**Whose first choice is good?** Nothing can be said yet."
-    good = [f"{name} ({', '.join(map(str, some))})" for name, some in ranks.items() if max(some) <= _BEST]
-    bad = [
-        f"{name} ({', '.join(map(str, some))})"
-        for name, some in ranks.items()
-        if max(some) > len(all_placements(2)) / 2
-    ]
+    n, middle = len(all_placements(2)), (1 + len(all_placements(2))) / 2
+    good, bad = pooled[pooled["rank"] <= _BEST], pooled[pooled["rank"] >= middle]
     return (
-        f"**Whose first choice is good?** For every parent among the best {_BEST} of {len(all_placements(2))} (ranks "
-        f"by parent): {', '.join(good) or 'none'}. For at least one parent in the worse half: "
-        f"{', '.join(bad) or 'none'}."
+        f"**Whose first choice is good?** Mean rank of the first choice among the {n} placements as trained, by parent "
+        f"in the table. At most {_BEST}: {_say(good, 'rank', 1)}. No better than chance ({middle}): "
+        f"{_say(bad, 'rank', 1)}."
     )
+
+
+def _say(rows: pd.DataFrame, column: str, digits: int) -> str:
+    """Scores with a number each, those of several windows together."""
+    said = []
+    for score, group in rows.groupby("score", sort=False):
+        values = ", ".join(number(float(value), digits=digits) for value in group[column])
+        windows = [str(int(window)) for window in group["window"] if window]
+        named = "" if not windows else f" (window{'s' * (len(windows) > 1)} {', '.join(windows)})"
+        said.append(f"*{score}*{named} {values}")
+    return "; ".join(said) or "none"
 
 
 def summarise_default(findings: pd.DataFrame) -> str:
@@ -179,7 +191,7 @@ def describe_larger(findings: pd.DataFrame) -> str:
     """The same of placements of three layers, where they are all trained."""
     chosen = findings[(findings["n_kept"] == 3) & (findings["parent"] == PARENTS[0])]
     if chosen.empty:
-        return "Placements of three layers were not all trained in the time that there was."
+        return f"### Three layers kept\n\nThe {len(all_placements(3))} placements of 3 of 8 are not trained yet."
     rows = [
         [
             str(row["score"]),
