@@ -160,7 +160,7 @@ class TestRefused:
     def test_an_encoder_decoder_is_refused(self) -> None:
         """With the reason."""
         with pytest.raises(lt.SiteError, match="decoder-only"):
-            lt.design(tiny("t5"), keep=1, substitute=lt.Window(3), rows=ROWS, tasks=())
+            lt.design(tiny("encdec:t5"), keep=1, substitute=lt.Window(3), rows=ROWS, tasks=())
 
     def test_a_model_without_attention_is_refused(self) -> None:
         """A state-space model has no mixer that a window can stand for."""
