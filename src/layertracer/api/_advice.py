@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layertracer._errors import UsageError
+from layertracer._errors import SiteError, UsageError
 from layertracer.advice import AdviceRecord, read_advice, save_advice
 from layertracer.api._taken import take_choice, take_path
 
