@@ -98,7 +98,9 @@ def test_a_planted_model_divides_where_its_answer_enters() -> None:
     model = lt.wrap_model(PlantedModel(n_layers=16, answer_layer=9, fragile_layer=4))
     prompts = [tuple(np.random.default_rng(seed).permutation(np.arange(1, 19))[:8].tolist()) for seed in range(10)]
     samples = [lt.Sample(prompt_ids=ids, answer_id=planted_answer(ids)) for ids in prompts]
-    found = find_divisions(trace_model(model, samples), profile_layers(model, samples), n_resamples=199)
+    profile = dataclasses.replace(profile_layers(model, samples), notes=("Something was said of the profile.",))
+    found = find_divisions(trace_model(model, samples), profile, n_resamples=199)
+    assert found.note.endswith("Something was said of the profile.")
     assert 9 in [region.first for region in found.regions]
     assert {"kl_nats", "cka"} <= set(found.curves)
     assert found.cka is not None

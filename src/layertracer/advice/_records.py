@@ -97,6 +97,7 @@ class Placement:
         n_random: How many random placements that is of.
         verdict: Beside them.
         objective: Its objective on the compared rows: those held-out ones on which the random ones were measured too.
+        compared_kl_nats: KL(full ‖ placed) of text on the compared rows; NaN where there is no text.
         below_best_nats: The best random one's objective less its own, on the compared rows: positive where it is better
             than all of them; None where there are none.
         below_best_interval: Its interval, resampling rows in pairs; None where they are too few.
@@ -120,6 +121,7 @@ class Placement:
     n_random: int = 0
     verdict: Verdict = "undecided"
     objective: float = float("nan")
+    compared_kl_nats: float = float("nan")
     below_best_nats: float | None = None
     below_best_interval: Interval | None = None
     kv_cache_share: float | None = None

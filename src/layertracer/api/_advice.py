@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layertracer._errors import SiteError, UsageError
+from layertracer._errors import UsageError
 from layertracer.advice import AdviceRecord, read_advice, save_advice
 from layertracer.api._taken import take_choice, take_path
 
@@ -26,7 +26,7 @@ class Advice(AdviceRecord):
         """The same advice, with `save`, `report` and `config_snippet`."""
         return cls(**{field.name: getattr(record, field.name) for field in dataclasses.fields(AdviceRecord)})
 
-    def config_snippet(self, n_kept: int, *, library: str = "transformers") -> dict[str, Any]:
+    def config_snippet(self, n_kept: int, *, library: str = "transformers") -> dict[str, Any] | None:
         """What is pasted into a configuration to place the substitutes.
 
         Args:
@@ -34,9 +34,11 @@ class Advice(AdviceRecord):
             library: "transformers" for windows in the model as it is; "flash-linear-attention" for the hybrid that is
                 to be trained, with attention in the layers kept and that library's mixers elsewhere.
 
+        Returns:
+            The settings; None where no configuration says the same: `snippet_reason` says why.
+
         Raises:
             UsageError: If nothing was advised for that number.
-            SiteError: If no configuration says the same; the message has the reason.
         """
         if n_kept not in self.placements:
             raise UsageError(
@@ -51,9 +53,7 @@ class Advice(AdviceRecord):
                 )
             return dict(linear)
         snippet = self.snippets.get(n_kept)
-        if snippet is None:
-            raise SiteError(f"There is no configuration to paste: {self.snippet_reason}")
-        return dict(snippet)
+        return None if snippet is None else dict(snippet)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Save the advice as a folder, whole or not at all.

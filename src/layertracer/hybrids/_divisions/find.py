@@ -50,12 +50,13 @@ def find_divisions(
         sampling=record.sampling,
     )
     missing = () if profile is not None else ("kl_nats", "cka")
+    note = _note_on(found, missing, n_resamples=n_resamples)
     return Divisions(
         regions=_regions_of(found, record.n_layers),
         curves=found.curves,
         units={name: WORDS[name].unit for name in found.curves},
         p=found.p,
-        note=_note_on(found, missing, n_resamples=n_resamples),
+        note=" ".join([note, *(() if profile is None else profile.notes)]),
         cka=found.cka,
     )
 
