@@ -52,7 +52,8 @@ def collect_findings(
         every = _add_scores(scores, students, alignment)
         scores_of_complete = every[every["parent"].isin(complete)]
         for key, of_score in scores_of_complete.groupby(["score", "window"], sort=False):
-            rows += _compare(of_score, complete, {"n_kept": size, "score": key[0], "window": key[1]})
+            named = {"n_kept": size, "score": key[0], "window": key[1]}
+            rows += [row | _rank_recall(students, row) for row in _compare(of_score, complete, named)]
     found = pd.DataFrame(rows)
     return found if found.empty else _adjust(found)
 
@@ -62,10 +63,12 @@ def is_complete(students: pd.DataFrame, parent: str, size: int) -> bool:
     return len(read_results(students, parent, size)) == len(all_placements(size))
 
 
-def read_results(students: pd.DataFrame, parent: str, size: int) -> Mapping[Placement, float]:
-    """Held-out KL of the students of a parent, from the first seed, by placement."""
+def read_results(
+    students: pd.DataFrame, parent: str, size: int, quantity: str = "kl_nats"
+) -> Mapping[Placement, float]:
+    """Held-out KL, or another quantity, of the students of a parent, from the first seed, by placement."""
     chosen = students[(students["parent"] == parent) & (students["n_kept"] == size) & (students["seed"] == _FIRST_SEED)]
-    return {read_placement(kept): value for kept, value in zip(chosen["kept"], chosen["kl_nats"], strict=True)}
+    return {read_placement(kept): value for kept, value in zip(chosen["kept"], chosen[quantity], strict=True)}
 
 
 def choose(rows: pd.DataFrame, size: int) -> Placement:
@@ -149,6 +152,16 @@ def _describe_choice(chosen: Placement, result: Mapping[Placement, float]) -> di
         "best_kl_nats": float(values.min()),
         "median_kl_nats": float(np.median(values)),
     }
+
+
+def _rank_recall(students: pd.DataFrame, row: dict[str, object]) -> dict[str, object]:
+    """What a first choice is worth by recall, which need not agree with KL; nothing of all parents together."""
+    if "chosen" not in row:
+        return {}
+    parent, size, kept = str(row["parent"]), int(str(row["n_kept"])), read_placement(str(row["chosen"]))
+    recall = read_results(students, parent, size, "recall")
+    missed = {one: -value for one, value in recall.items()}
+    return {"recall": recall[kept], "recall_rank": rank_of(kept, missed)}
 
 
 def _adjust(found: pd.DataFrame) -> pd.DataFrame:

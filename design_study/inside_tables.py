@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from design_study.windows import DESIGN, JUDGED_ROWS, SEARCHED_ROWS, WINDOW, rank_advised
+from design_study.windows import DESIGN, DESIGN_ROWS, JUDGED_ROWS, SEARCHED_ROWS, WINDOW, rank_advised
 from study.tables import number, share, table
 
 _BEST_SHARE = 0.05
@@ -18,20 +18,27 @@ def describe_windows(windows: pd.DataFrame, advice: pd.DataFrame) -> str:
     """Ranks of what each search advises, by model and size."""
     ranked = rank_advised(windows, advice)
     searches = list(dict.fromkeys(ranked["search"]))
+    own = {(row["model"], row["n_kept"]): _show_percentile(row) for row in advice.to_dict("records")}
     rows = []
     for (model, size), group in ranked.groupby(["model", "n_kept"], sort=False):
         of = {row["search"]: row for row in group.to_dict("records")}
         kl = [number(of[DESIGN][name], digits=3) for name in ("best", "median")]
-        rows.append([f"`{model}`", f"{size} of {of[DESIGN]['n']}", *(_show_rank(of[one]) for one in searches), *kl])
+        cells = [own[model, size], *(_show_rank(of[one]) for one in searches), *kl]
+        rows.append([f"`{model}`", f"{size}: {of[DESIGN]['n']}", *cells])
     text = (
         f"Layers that are not kept see a window of {WINDOW} tokens, nothing is trained. *{DESIGN}*: what "
-        "`layertracer.design` advises by default from documents and its task `recall`; the other searches see KL on "
-        f"determined tokens of {SEARCHED_ROWS} documents (joint JS and uniform: nothing). All placements of the size "
-        f"were then measured on {JUDGED_ROWS} other documents, KL on determined tokens. The rank of the advised "
-        "placement, and the placement; in bold where it is within the best 5 % of its size, or the best. *All "
-        "measured*: the best of all on the search's documents."
+        f"`layertracer.design` advises by default from {DESIGN_ROWS['search']} documents, all tokens, and as many "
+        f"prompts of its task `recall`. Its *percentile* is its own judgement: the share of all other placements of "
+        f"the size that do better on {DESIGN_ROWS['compared']} held-out documents and as many held-out prompts, with "
+        f"its interval. The other searches see KL on determined tokens of {SEARCHED_ROWS} documents (joint JS and "
+        f"uniform: nothing). All placements of the size were then measured on {JUDGED_ROWS} other documents, KL on "
+        "determined tokens, which is not quite what `design` lowers. The rank of the advised placement there, and the placement; "
+        "in bold where it is within the best 5 % of its size, or the best. *All measured*: the best of all on the "
+        "search's documents."
     )
-    return f"{text}\n\n{table(['model', 'kept, of', *searches, 'best KL (nats)', 'median'], rows)}"
+    return (
+        f"{text}\n\n{table(['model', 'kept: placements', 'percentile', *searches, 'best KL (nats)', 'median'], rows)}"
+    )
 
 
 def summarise_windows(windows: pd.DataFrame, advice: pd.DataFrame) -> str:
@@ -42,6 +49,7 @@ def summarise_windows(windows: pd.DataFrame, advice: pd.DataFrame) -> str:
     said = ", ".join(f"{search} {row['sum']} of {row['count']}" for search, row in counts.items())
     again = rank_advised(windows, advice, "kl_all_nats")
     on_all = _is_within(again[again["search"] == DESIGN])
+    n_own = int((advice["percentile"] <= 100 * _BEST_SHARE).sum())
     failed = ranked[~inside & (ranked["search"] == DESIGN)].to_dict("records")
     missed = "; ".join(
         f"`{row['model']}`, {row['n_kept']} kept: rank {row['rank']} of {row['n']}, {number(row['value'], digits=3)} "
@@ -50,15 +58,24 @@ def summarise_windows(windows: pd.DataFrame, advice: pd.DataFrame) -> str:
     )
     return (
         f"**Windows inside the running model** ({ranked['model'].nunique()} attention miniatures; "
-        f"{_join(ranked['n_kept'])} of 8 layers kept, the others see {WINDOW} tokens): within the best 5 % of all "
-        f"placements of the size on held-out determined tokens are {said}. "
-        + (f"`design` misses them for {missed}. " if missed else "")
-        + f"Judged on all held-out tokens, `design` is within them {int(on_all.sum())} times."
+        f"{_join(ranked['n_kept'])} of 8 layers kept, the others see {WINDOW} tokens): by its own held-out judgement, "
+        f"text and recall, what `design` advises is within the best 5 % of all placements of the size {n_own} times of "
+        f"{len(advice)} (largest percentile {number(advice['percentile'].max(), digits=1)}). Within the best 5 % by KL "
+        f"on determined tokens of other documents: {said}. "
+        + (f"`design` is not for {missed}. " if missed else "")
+        + f"On all tokens of those documents, without recall prompts, `design` is within the best 5 % "
+        f"{int(on_all.sum())} times."
     )
 
 
 def _is_within(ranked: pd.DataFrame) -> pd.Series:
     return ranked["rank"] <= (_BEST_SHARE * ranked["n"]).clip(lower=1)
+
+
+def _show_percentile(row: Mapping[Any, Any]) -> str:
+    return (
+        f"{number(row['percentile'], digits=1)} % ({number(row['low'], digits=1)} to {number(row['high'], digits=1)})"
+    )
 
 
 def _show_rank(row: Mapping[Any, Any]) -> str:

@@ -56,7 +56,8 @@ neither. `make design-study` makes all of it again; the tables are in
 
 A score is a number a layer, and a placement has the sum over the layers that it keeps; "the placement itself" and
 "pairs" are numbers of placements. *Rank*: where the score's first choice stands among all placements as they were
-trained, 1 is the best; chance is the middle. *Correlation*: Spearman's, between the score and minus the trained KL,
+trained, 1 is the best; chance is the middle. *By recall*: its rank by the share of recall questions that the student
+answers, which need not agree with KL. *Correlation*: Spearman's, between the score and minus the trained KL,
 over all placements. Windows in tokens; KL on {n_rows} documents of their own. JS divergences are those of the traces
 of [the miniatures](miniatures.md), 48 prompts a task.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,12 @@ import pandas as pd
 from design_study.findings import ALL_PARENTS, choose_repeated, is_complete
 from design_study.plan import FURTHER_SEEDS, PARENTS, all_placements, show_placement
 from design_study.scores import uniform
+from design_study.windows import DESIGN, WINDOW
 from study.tables import number, share, table
 from training.families import N_LAYERS
 
 _LEVEL = 0.05
 _BEST = 3
-_DEFAULT = ("placement itself", 8)
 
 
 def describe_students(students: pd.DataFrame) -> str:
@@ -66,6 +66,7 @@ def _score_header(parents: list[str]) -> list[str]:
         "score",
         "window",
         f"rank of its first choice: {names}",
+        "by recall",
         *(f"correlation, `{one}`" for one in parents),
         *pooled,
     ]
@@ -75,7 +76,8 @@ def _score_row(rows: pd.DataFrame, parents: list[str]) -> list[str]:
     by_parent = {row["parent"]: row for row in rows.to_dict("records")}
     window = int(rows["window"].iloc[0])
     ranks = "; ".join(f"{by_parent[one]['rank']:.0f} ({by_parent[one]['chosen']})" for one in parents)
-    cells = [_show_correlation(by_parent[one]) for one in parents]
+    recall = "; ".join(f"{by_parent[one]['recall_rank']:.0f}" for one in parents)
+    cells = [recall, *(_show_correlation(by_parent[one]) for one in parents)]
     pooled = by_parent[ALL_PARENTS if len(parents) > 1 else parents[0]]
     mean = [number(float(pooled["correlation"]))] if len(parents) > 1 else []
     return [
@@ -147,22 +149,30 @@ def _say(rows: pd.DataFrame, column: str, digits: int) -> str:
 
 
 def summarise_default(findings: pd.DataFrame) -> str:
-    """Whether another search than the default one names better placements."""
-    pooled = _pooled(findings)
-    if pooled.empty:
+    """Whether another search than the default one, or other rows to search on, would name better placements."""
+    ranks = {
+        name: chosen["rank"].astype(int).tolist()
+        for name, chosen in _by_score(findings[(findings["n_kept"] == 2) & (findings["parent"] != ALL_PARENTS)])
+    }
+    if not ranks:
         return "**Is the default right?** Nothing can be said yet."
-    best = pooled.sort_values("rank", kind="stable").to_dict("records")[0]
-    (default,) = pooled[(pooled["score"] == _DEFAULT[0]) & (pooled["window"] == _DEFAULT[1])].to_dict("records")
-    if default["rank"] <= best["rank"]:
-        verdict = "no score's first choices are better, so that the default stays"
+    default, exact, removed = (ranks[f"{score} (window {WINDOW})"] for score in (DESIGN, "placement itself", "removed"))
+    if sum(default) <= min(sum(exact), sum(removed)):
+        verdict = "The default names placements that are as good as any of these."
+    elif sum(exact) <= sum(removed):
+        verdict = "What it is measured on matters here, not how it is searched: the default search stays."
     else:
-        verdict = f"{_name(best)} has {number(best['rank'], digits=1)}"
+        verdict = "Removing single layers names better placements than the default."
     return (
-        "**Is the default right?** Where placements are as few as here, `design` by default measures all of a size "
-        "with the substitute, and takes the best: *the placement itself* below. By window "
-        f"{_DEFAULT[1]}, the mean rank of its choices among the trained is {number(default['rank'], digits=1)}; "
-        f"{verdict}."
+        f"**Is the default right?** What `design` advises by default with a window of {WINDOW} (of so few placements "
+        f"it measures all, on all tokens of text and on recall) has, by parent, ranks {_list(default)} of "
+        f"{len(all_placements(2))} as trained. All placements measured on determined tokens instead (*placement "
+        f"itself*): {_list(exact)}; single layers removed, on determined tokens: {_list(removed)}. {verdict}"
     )
+
+
+def _list(ranks: Sequence[int]) -> str:
+    return ", ".join(map(str, ranks))
 
 
 def describe_repeats(students: pd.DataFrame, scores: pd.DataFrame) -> str:

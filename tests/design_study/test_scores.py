@@ -167,13 +167,14 @@ def test_findings_of_a_planted_result() -> None:
             for parent in PARENTS[:2]
             for kept in all_placements(2)[: 28 if parent == PARENTS[0] else 27]
         ]
-    ).assign(aligned_kl_nats=1.0)
+    ).assign(aligned_kl_nats=1.0, recall=0.5)
     alignment = pd.DataFrame({"parent": "attention", "seed": 0, "layer": range(8), "missed_share": worth[::-1]})
     found = collect_findings(students, scores, alignment).set_index("score")
     assert set(found["parent"]) == {"attention"}
     planted = found.loc["removed"]
     assert (planted["chosen"], planted["rank"], planted["correlation"]) == ("6+7", 1, pytest.approx(1.0))
     assert planted["p"] < 1e-3
+    assert planted["recall_rank"] == 1
     assert found.loc["missed by the aligned mixer", "correlation"] < -0.8
     assert np.isnan(found.loc["aligned, not distilled", "correlation"])
 
