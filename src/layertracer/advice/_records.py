@@ -257,7 +257,8 @@ class Ratio:
     Attributes:
         n_kept: Numbers of layers kept, ascending.
         judgements: One for each.
-        knee: Number from which on keeping more brings little; None where the curve has none.
+        knee: Number at which the curve bends: each layer more lowers the objective by less from there on than before;
+            None where it does not bend.
         knee_interval: Its interval, resampling rows; None where it cannot be told.
         note: What must be said of it.
     """
