@@ -284,7 +284,5 @@ def show_knee(record: AdviceRecord) -> str:
         return "The curve has no knee."
     interval = record.ratio.knee_interval
     ends = "" if interval is None else f" ({show_interval(interval)})"
-    return (
-        f"The curve bends at {show_count(record.ratio.knee, 'layer')}{ends}: each layer more lowers the objective by less "
-        "from there on than before. What that still costs, the curve says."
-    )
+    where = f"The curve bends at {show_count(record.ratio.knee, 'layer')}{ends}"
+    return f"{where}: from there on each layer more brings less than before. What is lost still, the curve says."
