@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from itertools import product, takewhile
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import click
 import pandas as pd
 
 from layertracer._errors import LayerTracerError
 
-from design_study.findings import choose_repeated, collect_findings
+from design_study.findings import as_choices, choose_repeated, collect_findings
 from design_study.page import write_pages
 from design_study.plan import PARENTS, STATE, Recipe, list_jobs
 from design_study.recall import HYBRIDS, take_apart
 from design_study.results import TABLES, read_table, table_file, write_table
 from design_study.scores import score_parent
 from design_study.trained import collect_alignment, collect_students, train_students
-from design_study.windows import MODELS, WINDOWS, place_windows
+from design_study.windows import MODELS, advise, place_windows
 
 _PARTS = (*TABLES, "page")
 
@@ -35,12 +34,13 @@ def main(parts: tuple[str, ...], *, minutes: float | None, state: Path) -> None:
     With --part page, nothing is measured and the page is written from the stored results.
     """
     makers: dict[str, Callable[[], pd.DataFrame]] = {
-        "scores": lambda: _piecewise(state / "scores", score_parent, [(name,) for name in PARENTS]),
-        "windows": lambda: _piecewise(state / "windows", place_windows, [*product(MODELS, WINDOWS)]),
-        "recall": lambda: _piecewise(state / "recall", take_apart, [(name,) for name in HYBRIDS]),
+        "scores": lambda: _piecewise(state / "scores", score_parent, PARENTS),
+        "windows": lambda: _piecewise(state / "windows", place_windows, MODELS),
+        "advice": lambda: _piecewise(state / "advice", advise, MODELS),
+        "recall": lambda: _piecewise(state / "recall", take_apart, HYBRIDS),
         "students": lambda: _train(state, minutes),
         "alignment": lambda: collect_alignment(state),
-        "findings": lambda: collect_findings(read_table("students"), read_table("scores"), read_table("alignment")),
+        "findings": _find,
     }
     try:
         for part in parts or _PARTS:
@@ -54,16 +54,22 @@ def main(parts: tuple[str, ...], *, minutes: float | None, state: Path) -> None:
         raise click.ClickException(str(error)) from None
 
 
-def _piecewise(folder: Path, make: Callable[..., pd.DataFrame], asked: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
-    """The tables of all that is asked, one below the other; each is kept as it comes and not made again."""
+def _piecewise(folder: Path, make: Callable[[str], pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
+    """The tables of some models, one below the other; each is kept as it comes and not made again."""
     tables = []
-    for one in asked:
-        path = folder / f"{'-'.join(map(str, one))}.parquet"
+    for name in names:
+        path = folder / f"{name}.parquet"
         if not path.is_file():
-            write_table(path, make(*one))
+            write_table(path, make(name))
             click.echo(path)
         tables.append(pd.read_parquet(path))
     return pd.concat(tables, ignore_index=True)
+
+
+def _find() -> pd.DataFrame:
+    """What scores and advice foretold of the students."""
+    scores = pd.concat([read_table("scores"), as_choices(read_table("advice"))], ignore_index=True)
+    return collect_findings(read_table("students"), scores, read_table("alignment"))
 
 
 def _train(state: Path, minutes: float | None) -> pd.DataFrame:

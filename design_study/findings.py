@@ -10,7 +10,8 @@ import pandas as pd
 
 from design_study.plan import PARENTS, all_placements, read_placement, show_placement
 from design_study.ranks import Correlation, Placement, correlate, holm, mean_p, rank_of, ranks_p
-from design_study.scores import values_of
+from design_study.scores import SIZES, values_of
+from design_study.windows import DESIGN, WINDOW
 from training.families import N_LAYERS
 
 ALL_PARENTS = "all"
@@ -31,7 +32,7 @@ REPEATED = (
 
 
 def collect_findings(
-    students: pd.DataFrame, scores: pd.DataFrame, alignment: pd.DataFrame, sizes: Sequence[int] = (2, 3)
+    students: pd.DataFrame, scores: pd.DataFrame, alignment: pd.DataFrame, sizes: Sequence[int] = SIZES
 ) -> pd.DataFrame:
     """Correlation and first choice of every score, for each parent and size of which all placements are trained.
 
@@ -51,7 +52,8 @@ def collect_findings(
         every = _add_scores(scores, students, alignment)
         scores_of_complete = every[every["parent"].isin(complete)]
         for key, of_score in scores_of_complete.groupby(["score", "window"], sort=False):
-            rows += _compare(of_score, complete, {"n_kept": size, "score": key[0], "window": key[1]})
+            named = {"n_kept": size, "score": key[0], "window": key[1]}
+            rows += [row | _rank_recall(students, row) for row in _compare(of_score, complete, named)]
     found = pd.DataFrame(rows)
     return found if found.empty else _adjust(found)
 
@@ -61,10 +63,12 @@ def is_complete(students: pd.DataFrame, parent: str, size: int) -> bool:
     return len(read_results(students, parent, size)) == len(all_placements(size))
 
 
-def read_results(students: pd.DataFrame, parent: str, size: int) -> Mapping[Placement, float]:
-    """Held-out KL of the students of a parent, from the first seed, by placement."""
+def read_results(
+    students: pd.DataFrame, parent: str, size: int, quantity: str = "kl_nats"
+) -> Mapping[Placement, float]:
+    """Held-out KL, or another quantity, of the students of a parent, from the first seed, by placement."""
     chosen = students[(students["parent"] == parent) & (students["n_kept"] == size) & (students["seed"] == _FIRST_SEED)]
-    return {read_placement(kept): value for kept, value in zip(chosen["kept"], chosen["kl_nats"], strict=True)}
+    return {read_placement(kept): value for kept, value in zip(chosen["kept"], chosen[quantity], strict=True)}
 
 
 def choose(rows: pd.DataFrame, size: int) -> Placement:
@@ -92,6 +96,13 @@ def choose_repeated(scores: pd.DataFrame) -> tuple[Placement, ...]:
         named.append(choose(of_parent[(of_parent["score"] == score) & (of_parent["window"] == window)], 2))
     others = [kept for kept in all_placements(2) if kept not in named]
     return tuple(dict.fromkeys((*named, *random.Random("repeated").sample(others, _N_RANDOM))))
+
+
+def as_choices(advice: pd.DataFrame) -> pd.DataFrame:
+    """What `layertracer.design` advises for the parents, as a score that only names placements."""
+    of_parents = advice[advice["model"].isin(PARENTS) & advice["n_kept"].isin(SIZES)]
+    named = of_parents.assign(parent=of_parents["model"], score=DESIGN, window=WINDOW, kind="choice", value=np.nan)
+    return named[["score", "kind", "kept", "value", "window", "parent"]]
 
 
 def _add_scores(scores: pd.DataFrame, students: pd.DataFrame, alignment: pd.DataFrame) -> pd.DataFrame:
@@ -141,6 +152,16 @@ def _describe_choice(chosen: Placement, result: Mapping[Placement, float]) -> di
         "best_kl_nats": float(values.min()),
         "median_kl_nats": float(np.median(values)),
     }
+
+
+def _rank_recall(students: pd.DataFrame, row: dict[str, object]) -> dict[str, object]:
+    """What a first choice is worth by recall, which need not agree with KL; nothing of all parents together."""
+    if "chosen" not in row:
+        return {}
+    parent, size, kept = str(row["parent"]), int(str(row["n_kept"])), read_placement(str(row["chosen"]))
+    recall = read_results(students, parent, size, "recall")
+    missed = {one: -value for one, value in recall.items()}
+    return {"recall": recall[kept], "recall_rank": rank_of(kept, missed)}
 
 
 def _adjust(found: pd.DataFrame) -> pd.DataFrame:

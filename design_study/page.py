@@ -56,7 +56,8 @@ neither. `make design-study` makes all of it again; the tables are in
 
 A score is a number a layer, and a placement has the sum over the layers that it keeps; "the placement itself" and
 "pairs" are numbers of placements. *Rank*: where the score's first choice stands among all placements as they were
-trained, 1 is the best; chance is the middle. *Correlation*: Spearman's, between the score and minus the trained KL,
+trained, 1 is the best; chance is the middle. *By recall*: its rank by the share of recall questions that the student
+answers, which need not agree with KL. *Correlation*: Spearman's, between the score and minus the trained KL,
 over all placements. Windows in tokens; KL on {n_rows} documents of their own. JS divergences are those of the traces
 of [the miniatures](miniatures.md), 48 prompts a task.
 
@@ -131,7 +132,7 @@ def write_study(tables: Mapping[str, pd.DataFrame]) -> str:
             scores=describe_scores(findings),
             repeats=describe_repeats(students, scores),
             larger=describe_larger(findings),
-            windows=describe_windows(tables["windows"]),
+            windows=describe_windows(tables["windows"], tables["advice"]),
             recall=describe_recall(tables["recall"]),
             matrix_rate=MATRIX_RATE,
             rate=RATE,
@@ -158,7 +159,7 @@ def _summarise(tables: Mapping[str, pd.DataFrame]) -> str:
         summarise_scores(findings),
         summarise_choices(findings),
         summarise_default(findings),
-        summarise_windows(tables["windows"]),
+        summarise_windows(tables["windows"], tables["advice"]),
         summarise_recall(tables["recall"]),
     ]
     return "\n".join(f"- {item}" for item in items)

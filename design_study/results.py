@@ -12,7 +12,7 @@ from layertracer._files import write_whole
 
 from design_study.plan import RESULTS
 
-TABLES = ("scores", "windows", "recall", "students", "alignment", "findings")
+TABLES = ("scores", "windows", "advice", "recall", "students", "alignment", "findings")
 """Names of the tables, in the order in which they are made."""
 
 

@@ -16,7 +16,8 @@ import torch
 import layertracer as lt
 from layertracer._files import write_whole
 
-from design_study.plan import RESULTS, STATE
+from design_study.plan import STATE
+from design_study.smollm2_page import RESULT, read_result, write_page
 
 MODEL = "smollm2"
 SIZES = (4, 8, 12)
@@ -28,8 +29,6 @@ SWEPT_SIZE = 8
 WINDOWS = (16, 32, 64, 128)
 CONTEXTS = (72, 128, 256, 512, 1024)
 """Tokens of a passage; each with a window of 16 and 4 sinks."""
-
-RESULT = RESULTS / "smollm2.json"
 
 
 def prose() -> str:
@@ -100,6 +99,7 @@ def _in_numbers(advice: lt.Advice, size: int) -> dict[str, Any]:
         "layers": list(placement.layers),
         "chosen_by": placement.chosen_by,
         "objective": placement.objective,
+        "compared_kl_nats": placement.compared_kl_nats,
         "percentile": placement.percentile,
         "percentile_interval": _ends(placement.percentile_interval),
         "verdict": placement.verdict,
@@ -151,17 +151,27 @@ def _said(name: str) -> Callable[[Any], None]:
     return say
 
 
+_MAKERS: Mapping[str, Callable[[lt.TracedModel, Path], dict[str, Any]]] = {"sizes": compare_sizes, "sweep": sweep}
+
+
 @click.command()
-@click.option("--part", "parts", type=click.Choice(("sizes", "sweep")), multiple=True, help="Which; all without.")
+@click.option("--part", "parts", type=click.Choice((*_MAKERS, "page")), multiple=True, help="Which; all without.")
 @click.option("--state", type=click.Path(path_type=Path), default=STATE / "smollm2", show_default=True)
 def main(parts: tuple[str, ...], *, state: Path) -> None:
-    """Measure on one thread what `lt.design` advises for SmolLM2; what was stopped goes on where it was."""
+    """Measure on one thread what `lt.design` advises for SmolLM2; what was stopped goes on where it was.
+
+    With --part page, nothing is measured and the page is written from the stored result.
+    """
     torch.set_num_threads(1)
-    model = lt.load_model(MODEL)
-    makers: Mapping[str, Callable[[lt.TracedModel, Path], dict[str, Any]]] = {"sizes": compare_sizes, "sweep": sweep}
-    results = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
-    for part in parts or tuple(makers):
-        results[part] = makers[part](model, state)
+    model: lt.TracedModel | None = None
+    for part in parts or (*_MAKERS, "page"):
+        results = read_result()
+        if part == "page":
+            for path in write_page(results):
+                click.echo(path)
+            continue
+        model = model or lt.load_model(MODEL)
+        results[part] = _MAKERS[part](model, state)
         RESULT.parent.mkdir(parents=True, exist_ok=True)
         write_whole(RESULT, (json.dumps(results, indent=1) + "\n").encode())
         click.echo(RESULT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,12 @@ import pandas as pd
 from design_study.findings import ALL_PARENTS, choose_repeated, is_complete
 from design_study.plan import FURTHER_SEEDS, PARENTS, all_placements, show_placement
 from design_study.scores import uniform
+from design_study.windows import DESIGN, WINDOW
 from study.tables import number, share, table
 from training.families import N_LAYERS
 
 _LEVEL = 0.05
 _BEST = 3
-_DEFAULT = ("placement itself", 8)
 
 
 def describe_students(students: pd.DataFrame) -> str:
@@ -60,12 +60,13 @@ def describe_scores(findings: pd.DataFrame) -> str:
 
 
 def _score_header(parents: list[str]) -> list[str]:
-    pooled = ["mean", "p (Holm)"] if len(parents) > 1 else ["p (Holm)"]
+    pooled = ["mean", "p", "p (Holm)"] if len(parents) > 1 else ["p", "p (Holm)"]
     names = ", ".join(f"`{parent}`" for parent in parents)
     return [
         "score",
         "window",
         f"rank of its first choice: {names}",
+        "by recall",
         *(f"correlation, `{one}`" for one in parents),
         *pooled,
     ]
@@ -74,11 +75,20 @@ def _score_header(parents: list[str]) -> list[str]:
 def _score_row(rows: pd.DataFrame, parents: list[str]) -> list[str]:
     by_parent = {row["parent"]: row for row in rows.to_dict("records")}
     window = int(rows["window"].iloc[0])
-    ranks = ", ".join(f"{by_parent[one]['rank']:.0f} ({by_parent[one]['chosen']})" for one in parents)
-    cells = [_show_correlation(by_parent[one]) for one in parents]
+    ranks = "; ".join(f"{by_parent[one]['rank']:.0f} ({by_parent[one]['chosen']})" for one in parents)
+    recall = "; ".join(f"{by_parent[one]['recall_rank']:.0f}" for one in parents)
+    cells = [recall, *(_show_correlation(by_parent[one]) for one in parents)]
     pooled = by_parent[ALL_PARENTS if len(parents) > 1 else parents[0]]
     mean = [number(float(pooled["correlation"]))] if len(parents) > 1 else []
-    return [str(rows["score"].iloc[0]), str(window or ""), ranks, *cells, *mean, show_p(float(pooled["p_holm"]))]
+    return [
+        str(rows["score"].iloc[0]),
+        str(window or ""),
+        ranks,
+        *cells,
+        *mean,
+        show_p(pooled["p"]),
+        show_p(pooled["p_holm"]),
+    ]
 
 
 def _show_correlation(row: Mapping[Any, Any]) -> str:
@@ -101,56 +111,68 @@ def _by_score(findings: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def summarise_scores(findings: pd.DataFrame) -> str:
     """Which scores correlate with the trained result beyond chance, and which do not."""
-    pooled = _pooled(findings)
-    known = pooled.dropna(subset=["correlation"])
+    known = _pooled(findings).dropna(subset=["correlation"])
     if known.empty:
         return "**Which score foretells?** No parent has all of its placements trained yet."
     is_found = known["p_holm"] <= _LEVEL
-    found, lost = known[is_found].sort_values("correlation", ascending=False), known[~is_found]
-    said = ", ".join(f"{_name(row)} {number(row['correlation'])}" for row in found.to_dict("records"))
-    missed = ", ".join(f"{_name(row)} {number(row['correlation'])}" for row in lost.to_dict("records"))
+    n_parents = max(1, findings.loc[findings["parent"] != ALL_PARENTS, "parent"].nunique())
     return (
-        f"**Which score foretells?** Beyond chance (p ≤ {_LEVEL} after Holm, {len(known)} scores) correlate, with the "
-        f"mean correlation over parents: {said or 'none'}. Not beyond chance: {missed or 'none'}."
+        f"**Which score foretells?** Correlation with the trained result, mean of {n_parents} parents. Beyond chance "
+        f"(p ≤ {_LEVEL} after Holm, {len(known)} scores): {_say(known[is_found], 'correlation', 2)}. Not "
+        f"beyond chance: {_say(known[~is_found], 'correlation', 2)}."
     )
 
 
 def summarise_choices(findings: pd.DataFrame) -> str:
-    """Which scores name one of the best placements for every parent."""
-    chosen = findings[(findings["n_kept"] == 2) & (findings["parent"] != ALL_PARENTS)]
-    ranks = {name: rows["rank"].astype(int).tolist() for name, rows in _by_score(chosen)}
-    if not ranks:
+    """How good the placements are that scores name."""
+    pooled = _pooled(findings)
+    if pooled.empty:
         return "**Whose first choice is good?** Nothing can be said yet."
-    good = [f"{name} ({', '.join(map(str, some))})" for name, some in ranks.items() if max(some) <= _BEST]
-    bad = [
-        f"{name} ({', '.join(map(str, some))})"
-        for name, some in ranks.items()
-        if max(some) > len(all_placements(2)) / 2
-    ]
+    n, middle = len(all_placements(2)), (1 + len(all_placements(2))) / 2
+    good, bad = pooled[pooled["rank"] <= _BEST], pooled[pooled["rank"] >= middle]
     return (
-        f"**Whose first choice is good?** For every parent among the best {_BEST} of {len(all_placements(2))} (ranks "
-        f"by parent): {', '.join(good) or 'none'}. For at least one parent in the worse half: "
-        f"{', '.join(bad) or 'none'}."
+        f"**Whose first choice is good?** Mean rank of the first choice among the {n} placements as trained, by parent "
+        f"in the table. At most {_BEST}: {_say(good, 'rank', 1)}. No better than chance ({middle}): "
+        f"{_say(bad, 'rank', 1)}."
     )
+
+
+def _say(rows: pd.DataFrame, column: str, digits: int) -> str:
+    """Scores with a number each, those of several windows together."""
+    said = []
+    for score, group in rows.groupby("score", sort=False):
+        values = ", ".join(number(float(value), digits=digits) for value in group[column])
+        windows = [str(int(window)) for window in group["window"] if window]
+        named = "" if not windows else f" (window{'s' * (len(windows) > 1)} {', '.join(windows)})"
+        said.append(f"*{score}*{named} {values}")
+    return "; ".join(said) or "none"
 
 
 def summarise_default(findings: pd.DataFrame) -> str:
-    """Whether another search than the default one names better placements."""
-    pooled = _pooled(findings)
-    if pooled.empty:
+    """Whether another search than the default one, or other rows to search on, would name better placements."""
+    ranks = {
+        name: chosen["rank"].astype(int).tolist()
+        for name, chosen in _by_score(findings[(findings["n_kept"] == 2) & (findings["parent"] != ALL_PARENTS)])
+    }
+    if not ranks:
         return "**Is the default right?** Nothing can be said yet."
-    best = pooled.sort_values("rank", kind="stable").to_dict("records")[0]
-    (default,) = pooled[(pooled["score"] == _DEFAULT[0]) & (pooled["window"] == _DEFAULT[1])].to_dict("records")
-    if default["rank"] <= best["rank"]:
-        verdict = "no score's first choices are better, so that the default stays"
+    default, exact, removed = (ranks[f"{score} (window {WINDOW})"] for score in (DESIGN, "placement itself", "removed"))
+    if sum(default) <= min(sum(exact), sum(removed)):
+        verdict = "The default names placements that are as good as any of these."
+    elif sum(exact) <= sum(removed):
+        verdict = "What it is measured on matters here, not how it is searched: the default search stays."
     else:
-        verdict = f"{_name(best)} has {number(best['rank'], digits=1)}"
+        verdict = "Removing single layers names better placements than the default."
     return (
-        "**Is the default right?** Where placements are as few as here, `design` by default measures all of a size "
-        "with the substitute, and takes the best: *the placement itself* below. By window "
-        f"{_DEFAULT[1]}, the mean rank of its choices among the trained is {number(default['rank'], digits=1)}; "
-        f"{verdict}."
+        f"**Is the default right?** What `design` advises by default with a window of {WINDOW} (of so few placements "
+        f"it measures all, on all tokens of text and on recall) has, by parent, ranks {_list(default)} of "
+        f"{len(all_placements(2))} as trained. All placements measured on determined tokens instead (*placement "
+        f"itself*): {_list(exact)}; single layers removed, on determined tokens: {_list(removed)}. {verdict}"
     )
+
+
+def _list(ranks: Sequence[int]) -> str:
+    return ", ".join(map(str, ranks))
 
 
 def describe_repeats(students: pd.DataFrame, scores: pd.DataFrame) -> str:
@@ -179,7 +201,7 @@ def describe_larger(findings: pd.DataFrame) -> str:
     """The same of placements of three layers, where they are all trained."""
     chosen = findings[(findings["n_kept"] == 3) & (findings["parent"] == PARENTS[0])]
     if chosen.empty:
-        return "Placements of three layers were not all trained in the time that there was."
+        return f"### Three layers kept\n\nThe {len(all_placements(3))} placements of 3 of 8 are not trained yet."
     rows = [
         [
             str(row["score"]),

@@ -24,6 +24,7 @@ PLACEMENT = lt.Placement(
     chosen_by="greedy",
     notes=("a note",),
     config={"layer_types": ["sliding_attention"] * 6, "sliding_window": 64},
+    linear_config={"attn": {"layers": [1, 4], "num_heads": 9}},
 )
 GOOD: dict[str, Any] = {
     "format": "layertracer-placement",
@@ -40,6 +41,7 @@ def test_the_file_is_plain_json(tmp_path: Path) -> None:
     tree = json.loads(PLACEMENT.save(tmp_path / "p.json").read_text("utf-8"))
     assert {name: tree[name] for name in GOOD} == GOOD
     assert tree["config"] == PLACEMENT.config
+    assert tree["linear_config"] == PLACEMENT.linear_config
     assert "cost" not in tree
 
 

@@ -14,9 +14,9 @@ from layertracer.tracing import Progress
 
 from tests.support.tiny import tiny
 
-ROWS = {"search": 4, "compared": 6, "held_out": 8}
+ROWS = {"search": 3, "compared": 5, "held_out": 6, "tokens": 40}
 ASKED: dict[str, Any] = {"keep": (2, 3), "substitute": lt.Window(8), "rows": ROWS, "n_random": 6}
-LIGHT: dict[str, Any] = {**ASKED, "divisions": False, "gates": False}
+LIGHT: dict[str, Any] = {**ASKED, "keep": 2, "divisions": False, "gates": False, "trace": False}
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +61,19 @@ class TestFound:
         assert advice.gates.early_exit.agreement[-1] == 1.0
         assert advice.evaluations.audit_cells > 0
         assert advice.evaluations.audit_worst_nats < 1e-4
-        assert advice.evaluations.n_compared_rows == {"text": 6, "recall": 6}
+        assert advice.evaluations.n_compared_rows == {"text": 5, "recall": 5}
         assert advice.spec["keep"] == [2, 3]
         assert "keep 2: layers" in repr(advice)
 
     def test_no_row_is_in_search_and_judgement(self, advice: lt.Advice) -> None:
         """Counted by kind; the rows themselves are proved distinct where they are made."""
-        assert advice.evaluations.n_search_rows == {"text": 4, "recall": 4}
-        assert advice.evaluations.n_held_out_rows == {"text": 8, "recall": 8}
+        assert advice.evaluations.n_search_rows == {"text": 3, "recall": 3}
+        assert advice.evaluations.n_held_out_rows == {"text": 6, "recall": 6}
 
     def test_a_number_that_was_not_asked_for_has_no_snippet(self, advice: lt.Advice) -> None:
-        """The message says for which ones there is advice."""
+        """Nor has this model, whose class has no windows by layer, and the reason is there."""
+        assert advice.config_snippet(2) is None
+        assert advice.snippet_reason
         with pytest.raises(lt.UsageError, match=r"for 5 layers kept, but for 2, 3.*keep=\(5,\)"):
             advice.config_snippet(5)
 
@@ -79,7 +81,9 @@ class TestFound:
 class TestGoesOn:
     """Interruptions."""
 
-    def test_the_same_call_goes_on_and_finds_the_same(self, model: lt.TracedModel, tmp_path: Path) -> None:
+    def test_the_same_call_goes_on_and_finds_the_same(
+        self, model: lt.TracedModel, advice: lt.Advice, tmp_path: Path
+    ) -> None:
         """After Ctrl-C what was measured is not measured again; then the advice takes the place of the parts."""
         said: list[Progress] = []
 
@@ -93,8 +97,8 @@ class TestGoesOn:
         assert "the same call goes on" in stop.value.__notes__[0]
         assert lt.plan_design(model, out=tmp_path / "advice", **LIGHT).n_known > 0
         resumed = lt.design(model, out=tmp_path / "advice", **LIGHT)
-        whole = lt.design(model, **LIGHT)
-        assert resumed.placements == whole.placements
+        found, whole = resumed.placements[2], advice.placements[2]
+        assert (found.layers, found.judgement, found.percentile) == (whole.layers, whole.judgement, whole.percentile)
         assert same_advice(lt.load_advice(tmp_path / "advice"), resumed)
         assert not (tmp_path / "advice" / ".parts").exists()
         with pytest.raises(lt.RunError, match="overwrite"):
@@ -124,7 +128,7 @@ class TestRefused:
             ({"keep": ()}, lt.UsageError, "keep is empty"),
             ({"keep": 8}, lt.UsageError, "must be from 1 to 7"),
             ({"keep": "2"}, lt.UsageError, "keep must be a whole number"),
-            ({"substitute": lt.Window(5000)}, lt.UsageError, "leaves every row as it is"),
+            ({"substitute": lt.Window(5000)}, lt.UsageError, "hides nothing"),
             ({"substitute": "window"}, lt.UsageError, "substitute must be a Window"),
             ({"text": "too short"}, lt.TaskError, "too short"),
             ({"text": False, "tasks": ()}, lt.UsageError, "nothing to measure placements on"),
@@ -156,7 +160,7 @@ class TestRefused:
     def test_an_encoder_decoder_is_refused(self) -> None:
         """With the reason."""
         with pytest.raises(lt.SiteError, match="decoder-only"):
-            lt.design(tiny("t5"), keep=1, substitute=lt.Window(3), rows=ROWS, tasks=())
+            lt.design(tiny("encdec:t5"), keep=1, substitute=lt.Window(3), rows=ROWS, tasks=())
 
     def test_a_model_without_attention_is_refused(self) -> None:
         """A state-space model has no mixer that a window can stand for."""

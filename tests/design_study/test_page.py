@@ -14,7 +14,7 @@ from layertracer._errors import UsageError
 from design_study import results
 from design_study.__main__ import main
 from design_study.figures import draw_figures
-from design_study.findings import collect_findings
+from design_study.findings import as_choices, collect_findings
 from design_study.page import BEGIN, END, PAGE, put_in_place, write_study
 from design_study.plan import PARENTS, ROOT, Job, all_placements, show_placement
 from design_study.results import TABLES, read_table, write_table
@@ -39,7 +39,8 @@ def test_stored_page_is_what_the_stored_results_say(tables: dict[str, pd.DataFra
 def test_stored_findings_are_those_of_the_stored_tables(tables: dict[str, pd.DataFrame]) -> None:
     """Ranks and correlations of a score, computed anew from students and scores."""
     is_joint = tables["scores"]["score"] == "joint JS, word pairs"
-    again = collect_findings(tables["students"], tables["scores"][is_joint], tables["alignment"])
+    scores = pd.concat([tables["scores"][is_joint], as_choices(tables["advice"])])
+    again = collect_findings(tables["students"], scores, tables["alignment"])
     stored = tables["findings"].merge(again, on=["n_kept", "score", "window", "parent"], suffixes=("", "_again"))
     assert len(stored) == len(again) > 0
     for column in ("rank", "correlation", "low", "high", "p", "kl_nats"):

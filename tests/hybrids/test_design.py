@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +11,12 @@ import numpy as np
 import pytest
 
 from layertracer import SiteError, UsageError
-from layertracer.advice import Judgement, Search
+from layertracer.advice import Judgement, Search, published_for
 from layertracer.hybrids._design import Design, DesignMeans, Found
 from layertracer.hybrids._design_options import DesignOptions, ModelFacts, check_keep, default_keep
 from layertracer.hybrids._judging.rows import Rows, RowSet, TaskRows
 from layertracer.hybrids._measuring.checkpoints import Checkpoints
-from layertracer.hybrids._measuring.joint_trace import JointTrace
+from layertracer.hybrids._measuring.joint_trace import JointTrace, no_trace
 from layertracer.hybrids._measuring.kept_measures import KeptMeasures
 from layertracer.tracing import JudgedRow
 
@@ -66,6 +67,19 @@ def run(options: DesignOptions, *, rows: Rows | None = None, noise: float = 0.05
     means = DesignMeans(measures=measures, trace=lambda: trace, judge=judged, tell=lambda _: None)
     facts = ModelFacts(name="planted", n_layers=N_LAYERS)
     return Design(facts, rows or some_rows(), replace(options, n_compared=8), means=means).run()
+
+
+def run_named(name: str, n_layers: int, size: int, worth: Mapping[int, float]) -> Found:
+    """A design of a model of some name, whose layers are worth what is said and else next to nothing."""
+
+    def cost(kept: tuple[int, ...], _: str) -> float:
+        return sum(worth.get(layer, 0.01) for layer in range(n_layers) if layer not in kept)
+
+    measures = KeptMeasures(PlantedSubstituter(n_layers, cost), Checkpoints(None, {}))
+    trace = no_trace(n_layers)
+    means = DesignMeans(measures=measures, trace=lambda: trace, judge=judged, tell=lambda _: None)
+    options = DesignOptions(keep=(size,), n_random=50, wants_ratio=False)
+    return Design(ModelFacts(name=name, n_layers=n_layers), some_rows(), options, means=means).run()
 
 
 class TestCarriers:
@@ -122,6 +136,32 @@ class TestCarriers:
         assert ratio.n_kept == (0, 1, 2, 3, 4, 6, 8, 12)
         assert ratio.knee == 2
         assert (ratio.knee_interval.low, ratio.knee_interval.high) == (2.0, 2.0)
+
+
+class TestPublished:
+    """Lists of others, of the same model and size."""
+
+    def test_they_stand_beside_the_advised_placement(self) -> None:
+        """Named like the model, with its overlap; a baseline of its own, measured on the same rows."""
+        (published,) = published_for("Qwen/Qwen3-1.7B", 28)
+        worth = dict.fromkeys(published.layers[1:], 0.2) | {1: 0.3}
+        found = run_named("Qwen/Qwen3-1.7B", 28, len(published.layers), worth)
+        size = len(published.layers)
+        assert found.placements[size].layers == tuple(sorted(worth))
+        (match,) = found.published[size]
+        assert (match.overlap, match.layers) == (size - 1, published.layers)
+        assert match.expected == pytest.approx(size**2 / 28)
+        assert match.p == pytest.approx((math.comb(7, 6) * 21 + 1) / math.comb(28, 7))
+        assert found.baselines[size]["published"].placements == (published.layers,)
+        assert found.baselines[size]["published"].percentile < 1.0
+
+    def test_another_model_and_another_size_have_none(self) -> None:
+        """Neither a match nor a baseline."""
+        worth = {1: 0.3, 2: 0.2}
+        for name, size in (("Qwen/Qwen3-1.7B-Base", 7), ("Qwen/Qwen3-1.7B", 2)):
+            found = run_named(name, 28, size, worth)
+            assert found.published[size] == ()
+            assert "published" not in found.baselines[size]
 
 
 class TestHonesty:

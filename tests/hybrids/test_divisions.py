@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import layertracer as lt
-from layertracer.hybrids._divisions.find import find_divisions, measure_divisions
+from layertracer.hybrids._divisions.find import find_divisions
 from layertracer.runs import TraceRecord
 from layertracer.tracing import LayerProfile, profile_layers, trace_model
 
@@ -98,14 +98,29 @@ def test_a_planted_model_divides_where_its_answer_enters() -> None:
     model = lt.wrap_model(PlantedModel(n_layers=16, answer_layer=9, fragile_layer=4))
     prompts = [tuple(np.random.default_rng(seed).permutation(np.arange(1, 19))[:8].tolist()) for seed in range(10)]
     samples = [lt.Sample(prompt_ids=ids, answer_id=planted_answer(ids)) for ids in prompts]
-    record = trace_model(model, samples)
-    found = measure_divisions(model, record, n_resamples=199)
+    profile = dataclasses.replace(profile_layers(model, samples), notes=("Something was said of the profile.",))
+    found = find_divisions(trace_model(model, samples), profile, n_resamples=199)
+    assert found.note.endswith("Something was said of the profile.")
     assert 9 in [region.first for region in found.regions]
     assert {"kl_nats", "cka"} <= set(found.curves)
     assert found.cka is not None
     assert found.cka.shape == (16, 16)
-    again = find_divisions(record, profile_layers(model, samples), n_resamples=199)
-    assert again.regions == found.regions
+
+
+def test_layers_that_no_measure_tells_apart_are_one_region() -> None:
+    """Where every measure is constant or missing there is one region, and the note says why of each."""
+    record = planted_record()
+    same = dataclasses.replace(
+        record,
+        js_bits=np.full_like(record.js_bits, np.nan),
+        entropy_bits=np.ones_like(record.entropy_bits),
+        target_log_prob=np.full_like(record.target_log_prob, -np.inf),
+    )
+    found = find_divisions(same, n_resamples=99)
+    assert [(region.first, region.last) for region in found.regions] == [(0, N_LAYERS - 1)]
+    assert "no measure" in found.regions[0].sets_apart
+    assert "entropy of the readout took no part: it is the same in all layers." in found.note
+    assert "the target's gain took no part" in found.note
 
 
 def test_a_profile_of_other_prompts_is_refused() -> None:

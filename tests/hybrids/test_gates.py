@@ -81,7 +81,7 @@ def test_switching_is_that_of_plain_hooks(model: TracedModel) -> None:
 def test_random_layers_are_as_many(model: TracedModel) -> None:
     """What switching is held against are means over placements of as many layers, of all that there are."""
     record = record_with((1,) * 6, PROMPTS, 4)
-    found = measure_switching(record, make_substituter(model, lt.NoMixer()), n_draws=64)
+    found = measure_switching(record, make_substituter(model, lt.NoMixer()), n_draws=24)
     assert not isinstance(found, str)
     for place, ids in enumerate(PROMPTS):
         alone = [kl_without(model.module, ids, [layer]) for layer in range(4)]

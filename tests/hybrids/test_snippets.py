@@ -13,7 +13,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 import layertracer as lt
-from layertracer.hybrids import config_snippet
+from layertracer.hybrids import config_snippet, linear_snippet, snippets_for
 
 from tests.support.tiny import fresh, tiny
 
@@ -107,3 +107,30 @@ def test_where_there_is_none_the_reason_is_said(name: str, substitute: Any, reas
     assert snippet.config is None
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(snippet.reason)
+
+
+def test_a_hybrid_of_flash_linear_attention_keeps_the_heads() -> None:
+    """Settings for flash-linear-attention name the layers kept, and the heads and positions of the model."""
+    config = tiny("qwen3").module.config
+    found = linear_snippet(tiny("qwen3"), (3, 1))
+    assert found is not None
+    assert found["attn"] == {
+        "layers": [1, 3],
+        "num_heads": config.num_attention_heads,
+        "num_kv_heads": config.num_key_value_heads,
+        "qkv_bias": config.attention_bias,
+        "window_size": None,
+        "rope_theta": config.rope_parameters["rope_theta"],
+    }
+    assert linear_snippet(tiny("planted"), (0,)) is None
+
+
+def test_several_placements_say_each_reason_once() -> None:
+    """Placements of several sizes have their settings each; a reason that all share stands once."""
+    found, reason = snippets_for(tiny("qwen3"), lt.Window(4), {1: (0,), 2: (0, 3)}, range(5))
+    assert reason == ""
+    assert found[2] is not None
+    assert [layer for layer, one in enumerate(found[2]["layer_types"]) if one == "full_attention"] == [0, 3]
+    none, reason = snippets_for(tiny("qwen3"), lt.NoMixer(), {1: (0,), 2: (0, 3)}, range(5))
+    assert none == {1: None, 2: None}
+    assert reason.count("No configuration") == 1

@@ -152,7 +152,9 @@ def test_measures_that_cannot_divide_are_left_out_with_the_reason() -> None:
     assert set(found.left_out) == {"b", "c"}
     assert found.left_out["b"] == "it is not a finite number at 1 of 24 layers"
     assert set(found.curves) == {"a", "d"}
-    with pytest.raises(ValueError, match="No measure is left to divide the layers by"):
-        divide_layers({"c": np.ones((20, 24))})
+    alone = divide_layers({"c": np.ones((20, 24))})
+    assert (alone.boundaries, alone.p, alone.curves) == ((), 1.0, {})
+    with pytest.raises(ValueError, match=r"measures of one shape .* got none"):
+        divide_layers({})
     with pytest.raises(ValueError, match="measures of one shape"):
         divide_layers({"a": np.ones((2, 4)), "b": np.ones((2, 5))})

@@ -21,14 +21,17 @@ SIZE = 6
 N_LAYERS = 4
 KEPT = ((), (0,), (1, 3), (0, 1, 2, 3))
 # Families whose positions do not depend on the layer's type; some have no "sdpa", and some weigh sinks of their own.
-FAMILIES = [("qwen2", "sdpa"), ("qwen3", "eager"), ("smollm3", "sdpa"), ("gpt_oss", "eager")]
+FAMILIES = [("qwen2", "sdpa"), ("qwen3", "eager"), ("smollm3", "sdpa")]
 SLOW = [
     *(
         (name, form)
         for name in ("dots1", "cohere_compass_text", "olmo3", "cwm", "ministral")
         for form in ("sdpa", "eager")
     ),
-    *((name, "eager") for name in ("qwen2", "smollm3", "gemma2", "vaultgemma", "granite_swa", "granitemoe_swa")),
+    *(
+        (name, "eager")
+        for name in ("qwen2", "smollm3", "gpt_oss", "gemma2", "vaultgemma", "granite_swa", "granitemoe_swa")
+    ),
     *((name, "sdpa") for name in ("qwen3", "qwen2_moe")),
 ]
 

@@ -44,7 +44,14 @@ def compare(substituter: Substituter, kept: Sequence[Any], change: Change, *, at
             assert (own.top_ids[number] == said.top_ids[read]).mean() > 0.9  # equal probabilities have no order
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3_text", "falcon", "jamba", "bloom"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "llama",
+        "gpt2",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("gemma3_text", "falcon", "jamba", "bloom")),
+    ],
+)
 def test_windows_with_sinks_are_masks(name: str) -> None:
     """A window with sinks says what the mask says that a plain hook hands to the layer."""
     substituter = make_substituter(tiny(name), WINDOW)
@@ -75,7 +82,7 @@ def test_the_mean_is_over_rows_and_positions() -> None:
     compare(substituter, KEPT, replacing_output(path, lambda layer, own: means[layer].expand(own.shape)))
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("substitute", [WINDOW, lt.NoMixer()], ids=str)
 def test_sixteen_bits(dtype: torch.dtype, substitute: Any) -> None:
     """In sixteen bits the numbers are those of plain hooks as far as rounding goes, and the audit agrees."""

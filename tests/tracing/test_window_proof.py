@@ -147,7 +147,7 @@ def test_what_a_window_does_not_narrow_is_refused(mixer: type[Attention]) -> Non
     assert all(CARRYING[mixer] in substituter.refused[layer] for layer in (1, 3))
 
 
-@pytest.mark.parametrize("mixer", [WrittenOutIfLong, TwiceIfLong])
+@pytest.mark.parametrize("mixer", [WrittenOutIfLong, pytest.param(TwiceIfLong, marks=pytest.mark.slow)])
 def test_what_changes_its_ways_on_long_texts_is_refused_there(mixer: type[Attention]) -> None:
     """Attention that goes another way on rows longer than the proof's is seen there, and measured on shorter ones."""
     substituter = make_substituter(lt.wrap_model(decoder_of(mixer)), WINDOW)
@@ -164,7 +164,7 @@ def without_mixers(module: nn.Module, layers: list[int]) -> ExitStack:
     return replacing_output("layers.{}.mixer", lambda _, own: 0 * own)(module, layers)
 
 
-QUICK = ("rows_beyond_forty", "tail_scaled_by_length", "chosen_keys", "layer_skipped", "equal_prompts_read_once")
+QUICK = ("rows_beyond_forty", "layer_skipped")
 
 
 @pytest.mark.parametrize("substitute", [WINDOW, lt.NoMixer()], ids=["window", "none"])

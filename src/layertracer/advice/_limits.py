@@ -59,6 +59,7 @@ LIMITS: Mapping[str, Rule] = {
     "Placement.percentile": _PERCENT,
     "Placement.n_random": _COUNT,
     "Placement.objective": _KL_OR_NAN,
+    "Placement.compared_kl_nats": _KL_OR_NAN,
     "Placement.below_best_nats": _ANY,
     "Placement.kv_cache_share": _SHARE,
     "Singles.layers": _LAYER,

@@ -32,6 +32,7 @@ _RULE = Fields(
     optional={
         "chosen_by": Text(),
         "config": Nullable(Entries(Anything())),
+        "linear_config": Nullable(Entries(Anything())),
         "notes": Items(Text()),
         "cost": Nullable(Entries(Anything())),
     },
@@ -78,6 +79,7 @@ def _to_tree(placement: Placement) -> dict[str, Any]:
         "placeable": list(placement.placeable),
         "chosen_by": placement.chosen_by,
         "config": None if placement.config is None else dict(placement.config),
+        "linear_config": None if placement.linear_config is None else dict(placement.linear_config),
         "notes": list(placement.notes),
     }
     judgement = placement.judgement
@@ -118,6 +120,7 @@ def load_placement(path: Path) -> Placement:
         model=tree["model"]["name"],
         chosen_by=tree.get("chosen_by", ""),
         config=tree.get("config"),
+        linear_config=tree.get("linear_config"),
         notes=tuple(tree.get("notes", ())),
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from layertracer._errors import SiteError, UsageError
 from layertracer.advice import AdviceRecord, read_advice, same_advice, save_advice
-from layertracer.api._taken import take_path
+from layertracer.api._taken import take_choice, take_path
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -26,25 +26,34 @@ class Advice(AdviceRecord):
         """The same advice, with `save`, `report` and `config_snippet`."""
         return cls(**{field.name: getattr(record, field.name) for field in dataclasses.fields(AdviceRecord)})
 
-    def config_snippet(self, n_kept: int) -> dict[str, Any]:
+    def config_snippet(self, n_kept: int, *, library: str = "transformers") -> dict[str, Any] | None:
         """What is pasted into a configuration to place the substitutes.
 
         Args:
             n_kept: How many layers are kept.
+            library: "transformers" for windows in the model as it is; "flash-linear-attention" for the hybrid that is
+                to be trained, with attention in the layers kept and that library's mixers elsewhere.
+
+        Returns:
+            The settings; None where no configuration says the same: `snippet_reason` says why.
 
         Raises:
             UsageError: If nothing was advised for that number.
-            SiteError: If no configuration says the same; the message has the reason.
         """
         if n_kept not in self.placements:
             raise UsageError(
                 f"Nothing was advised for {n_kept} layers kept, but for {', '.join(map(str, self.placements))}. Ask "
                 f"for it: keep=({n_kept},)."
             )
+        if take_choice("library", library, ("transformers", "flash-linear-attention")) != "transformers":
+            linear = self.placements[n_kept].linear_config
+            if linear is None:
+                raise SiteError(
+                    "There is nothing to paste: the model's configuration does not say how many heads it has."
+                )
+            return dict(linear)
         snippet = self.snippets.get(n_kept)
-        if snippet is None:
-            raise SiteError(f"There is no configuration to paste: {self.snippet_reason}")
-        return dict(snippet)
+        return None if snippet is None else dict(snippet)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Save the advice as a folder, whole or not at all.

@@ -45,7 +45,7 @@ def design(  # noqa: PLR0913 - what users call takes its settings by name
     gates: bool = True,
     against: str | None = "published",
     rows: Mapping[str, int] | None = None,
-    audit: float = 0.1,
+    audit: float = 0.02,
     memory: str | int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
@@ -194,7 +194,7 @@ def plan_design(  # noqa: PLR0913 - likewise
     divisions: bool = True,
     gates: bool = True,
     rows: Mapping[str, int] | None = None,
-    audit: float = 0.1,
+    audit: float = 0.02,
     memory: str | int | None = None,
     out: str | Path | None = None,
 ) -> DesignPlan:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from layertracer._errors import UsageError
-from layertracer._types import checked_substitute, checked_whole
+from layertracer._types import Window, checked_substitute, checked_whole
 from layertracer.api._asked_rows import tasks_for, text_for
 from layertracer.api._taken import refused, take_choice, take_flag
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from layertracer.tracing import TracedModel
 else:  # under test, annotations are looked up when a function is called, and torch is not imported before
     DesignOptions = Question = TracedModel = Any
+
+DEFAULT_SUBSTITUTE = Window(64, sinks=4)
+"""What stands in the layers that are not kept, where nobody says."""
 
 SEARCHES = ("greedy", "singles", "joint_js", "pairs", "exact")
 """Searches by name."""
@@ -47,7 +50,7 @@ def take_options(model: TracedModel, rows: object, **asked: Any) -> DesignOption
         keep=_take_keep(asked["keep"]),
         budget_bytes=None if budget is None else parse_memory(budget),
         context=None if context is None else _at_least("context", context, 1),
-        **({} if substitute is None else {"substitute": checked_substitute(substitute)}),
+        substitute=DEFAULT_SUBSTITUTE if substitute is None else checked_substitute(substitute),
         search=take_choice("search", asked["search"], SEARCHES),  # type: ignore[arg-type]  # one of them
         seed=seed,
         n_random=_at_least("n_random", asked["n_random"], 0),
@@ -102,12 +105,12 @@ def _take_against(given: object) -> bool:
     return take_choice("against", given, ("published",)) == "published"
 
 
-def _take_rows(model: TracedModel, given: object) -> dict[str, int]:
+def _take_rows(model: TracedModel, given: object) -> dict[str, Any]:
     """How many rows there are of each kind: those of the model's size where nobody says."""
     from layertracer.hybrids import default_rows
 
     search, compared, held_out = default_rows(sum(one.n_parameters for one in model.anatomy.layers))
-    wanted = {"n_search": search, "n_compared": compared, "n_held_out": held_out}
+    wanted: dict[str, Any] = {"n_search": search, "n_compared": compared, "n_held_out": held_out}
     if given is None:
         return wanted
     if not isinstance(given, Mapping) or not set(given) <= set(_ROWS):

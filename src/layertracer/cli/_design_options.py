@@ -148,7 +148,7 @@ effort_options: Callable[[Any], Any] = add_options(
     option(
         "--audit",
         type=click.FloatRange(0, 1),
-        default=0.1,
+        default=0.02,
         help="Share of the measurements that are made again the plain way, in [0, 1].",
     ),
     option(

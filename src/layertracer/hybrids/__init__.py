@@ -2,7 +2,8 @@
 
 from layertracer.hybrids._design_options import DesignOptions, default_rows
 from layertracer.hybrids._judging.evaluation import Judged, evaluate
-from layertracer.hybrids._run_design import Question, make_ready, run_design
+from layertracer.hybrids._make_ready import Question, make_ready
+from layertracer.hybrids._run_design import run_design
 from layertracer.hybrids._snippets.snippet import Snippet, config_snippet, linear_snippet, snippets_for
 
 __all__ = [

@@ -31,7 +31,7 @@ from layertracer.hybrids._placing.search import Kept, best_of, largest, score_si
 Judge = Callable[[Sequence[Kept]], Sequence[Judgement]]
 """What placements cost on all held-out rows."""
 
-_RATIO_SIZES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
+_RATIO_SIZES = (0, 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +143,7 @@ class Design:
             chosen_by=chosen.chosen_by,
             judgement=judgement,
             objective=compared.objective,
+            compared_kl_nats=compared.kl_nats,
             kv_cache_share=None if self._facts.cache_share is None else self._facts.cache_share(chosen.kept),
             notes=chosen.notes,
         )

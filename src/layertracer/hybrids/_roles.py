@@ -13,7 +13,7 @@ from layertracer.hybrids._judging.rows import RowSet
 from layertracer.hybrids._measuring.joint_trace import trace_first_site
 from layertracer.tracing import Substituter, profile_layers
 
-MOST_PROMPTS = 16
+MOST_PROMPTS = 12
 """Prompts of each task, or texts where there is no task."""
 _SITES = ((DEFAULT_SITE,), (FALLBACK_SITE,))
 

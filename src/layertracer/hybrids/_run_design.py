@@ -1,126 +1,29 @@
-"""One call from a model to its advice: rows, plan, measurements that are kept as they come, record."""
+"""One call from a model to its advice: measurements that are kept as they come, and the record."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from layertracer._errors import UsageError
-from layertracer._types import MeanMixer
 from layertracer.advice import AdviceRecord, DesignPlan, Evaluations, Judgement
 from layertracer.hybrids._design import Design, DesignMeans, Found
 from layertracer.hybrids._design_options import (
-    DesignOptions,
     ModelFacts,
-    check_keep,
-    default_keep,
     first_rows,
-    row_tokens,
 )
-from layertracer.hybrids._judging.judge import judge, leave_out_unsolved
-from layertracer.hybrids._judging.rows import Rows, Sizes, split_rows
-from layertracer.hybrids._judging.task_rows import TaskSource
-from layertracer.hybrids._judging.text_rows import TextSource
-from layertracer.hybrids._measuring.checkpoints import Checkpoints
-from layertracer.hybrids._measuring.costs import Asked, plan_costs, time_forward
+from layertracer.hybrids._judging.judge import judge
+from layertracer.hybrids._make_ready import Question, Ready, make_ready
 from layertracer.hybrids._measuring.joint_trace import JointTrace, no_trace, trace_jointly
-from layertracer.hybrids._measuring.kept_measures import KeptMeasures
-from layertracer.hybrids._measuring.kv_cache import CacheSizes, layers_within, measure_cache
 from layertracer.hybrids._placing.row_kl import OBJECTIVE
 from layertracer.hybrids._placing.search import Kept
 from layertracer.hybrids._roles import Roles, measure_roles
+from layertracer.hybrids._snippets.snippet import linear_snippet, snippets_for
 from layertracer.runs import collect_provenance
-from layertracer.tracing import Progress, Substituter, TracedModel, describe_model, make_substituter
-
-_N_RATIO = 10
-"""Sizes on the curve of the ratio, about."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What a design is asked.
-
-    Attributes:
-        model: The model.
-        tasks: Tasks by name.
-        text: Text to measure on; None for what the model writes itself.
-        with_text: Whether there is text at all.
-        options: The rest.
-    """
-
-    model: TracedModel
-    tasks: Mapping[str, TaskSource]
-    text: TextSource = None
-    with_text: bool = True
-    options: DesignOptions
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
-    """A design that is ready to be measured.
-
-    Attributes:
-        options: What is asked, with the numbers of layers settled.
-        substituter: What measures.
-        rows: What is measured on, without tasks that the model does not solve.
-        measures: What keeps the measurements.
-        checkpoints: Where they are kept.
-        sizes: Sizes of the KV cache; None where nobody asked about it.
-        plan: What it takes.
-    """
-
-    options: DesignOptions
-    substituter: Substituter
-    rows: Rows
-    measures: KeptMeasures
-    checkpoints: Checkpoints
-    sizes: CacheSizes | None
-    plan: DesignPlan
-
-
-def make_ready(question: Question, *, folder: Path | None, count: Callable[[int], None] | None = None) -> Ready:
-    """Everything checked and planned, nothing measured but what the model solves of the tasks.
-
-    Raises:
-        UsageError: If what is asked makes no sense for this model.
-        SiteError: If the substitute can stand in no layer, or in one alone.
-        TaskError: If there is too little to measure on.
-        RunError: If the folder holds the measurements of another design, or cannot be read.
-    """
-    model, options = question.model, question.options
-    rows: Rows | None = None
-    if isinstance(options.substitute, MeanMixer):
-        rows = _split(question)
-    substituter = make_substituter(
-        model,
-        options.substitute,
-        mean_rows=None if rows is None else rows.search.rows,
-        audit=options.audit,
-        seed=options.seed,
-        memory=options.memory,
-    )
-    sizes = None if options.context is None else measure_cache(model)
-    options = replace(options, keep=_settle_keep(model, options, substituter, sizes))
-    rows = _split(question) if rows is None else rows
-    checkpoints = Checkpoints(folder, _as_question(model, options, rows))
-    measures = KeptMeasures(substituter, checkpoints, count)
-    n_known = measures.n_cells
-    rows = leave_out_unsolved(measures, substituter.placeable, rows)
-    plan = replace(_plan(model, options, substituter, rows), n_known=n_known)
-    return Ready(
-        options=options,
-        substituter=substituter,
-        rows=rows,
-        measures=measures,
-        checkpoints=checkpoints,
-        sizes=sizes,
-        plan=plan,
-    )
+from layertracer.tracing import Progress, TracedModel, describe_model
 
 
 def run_design(
@@ -201,92 +104,6 @@ class _Counted:
         self.begin("done")
 
 
-def _split(question: Question) -> Rows:
-    """The rows that are asked for, about as many and as long as the budget of the defaults allows."""
-    options = question.options
-    return split_rows(
-        question.model,
-        options.substitute,
-        text=question.text,
-        with_text=question.with_text,
-        tasks=question.tasks,
-        sizes=Sizes(
-            search_text=options.n_search,
-            search_prompts=options.n_search,
-            held_out_text=max(options.n_held_out, options.n_compared),
-            held_out_prompts=max(options.n_held_out, options.n_compared),
-            row_tokens=row_tokens(options, question.model.network.max_length),
-        ),
-        seed=options.seed,
-    )
-
-
-def _settle_keep(
-    model: TracedModel, options: DesignOptions, substituter: Substituter, sizes: CacheSizes | None
-) -> tuple[int, ...]:
-    placeable = substituter.placeable
-    keep = options.keep
-    if options.budget_bytes is not None:
-        if keep is not None:
-            raise UsageError("keep and budget were both given. Give how many layers are kept, or what they may take.")
-        if sizes is None or options.context is None:
-            raise UsageError("A budget is for the cache of a text: say how long it is, e.g. context=32768.")
-        keep = (
-            layers_within(
-                sizes,
-                options.budget_bytes,
-                placeable=placeable,
-                substitute=options.substitute,
-                context=options.context,
-            ),
-        )
-        if keep == (0,):
-            raise UsageError(
-                f"A budget of {options.budget_bytes:,} bytes allows no layer to keep its mixer at a context of "
-                f"{options.context:,} tokens. Give a larger budget, or a shorter context."
-            )
-    return check_keep(
-        default_keep(placeable) if keep is None else keep,
-        placeable,
-        n_layers=model.anatomy.n_layers,
-        name=model.name,
-        search=options.search,
-    )
-
-
-def _as_question(model: TracedModel, options: DesignOptions, rows: Rows) -> dict[str, Any]:
-    """What every measurement depends on; the search, and how many layers are kept, are free to change."""
-    content = repr([[(row.ids, row.read) for row in part.rows] for part in (rows.search, rows.held_out)])
-    return {
-        "model": model.name,
-        "weights": describe_model(model).fingerprint,
-        "substitute": options.substitute.to_dict(),
-        "seed": options.seed,
-        "rows": hashlib.sha256(content.encode()).hexdigest()[:16],
-    }
-
-
-def _plan(model: TracedModel, options: DesignOptions, substituter: Substituter, rows: Rows) -> DesignPlan:
-    longest = max(rows.search.rows, key=lambda row: len(row.ids))
-    asked = Asked(
-        search=options.search,
-        n_layers=len(substituter.placeable),
-        sizes=options.keep or (),
-        n_random=options.n_random,
-        wants_pairs=options.wants_pairs or options.search == "pairs",
-        wants_trace=options.wants_trace,
-        wants_roles=options.wants_divisions or options.wants_gates,
-        n_ratio=_N_RATIO if options.wants_ratio else 0,
-    )
-    return plan_costs(
-        asked,
-        search=rows.search.by_kind,
-        compared=first_rows(rows.held_out, options.n_compared).by_kind,
-        held_out=rows.held_out.by_kind,
-        tokens_per_s=time_forward(model, longest),
-    )
-
-
 def _n_cells(ready: Ready) -> int:
     """Measurements that the plan amounts to, about."""
     options, rows = ready.options, ready.rows
@@ -339,6 +156,8 @@ def _record(
 ) -> AdviceRecord:
     model, options = question.model, ready.options
     description = describe_model(model)
+    layers = {n_kept: placement.layers for n_kept, placement in found.placements.items()}
+    snippets, reason = snippets_for(model, options.substitute, layers, ready.substituter.placeable)
     return AdviceRecord(
         model={
             "name": model.name,
@@ -351,14 +170,17 @@ def _record(
         seed=options.seed,
         singles=found.singles,
         pairs=found.pairs,
-        placements=found.placements,
+        placements={
+            n_kept: replace(placement, config=snippets[n_kept], linear_config=linear_snippet(model, placement.layers))
+            for n_kept, placement in found.placements.items()
+        },
         baselines=found.baselines,
         published=found.published,
         ratio=found.ratio,
         divisions=roles.divisions,
         gates=roles.gates,
-        snippets={},
-        snippet_reason="",
+        snippets=snippets,
+        snippet_reason=reason,
         evaluations=_evaluations(ready, cpu_s=cpu_s),
         provenance=provenance,
         spec=_spec(question, ready),
@@ -392,7 +214,6 @@ def _spec(question: Question, ready: Ready) -> dict[str, Any]:
         "tasks": list(question.tasks),
         "objective": OBJECTIVE,
         "row_tokens": lengths,
-        "plan": ready.plan.to_dict(),
     }
 
 

@@ -27,6 +27,7 @@ from layertracer.tracing._perturbers.protocol import Perturber
 from layertracer.tracing._perturbers.substitutes import ConstantMixer, WindowPerturber
 from layertracer.tracing._planning.audit_cells import check_share
 from layertracer.tracing._proofs.placed_audit import PlacedAuditor
+from layertracer.tracing._proofs.placed_together import why_not_together
 from layertracer.tracing._proofs.reach import prove_windows
 from layertracer.tracing._sites.protocol import layers_with
 from layertracer.tracing._substituter import Substituter
@@ -103,18 +104,24 @@ def make_substituter(
             tail=Tail(network),
             budget_bytes=min(budget_bytes, _PASSES * fast_bytes(network, budget_bytes)),
         )
-    return Substituter(
+        method, why_not = model.self_check.method, ""
+        if method == "ladder":
+            why_not = why_not_together(batches, ready.placeable, n_calls=ready.n_calls, length=ready.n_proved)
+    substituter = Substituter(
         model=model,
         substitute=substitute,
         placeable=ready.placeable,
         refused=ready.refused,
-        method=model.self_check.method,
+        method=method,
         _batches=batches,
         _n_proved=ready.n_proved,
         _auditor=PlacedAuditor(
             batches=batches, share=share, generator=np.random.default_rng([seed, 5]), n_calls=ready.n_calls
         ),
     )
+    if why_not:
+        substituter.go_on_plainly(why_not)
+    return substituter
 
 
 def _make_ready(model: TracedModel, substitute: Substitute, mean_rows: Sequence[JudgedRow] | None) -> _Ready:

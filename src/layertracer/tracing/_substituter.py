@@ -30,9 +30,6 @@ from layertracer.tracing._proofs.placed_audit import PlacedAudit, PlacedAuditor
 from layertracer.tracing._proofs.reach import check_length
 
 _LOG = logging.getLogger("layertracer")
-_LONGER = 1.25
-"""How many times as long as any before a row is on which windows are proved anew."""
-
 if TYPE_CHECKING:
     Kept: TypeAlias = Collection[int]
 else:  # under test, annotations are looked up when a function is called: what is none of these has an error of ours
@@ -171,6 +168,9 @@ class Substituter:
         by_length: dict[int, list[int]] = {}
         for number, row in enumerate(rows):
             by_length.setdefault(len(row.ids), []).append(number)
+        if any(substituted):
+            # Before anything is measured: what sets in with length is found whatever the order of the rows.
+            self._check_length(rows[by_length[max(by_length)][0]])
         n_done = 0
         for numbers in by_length.values():
             self._measure_bucket([rows[i] for i in numbers], [found[i] for i in numbers], substituted)
@@ -188,8 +188,6 @@ class Substituter:
         placements: Numbered = [
             (own.index(layers), layers) for layers in sort_placements(own, n_layers=n_layers) if layers
         ]
-        if placements:
-            self._check_length(rows[0])
         try:
             self._batches.measure(rows, found, placements, method=self.method)
         except SiteError as error:
@@ -205,8 +203,8 @@ class Substituter:
         self._auditor.look_at(rows, found, placements, n_forwards=len(rows) * n_forwards)
 
     def _check_length(self, row: JudgedRow) -> None:
-        """Hold windows against the proof anew where a row is a good deal longer than any before."""
-        if isinstance(self.substitute, Window) and len(row.ids) > _LONGER * self._n_proved:
+        """Hold windows against the proof anew where a row is longer than any before, by a single token at least."""
+        if isinstance(self.substitute, Window) and len(row.ids) > self._n_proved:
             ids = torch.tensor([row.ids], device=self.model.device)
             check_length(self.model.network, self.substitute, ids, self._auditor.n_calls)
             self._n_proved = len(row.ids)
@@ -219,6 +217,10 @@ class Substituter:
                 "plainly as can be, one row and one forward at a time. It keeps something between calls, or draws at "
                 "random: make the model stateless and deterministic, then measure again."
             ) from None
+        self.go_on_plainly(reason)
+
+    def go_on_plainly(self, reason: str) -> None:
+        """Measure one forward at a time from now on, and say why."""
         note = f"Placements are measured one forward at a time, not together in one: {reason}."
         _LOG.warning("%s: %s", self.model.name, note)
         self._auditor.notes.append(note)

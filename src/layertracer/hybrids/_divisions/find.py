@@ -8,15 +8,15 @@ import numpy as np
 from jaxtyping import Float
 
 from layertracer._errors import UsageError
-from layertracer._types import Sample
 from layertracer.advice import Divisions, Region
 from layertracer.hybrids._divisions.region_names import WORDS, name_regions, spans_of, tell_apart
 from layertracer.measures import MIN_UNITS, LayerDivision, divide_layers
-from layertracer.runs import PromptRecord, TraceRecord
-from layertracer.tracing import LayerProfile, TracedModel, profile_layers
+from layertracer.runs import TraceRecord
+from layertracer.tracing import LayerProfile
 
 ERROR_RATE = 0.05
 """How often layers in a random order would be divided."""
+_NOT_DIVIDED = "no division beats those of the layers in random orders"
 
 
 def find_divisions(
@@ -50,41 +50,15 @@ def find_divisions(
         sampling=record.sampling,
     )
     missing = () if profile is not None else ("kl_nats", "cka")
+    note = _note_on(found, missing, n_resamples=n_resamples)
     return Divisions(
         regions=_regions_of(found, record.n_layers),
         curves=found.curves,
         units={name: WORDS[name].unit for name in found.curves},
         p=found.p,
-        note=_note_on(found, missing, n_resamples=n_resamples),
+        note=" ".join([note, *(() if profile is None else profile.notes)]),
         cka=found.cka,
     )
-
-
-def measure_divisions(
-    model: TracedModel, record: TraceRecord, *, audit: float = 0.1, n_resamples: int = 999, seed: int = 0
-) -> Divisions:
-    """Regions of a model's layers by all five measures: those of its trace, and a profile of the same prompts.
-
-    Args:
-        model: The model that was traced.
-        record: The trace.
-        audit: Share of the prompts whose profile is measured again, each alone.
-        n_resamples: How many shuffles of the layers, and how many resamples of the prompts.
-        seed: What shuffles, resamples, and draws tokens of long prompts.
-
-    Raises:
-        UsageError: If the trace has no finished prompt, or is of a model of another depth.
-        Whatever `profile_layers` raises.
-    """
-    _check(record, None)
-    samples = [Sample(prompt_ids=ids_read(prompt, record.spec.target)) for prompt in record.prompts]
-    profile = profile_layers(model, samples, target="model", audit=audit, seed=seed)
-    return find_divisions(record, profile, n_resamples=n_resamples, seed=seed)
-
-
-def ids_read(prompt: PromptRecord, target: str) -> tuple[int, ...]:
-    """A prompt's tokens as the trace read them, up to where the followed answer begins."""
-    return prompt.prompt_ids + (prompt.answer_ids[: prompt.n_lead] if target == "answer" else ())
 
 
 def _check(record: TraceRecord, profile: LayerProfile | None) -> None:
@@ -120,7 +94,7 @@ def _regions_of(found: LayerDivision, n_layers: int) -> tuple[Region, ...]:
                 first=0,
                 last=n_layers - 1,
                 first_interval=None,
-                sets_apart="nothing: no division beats those of the layers in random orders",
+                sets_apart=f"nothing: {_NOT_DIVIDED if found.curves else 'there is no measure to divide layers by'}",
             ),
         )
     names, apart = name_regions(found, spans), tell_apart(found, spans)
@@ -133,7 +107,7 @@ def _regions_of(found: LayerDivision, n_layers: int) -> tuple[Region, ...]:
 def _note_on(found: LayerDivision, missing: tuple[str, ...], *, n_resamples: int) -> str:
     """What must be said of a division."""
     rate = f"layers in a random order would be divided in {ERROR_RATE:.0%} of cases"
-    said = [f"p = {found.p:.3g} beside {n_resamples} shuffles of the layers; {rate}."]
+    said = [f"p = {found.p:.3g} beside {n_resamples} shuffles of the layers; {rate}."] if found.curves else []
     if found.n_regions > 1:
         said.append(f"The regions account for {found.explained:.0%} of what varies over layers.")
         if found.line_explained >= found.explained:

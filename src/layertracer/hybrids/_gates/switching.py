@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from layertracer._errors import NonFiniteError
 from layertracer._types import Interval
 from layertracer.advice import Switching
-from layertracer.hybrids._divisions.find import ids_read
 from layertracer.measures import MIN_UNITS, Sampling, bootstrap_mean_curve, count_units, make_generator
 from layertracer.runs import PromptRecord, TraceRecord
 from layertracer.tracing import JudgedRow, Substituter
@@ -111,10 +111,10 @@ def measure_switching(
         seed: What draws prompts and placements, and resamples.
 
     Returns:
-        What was found; or why nothing was measured.
+        What was found; or why nothing was measured, as where a placement's output is not finite.
 
     Raises:
-        Whatever `Substituter.measure` raises.
+        Whatever else `Substituter.measure` raises.
     """
     rows = {number: _row_of(prompt, record.spec.target) for number, prompt in enumerate(record.prompts)}
     particles = dict(enumerate(record.task_particle.per_prompt))
@@ -128,13 +128,16 @@ def measure_switching(
     drawn = sorted(make_generator(seed).permutation(long)[:MOST_PROMPTS].tolist())
     taken = {number: found[number] for number in drawn}
     splits = _Splits(rows=[rows[number] for number in taken], at=list(taken.values()), substituter=substituter)
-    sides = splits.measure(n_draws=n_draws, seed=seed)
+    try:
+        sides = splits.measure(n_draws=n_draws, seed=seed)
+    except NonFiniteError as error:
+        return f"Switching was not measured: {error}"
     return _judge(record, sides, taken, substituter, n_left_out=record.n_prompts - len(long), seed=seed)
 
 
 def _row_of(prompt: PromptRecord, target: str) -> JudgedRow:
     """A prompt as the trace read it, looked at where the followed answer begins."""
-    ids = ids_read(prompt, target)
+    ids = prompt.prompt_ids + (prompt.answer_ids[: prompt.n_lead] if target == "answer" else ())
     return JudgedRow(ids=ids, read=(len(ids) - 1,))
 
 

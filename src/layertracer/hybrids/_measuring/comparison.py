@@ -55,11 +55,13 @@ class Compared:
         baselines: By name.
         standing: Where it stands among the random ones; None where there are none but itself.
         objective: Its own.
+        kl_nats: Its own of text; NaN where there is none.
     """
 
     baselines: Mapping[str, Baseline]
     standing: Standing | None
     objective: float
+    kl_nats: float
 
 
 def name_others(layers: Kept, size: int, trace: JointTrace, *, facts: ModelFacts, options: DesignOptions) -> Others:
@@ -116,6 +118,7 @@ def compare(bench: Bench, advised: Kept, others: Others, *, seed: int) -> Compar
         },
         standing=find_standing(own, random, are_all=others.are_all, seed=seed) if among else None,
         objective=float(own.objective()[0]),
+        kl_nats=float(own.means()[TEXT][0]) if TEXT in own.by_kind else float("nan"),
     )
 
 

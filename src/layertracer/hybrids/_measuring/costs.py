@@ -20,11 +20,11 @@ _HALF = 0.5
 """Share of a forward that a placement takes which has the lower half of the layers, on average, with others."""
 _MOST = 0.8
 """The same for placements that have little in common, random ones."""
-_N_ROUNDS = 3
+_N_ROUNDS = 1.5
 """Rounds of exchange, about."""
 _N_DRAWS = 5
 _N_SITES = 2
-_N_ROLES = 16
+_N_ROLES = 12
 _AUDIT = 1.1
 """What measuring some again the plain way adds."""
 
@@ -110,7 +110,7 @@ def searched(asked: Asked) -> tuple[int, float]:
     if many:
         n_steps = max(many) + n - min(many)
         n_round = n + MOST_SWAPS
-        looked_at += n_steps * AT_ONCE + len(many) * _N_ROUNDS * n_round
+        looked_at += n_steps * AT_ONCE + round(len(many) * _N_ROUNDS * n_round)
         calls += n_steps + len(many) * _N_ROUNDS * 2
     return looked_at, calls
 

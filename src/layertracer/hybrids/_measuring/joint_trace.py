@@ -16,7 +16,7 @@ from layertracer.runs import TraceRecord
 from layertracer.tracing import JudgedRow, TracedModel, TraceOptions, trace_model
 
 STATE = "state"
-MOST_PROMPTS = 4
+MOST_PROMPTS = 3
 """Prompts that are traced: each costs two masks of every layer, five draws of both."""
 
 _MOST_TOKENS = 64

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
+from accelerate import init_empty_weights  # type: ignore[import-untyped]  # it has no stubs
 from torch import Tensor, nn
 
 _KEPT_SETTINGS = ("_attn_implementation", "_experts_implementation")
@@ -49,7 +49,7 @@ def configured(module: nn.Module, settings: Mapping[str, Any]) -> nn.Module:
         warnings.simplefilter("ignore")
         made = type(module)(config)
     made.load_state_dict(module.state_dict(), strict=True, assign=True)
-    made.tie_weights()
+    made.tie_weights()  # type: ignore[operator]  # as models of Transformers have it
     _move_buffers(made, module)
     return made.eval()
 

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from layertracer._errors import LayerTracerError
 from layertracer._types import Substitute, Window
-from layertracer.advice import FULL, SLIDING, windows_by_type
-from layertracer.advice import flash_linear_attention as attention_in
+from layertracer.advice import FULL, SLIDING, flash_linear_attention, windows_by_type
 from layertracer.hybrids._snippets.configured import configured, text_key
 from layertracer.models import is_out_of_memory, without_gradients
 from layertracer.tracing import JudgedRow, TracedModel, make_substituter
@@ -90,14 +89,13 @@ def snippets_for(
 
 def linear_snippet(model: TracedModel, kept: Collection[int]) -> dict[str, Any] | None:
     """Settings of flash-linear-attention with attention in the layers kept; None where the heads are not known."""
-    config = getattr(model.module, "config", None)
-    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    config = _text_config(model) if hasattr(getattr(model.module, "config", None), "get_text_config") else None
     n_heads = getattr(config, "num_attention_heads", None)
     if not isinstance(n_heads, int):
         return None
     rope = getattr(config, "rope_parameters", None)
     theta = rope.get("rope_theta") if isinstance(rope, dict) else getattr(config, "rope_theta", None)
-    return attention_in(
+    return flash_linear_attention(
         kept,
         n_heads=n_heads,
         n_kv_heads=getattr(config, "num_key_value_heads", None) or n_heads,

@@ -55,15 +55,15 @@ class LayerDivision:
         line_explained: Share that straight lines over depth account for.
     """
 
-    boundaries: tuple[int, ...]
-    intervals: tuple[Interval | None, ...]
-    p: float
-    curves: Mapping[str, Float[np.ndarray, " layer"]]
-    standardised: Mapping[str, Float[np.ndarray, " layer"]]
-    cka: Float[np.ndarray, "layer layer"] | None
-    left_out: Mapping[str, str]
-    explained: float
-    line_explained: float
+    boundaries: tuple[int, ...] = ()
+    intervals: tuple[Interval | None, ...] = ()
+    p: float = 1.0
+    curves: Mapping[str, Float[np.ndarray, " layer"]] = field(default_factory=dict)
+    standardised: Mapping[str, Float[np.ndarray, " layer"]] = field(default_factory=dict)
+    cka: Float[np.ndarray, "layer layer"] | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    explained: float = 0.0
+    line_explained: float = 0.0
 
     @property
     def n_regions(self) -> int:
@@ -104,7 +104,7 @@ def divide_layers(
         sampling: What is taken anew together.
 
     Raises:
-        UsageError: If no measure is left, shapes do not fit, or a number is out of range.
+        UsageError: If no measure is given, shapes do not fit, or a number is out of range.
 
     Source:
         Matteson and James (2014), "A nonparametric approach for multiple change point analysis of multivariate data",
@@ -113,6 +113,8 @@ def divide_layers(
     """
     check_resampling(n_resamples, level)
     taken = _Measures.of(curves, hsic)
+    if not taken.is_any:
+        return LayerDivision(left_out=taken.left_out)
     gram = taken.gram(None)[0]
     boundaries, p = _find(gram, level=level, n_shuffles=n_resamples, seed=seed)
     intervals = _intervals(taken, boundaries, n_resamples=n_resamples, level=level, seed=seed, sampling=sampling)
@@ -154,7 +156,7 @@ class _Measures:
         """Those that can take part, checked.
 
         Raises:
-            UsageError: If none can, or shapes do not fit.
+            UsageError: If none is given, or shapes do not fit.
         """
         left_out, kept = {}, {}
         _check_shapes(curves, hsic)
@@ -169,13 +171,12 @@ class _Measures:
             reason = _why_no_cka(np.asarray(hsic, dtype=np.float64).mean(axis=0))
             if reason is not None:
                 left_out[CKA], hsic = reason, None
-        if not kept and hsic is None:
-            said = "; ".join(f"{name}: {reason}" for name, reason in left_out.items()) or "none was given"
-            raise UsageError(
-                f"No measure is left to divide the layers by ({said}). Give at least one curve of finite numbers that "
-                "is not the same in all layers."
-            )
         return cls(curves=kept, hsic=None if hsic is None else np.asarray(hsic, np.float64), left_out=left_out)
+
+    @property
+    def is_any(self) -> bool:
+        """Whether any can take part."""
+        return bool(self.curves) or self.hsic is not None
 
     @property
     def n_prompts(self) -> int:
@@ -221,10 +222,11 @@ def _check_shapes(
         n_prompts, n_ends = np.shape(hsic)[:2]
         shapes[CKA] = (n_prompts, n_ends - 1)
     wrong = {name: list(shape) for name, shape in shapes.items() if len(shape) != 2 or 0 in shape}
-    if wrong or len(set(shapes.values())) > 1:
+    if wrong or len(set(shapes.values())) != 1:
         said = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
         raise UsageError(
-            f"divide_layers needs measures of one shape [prompt, layer], got {said}. Measure all of the same prompts."
+            f"divide_layers needs measures of one shape [prompt, layer], got {said or 'none'}. Give at least one, and "
+            "all of the same prompts."
         )
 
 
