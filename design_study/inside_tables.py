@@ -32,9 +32,9 @@ def describe_windows(windows: pd.DataFrame, advice: pd.DataFrame) -> str:
         f"the size that do better on {DESIGN_ROWS['compared']} held-out documents and as many held-out prompts, with "
         f"its interval. The other searches see KL on determined tokens of {SEARCHED_ROWS} documents (joint JS and "
         f"uniform: nothing). All placements of the size were then measured on {JUDGED_ROWS} other documents, KL on "
-        "determined tokens, which is not quite what `design` lowers. The rank of the advised placement there, and the placement; "
-        "in bold where it is within the best 5 % of its size, or the best. *All measured*: the best of all on the "
-        "search's documents."
+        "determined tokens, which is not quite what `design` lowers. The rank of the advised placement there, and the "
+        "placement; in bold where it is within the best 5 % of its size, or the best. *All measured*: the best of all "
+        "on the search's documents."
     )
     return (
         f"{text}\n\n{table(['model', 'kept: placements', 'percentile', *searches, 'best KL (nats)', 'median'], rows)}"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from design_study.findings import ALL_PARENTS, choose_repeated, is_complete
 from design_study.plan import FURTHER_SEEDS, PARENTS, all_placements, show_placement
-from design_study.scores import uniform
+from design_study.scores import WINDOWS, uniform
 from design_study.windows import DESIGN, WINDOW
 from study.tables import number, share, table
 from training.families import N_LAYERS
@@ -163,11 +163,18 @@ def summarise_default(findings: pd.DataFrame) -> str:
         verdict = "What it is measured on matters here, not how it is searched: the default search stays."
     else:
         verdict = "Removing single layers names better placements than the default."
+    others = "; ".join(
+        f"window {window}: {_list(ranks[f'placement itself (window {window})'])} and "
+        f"{_list(ranks[f'removed (window {window})'])}"
+        for window in WINDOWS
+        if window != WINDOW
+    )
     return (
         f"**Is the default right?** What `design` advises by default with a window of {WINDOW} (of so few placements "
         f"it measures all, on all tokens of text and on recall) has, by parent, ranks {_list(default)} of "
         f"{len(all_placements(2))} as trained. All placements measured on determined tokens instead (*placement "
-        f"itself*): {_list(exact)}; single layers removed, on determined tokens: {_list(removed)}. {verdict}"
+        f"itself*): {_list(exact)}; single layers removed, on determined tokens: {_list(removed)}. {verdict} The "
+        f"same two with other windows, {others}."
     )
 
 
