@@ -208,8 +208,6 @@ def _draw_sweep(sweep: Mapping[str, Any]) -> Figure:
             axes.scatter(found["layers"], [row] * len(found["layers"]), s=14, color="#d03b3b", zorder=3)
         axes.set_yticks(range(len(named)), [name for name, _ in named])
         axes.set_xticks(range(0, _N_LAYERS, 2))
-    panels[0].set_title(
-        "KL when that layer alone has the window, as a share of the largest; dots: the eight advised layers"
-    )
+    panels[0].set_title("KL when that layer alone has the window (share of the largest); dots: advised layers")
     panels[1].set_xlabel("layer")
     return figure
