@@ -117,6 +117,32 @@ def test_every_position_read_lies_beyond_the_window(size: int, sinks: int, seed:
     assert rows == split_rows(model, lt.Window(size, sinks=sinks), text=samples, sizes=SMALL, seed=seed)
 
 
+@pytest.mark.parametrize("length", [10, 30])
+def test_rows_given_twice_count_once(wordy: lt.TracedModel, length: int) -> None:
+    """Rows of token ids, short ones too, that are copies of one another are one row, in the search or the judgement."""
+    drawn = torch.randint(3, 40, (8, length), generator=torch.Generator().manual_seed(0)).tolist()
+    given_twice = [lt.Sample(prompt_ids=tuple(row)) for row in drawn + drawn]
+    rows = split_rows(wordy, lt.Window(4), text=given_twice, sizes=SMALL)
+    found = [row.ids for part in (rows.search, rows.held_out) for row in part.text]
+    assert len(found) == len(set(found)) == 6
+    assert any("8 of 16 rows are copies" in note for note in rows.notes)
+
+
+def test_prompts_given_twice_count_once(mini: lt.TracedModel) -> None:
+    """Copies of a prompt make nothing surer."""
+    prompts = tuple(lt.load_task("recall", n_keys=12, limit=12))
+    rows = split_rows(mini, lt.Window(4), with_text=False, tasks={"recall": prompts * 3}, sizes=SMALL)
+    found = [row.ids for part in (rows.search, rows.held_out) for row in part.rows]
+    assert len(found) == len(set(found))
+    assert any("copies of another one" in note for note in rows.notes)
+
+
+def test_no_task_takes_the_place_of_the_text(mini: lt.TracedModel) -> None:
+    """A task called "text" is refused: passages go by that name."""
+    with pytest.raises(lt.UsageError, match="cannot be called 'text'"):
+        split_rows(mini, lt.Window(4), tasks={"text": "recall"}, sizes=SMALL)
+
+
 def test_without_text_the_model_writes_its_own(mini: lt.TracedModel) -> None:
     """Equal seeds write equal passages from the start token on, with the cache as without; the notes say so."""
     rows = split_rows(mini, lt.Window(4), sizes=SMALL, seed=3)

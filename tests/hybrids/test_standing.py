@@ -57,6 +57,9 @@ class TestStanding:
         others = np.random.default_rng(0).random((10, 50))
         found = find_standing(rows_of(np.full((10, 1), 2.0)), rows_of(others), are_all=True, seed=0)
         assert (found.percentile, found.verdict) == (100.0, "worse")
+        # The best of the others was picked on these rows: an interval would make too sure of it.
+        assert found.below_best_nats < 0
+        assert found.below_best_interval is None
 
     def test_one_row_that_decides_is_no_evidence(self) -> None:
         """Lower than all others by one row of ten alone, and higher on the rest: undecided."""

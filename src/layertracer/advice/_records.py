@@ -101,7 +101,8 @@ class Placement:
         compared_kl_nats: KL(full ‖ placed) of text on the compared rows; NaN where there is no text.
         below_best_nats: The best random one's objective less its own, on the compared rows: positive where it is better
             than all of them; None where there are none.
-        below_best_interval: Its interval, resampling rows in pairs; None where they are too few.
+        below_best_interval: Its interval, resampling rows in pairs; None where they are too few, and where it is not
+            better: the best random one was picked on these rows.
         kv_cache_share: Share of the full model's KV cache that it keeps at the context that was asked about; None where
             none was, or it is not known.
         notes: What must be said of it.

@@ -9,7 +9,7 @@ from layertracer._errors import TaskError, UsageError
 from layertracer._types import MeanMixer, Substitute
 from layertracer.advice import PlacementEvaluation, TaskAccuracy
 from layertracer.hybrids._judging.judge import judgements, paired_change, solved_prompts, why_not_judged
-from layertracer.hybrids._judging.rows import RowSet, collect_prompts, judged_text
+from layertracer.hybrids._judging.rows import RowSet, collect_prompts, judged_text, refuse_reserved
 from layertracer.hybrids._judging.task_rows import TaskSource, ask_task
 from layertracer.hybrids._judging.text_rows import TextSource, default_row_tokens, gather_text, reaching
 from layertracer.tracing import RowMeasures, TracedModel, make_substituter
@@ -95,6 +95,7 @@ def _gather(model: TracedModel, substitute: Substitute, judged: Judged, seed: in
     """
     if not judged.with_text and not judged.tasks:
         raise UsageError("There is nothing to judge the placement on. Give rows, or tasks, or both.")
+    refuse_reserved(judged.tasks)
     text, notes = ((), ()) if not judged.with_text else _gather_text(model, substitute, judged, seed)
     tasks = []
     for name, given in judged.tasks.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from layertracer._errors import TaskError, UsageError
@@ -148,6 +148,7 @@ def split_rows(  # noqa: PLR0913 - settings by name
     sizes = sizes or Sizes()
     if not with_text and not tasks:
         raise UsageError("There is nothing to measure placements on. Give text, or tasks, or both.")
+    refuse_reserved(tasks or ())
     searched, held, notes = _split_text(model, substitute, text, sizes, seed) if with_text else ((), (), ())
     search_tasks, held_tasks = [], []
     for name, given in (tasks or {}).items():
@@ -162,6 +163,19 @@ def split_rows(  # noqa: PLR0913 - settings by name
         held_out=RowSet(text=held, tasks=tuple(held_tasks)),
         notes=notes,
     )
+
+
+def refuse_reserved(tasks: Iterable[str]) -> None:
+    """Raise where a task has the name by which passages of text go: it would take their place.
+
+    Raises:
+        UsageError: If that is so.
+    """
+    if TEXT in tasks:
+        raise UsageError(
+            f"A task cannot be called {TEXT!r}: so are called the passages that placements are measured on. Rename the "
+            "file, or give tasks by names of your own, e.g. tasks={'mine': …}."
+        )
 
 
 def judged_text(rows: Sequence[tuple[int, ...]], substitute: Substitute) -> tuple[JudgedRow, ...]:

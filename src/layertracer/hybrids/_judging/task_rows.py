@@ -101,18 +101,21 @@ def ask_task(
         )
     spec = encoded.spec
     is_recall = spec.get("source") == "built-in" and spec.get("name") == RECALL
-    prompts = [_ask(sample, is_recall=is_recall) for sample in encoded.samples]
+    asked = [_ask(sample, is_recall=is_recall) for sample in encoded.samples]
+    prompts = _without_copies(asked)
     kept = [one for one in prompts if _reaches(one, substitute, is_recall=is_recall)]
     if not kept:
         raise UsageError(_why_none(prompts, substitute, name=name, is_recall=is_recall))
     n_near = len(prompts) - len(kept)
+    n_copies = len(asked) - len(prompts)
+    copies = f"{n_copies} of {len(asked)} prompts of {name!r} are copies of another one: each counts once."
     near = f"{n_near} of {len(prompts)} prompts of {name!r} were left out: {_what_is_near(substitute, is_recall)}."
     return AskedTask(
         name=name,
         prompts=tuple(kept),
         keeps_file_order=spec.get("kind") not in ("few-shot", "generated"),
         shares_demonstrations=bool(spec.get("demonstrations")) and spec.get("demonstration_sets", 1) == 1,
-        notes=(*notes, *encoded.left_out, *((near,) if n_near else ())),
+        notes=(*notes, *encoded.left_out, *((copies,) if n_copies else ()), *((near,) if n_near else ())),
     )
 
 
@@ -156,6 +159,14 @@ def _ask(sample: EncodedSample, *, is_recall: bool) -> AskedPrompt:
         asked=f"{text.rpartition(chr(10))[2]}{sample.answer_text or ''}" if is_recall else "",
         demonstration_set=sample.demonstration_set,
     )
+
+
+def _without_copies(prompts: Sequence[AskedPrompt]) -> list[AskedPrompt]:
+    """Each prompt once, in their order: copies make nothing surer."""
+    distinct: dict[tuple[tuple[int, ...], ...], AskedPrompt] = {}
+    for prompt in prompts:
+        distinct.setdefault(tuple(row.ids for row in prompt.rows), prompt)
+    return list(distinct.values())
 
 
 def _answered(prompt_ids: tuple[int, ...], answer: EncodedAnswer) -> JudgedRow:

@@ -159,11 +159,16 @@ def _notes_on(passages: Passages, *, n_texts: int) -> Iterable[str]:
 
 
 def reaching(rows: TextRows, substitute: Substitute) -> TextRows:
-    """The rows that have a position beyond what a window sees.
+    """The rows that have a position beyond what a window sees, each once: copies make nothing surer.
 
     Raises:
         UsageError: If there is none; the message has their lengths.
     """
+    distinct = tuple(dict.fromkeys(rows.rows))
+    n_copies = len(rows.rows) - len(distinct)
+    if n_copies:
+        said = f"{n_copies} of {len(rows.rows)} rows are copies of another one: each counts once."
+        rows = replace(rows, rows=distinct, notes=(*rows.notes, said))
     fewest = substitute.n_seen + 2  # a position that loses something, and a token behind it
     kept = tuple(row for row in rows.rows if len(row) >= fewest)
     if rows.rows and not kept:
@@ -189,5 +194,7 @@ def _count(lengths: Sequence[int]) -> str:
 
 
 def runs_of(rows: Iterable[Sequence[int]]) -> set[tuple[int, ...]]:
-    """Every run of tokens by which a passage is known in another."""
-    return {tuple(row[start : start + SHARED_RUN]) for row in rows for start in range(len(row) - SHARED_RUN + 1)}
+    """Every run of tokens by which a passage is known in another; of a shorter one the whole."""
+    return {
+        tuple(row[start : start + SHARED_RUN]) for row in rows for start in range(max(1, len(row) - SHARED_RUN + 1))
+    }

@@ -29,7 +29,8 @@ class Standing:
             few.
         verdict: "better" where the whole interval is below the middle half of the others, "worse" where it is above.
         below_best_nats: The best other one's objective less this one's: positive where none of them is better.
-        below_best_interval: Its interval over rows, paired; None likewise.
+        below_best_interval: Its interval over rows, paired; None likewise, and where one of the others is better: that
+            one was picked for being the best on these very rows, so that an interval would make too sure of it.
         n_others: How many others.
     """
 
@@ -77,7 +78,9 @@ def find_standing(own: RowKL, others: RowKL, *, are_all: bool, seed: int) -> Sta
         interval=interval,
         verdict=_verdict(interval),
         below_best_nats=below_best,
-        below_best_interval=percentile_interval(resampled[:, 1 + best] - resampled[:, 0], _LEVEL),
+        below_best_interval=percentile_interval(resampled[:, 1 + best] - resampled[:, 0], _LEVEL)
+        if below_best > 0.0
+        else None,
         n_others=len(among),
     )
 
