@@ -66,7 +66,7 @@ def test_where_nothing_is_lost_the_divergence_is_zero(kept: Any, size: int) -> N
         found = lt.evaluate_placement(model, IDS, kept=kept, substitute=lt.Window(size))
         assert (found.kl_nats, found.nll_change) == (0.0, 0.0)
         return
-    with pytest.raises(lt.UsageError, match=rf"{size} tokens leaves every row as it is: the 4 rows have 22 tokens"):
+    with pytest.raises(lt.UsageError, match=rf"too short for a window of {size} tokens: the 4 rows have 22 tokens"):
         lt.evaluate_placement(model, IDS, kept=kept, substitute=lt.Window(size))
 
 

@@ -225,7 +225,7 @@ def test_rows_within_the_window_are_refused() -> None:
     """Rows that a window leaves as they are prove nothing: their lengths are named."""
     samples = [lt.Sample(prompt_ids=range(1, 1 + n)) for n in (9, 12, 12, 10)]  # type: ignore[arg-type]
     with pytest.raises(
-        lt.UsageError, match=r"leaves every row as it is: the 4 rows have 9 to 12 tokens, and at least 14"
+        lt.UsageError, match=r"Every row is too short for .* the 4 rows have 9 to 12 tokens, and at least 14"
     ):
         split_rows(tiny("qwen3"), lt.Window(10, sinks=2), text=samples, sizes=SMALL)
     rows = split_rows(tiny("qwen3"), lt.Window(8), text=samples, sizes=SMALL)

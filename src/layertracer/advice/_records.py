@@ -108,7 +108,8 @@ class Placement:
         notes: What must be said of it.
         config: What is pasted into the model's configuration to say the same; None where nothing does, or nobody asked.
         linear_config: What is pasted into a configuration of flash-linear-attention for the hybrid that is to be
-            trained: attention in these layers, linear mixers elsewhere; None where heads are unknown, or nobody asked.
+            trained: attention in these layers, linear mixers elsewhere; None where heads are
+            unknown or of another size than that library's, or nobody asked.
     """
 
     layers: tuple[int, ...]

@@ -53,6 +53,8 @@ class Ready:
         options: What is asked, with the numbers of layers settled.
         substituter: What measures.
         rows: What is measured on, without tasks that the model does not solve.
+        left_out: Why tasks were left out.
+        weights: Fingerprint of the model's weights before anything was measured.
         measures: What keeps the measurements.
         checkpoints: Where they are kept.
         sizes: Sizes of the KV cache; None where nobody asked about it.
@@ -62,6 +64,8 @@ class Ready:
     options: DesignOptions
     substituter: Substituter
     rows: Rows
+    left_out: tuple[str, ...]
+    weights: str
     measures: KeptMeasures
     checkpoints: Checkpoints
     sizes: CacheSizes | None
@@ -92,15 +96,19 @@ def make_ready(question: Question, *, folder: Path | None, count: Callable[[int]
     sizes = None if options.context is None else measure_cache(model)
     options = replace(options, keep=_settle_keep(model, options, substituter, sizes))
     rows = _split(question) if rows is None else rows
-    checkpoints = Checkpoints(folder, _as_question(model, options, rows))
+    weights = describe_model(model).fingerprint
+    checkpoints = Checkpoints(folder, _as_question(model, options, rows, weights))
     measures = KeptMeasures(substituter, checkpoints, count)
     n_known = measures.n_cells
+    n_said = len(rows.notes)
     rows = leave_out_unsolved(measures, substituter.placeable, rows)
     plan = replace(_plan(model, options, substituter, rows), n_known=n_known)
     return Ready(
         options=options,
         substituter=substituter,
         rows=rows,
+        left_out=rows.notes[n_said:],
+        weights=weights,
         measures=measures,
         checkpoints=checkpoints,
         sizes=sizes,
@@ -161,12 +169,12 @@ def _settle_keep(
     )
 
 
-def _as_question(model: TracedModel, options: DesignOptions, rows: Rows) -> dict[str, Any]:
+def _as_question(model: TracedModel, options: DesignOptions, rows: Rows, weights: str) -> dict[str, Any]:
     """What every measurement depends on; the search, and how many layers are kept, are free to change."""
     content = repr([[(row.ids, row.read) for row in part.rows] for part in (rows.search, rows.held_out)])
     return {
         "model": model.name,
-        "weights": describe_model(model).fingerprint,
+        "weights": weights,
         "substitute": options.substitute.to_dict(),
         "seed": options.seed,
         "rows": {"search": dict(rows.search.counts), "held_out": dict(rows.held_out.counts)},

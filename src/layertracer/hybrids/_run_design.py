@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from layertracer._errors import SelfCheckError
 from layertracer.advice import AdviceRecord, DesignPlan, Evaluations, Judgement
 from layertracer.hybrids._design import Design, DesignMeans, Found
 from layertracer.hybrids._design_options import (
@@ -74,10 +75,26 @@ def run_design(
         seed=ready.options.seed,
         memory=ready.options.memory,
     )
+    _refuse_changed_weights(question.model, ready.weights)
     progress.finish()
     cpu_s = time.process_time() - began_s + ready.measures.earlier_cpu_s
     provenance = collect_provenance(command=command, started_at=started_at)
     return _record(question, ready, found, roles=roles, cpu_s=cpu_s, provenance=provenance)
+
+
+def _refuse_changed_weights(model: TracedModel, before: str) -> None:
+    """Raise where the model's weights are no more those that the search saw.
+
+    Raises:
+        SelfCheckError: If that is so.
+    """
+    after = describe_model(model).fingerprint
+    if after != before:
+        raise SelfCheckError(
+            f"The weights of {model.name!r} changed while it was designed: their fingerprint was {before} and is {after}, "
+            "so that the search and the judgement are of two models. Leave the model alone while it is measured, and "
+            "design again, into another folder."
+        )
 
 
 class _Counted:
@@ -184,7 +201,7 @@ def _record(
         evaluations=_evaluations(ready, cpu_s=cpu_s),
         provenance=provenance,
         spec=_spec(question, ready),
-        notes=(*_notes_on_layers(ready), *found.notes),
+        notes=(*ready.left_out, *_notes_on_layers(ready), *found.notes),
     )
 
 

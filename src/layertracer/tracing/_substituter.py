@@ -231,6 +231,12 @@ class Substituter:
         wrong = np.flatnonzero(~np.isfinite(own.kl_nats).all(axis=1))
         if len(wrong):
             layers = substituted[int(wrong[0])]
+            if np.isnan(own.kl_nats[wrong]).any(axis=1).all() and np.isnan(own.full_nll_nats).all():
+                raise NonFiniteError(
+                    f"The output of {self.model.name!r} itself, with nothing in any mixer's place, is not finite on row "
+                    f"{number}. Leave that row out, or load the model in a type of a larger range (it runs in "
+                    f"{self.model.dtype})."
+                )
             what = f"with {self.substitute.describe()} in the layers {list(layers)}" if layers else "as it is"
             raise NonFiniteError(
                 f"The output of {self.model.name!r} is not finite on row {number}, {what}: its divergence from the "

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from layertracer._errors import NonFiniteError
 from layertracer._types import Interval
 from layertracer.advice import Switching
-from layertracer.measures import MIN_UNITS, Sampling, bootstrap_mean_curve, count_units, make_generator
+from layertracer.measures import Sampling, bootstrap_mean_curve, count_units, make_generator
 from layertracer.runs import PromptRecord, TraceRecord
 from layertracer.tracing import JudgedRow, Substituter
 
@@ -23,6 +23,8 @@ N_DRAWS = 4
 """Placements of random layers that each one is held against."""
 MOST_PROMPTS = 32
 """Prompts that are switched, at the most: each is run in a dozen placements."""
+FEWEST_COMPARED = 8
+"""Prompts from which on a difference is called one: of fewer, pairs that all go one way may do so by chance."""
 NEXT_TO_NOTHING = 0.01
 """Divergence, in nats, below which nothing is lost that a gate could save."""
 
@@ -66,8 +68,9 @@ class _Side:
         taken = (self.n_layers > 0) & (self.n_layers < n_placeable)
         units = None if sampling.units is None else tuple(np.asarray(sampling.units)[taken].tolist())
         few = Sampling(units=units)
-        if not taken.any() or count_units(few, int(taken.sum())) < MIN_UNITS:
-            return False, f"{self.words}, undecided: only {int(taken.sum())} prompts to compare by."
+        n_units = count_units(few, int(taken.sum())) if taken.any() else 0
+        if n_units < FEWEST_COMPARED:
+            return False, f"{self.words}, undecided: {n_units} prompts to compare by, and {FEWEST_COMPARED} are needed."
         own, random, others, layers = (
             float(values[taken].mean()) for values in (self.own, self.random, self.others, self.n_layers)
         )

@@ -25,6 +25,10 @@ _PREFIX = "text:"
 _SUFFIXES = (".txt", ".text", ".md", ".gz", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".tex", ".py", ".html")
 
 
+_RECORDS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".html", ".htm")
+"""Files whose text stands in fields or marks."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextRows:
     """Passages as token ids.
@@ -74,6 +78,12 @@ def gather_text(model: TracedModel, given: TextSource, *, n_rows: int, n_tokens:
         TaskError: If a file cannot be read, or is no text.
         UsageError: If a text has no tokenizer.
     """
+    longest = model.network.max_length
+    if longest is not None and n_tokens > longest:
+        raise UsageError(
+            f"Passages of {n_tokens:,} tokens are longer than the context of {model.name!r}, {longest:,} tokens. Ask for "
+            "shorter ones."
+        )
     if given is None:
         rows = write_text(model, n_rows=n_rows, n_tokens=n_tokens, seed=seed)
         said = f"Text: {n_rows} passages of {n_tokens} tokens that the model wrote itself (temperature 1, seed {seed})"
@@ -96,9 +106,16 @@ def gather_text(model: TracedModel, given: TextSource, *, n_rows: int, n_tokens:
 
 def _of_file_or_text(model: TracedModel, given: str | os.PathLike[str], *, n_rows: int, n_tokens: int) -> TextRows:
     """Passages of a file's beginning, or of a text."""
+    if not str(given).strip():
+        raise UsageError("The text is empty. Give a text, a file of one, or None for text that the model writes itself.")
     path = _file_of(given)
     if path is None:
         return _of_texts(model, [str(given)], n_tokens=n_tokens, what="the text")
+    if path.lower().removesuffix(".gz").endswith(_RECORDS):
+        raise UsageError(
+            f"{os.path.basename(path)} holds records, not plain text: braces, quotes and escapes would be read as text. "
+            "Give the texts of its records as a list, e.g. text=[record['text'] for record in records], or a .txt file."
+        )
     n_bytes = _BYTES_PER_TOKEN * n_tokens * (n_rows + 1)
     while True:
         beginning = read_beginning(path, n_bytes=n_bytes)
@@ -174,13 +191,13 @@ def reaching(rows: TextRows, substitute: Substitute) -> TextRows:
     if rows.rows and not kept:
         lengths = sorted(map(len, rows.rows))
         raise UsageError(
-            f"{substitute.describe().capitalize()} leaves every row as it is: {_count(lengths)}, and at least "
-            f"{fewest} are needed. Give longer rows or a smaller window."
+            f"Every row is too short for {substitute.describe()}: {_count(lengths)}, and at least {fewest} are needed, "
+            "of which one loses something and one follows it. Give longer rows or a smaller window."
         )
     n_short = len(rows.rows) - len(kept)
     note = (
-        f"{n_short} of {len(rows.rows)} rows have fewer than {fewest} tokens, and lose nothing by "
-        f"{substitute.describe()}: they were left out."
+        f"{n_short} of {len(rows.rows)} rows have fewer than {fewest} tokens, too few for {substitute.describe()}: "
+        "they were left out."
     )
     return replace(rows, rows=kept, notes=(*rows.notes, note)) if n_short else rows
 

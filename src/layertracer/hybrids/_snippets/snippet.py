@@ -88,10 +88,12 @@ def snippets_for(
 
 
 def linear_snippet(model: TracedModel, kept: Collection[int]) -> dict[str, Any] | None:
-    """Settings of flash-linear-attention with attention in the layers kept; None where the heads are not known."""
+    """Settings of flash-linear-attention with attention in the layers kept; None where heads do not fit it."""
     config = _text_config(model) if hasattr(getattr(model.module, "config", None), "get_text_config") else None
     n_heads = getattr(config, "num_attention_heads", None)
-    if not isinstance(n_heads, int):
+    width, head = getattr(config, "hidden_size", None), getattr(config, "head_dim", None)
+    # That library's attention has heads of width / heads dimensions: with others the parent's weights would not fit.
+    if not isinstance(n_heads, int) or (isinstance(head, int) and isinstance(width, int) and head * n_heads != width):
         return None
     rope = getattr(config, "rope_parameters", None)
     theta = rope.get("rope_theta") if isinstance(rope, dict) else getattr(config, "rope_theta", None)

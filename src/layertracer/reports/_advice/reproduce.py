@@ -53,6 +53,7 @@ def design_code(record: AdviceRecord) -> str:
         f"    search={record.search!r},",
         *([f"    n_random={n_random!r},"] if isinstance(n_random, int) else []),
         *(["    pairs=True,"] if record.pairs is not None else []),
+        f"    rows={_rows(record)!r},",
         f"    seed={record.seed!r},",
         ")",
         'advice.report("advice.html")',
@@ -66,7 +67,14 @@ def _has_text(record: AdviceRecord) -> bool:
 
 
 def _text_note(record: AdviceRecord) -> str:
-    return "  # or the text that was given, see the notes" if _has_text(record) else ""
+    return "  # the text that was given, in its place; None is text that the model writes" if _has_text(record) else ""
+
+
+def _rows(record: AdviceRecord) -> dict[str, int]:
+    """How many rows there were, as they are asked for."""
+    names = {"n_search": "search", "n_compared": "compared", "n_held_out": "held_out", "row_tokens": "tokens"}
+    found = {name: record.spec.get(field) for field, name in names.items()}
+    return {name: number for name, number in found.items() if isinstance(number, int)}
 
 
 def _construct(record: AdviceRecord) -> str:

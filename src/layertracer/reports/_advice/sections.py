@@ -184,12 +184,11 @@ def _gates(record: AdviceRecord) -> Iterator[AdviceSection]:
     )
     tables = tuple((caption, table) for caption, table in found if table is not None)
     thresholds = f" {GATES}" if gates.early_exit.thresholds else ""
-    switching = "" if gates.switching is None else f" {plain(gates.switching.note, 400)}"
     yield AdviceSection(
         id="gates",
         short="Gates",
         title="What gates would gain",
-        lead=f"{gates_lead(gates)}{switching}{thresholds}",
+        lead=f"{gates_lead(gates)}{thresholds}",
         alt="Share of held-out prompts whose readout agrees with the final answer, and arithmetic saved, by layer.",
         drawing=draw_early_exit(gates, record.model["n_layers"]),
         tables=tables,

@@ -119,8 +119,7 @@ GATES = (
 
 def gates_lead(gates: Gates) -> str:
     """What gates would gain, first."""
-    verdict = "Something is gained." if gates.is_worth_it else "No gain is certain."
-    return f"{verdict} {plain(gates.note, 600)}".strip()
+    return plain(gates.note, 3000)
 
 
 def model_facts(record: AdviceRecord) -> tuple[Fact, ...]:
