@@ -206,7 +206,8 @@ def test_unjudged_and_unknown_numbers_are_dashes(rich: AdviceRecord) -> None:
     """A placement that was not judged has dashes, and no number that nobody measured."""
     record = _verdict(
         rich, 2, judgement=None, percentile=None, percentile_interval=None, n_random=0, verdict="undecided",
-        objective=float("nan"), below_best_nats=None, below_best_interval=None, kv_cache_share=None,
+        objective=float("nan"),
+        compared_kl_nats=float("nan"), below_best_nats=None, below_best_interval=None, kv_cache_share=None,
     )  # fmt: skip
     assert "to keep 2, take layers 4–5 (not judged, not judged)" in advice_json(record)["sentence"]
     assert "plot-placements" in render_advice_page(record)

@@ -67,7 +67,7 @@ def _beside_rows(record: AdviceRecord, n_kept: int) -> Iterator[tuple[str, ...]]
         "advised",
         show_ranges(placement.layers) or "none",
         show_number(placement.objective),
-        "–",
+        show_number(placement.compared_kl_nats),
         show_percentile(placement.percentile),
         "",
     )
