@@ -13,7 +13,6 @@ import pytest
 from click.testing import Result
 
 import layertracer as lt
-from layertracer.advice import same_advice
 from layertracer.api import _design_asked
 from layertracer.cli import main
 from layertracer.cli._choices import SEARCHES, SUBSTITUTES
@@ -21,7 +20,7 @@ from layertracer.hybrids import DesignOptions
 from layertracer.runs import has_parts
 
 from tests.cli.conftest import call
-from tests.support.records.advice_records import rich_advice
+from tests.support.records.advice_records import large_advice, rich_advice
 
 WORDS = [
     "the",
@@ -257,7 +256,9 @@ def test_each_command_says_what_it_was_given(stored_advice: Path, stored_run: Pa
     assert "is design advice, not the run of a trace" in result.stderr
     with pytest.raises(lt.RunError, match="is the run of a trace, not design advice"):
         lt.load_advice(stored_run)
-    assert same_advice(lt.load_advice(stored_advice / "advice.json"), rich_advice())
+    stored = lt.load_advice(stored_advice / "advice.json")
+    assert stored == rich_advice()
+    assert stored != lt.Advice.from_record(large_advice())
 
 
 def test_a_command_that_goes_on_can_be_pasted() -> None:

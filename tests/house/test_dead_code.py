@@ -15,6 +15,7 @@ PROGRAMS = ("benchmarks", "design_study", "examples", "scripts", "study", "train
 
 USED_ELSEWHERE = {
     "list_commands": "click calls it",
+    "format_options": "likewise",
     "to_pandas": "users call it",
     "read_parts": "for traces that go on after a kill",
     "write_part": "likewise",

@@ -18,21 +18,17 @@ from layertracer.advice._records import (
     Accuracy,
     AdviceRecord,
     Baseline,
-    Divisions,
-    EarlyExit,
     Evaluations,
-    Gates,
     Judgement,
     Pairs,
     Placement,
     PublishedMatch,
     Ratio,
-    Region,
     Search,
     Singles,
-    Switching,
     Verdict,
 )
+from layertracer.advice._role_records import Divisions, EarlyExit, Gates, Region, Switching
 from layertracer.advice._schema import ADVICE_FILE, ADVICE_FORMAT_VERSION, ADVICE_TABLES
 from layertracer.advice._snippet import FULL, SLIDING, flash_linear_attention, windows_by_type
 from layertracer.advice._storage import read_advice, same_advice, save_advice

@@ -12,19 +12,15 @@ from layertracer.advice._records import (
     Accuracy,
     AdviceRecord,
     Baseline,
-    Divisions,
-    EarlyExit,
     Evaluations,
-    Gates,
     Judgement,
     Pairs,
     Placement,
     PublishedMatch,
     Ratio,
-    Region,
     Singles,
-    Switching,
 )
+from layertracer.advice._role_records import Divisions, EarlyExit, Gates, Region, Switching
 from layertracer.advice._rules import has_default, hints_of, is_optional, rule_of
 from layertracer.advice._schema import ADVICE_FILE, ADVICE_FORMAT_VERSION, ADVICE_TABLES, LARGEST_ADVICE_BYTES
 from layertracer.runs import Column, Nullable, Table, in_words

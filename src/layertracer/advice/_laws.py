@@ -12,16 +12,14 @@ from layertracer.advice._records import (
     Accuracy,
     AdviceRecord,
     Baseline,
-    Divisions,
-    EarlyExit,
     Judgement,
     Pairs,
     Placement,
     PublishedMatch,
     Ratio,
     Singles,
-    Switching,
 )
+from layertracer.advice._role_records import Divisions, EarlyExit, Switching
 
 _ROUNDING = 1e-9
 _BY_THRESHOLD = (

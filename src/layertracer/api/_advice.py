@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layertracer._errors import UsageError
-from layertracer.advice import AdviceRecord, read_advice, save_advice
+from layertracer._errors import SiteError, UsageError
+from layertracer.advice import AdviceRecord, read_advice, same_advice, save_advice
 from layertracer.api._taken import take_choice, take_path
 
 
@@ -85,6 +85,12 @@ class Advice(AdviceRecord):
         from layertracer.reports import write_advice_report
 
         return write_advice_report(self, take_path("path", path))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both hold the same advice: arrays element by element, NaN equal to NaN."""
+        return same_advice(self, other) if isinstance(other, AdviceRecord) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # what is equal by its arrays has no hash
 
     def __repr__(self) -> str:
         """The answer in lines."""

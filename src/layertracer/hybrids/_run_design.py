@@ -21,7 +21,7 @@ from layertracer.hybrids._measuring.joint_trace import JointTrace, no_trace, tra
 from layertracer.hybrids._placing.row_kl import OBJECTIVE
 from layertracer.hybrids._placing.search import Kept
 from layertracer.hybrids._roles import Roles, measure_roles
-from layertracer.hybrids._snippets.snippet import snippets_for
+from layertracer.hybrids._snippets.snippet import linear_snippet, snippets_for
 from layertracer.runs import collect_provenance
 from layertracer.tracing import Progress, TracedModel, describe_model
 
@@ -171,7 +171,8 @@ def _record(
         singles=found.singles,
         pairs=found.pairs,
         placements={
-            n_kept: replace(placement, config=snippets[n_kept]) for n_kept, placement in found.placements.items()
+            n_kept: replace(placement, config=snippets[n_kept], linear_config=linear_snippet(model, placement.layers))
+            for n_kept, placement in found.placements.items()
         },
         baselines=found.baselines,
         published=found.published,

@@ -19,7 +19,7 @@ _LEAST_SHARE = 0.95
 
 
 def find_knee(sizes: Sequence[int], curve: Float64[np.ndarray, " size"]) -> int | None:
-    """The number of layers from which on keeping more brings little.
+    """The number of layers at which the curve bends: on average each layer more brings less from there on than before.
 
     It is where the curve, falling from its first to its last value, lies farthest below the straight line between the
     two; None where it lies nowhere far below, does not fall, or has fewer than three points.

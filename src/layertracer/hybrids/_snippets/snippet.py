@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from layertracer._errors import LayerTracerError
 from layertracer._types import Substitute, Window
-from layertracer.advice import FULL, SLIDING, windows_by_type
-from layertracer.advice import flash_linear_attention as attention_in
+from layertracer.advice import FULL, SLIDING, flash_linear_attention, windows_by_type
 from layertracer.hybrids._snippets.configured import configured, text_key
 from layertracer.models import is_out_of_memory, without_gradients
 from layertracer.tracing import JudgedRow, TracedModel, make_substituter
@@ -96,7 +95,7 @@ def linear_snippet(model: TracedModel, kept: Collection[int]) -> dict[str, Any] 
         return None
     rope = getattr(config, "rope_parameters", None)
     theta = rope.get("rope_theta") if isinstance(rope, dict) else getattr(config, "rope_theta", None)
-    return attention_in(
+    return flash_linear_attention(
         kept,
         n_heads=n_heads,
         n_kv_heads=getattr(config, "num_key_value_heads", None) or n_heads,

@@ -277,11 +277,12 @@ def rows_table(record: AdviceRecord) -> Table:
 
 
 def show_knee(record: AdviceRecord) -> str:
-    """The number from which on more layers bring little, in words; "" where there is no curve."""
+    """Where the curve bends, in words; "" where there is no curve."""
     if record.ratio is None:
         return ""
     if record.ratio.knee is None:
         return "The curve has no knee."
     interval = record.ratio.knee_interval
     ends = "" if interval is None else f" ({show_interval(interval)})"
-    return f"Beyond {show_count(record.ratio.knee, 'layer')}{ends} each further one brings little."
+    where = f"The curve bends at {show_count(record.ratio.knee, 'layer')}{ends}"
+    return f"{where}: from there on each layer more brings less than before. What is lost still, the curve says."
