@@ -201,8 +201,8 @@ def describe_repeats(students: pd.DataFrame, scores: pd.DataFrame) -> str:
     rows = [[kept, *(_show_repeat(again[kept].get(seed)) for seed in seeds)] for kept in ranked]
     text = (
         f"{len(again)} of the {len(chosen)} placements of `{PARENTS[0]}` that scores advise, uniform, the most "
-        f"vulnerable and four at random were trained in the time that there was from {len(seeds)} seeds (fresh weights, "
-        f"alignment and documents): KL in nats, recall. {_compare_orders(again, ranked, seeds)}"
+        f"vulnerable and four at random were trained in the time that there was from {len(seeds)} seeds (fresh "
+        f"weights, alignment and documents): KL in nats, recall. {_compare_orders(again, ranked, seeds)}"
     )
     return f"{text}\n\n{table(['kept', *(f'seed {seed}' for seed in seeds)], rows)}"
 
