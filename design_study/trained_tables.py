@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from design_study.findings import ALL_PARENTS, choose_repeated, is_complete
-from design_study.plan import FURTHER_SEEDS, PARENTS, all_placements, show_placement
+from design_study.plan import PARENTS, all_placements, show_placement
+from design_study.ranks import spearman
 from design_study.scores import WINDOWS, uniform
 from design_study.windows import DESIGN, WINDOW
 from study.tables import number, share, table
@@ -128,12 +129,15 @@ def summarise_choices(findings: pd.DataFrame) -> str:
     pooled = _pooled(findings)
     if pooled.empty:
         return "**Whose first choice is good?** Nothing can be said yet."
+    by_recall = findings[(findings["n_kept"] == 2) & (findings["parent"] != ALL_PARENTS)]
+    recall = by_recall.groupby(["score", "window"], sort=False)["recall_rank"].mean().reset_index()
     n, middle = len(all_placements(2)), (1 + len(all_placements(2))) / 2
     good, bad = pooled[pooled["rank"] <= _BEST], pooled[pooled["rank"] >= middle]
     return (
         f"**Whose first choice is good?** Mean rank of the first choice among the {n} placements as trained, by parent "
         f"in the table. At most {_BEST}: {_say(good, 'rank', 1)}. No better than chance ({middle}): "
-        f"{_say(bad, 'rank', 1)}."
+        f"{_say(bad, 'rank', 1)}. By the share of recall questions answered instead of KL, at most {_BEST}: "
+        f"{_say(recall[recall['recall_rank'] <= _BEST], 'recall_rank', 1)}."
     )
 
 
@@ -186,22 +190,35 @@ def describe_repeats(students: pd.DataFrame, scores: pd.DataFrame) -> str:
     """Placements of the first parent that were trained from several seeds."""
     chosen = [show_placement(kept) for kept in choose_repeated(scores)]
     of_parent = students[(students["parent"] == PARENTS[0]) & students["kept"].isin(chosen)]
-    seeds = (0, *FURTHER_SEEDS)
-    of_kept = {str(kept): rows.sort_values("seed") for kept, rows in of_parent.groupby("kept")}
-    whole = {kept: rows.to_dict("records") for kept, rows in of_kept.items() if tuple(rows["seed"]) == seeds}
-    if not whole:
+    by_kept: dict[str, Mapping[Any, Any]] = {
+        str(kept): rows.set_index("seed").to_dict("index") for kept, rows in of_parent.groupby("kept")
+    }
+    again = {kept: by_seed for kept, by_seed in by_kept.items() if len(by_seed) > 1}
+    if not again:
         return "Not trained yet."
-    ranked = sorted(whole.items(), key=lambda item: float(item[1][0]["kl_nats"]))
-    rows = [[kept, *(f"{number(one['kl_nats'])}, {share(one['recall'])}" for one in of)] for kept, of in ranked]
-    is_same = all(
-        sorted(ranked, key=lambda item: float(item[1][index]["kl_nats"])) == ranked for index in range(len(seeds))
-    )
+    seeds = sorted({seed for by_seed in again.values() for seed in by_seed})
+    ranked = sorted(again, key=lambda kept: float(again[kept][0]["kl_nats"]))
+    rows = [[kept, *(_show_repeat(again[kept].get(seed)) for seed in seeds)] for kept in ranked]
     text = (
-        f"The placements of `{PARENTS[0]}` that scores advise, uniform, the most vulnerable and four at random, from "
-        "several seeds (fresh weights, alignment and documents): KL in nats, recall. Their order is "
-        + ("the same from every seed." if is_same else "not the same from every seed.")
+        f"{len(again)} of the {len(chosen)} placements of `{PARENTS[0]}` that scores advise, uniform, the most "
+        f"vulnerable and four at random were trained in the time that there was from {len(seeds)} seeds (fresh "
+        f"weights, alignment and documents): KL in nats, recall. {_compare_orders(again, ranked, seeds)}"
     )
     return f"{text}\n\n{table(['kept', *(f'seed {seed}' for seed in seeds)], rows)}"
+
+
+def _show_repeat(student: Mapping[Any, Any] | None) -> str:
+    return "" if student is None else f"{number(student['kl_nats'])}, {share(student['recall'])}"
+
+
+def _compare_orders(again: Mapping[str, Mapping[Any, Any]], ranked: Sequence[str], seeds: Sequence[Any]) -> str:
+    """Whether the placements that were trained from each further seed come in the order of the first."""
+    said = []
+    for seed in seeds[1:]:
+        there = [kept for kept in ranked if seed in again[kept]]
+        values = [[float(again[kept][one]["kl_nats"]) for kept in there] for one in (seeds[0], seed)]
+        said.append(f"{number(spearman(*values))} with those of seed {seed}")
+    return f"Rank correlation of the first seed's KL: {', '.join(said)}."
 
 
 def describe_larger(findings: pd.DataFrame) -> str:
