@@ -126,30 +126,21 @@ def design(  # noqa: PLR0913 - what users call takes its settings by name
         memory=memory,
     )
     question = take_question(taken, tasks, text, options)
+    telling: dict[str, Any] = {"progress": progress, "on_plan": on_plan, "command": command}
     if out is None:
-        with telling_progress(progress, f"Designing {taken.name}", unit=_UNIT) as advance:
-            return _run(question, None, advance, on_plan=on_plan, command=command)
+        return _run(question, None, **telling)
     with _claiming(take_path("out", out), overwrite=overwrite) as folder:
-        with telling_progress(progress, f"Designing {taken.name}", unit=_UNIT) as advance:
-            advice = _run(question, folder, advance, on_plan=on_plan, command=command)
+        advice = _run(question, folder, **telling)
         advice.save(folder, overwrite=True)
     return advice
 
 
-def _run(
-    question: Question,
-    folder: Path | None,
-    advance: Callable[[Progress], None] | None,
-    *,
-    on_plan: Callable[[DesignPlan], None] | None,
-    command: Sequence[str] | None,
-) -> Advice:
+def _run(question: Question, folder: Path | None, *, progress: ProgressLike, **asked: Any) -> Advice:
     from layertracer.hybrids import run_design
 
     try:
-        return Advice.from_record(
-            run_design(question, folder=folder, on_progress=advance, on_plan=on_plan, command=command)
-        )
+        with telling_progress(progress, f"Designing {question.model.name}", unit=_UNIT) as advance:
+            return Advice.from_record(run_design(question, folder=folder, on_progress=advance, **asked))
     except BaseException as stop:
         if folder is not None:
             stop.add_note(f"What was finished lies in {folder}: the same call goes on from there.")

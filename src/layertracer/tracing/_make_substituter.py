@@ -78,17 +78,7 @@ def make_substituter(
     """
     substitute, network = checked_substitute(substitute), model.network
     share, seed = check_share(audit), checked_whole("seed", seed)
-    if network.call.has_encoder:
-        raise SiteError(
-            f"{model.name!r} reads one text with an encoder and writes another with its decoder: which of its mixers a "
-            "hybrid would keep is not asked of such a model. Use a decoder-only model."
-        )
-    longest = network.max_length
-    if longest is not None and substitute.n_seen >= longest:
-        raise UsageError(
-            f"{substitute.describe().capitalize()} hides nothing from {model.name!r}, whose context is {longest} "
-            "tokens. Choose a shorter window."
-        )
+    _refuse_unsuited(model, substitute)
     budget_bytes = (default_budget_bytes(network) if memory is None else parse_memory(memory)) // _GROWTH
     with (
         explaining_failures(model.name, "while a substitute was made ready for it"),
@@ -122,6 +112,26 @@ def make_substituter(
     if why_not:
         substituter.go_on_plainly(why_not)
     return substituter
+
+
+def _refuse_unsuited(model: TracedModel, substitute: Substitute) -> None:
+    """Raise where a model is none in which placements are asked for.
+
+    Raises:
+        SiteError: If it has an encoder.
+        UsageError: If a window is as long as its context.
+    """
+    if model.network.call.has_encoder:
+        raise SiteError(
+            f"{model.name!r} reads one text with an encoder and writes another with its decoder: which of its mixers a "
+            "hybrid would keep is not asked of such a model. Use a decoder-only model."
+        )
+    longest = model.network.max_length
+    if longest is not None and substitute.n_seen >= longest:
+        raise UsageError(
+            f"{substitute.describe().capitalize()} hides nothing from {model.name!r}, whose context is {longest} "
+            "tokens. Choose a shorter window."
+        )
 
 
 def _make_ready(model: TracedModel, substitute: Substitute, mean_rows: Sequence[JudgedRow] | None) -> _Ready:

@@ -107,7 +107,9 @@ def gather_text(model: TracedModel, given: TextSource, *, n_rows: int, n_tokens:
 def _of_file_or_text(model: TracedModel, given: str | os.PathLike[str], *, n_rows: int, n_tokens: int) -> TextRows:
     """Passages of a file's beginning, or of a text."""
     if not str(given).strip():
-        raise UsageError("The text is empty. Give a text, a file of one, or None for text that the model writes itself.")
+        raise UsageError(
+            "The text is empty. Give a text, a file of one, or None for text that the model writes itself."
+        )
     path = _file_of(given)
     if path is None:
         return _of_texts(model, [str(given)], n_tokens=n_tokens, what="the text")

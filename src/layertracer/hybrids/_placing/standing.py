@@ -15,6 +15,8 @@ from layertracer.measures import make_generator, percentile_interval
 
 _N_RESAMPLES = 2_000
 _LEVEL = 0.95
+_FEWEST_OTHERS = 19
+"""Others from which on being the best of all says something: of fewer, one in twenty or more is so by chance."""
 _MIDDLE = (25.0, 75.0)
 """Percentiles between which a placement is one like the others."""
 
@@ -27,7 +29,8 @@ class Standing:
         percentile: Share of the others whose objective is lower, ties by half, in percent.
         interval: Its interval: over rows, and over random placements where they are a sample. None where rows are too
             few.
-        verdict: "better" where the whole interval is below the middle half of the others, "worse" where it is above.
+        verdict: "better" where the whole interval is below the middle half of the others, "worse" where it is above; "undecided" among fewer than
+            19 others, where chance does as well once in twenty.
         below_best_nats: The best other one's objective less this one's: positive where none of them is better.
         below_best_interval: Its interval over rows, paired; None likewise, and where one of the others is better: that
             one was picked for being the best on these very rows, so that an interval would make too sure of it.
@@ -76,7 +79,7 @@ def find_standing(own: RowKL, others: RowKL, *, are_all: bool, seed: int) -> Sta
     return Standing(
         percentile=percentile,
         interval=interval,
-        verdict=_verdict(interval),
+        verdict=_verdict(interval) if len(among) >= _FEWEST_OTHERS else "undecided",
         below_best_nats=below_best,
         below_best_interval=percentile_interval(resampled[:, 1 + best] - resampled[:, 0], _LEVEL)
         if below_best > 0.0
