@@ -165,7 +165,7 @@ class TestRefused:
 
     def test_a_model_without_attention_is_refused(self) -> None:
         """A state-space model has no mixer that a window can stand for."""
-        with pytest.raises(lt.SiteError, match="can stand in no layer|no layer of"):
+        with pytest.raises(lt.SiteError, match=r"can stand in no layer|no layer of"):
             lt.design(tiny("mamba"), keep=1, substitute=lt.Window(3), rows=ROWS, tasks=())
 
 

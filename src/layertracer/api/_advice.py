@@ -49,8 +49,8 @@ class Advice(AdviceRecord):
             linear = self.placements[n_kept].linear_config
             if linear is None:
                 raise SiteError(
-                    "There is nothing to paste: the model's configuration does not say how many heads it has, or they are not "
-                    "of width / heads dimensions, as that library's are."
+                    "There is nothing to paste: the model's configuration does not say how many heads it has, or they "
+                    "are not of width / heads dimensions, as that library's are."
                 )
             return dict(linear)
         snippet = self.snippets.get(n_kept)

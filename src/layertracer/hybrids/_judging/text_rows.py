@@ -81,8 +81,8 @@ def gather_text(model: TracedModel, given: TextSource, *, n_rows: int, n_tokens:
     longest = model.network.max_length
     if longest is not None and n_tokens > longest:
         raise UsageError(
-            f"Passages of {n_tokens:,} tokens are longer than the context of {model.name!r}, {longest:,} tokens. Ask for "
-            "shorter ones."
+            f"Passages of {n_tokens:,} tokens are longer than the context of {model.name!r}, {longest:,} tokens. Ask "
+            "for shorter ones."
         )
     if given is None:
         rows = write_text(model, n_rows=n_rows, n_tokens=n_tokens, seed=seed)
@@ -107,16 +107,14 @@ def gather_text(model: TracedModel, given: TextSource, *, n_rows: int, n_tokens:
 def _of_file_or_text(model: TracedModel, given: str | os.PathLike[str], *, n_rows: int, n_tokens: int) -> TextRows:
     """Passages of a file's beginning, or of a text."""
     if not str(given).strip():
-        raise UsageError(
-            "The text is empty. Give a text, a file of one, or None for text that the model writes itself."
-        )
+        raise UsageError("The text is empty. Give a text, a file, or None for text that the model writes itself.")
     path = _file_of(given)
     if path is None:
         return _of_texts(model, [str(given)], n_tokens=n_tokens, what="the text")
     if path.lower().removesuffix(".gz").endswith(_RECORDS):
         raise UsageError(
-            f"{os.path.basename(path)} holds records, not plain text: braces, quotes and escapes would be read as text. "
-            "Give the texts of its records as a list, e.g. text=[record['text'] for record in records], or a .txt file."
+            f"{os.path.basename(path)} holds records, not plain text: braces, quotes and escapes would be read as "
+            "text. Give the texts of its records as a list, e.g. text=[one['text'] for one in records], or a .txt file."
         )
     n_bytes = _BYTES_PER_TOKEN * n_tokens * (n_rows + 1)
     while True:

@@ -29,8 +29,8 @@ class Standing:
         percentile: Share of the others whose objective is lower, ties by half, in percent.
         interval: Its interval: over rows, and over random placements where they are a sample. None where rows are too
             few.
-        verdict: "better" where the whole interval is below the middle half of the others, "worse" where it is above; "undecided" among fewer than
-            19 others, where chance does as well once in twenty.
+        verdict: "better" where the whole interval is below the middle half of the others, "worse" where it is above;
+            "undecided" among fewer than 19 others, the best of which one is by chance once in twenty.
         below_best_nats: The best other one's objective less this one's: positive where none of them is better.
         below_best_interval: Its interval over rows, paired; None likewise, and where one of the others is better: that
             one was picked for being the best on these very rows, so that an interval would make too sure of it.
