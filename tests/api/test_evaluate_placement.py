@@ -147,8 +147,8 @@ def test_what_the_model_does_not_solve_is_left_out_or_refused(mini: lt.TracedMod
     arguments = {"kept": [0], "substitute": lt.Window(4), "tasks": {"wrong": wrong}}
     found = lt.evaluate_placement(mini, row_tokens=32, n_rows=2, **arguments)
     assert found.accuracy == {}
-    assert "The model solves 0 of 9 prompts of 'wrong'" in found.notes[-1]
-    with pytest.raises(lt.TaskError, match=r"nothing left to judge the placement on\. The model solves 0 of 9"):
+    assert "The model solves 0 of 3 prompts of 'wrong'" in found.notes[-1]
+    with pytest.raises(lt.TaskError, match=r"nothing left to judge the placement on\. The model solves 0 of 3"):
         lt.evaluate_placement(mini, False, **arguments)
 
 

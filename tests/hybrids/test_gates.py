@@ -139,7 +139,7 @@ def test_few_prompts_say_undecided(model: TracedModel) -> None:
     record = record_with((1, 2, 3), PROMPTS[:3], 4)
     gates = measure_gates(model, record, make_substituter(model, lt.NoMixer()))
     assert gates.switching is not None
-    assert "undecided: only 3 prompts" in gates.switching.note
+    assert "undecided: 3 prompts to compare by, and 8 are needed" in gates.switching.note
     assert gates.is_worth_it is False
     assert gates.note.startswith("No gain is sure.")
 

@@ -98,7 +98,7 @@ def test_search_and_judgement_share_no_passage(wordy: lt.TracedModel) -> None:
 
 def test_copies_are_left_out_of_the_judgement(wordy: lt.TracedModel) -> None:
     """Where all passages are copies of one, there is nothing to judge on that the search did not read."""
-    with pytest.raises(lt.TaskError, match=r"too short .* 20 passages of 24, of which 18 repeat what the search reads"):
+    with pytest.raises(lt.TaskError, match=r"too short .* 1 passages of 24"):
         split_rows(wordy, lt.Window(5), text=" ".join([" ".join(WORDS[:23])] * 20), sizes=SMALL)
 
 
@@ -223,7 +223,7 @@ def test_passages_with_unknown_words_are_left_out(wordy: lt.TracedModel) -> None
 
 def test_rows_within_the_window_are_refused() -> None:
     """Rows that a window leaves as they are prove nothing: their lengths are named."""
-    samples = [lt.Sample(prompt_ids=range(1, 1 + n)) for n in (9, 12, 12, 10)]  # type: ignore[arg-type]
+    samples = [lt.Sample(prompt_ids=range(1, 1 + n)) for n in (9, 12, 11, 10)]  # type: ignore[arg-type]
     with pytest.raises(
         lt.UsageError, match=r"Every row is too short for .* the 4 rows have 9 to 12 tokens, and at least 14"
     ):

@@ -111,8 +111,8 @@ def test_where_there_is_none_the_reason_is_said(name: str, substitute: Any, reas
 
 def test_a_hybrid_of_flash_linear_attention_keeps_the_heads() -> None:
     """Settings for flash-linear-attention name the layers kept, and the heads and positions of the model."""
-    config = tiny("qwen3").module.config
-    found = linear_snippet(tiny("qwen3"), (3, 1))
+    config = tiny("llama").module.config
+    found = linear_snippet(tiny("llama"), (3, 1))
     assert found is not None
     assert found["attn"] == {
         "layers": [1, 3],
@@ -122,7 +122,12 @@ def test_a_hybrid_of_flash_linear_attention_keeps_the_heads() -> None:
         "window_size": None,
         "rope_theta": config.rope_parameters["rope_theta"],
     }
+    biased = linear_snippet(tiny("qwen2"), (0,))
+    assert biased is not None
+    assert biased["attn"]["qkv_bias"] is True
     assert linear_snippet(tiny("planted"), (0,)) is None
+    # Its heads are of another size than width / heads: the weights would not fit.
+    assert linear_snippet(tiny("qwen3"), (0,)) is None
 
 
 def test_several_placements_say_each_reason_once() -> None:

@@ -106,25 +106,10 @@ def design(  # noqa: PLR0913 - what users call takes its settings by name
     if on_plan is not None and not callable(on_plan):
         raise refused("on_plan", on_plan, "Give a function of one argument, the plan.")
     taken = take_model(model)
-    options = take_options(
-        taken,
-        rows,
-        keep=keep,
-        budget=budget,
-        context=context,
-        substitute=substitute,
-        search=search,
-        seed=seed,
-        n_random=n_random,
-        pairs=pairs,
-        ratio=ratio,
-        trace=trace,
-        divisions=divisions,
-        gates=gates,
-        against=against,
-        audit=audit,
-        memory=memory,
-    )
+    asked: dict[str, Any] = {"keep": keep, "budget": budget, "context": context, "substitute": substitute}
+    asked |= {"search": search, "seed": seed, "n_random": n_random, "pairs": pairs, "ratio": ratio, "trace": trace}
+    asked |= {"divisions": divisions, "gates": gates, "against": against, "audit": audit, "memory": memory}
+    options = take_options(taken, rows, **asked)
     question = take_question(taken, tasks, text, options)
     telling: dict[str, Any] = {"progress": progress, "on_plan": on_plan, "command": command}
     if out is None:

@@ -91,9 +91,9 @@ def _refuse_changed_weights(model: TracedModel, before: str) -> None:
     after = describe_model(model).fingerprint
     if after != before:
         raise SelfCheckError(
-            f"The weights of {model.name!r} changed while it was designed: their fingerprint was {before} and is {after}, so "
-            "that the search and the judgement are of two models. Leave the model alone while it is measured, and "
-            "design again, into another folder."
+            f"The weights of {model.name!r} changed while it was designed (fingerprint {before}, now {after}): "
+            "the search and the judgement are of two models. Leave the model alone while it is measured, and design "
+            "again, into another folder."
         )
 
 

@@ -25,6 +25,9 @@ _LEAST_NATS = 1e-6
 _TOLERANCE_NATS, _TOLERANCE_SHARE = 1e-5, {torch.float32: 1e-3, torch.float64: 1e-3}
 _COARSE_NATS, _COARSE_SHARE = 1e-3, 0.2
 
+_QUERY_BIASES = ("q_proj.bias", "qkv_proj.bias", "query_key_value.bias", "c_attn.bias", "query.bias")
+"""How biases of query projections are called: not every configuration has a word for them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snippet:
@@ -102,7 +105,7 @@ def linear_snippet(model: TracedModel, kept: Collection[int]) -> dict[str, Any] 
         n_heads=n_heads,
         n_kv_heads=getattr(config, "num_key_value_heads", None) or n_heads,
         rope_theta=float(theta) if isinstance(theta, int | float) else None,
-        qkv_bias=bool(getattr(config, "attention_bias", False)),
+        qkv_bias=any(name.endswith(_QUERY_BIASES) for name, _ in model.module.named_parameters()),
     )
 
 
