@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+import layertracer as lt
 from layertracer import MeanMixer, ModelError, NoMixer, UsageError, Window
 from layertracer.hybrids._measuring.kv_cache import CacheSizes, layers_within, measure_cache
 
@@ -65,3 +67,22 @@ class TestPlaced:
             layers_within(SIZES, 7_999, **asked)
         with pytest.raises(UsageError, match="nothing to choose"):
             layers_within(SIZES, 400_000, **asked)
+
+
+@pytest.mark.parametrize("types", [["sliding_attention"] * 3, ["sliding_attention", "full_attention"] * 2])
+def test_layers_that_slide_by_themselves_keep_what_their_cache_keeps(types: list[str]) -> None:
+    """Windows of the model's own bound what a layer keeps, as the shapes of its real cache say."""
+    from transformers import DynamicCache, Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(
+        vocab_size=50, hidden_size=32, intermediate_size=32, num_hidden_layers=len(types), num_attention_heads=4,
+        num_key_value_heads=2, sliding_window=16, use_sliding_window=True, layer_types=types,
+        max_position_embeddings=256,
+    )  # fmt: skip
+    module = Qwen2ForCausalLM(config)
+    sizes = measure_cache(lt.wrap_model(module, name="sliding"))
+    with torch.no_grad():
+        held = module(torch.arange(100)[None] % 50, past_key_values=DynamicCache(config=config)).past_key_values
+    real = [layer.keys.nbytes + layer.values.nbytes for layer in held.layers]
+    assert [sizes.per_token[layer] * sizes.kept_tokens(layer, 100) for layer in range(len(types))] == real
+    assert sizes.full_bytes(100) == sum(real)
