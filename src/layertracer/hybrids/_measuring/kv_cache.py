@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from layertracer._errors import ModelError, UsageError
 from layertracer._types.substitutes import Substitute
@@ -84,7 +85,7 @@ def _find_longest(model: TracedModel) -> dict[int, int]:
     Raises:
         ModelError: If a layer has one, and neither it nor the configuration says how long it is.
     """
-    config = getattr(model.module, "config", None)
+    config: Any = getattr(model.module, "config", None)
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
     found = {}
     for layer in model.anatomy.layers:
