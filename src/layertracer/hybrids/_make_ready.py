@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def make_ready(question: Question, *, folder: Path | None, count: Callable[[int]
     rows = _split(question) if rows is None else rows
     weights = describe_model(model).fingerprint
     checkpoints = Checkpoints(folder, _as_question(model, options, rows, weights))
-    measures = KeptMeasures(substituter, checkpoints, count)
+    measures = KeptMeasures(substituter, checkpoints, count, audited=partial(_audited, substituter))
     n_known = measures.n_cells
     n_said = len(rows.notes)
     rows = leave_out_unsolved(measures, substituter.placeable, rows)
@@ -114,6 +115,12 @@ def make_ready(question: Question, *, folder: Path | None, count: Callable[[int]
         sizes=sizes,
         plan=plan,
     )
+
+
+def _audited(substituter: Substituter) -> tuple[int, float]:
+    """How many cells were measured again so far, and the largest difference in nats."""
+    audit = substituter.audit
+    return audit.n_cells, audit.worst_nats or 0.0
 
 
 def _split(question: Question) -> Rows:

@@ -206,15 +206,16 @@ def _record(
 
 
 def _evaluations(ready: Ready, *, cpu_s: float) -> Evaluations:
-    audit = ready.substituter.audit
-    rows = ready.rows
+    audit, rows = ready.substituter.audit, ready.rows
+    earlier_cells, earlier_nats = ready.measures.earlier_audit
+    n_cells = audit.n_cells + earlier_cells
     return Evaluations(
         n_search_rows=rows.search.counts,
         n_held_out_rows=rows.held_out.counts,
         n_compared_rows=first_rows(rows.held_out, ready.options.n_compared).counts,
         n_evaluations=ready.measures.n_placements,
-        audit_cells=audit.n_cells,
-        audit_worst_nats=float("nan") if audit.worst_nats is None else audit.worst_nats,
+        audit_cells=n_cells,
+        audit_worst_nats=max(audit.worst_nats or 0.0, earlier_nats) if n_cells else float("nan"),
         cpu_s=cpu_s,
         notes=(*rows.notes, *audit.notes, *ready.checkpoints.notes),
     )

@@ -49,16 +49,25 @@ class KeptMeasures:
         substituter: What measures.
         checkpoints: Where finished measurements are kept, and those of earlier calls come from.
         on_measured: Called with the number of cells (row, placement) that were just measured.
+        audited: How many cells were measured again so far, and the largest difference in nats (0 where there is none).
 
     Attributes:
         substituter: What measures.
         earlier_cpu_s: Seconds that earlier calls took for what was found.
+        earlier_audit: What earlier calls measured again of it: how many cells, and the largest difference in nats.
     """
 
     def __init__(
-        self, substituter: Substituting, checkpoints: Checkpoints, on_measured: Callable[[int], None] | None = None
+        self,
+        substituter: Substituting,
+        checkpoints: Checkpoints,
+        on_measured: Callable[[int], None] | None = None,
+        *,
+        audited: Callable[[], tuple[int, float]] = lambda: (0, 0.0),
     ) -> None:
         self.substituter = substituter
+        self._audited = audited
+        self.earlier_audit = (0, 0.0)
         self._checkpoints = checkpoints
         self._on_measured = on_measured
         self._full: dict[str, _Full] = {}
@@ -66,6 +75,8 @@ class KeptMeasures:
         self.earlier_cpu_s = 0.0
         for meta, arrays in checkpoints.found("measures"):
             self.earlier_cpu_s += meta["cpu_s"]
+            n_cells, worst_nats = meta.get("audit", (0, 0.0))
+            self.earlier_audit = (self.earlier_audit[0] + n_cells, max(self.earlier_audit[1], worst_nats))
             self._remember(meta["row"], [tuple(kept) for kept in meta["placements"]], arrays)
 
     @property
@@ -91,14 +102,16 @@ class KeptMeasures:
         # Placements whose lower layers are alike stand together: what they share is run once.
         missing.sort(key=lambda kept: [layer in kept for layer in self.placeable])
         for some in _chunks(missing, n_tokens=sum(len(row.ids) for row in rows)):
-            began_s = time.process_time()
+            began_s, before = time.process_time(), self._audited()[0]
             measured = self.substituter.measure(rows, some)
             spent_s = (time.process_time() - began_s) / len(rows)
-            for name, one in zip(names, measured, strict=True):
+            n_audited, worst_nats = self._audited()
+            for number, (name, one) in enumerate(zip(names, measured, strict=True)):
                 arrays = {field: getattr(one, field) for field in (*_FIELDS, *_FULL)}
                 self._remember(name, some, arrays)
                 meta = {"what": "measures", "row": name, "placements": [list(kept) for kept in some], "cpu_s": spent_s}
-                self._checkpoints.add(meta, arrays)
+                audit = (0 if number else n_audited - before, worst_nats)  # with the first row, of all of them
+                self._checkpoints.add({**meta, "audit": audit}, arrays)
             if self._on_measured is not None:
                 self._on_measured(len(some) * len(rows))
         return tuple(self._recall(name, placements) for name in names)
