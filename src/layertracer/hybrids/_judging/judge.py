@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ _Z = 1.959963984540054
 """Of the normal distribution, for 95 %."""
 
 
+@runtime_checkable
 class Measuring(Protocol):
     """What measures placements on rows, as a `Substituter` does."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ _ENOUGH_ROWS, _ENOUGH_BYTES = 64, 24 * 2**20
 """As for other reductions: on a CPU larger chunks are slower, and smaller ones make the tail's product slower."""
 
 
+@runtime_checkable
 class PlacedLogits(Protocol):
     """Logits of the full model and of some placements, at the positions of a row that are read."""
 
