@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from layertracer._errors import LayerTracerError
@@ -184,7 +185,7 @@ def _why_not_proved(model: TracedModel, types: list[str], *, kept: Collection[in
     return ""
 
 
-def _placed_kl(model: TracedModel, ids: Tensor, placed: Collection[int], *, size: int) -> np.ndarray[Any, Any]:
+def _placed_kl(model: TracedModel, ids: Tensor, placed: Collection[int], *, size: int) -> NDArray[np.float64]:
     """KL(full ‖ placed), nats, [row, position], as placements are measured."""
     substituter = make_substituter(model, Window(size), audit=0.0)
     rows = [JudgedRow(ids=tuple(row), read=tuple(range(len(row)))) for row in ids.tolist()]
@@ -205,7 +206,7 @@ def _config_name(model: TracedModel) -> str:
     return type(_text_config(model)).__name__
 
 
-def _allowed(model: TracedModel, nats: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _allowed(model: TracedModel, nats: NDArray[np.float64]) -> NDArray[np.float64]:
     """How far two divergences may be apart by rounding."""
     share = _TOLERANCE_SHARE.get(model.dtype)
     if share is None:
@@ -219,6 +220,6 @@ def _log_probs(module: nn.Module, ids: Tensor) -> Tensor:
     return logits.float().log_softmax(dim=-1).double()
 
 
-def _kl(full: Tensor, other: Tensor) -> np.ndarray[Any, Any]:
+def _kl(full: Tensor, other: Tensor) -> NDArray[np.float64]:
     """KL(full ‖ other), nats, [row, position]."""
     return np.asarray((full.exp() * (full - other)).sum(dim=-1).clamp(min=0).cpu().numpy())
