@@ -104,7 +104,7 @@ def default_rows(n_parameters: int) -> tuple[int, int, int]:
 
     Example:
         >>> default_rows(135_000_000), default_rows(1_000_000)
-        ((3, 6, 16), (12, 12, 24))
+        ((3, 7, 16), (12, 12, 24))
     """
     share = _AFFORDED / max(n_parameters, 1)
     search = min(max(_FEWEST_SEARCH, round(_FEWEST_SEARCH * share)), _MOST_SEARCH)
