@@ -20,6 +20,11 @@ from layertracer.measures._bootstrap import (
     percentile_interval,
 )
 from layertracer.measures._checked_arrays import find_missing
+from layertracer.measures._clusters.cluster_mean import ClusterMean, cluster_interval
+from layertracer.measures._clusters.fire_rates import FireRate, fire_rates
+from layertracer.measures._clusters.prompts_needed import PromptsNeeded, prompts_needed
+from layertracer.measures._clusters.student import student_quantile
+from layertracer.measures._clusters.variance import VarianceShares, variance_shares
 from layertracer.measures._criteria import ONSET_NAMES, onset_from_dict, onset_from_name
 from layertracer.measures._curves import TargetCurves
 from layertracer.measures._depth import interpolate_profile, relative_depth
@@ -61,15 +66,18 @@ __all__ = [
     "SURE_UNITS",
     "AbsRatio",
     "ChangePoint",
+    "ClusterMean",
     "Correlation",
     "CurveBand",
     "DominantDimensions",
+    "FireRate",
     "FirstTop1",
     "HalfMax",
     "KindContrast",
     "LayerDivision",
     "MonotoneTrend",
     "OnsetCriterion",
+    "PromptsNeeded",
     "Ratio",
     "Rise",
     "Robustness",
@@ -77,6 +85,7 @@ __all__ = [
     "Sensitivity",
     "SizeGroups",
     "TargetCurves",
+    "VarianceShares",
     "attribute_to_dominant",
     "average_ranks",
     "bootstrap_crossed_curve",
@@ -84,6 +93,7 @@ __all__ = [
     "bootstrap_mean_curve",
     "check_resampling",
     "cka_of",
+    "cluster_interval",
     "contrast_kinds",
     "correlate",
     "correlate_layers",
@@ -95,6 +105,7 @@ __all__ = [
     "find_missing",
     "find_task_particle",
     "find_vulnerable_layer",
+    "fire_rates",
     "group_by_mixer",
     "group_sizes",
     "holm",
@@ -115,14 +126,17 @@ __all__ = [
     "paired_change",
     "percentile_interval",
     "pool_groups",
+    "prompts_needed",
     "relative_depth",
     "resample_crossed_means",
     "resample_mean_curves",
     "resample_onset_layers",
     "scaling_slope",
     "shift_p",
+    "student_quantile",
     "sweep_delta",
     "sweep_onset",
     "unbiased_hsic",
+    "variance_shares",
     "wilson",
 ]
