@@ -266,7 +266,7 @@ def test_as_many_prompts_as_foretold_give_the_width() -> None:
 
 
 def test_no_more_is_foretold_than_can_be() -> None:
-    """Beyond ten times the prompts, below eight, and where the criterion finds none, the answer is none, with a reason."""
+    """Beyond ten times the prompts, below eight, and where the criterion finds none, none is the answer."""
     rng = np.random.default_rng(0)
     far = prompts_needed(rising(rng, 16, sd=5.0), HalfMax(), half_width=0.05)
     assert far.n_prompts is None

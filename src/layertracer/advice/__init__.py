@@ -8,7 +8,6 @@ from layertracer.advice._placements import load_placement, save_placement
 from layertracer.advice._published import (
     PublishedPlacement,
     compare_with_published,
-    holm,
     hypergeometric_tail,
     plain_name,
     published_for,
@@ -34,6 +33,7 @@ from layertracer.advice._snippet import FULL, SLIDING, flash_linear_attention, w
 from layertracer.advice._storage import read_advice, same_advice, save_advice
 from layertracer.advice._trees import to_tree
 from layertracer.advice._verify import is_advice, verify_advice
+from layertracer.measures import holm
 
 __all__ = [
     "ADVICE_FILE",
