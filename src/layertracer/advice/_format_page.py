@@ -57,6 +57,7 @@ def describe_advice_format() -> str:
         >>> describe_advice_format().splitlines()[0]
         '# The advice folder'
     """
+    largest = STORED_AS.largest_header_bytes // 2**20
     lines = [
         "# The advice folder",
         "",
@@ -66,7 +67,7 @@ def describe_advice_format() -> str:
         "and never read in part. Types, ranges and how the numbers go together are checked as well, as they stand",
         "below. The same record gives the same bytes. While a design runs, its finished measurements lie in `.parts/`.",
         "",
-        f"No other file is opened than these; `{ADVICE_FILE}` may have {STORED_AS.largest_header_bytes // 2**20} MiB. Other",
+        f"No other file is opened than these; `{ADVICE_FILE}` may have {largest} MiB. Other",
         "files in the folder, such as `report.html`, are left alone. Advice never takes the place of a run, nor a run",
         "that of advice.",
         "",

@@ -77,8 +77,8 @@ EVIDENCE = FolderKind(
     header="evidence.json",
     files=_CAUSAL_TABLES
     | {
-        *("evidence.json", "js.parquet", "importance.parquet", "lenses.parquet", "particles.parquet"),
-        *("agreements.parquet", "doses.parquet", "probes.parquet"),
+        *("evidence.json", "js.parquet", "importance.parquet", "target_prob.parquet", "lenses.parquet"),
+        *("particles.parquet", "agreements.parquet", "doses.parquet", "probes.parquet"),
     },
     made_by="validation",
     in_full="evidence",

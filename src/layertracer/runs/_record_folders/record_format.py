@@ -62,7 +62,7 @@ class RecordFormat(Generic[Kept]):
     @property
     def files(self) -> Fields:
         """What the header says of the tables, and of nothing else: no other name is ever opened."""
-        entry = {
+        entry: dict[str, Rule] = {
             "sha256": _SHA256,
             "n_bytes": Whole(high=self.largest_table_bytes),
             "n_rows": Whole(high=2**31 - 1),
