@@ -248,7 +248,8 @@ def test_links_and_pipes_are_no_files_of_ours(name: str, files: Files, tmp_path:
 def test_a_file_that_is_missing_is_named(name: str, files: Files, tmp_path: Path) -> None:
     """A file that is not there is named."""
     rest = {one: content for one, content in files.items() if one != name}
-    _refused(rest, tmp_path / "e", f"{name} cannot be used, it is missing")
+    with pytest.raises(DamagedRunError, match=f"{name} cannot be used, it is missing"):
+        read_evidence(write_files(rest, tmp_path / "e"))
 
 
 # ---------------------------------------------------------------- files that somebody else made, checksums right
@@ -287,7 +288,10 @@ HEADERS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     ),
     "a site of other rows": (_set("effects", 0, "rows", "prose"), 'rows is \'prose\', and must be "task" or "text"'),
     "a layer that is not the largest": (_set("effects", 0, "layer", 7), "the largest mean is that of layer|contenders"),
-    "clear among several": (_set("effects", 0, "contenders", [0, 1, 2, 3]), "is_clear is true, and it has 4|contend"),
+    "clear among several": (
+        lambda h: h["effects"][0].update(is_clear=True, contenders=[0, 1, 2, 3]),
+        "is_clear is true, and it has 4",
+    ),
     "more prompts than rows": (_set("effects", 0, "n_prompts", 10**9), "fewer than the header says"),
     "prompts below 0": (_set("effects", 0, "n_prompts", -1), "fewer than the header says"),
     "a measure by another name": (
@@ -354,7 +358,7 @@ CAUSAL_HEADERS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "one that has cells": (_set("excluded", 0, "prompt", 0), r"restored_prob\[0\] has numbers, and the sample is"),
     "one that is forgotten": (_set("excluded", []), r"clean_prob\[4\] or corrupted_prob\[4\] is NaN, and the"),
     "a role": (_set("by_role", "roles", 0, "subject"), "by_role.roles has 'subject', which is no role"),
-    "a role less": (lambda h: h["by_role"]["roles"].pop(), "causal_roles.parquet|do not go together|by_role"),
+    "a role less": (lambda h: h["by_role"]["roles"].pop(), "causal_roles.parquet|by_role|RoleEffects"),
     "more prompts of a role": (_set("by_role", "n_prompts", 0, 7), r"by_role.n_prompts is 7, and there are 6"),
     "a window of nothing": (_set("window", 0), "window is 0, and must be"),
     "an effect beyond 1": (
@@ -410,7 +414,7 @@ CELLS: dict[str, tuple[str, str, Callable[[list[Any]], object], str]] = {
         "causal_cells.parquet",
         "restored_prob",
         _put(0, -0.5),
-        "causal.restored_prob.* is -0.5",
+        "restored_prob.* is -0.5",
     ),
     "a cell that is lost": (
         "causal_cells.parquet",
@@ -455,7 +459,7 @@ def test_a_table_of_other_columns_is_refused(files: Files, tmp_path: Path) -> No
     other = with_table_bytes(files, "js.parquet", parquet_bytes(pa.table({"a": [1]})), header_name=HEADER)
     _refused(other, tmp_path / "a", r"js.parquet cannot be used, it has the columns 'a'")
     more = with_table_bytes(files, "js.parquet", files["js.parquet"], n_rows=2**31 - 1, header_name=HEADER)
-    _refused(more, tmp_path / "b", "js.parquet cannot be used, it has 640 rows and must have 2147483647")
+    _refused(more, tmp_path / "b", "js.parquet cannot be used, it has 1152 rows and must have 2147483647")
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b"[" * 10**5, bytes(range(256)), b'{"format": "layertracer-run"}'])
@@ -469,15 +473,17 @@ def test_whatever_is_altered_there_is_one_clear_error(
     seed: int, files: Files, causal_files: Files, tmp_path: Path
 ) -> None:
     """A header altered anywhere is read as other evidence, or refused with an error of ours; never anything else."""
+    told = []
     for number, (whole, name, read) in enumerate(
         ((files, HEADER, read_evidence), (causal_files, CAUSAL_HEADER, read_causal))
     ):
         altered = with_header(whole, lambda header: alter_header(header, random.Random(seed)), name=name)
         folder = write_files(altered, tmp_path / str(number))
         try:
-            assert read(folder).model["n_layers"] == 8
+            read(folder)
         except (DamagedRunError, RunFormatError) as error:
-            assert str(folder) in str(error)
+            told.append(str(folder) in str(error))
+    assert all(told)
 
 
 def test_a_newer_format_is_refused(files: Files, tmp_path: Path) -> None:
