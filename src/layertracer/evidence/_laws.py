@@ -109,18 +109,9 @@ def _of_effect(effect: SiteEffect, n_layers: int, place: str) -> Iterator[str]:
     if effect.is_clear and len(effect.contenders) != 1:
         yield f"{place}.is_clear is true, and it has {len(effect.contenders)} contenders"
     if effect.js_bits.shape[1:] == (n_layers,) and effect.layer < n_layers:
-        mean = column_means(effect.js_bits)
+        mean = effect.mean_js_bits
         if not np.isnan(mean).all() and not mean[effect.layer] >= np.nanmax(mean) - ROUNDING:
             yield f"{place}.layer is {effect.layer}, and the largest mean is that of layer {int(np.nanargmax(mean))}"
-
-
-def column_means(values: np.ndarray) -> np.ndarray:
-    """The mean of each column over the numbers that it has; NaN where it has none."""
-    is_there = ~np.isnan(values)
-    total = np.where(is_there, values, 0.0).sum(axis=0, dtype=np.float64)
-    count = is_there.sum(axis=0)
-    means: np.ndarray = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return means
 
 
 def _of_layers(layers: Sequence[int], n_layers: int, place: str) -> Iterator[str]:

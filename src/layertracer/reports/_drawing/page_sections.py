@@ -21,6 +21,7 @@ class PageSection:
         drawing: Its figure; None where it has none.
         tables: Tables that stand on the page, by their captions.
         numbers: The numbers behind its figure, folded away.
+        points: Sentences that stand below the tables, each by itself.
     """
 
     id: str
@@ -31,3 +32,4 @@ class PageSection:
     drawing: Figure | None = None
     tables: tuple[tuple[str, Table], ...] = ()
     numbers: Table | None = None
+    points: tuple[str, ...] = ()
