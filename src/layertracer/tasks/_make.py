@@ -14,6 +14,7 @@ from layertracer.tasks._builtin import BUILTIN_NAMES
 from layertracer.tasks._few_shot import Split, split_pairs
 from layertracer.tasks._recall import make_recall
 from layertracer.tasks._recipe import Recipe
+from layertracer.tasks._subjects import name_subjects
 from layertracer.tasks._task import Task
 from layertracer.tasks._template import Template
 
@@ -54,6 +55,8 @@ def make_task(recipe: Recipe) -> Task:
         )
     sets = [split.demonstrations[n_shot * number : n_shot * (number + 1)] for number in range(n_sets)]
     samples = [template.render_sample(pair, sets[place % n_sets]) for place, pair in enumerate(queries)]
+    if material.relation is not None:
+        samples = name_subjects(samples, queries, template, relation=material.relation)
     if n_sets > 1:
         samples = [replace(sample, demonstration_set=place % n_sets) for place, sample in enumerate(samples)]
     return _make(recipe, tuple(samples), split)
