@@ -156,7 +156,7 @@ class CausalAuditor:
         Raises:
             Disagreement: If they differ by more than rounding explains.
         """
-        if base is None or not self.share:
+        if base is None:
             return
         denoise = self.passes.corruption.options.direction == "denoise"
         for case, own in zip(cases, base, strict=True):

@@ -30,6 +30,9 @@ from layertracer.tracing._patching.prompts import CausalPrompt
 from layertracer.tracing._patching.two_runs import Case, Corruption, Run, TwoRuns
 from layertracer.tracing._sites.protocol import layers_with
 
+_FIRST_READ = 2
+"""Tokens that are read at least before what follows: RWKV mixes up the rows of a batch that begins with one alone."""
+
 Layers = tuple[int, ...]
 """The layers that one cell patches together."""
 
@@ -135,7 +138,9 @@ class CellPasses:
         """How many tokens are read before the span in which a position is patched."""
         if self.cached is None:
             return 0
-        return max(0, min(position, length - self.cached.continuation.shortest))
+        shortest = self.cached.continuation.shortest
+        start = min(position, length - shortest)
+        return start if start >= max(_FIRST_READ, shortest) else 0
 
     def _read_on(self, run: Run, before: RowCache | None, n_before: int, end: int) -> RowCache:
         """What the base run remembers of more tokens than before."""
