@@ -13,6 +13,9 @@ from layertracer.tracing._model import Loadable, TracedModel, is_module, load_mo
 from layertracer.tracing._observers.position_means import PositionMeans
 from layertracer.tracing._observers.protocol import register_layer_measure
 from layertracer.tracing._options import TraceOptions
+from layertracer.tracing._patching.prompts import CausalOptions, CausalPrompt
+from layertracer.tracing._patching.readings import CausalInterrupted, CausalReadings, PromptCells
+from layertracer.tracing._patching.run import run_causal
 from layertracer.tracing._perturbers.protocol import Bench, LayerCall, register_perturber
 from layertracer.tracing._plan import plan_trace
 from layertracer.tracing._planning.layer_flops import LayerFlops, layer_flops
@@ -29,6 +32,10 @@ __all__ = [
     "MEASURING",
     "Bench",
     "BucketPlan",
+    "CausalInterrupted",
+    "CausalOptions",
+    "CausalPrompt",
+    "CausalReadings",
     "JudgedRow",
     "LayerCall",
     "LayerFlops",
@@ -43,6 +50,7 @@ __all__ = [
     "PositionMeans",
     "PrefixPlan",
     "Progress",
+    "PromptCells",
     "Readout",
     "RowMeasures",
     "SiteFacts",
@@ -67,6 +75,7 @@ __all__ = [
     "register_perturber",
     "register_row_measure",
     "register_site",
+    "run_causal",
     "take_lenses",
     "token_texts",
     "trace_model",
