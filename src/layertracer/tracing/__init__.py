@@ -1,6 +1,8 @@
 """The ladder pass: every lens row and every perturbed row of a model in one forward of its own code."""
 
 from layertracer._types import MeasureInfo, SiteFacts
+from layertracer.tracing._attribution.direct_logits import LogitAttribution, attribute_logits
+from layertracer.tracing._attribution.gradient import RemovalEstimates, estimate_removals
 from layertracer.tracing._batching.judged_rows import JudgedRow, RowMeasures
 from layertracer.tracing._batching.memory_budget import parse_memory
 from layertracer.tracing._distributions.js_divergence import js_divergence
@@ -16,6 +18,7 @@ from layertracer.tracing._options import TraceOptions
 from layertracer.tracing._patching.prompts import CausalOptions, CausalPrompt
 from layertracer.tracing._patching.readings import CausalInterrupted, CausalReadings, PromptCells
 from layertracer.tracing._patching.run import run_causal
+from layertracer.tracing._options import TraceOptions, why_not_offered
 from layertracer.tracing._perturbers.protocol import Bench, LayerCall, register_perturber
 from layertracer.tracing._plan import plan_trace
 from layertracer.tracing._planning.layer_flops import LayerFlops, layer_flops
@@ -44,6 +47,7 @@ __all__ = [
     "LensReadout",
     "LinearLens",
     "Loadable",
+    "LogitAttribution",
     "MeasureInfo",
     "PerturbedRows",
     "PlannedFlops",
@@ -52,6 +56,7 @@ __all__ = [
     "Progress",
     "PromptCells",
     "Readout",
+    "RemovalEstimates",
     "RowMeasures",
     "SiteFacts",
     "Substituter",
@@ -59,7 +64,9 @@ __all__ = [
     "TraceOptions",
     "TracePlan",
     "TracedModel",
+    "attribute_logits",
     "describe_model",
+    "estimate_removals",
     "gather_streams",
     "is_module",
     "js_divergence",
@@ -79,5 +86,6 @@ __all__ = [
     "take_lenses",
     "token_texts",
     "trace_model",
+    "why_not_offered",
     "wrap_model",
 ]
