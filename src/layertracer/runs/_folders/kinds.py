@@ -41,7 +41,16 @@ ADVICE = FolderKind(
 )
 """Design advice."""
 
-KINDS = (RUN, ADVICE)
+LENS = FolderKind(
+    noun="lens",
+    one="a lens",
+    header="lens.json",
+    files=frozenset({"lens.json", "lens.safetensors"}),
+    made_by="lens fit",
+)
+"""A fitted lens."""
+
+KINDS = (RUN, ADVICE, LENS)
 
 
 def kinds_at(folder: Path) -> Iterator[FolderKind]:

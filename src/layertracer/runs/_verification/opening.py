@@ -10,7 +10,7 @@ from layertracer._types import FileTooLargeError, NotAFileError, read_plain_file
 from layertracer.runs._folders.kinds import ADVICE, FolderKind, kinds_at
 from layertracer.runs._folders.recovery import recover_run
 
-_READ_BY = {"run": "load_run", "advice": "load_advice"}
+_READ_BY = {"run": "load_run", "advice": "load_advice", "lens": "load_lens"}
 
 
 def require_folder(folder: Path, kind: FolderKind) -> None:
@@ -41,7 +41,7 @@ def require_folder(folder: Path, kind: FolderKind) -> None:
 
 
 def _other_kind(folder: Path, kind: FolderKind, other: FolderKind) -> RunError:
-    made = {"run": "the run of a trace", "advice": "design advice"}
+    made = {"run": "the run of a trace", "advice": "design advice", "lens": "a fitted lens"}
     return RunError(
         f"{folder} is {made[other.noun]}, not {made[kind.noun]}: it holds {other.header} and no {kind.header}. Read it "
         f"with {_READ_BY[other.noun]}, or give the folder that a {kind.made_by} printed. `layertracer report` draws "
