@@ -23,6 +23,7 @@ from layertracer.evidence._records import (
     VarianceShares,
     Verdict,
 )
+from layertracer.evidence._validation_plan import ValidationPlan, ValidationStage
 
 __all__ = [
     "Agreement",
@@ -42,6 +43,8 @@ __all__ = [
     "RoleEffects",
     "SiteEffect",
     "TokenRole",
+    "ValidationPlan",
+    "ValidationStage",
     "VarianceShares",
     "Verdict",
 ]

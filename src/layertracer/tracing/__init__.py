@@ -9,7 +9,7 @@ from layertracer.tracing._lenses.linear import LinearLens
 from layertracer.tracing._lenses.protocol import Lens, register_lens, take_lenses
 from layertracer.tracing._lenses.streams import gather_streams
 from layertracer.tracing._make_substituter import make_substituter
-from layertracer.tracing._model import Loadable, TracedModel, is_module, load_model, wrap_model
+from layertracer.tracing._model import Loadable, TracedModel, encode_for, is_module, load_model, wrap_model
 from layertracer.tracing._observers.position_means import PositionMeans
 from layertracer.tracing._observers.protocol import register_layer_measure
 from layertracer.tracing._options import TraceOptions
@@ -21,6 +21,7 @@ from layertracer.tracing._profile import LayerProfile, profile_layers
 from layertracer.tracing._readings import Progress
 from layertracer.tracing._readout import LensReadout, Readout, read_layers
 from layertracer.tracing._record import describe_model, token_texts
+from layertracer.tracing._site_rms import measure_site_rms
 from layertracer.tracing._sites.protocol import register_site
 from layertracer.tracing._substituter import Substituter
 from layertracer.tracing._trace import MEASURING, TraceInterrupted, trace_model
@@ -52,12 +53,14 @@ __all__ = [
     "TracePlan",
     "TracedModel",
     "describe_model",
+    "encode_for",
     "gather_streams",
     "is_module",
     "js_divergence",
     "layer_flops",
     "load_model",
     "make_substituter",
+    "measure_site_rms",
     "parse_memory",
     "plan_trace",
     "profile_layers",
