@@ -31,6 +31,7 @@ class Sample:
         answers: Texts of several answers, each of which is right: the probability followed is that of any of them.
         answer_ids: Token ids of several answers of one token, each of which is right.
         demonstration_set: Which set of demonstrations the prompt begins with, where a task has several.
+        template: Which template the prompt is written in, where a task has several.
 
     Example:
         >>> Sample(prompt="hot -> cold\\nwide ->", answer=" narrow").answer
@@ -47,6 +48,7 @@ class Sample:
     answers: Texts | None = None
     answer_ids: Ids | None = None
     demonstration_set: int | None = None
+    template: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a sample that is neither text nor token ids."""
@@ -132,6 +134,7 @@ class EncodedSample:
         n_blank: How many of those are nothing but white space.
         others: The other answers that are right.
         demonstration_set: Which set of demonstrations the prompt begins with, where a task has several.
+        template: Which template the prompt is written in, where a task has several.
     """
 
     prompt_ids: tuple[int, ...]
@@ -143,6 +146,7 @@ class EncodedSample:
     n_blank: int = 0
     others: tuple[EncodedAnswer, ...] = ()
     demonstration_set: int | None = None
+    template: int | None = None
 
     @property
     def answers(self) -> tuple[EncodedAnswer, ...]:

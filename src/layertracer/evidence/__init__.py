@@ -23,6 +23,18 @@ from layertracer.evidence._records import (
     VarianceShares,
     Verdict,
 )
+from layertracer.evidence._storage import (
+    is_causal,
+    is_evidence,
+    read_causal,
+    read_evidence,
+    same_causal,
+    same_evidence,
+    save_causal,
+    save_evidence,
+    verify_causal,
+    verify_evidence,
+)
 from layertracer.evidence._validation_plan import ValidationPlan, ValidationStage
 
 __all__ = [
@@ -47,4 +59,14 @@ __all__ = [
     "ValidationStage",
     "VarianceShares",
     "Verdict",
+    "is_causal",
+    "is_evidence",
+    "read_causal",
+    "read_evidence",
+    "same_causal",
+    "same_evidence",
+    "save_causal",
+    "save_evidence",
+    "verify_causal",
+    "verify_evidence",
 ]

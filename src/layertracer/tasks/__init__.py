@@ -9,6 +9,7 @@ from layertracer.tasks._load import default_limit, load_task
 from layertracer.tasks._recall import recall_words
 from layertracer.tasks._records import task_from_records
 from layertracer.tasks._task import Task, TaskInfo
+from layertracer.tasks._template import WORD_PAIR_TEMPLATES
 from layertracer.tasks._tokens.encode import EncodedTask, encode_samples
 from layertracer.tasks._tokens.known_words import fit_task
 from layertracer.tasks._tokens.passages import Passages, cut_passages
@@ -18,6 +19,7 @@ from layertracer.tasks._tokens.tokenizer import Tokenizer
 __all__ = [
     "PAIR_NAMES",
     "RECALL",
+    "WORD_PAIR_TEMPLATES",
     "Beginning",
     "CallFailedError",
     "ConfinedCall",
