@@ -35,7 +35,7 @@ def measure_site_rms(
         SiteError: If the additions of a layer are not found again on these prompts.
     """
     network = model.network
-    _, prompts = lay_out(model, samples, target="answer", target_tokens="first")
+    _, prompts = lay_out(model, samples, target="answer", target_tokens="first", chat=False)
     sums = {site: SiteSums.of(network, site) for site in sites}
     with in_evaluation_mode(network.call.module), explaining_failures(model.name, "while its sites were measured"):
         for prompt in prompts:
