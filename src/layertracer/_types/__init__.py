@@ -1,5 +1,6 @@
 """The vocabulary that every floor above shares: samples, perturbations, results. No torch."""
 
+from layertracer._types.certificates import Certificate, Ending, ParticleCertificate, Until
 from layertracer._types.draws import count_sure_draws, name_draws
 from layertracer._types.fingerprint import WHOLE_FINGERPRINT
 from layertracer._types.given import checked_whole, shown
@@ -77,10 +78,12 @@ __all__ = [
     "TARGET_LOG_PROB",
     "WHOLE_FINGERPRINT",
     "Audit",
+    "Certificate",
     "Check",
     "Draws",
     "EncodedAnswer",
     "EncodedSample",
+    "Ending",
     "FileTooLargeError",
     "Fill",
     "InterruptGate",
@@ -99,6 +102,7 @@ __all__ = [
     "Noise",
     "NotAFileError",
     "Origin",
+    "ParticleCertificate",
     "Perturbation",
     "Positions",
     "Registration",
@@ -115,6 +119,7 @@ __all__ = [
     "TargetTokens",
     "TaskParticle",
     "UnaskedSite",
+    "Until",
     "VulnerableLayer",
     "Window",
     "checked_name",
