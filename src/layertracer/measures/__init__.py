@@ -1,5 +1,9 @@
 """Pure numbers on NumPy arrays: onset criteria, the task particle, the vulnerable layer, intervals. No torch."""
 
+from layertracer.measures._agreement.correlation import Correlation, average_ranks, correlate
+from layertracer.measures._agreement.holm import holm
+from layertracer.measures._agreement.layer_agreement import correlate_layers, shift_p
+from layertracer.measures._agreement.prompt_agreement import correlate_prompts
 from layertracer.measures._bootstrap import (
     MIN_UNITS,
     SURE_UNITS,
@@ -41,6 +45,7 @@ from layertracer.measures._resampling import (
 )
 from layertracer.measures._robustness import Robustness, measure_robustness
 from layertracer.measures._sensitivity import Sensitivity, sweep_delta, sweep_onset
+from layertracer.measures._shares import paired_change, wilson
 from layertracer.measures._trend import (
     MonotoneTrend,
     SizeGroups,
@@ -59,6 +64,7 @@ __all__ = [
     "SURE_UNITS",
     "AbsRatio",
     "ChangePoint",
+    "Correlation",
     "CurveBand",
     "DominantDimensions",
     "FirstTop1",
@@ -77,6 +83,7 @@ __all__ = [
     "SizeGroups",
     "TargetCurves",
     "attribute_to_dominant",
+    "average_ranks",
     "bootstrap_crossed_curve",
     "bootstrap_js_curve",
     "bootstrap_mean_curve",
@@ -86,6 +93,9 @@ __all__ = [
     "check_resampling",
     "cka_of",
     "contrast_kinds",
+    "correlate",
+    "correlate_layers",
+    "correlate_prompts",
     "count_units",
     "describe_particle",
     "divide_layers",
@@ -95,6 +105,7 @@ __all__ = [
     "find_vulnerable_layer",
     "group_by_mixer",
     "group_sizes",
+    "holm",
     "interpolate_profile",
     "largest_layer",
     "layer_interval",
@@ -109,6 +120,7 @@ __all__ = [
     "note_on_onsets",
     "onset_from_dict",
     "onset_from_name",
+    "paired_change",
     "percentile_interval",
     "pool_groups",
     "race_layers",
@@ -118,7 +130,9 @@ __all__ = [
     "resample_mean_curves",
     "resample_onset_layers",
     "scaling_slope",
+    "shift_p",
     "sweep_delta",
     "sweep_onset",
     "unbiased_hsic",
+    "wilson",
 ]

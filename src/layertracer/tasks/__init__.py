@@ -2,6 +2,7 @@
 
 from layertracer.tasks._builtin import PAIR_NAMES, RECALL, builtin_pairs, list_tasks
 from layertracer.tasks._confined import CallFailedError, ConfinedCall
+from layertracer.tasks._crossed import CrossedTask, cross_task
 from layertracer.tasks._deadline import TookTooLong, within
 from layertracer.tasks._files.beginning import Beginning, read_beginning
 from layertracer.tasks._files.content import expand_home, is_file
@@ -26,6 +27,7 @@ __all__ = [
     "Beginning",
     "CallFailedError",
     "ConfinedCall",
+    "CrossedTask",
     "EncodedTask",
     "Passages",
     "Task",
@@ -33,6 +35,7 @@ __all__ = [
     "Tokenizer",
     "TookTooLong",
     "builtin_pairs",
+    "cross_task",
     "cut_passages",
     "default_limit",
     "encode_samples",
