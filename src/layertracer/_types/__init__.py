@@ -53,6 +53,7 @@ from layertracer._types.sites import (
     SiteFacts,
     UnaskedSite,
     register_site_facts,
+    sites_there_are,
 )
 from layertracer._types.skip import Skip
 from layertracer._types.substitutes import (
@@ -140,5 +141,6 @@ __all__ = [
     "refuse_reserved",
     "register_site_facts",
     "shown",
+    "sites_there_are",
     "substitute_from_dict",
 ]

@@ -35,6 +35,7 @@ from layertracer.evidence._storage import (
     verify_causal,
     verify_evidence,
 )
+from layertracer.evidence._validation_plan import ValidationPlan, ValidationStage
 
 __all__ = [
     "Agreement",
@@ -54,6 +55,8 @@ __all__ = [
     "RoleEffects",
     "SiteEffect",
     "TokenRole",
+    "ValidationPlan",
+    "ValidationStage",
     "VarianceShares",
     "Verdict",
     "is_causal",

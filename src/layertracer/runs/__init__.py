@@ -2,6 +2,7 @@
 
 from layertracer.runs._effects import EffectRecord, effect_keys
 from layertracer.runs._equality import same_values
+from layertracer.runs._folders.checkpoints import Checkpoints
 from layertracer.runs._folders.claims import FolderClaim, claim_folder, require_claim
 from layertracer.runs._folders.full_paths import expand_home, full_path
 from layertracer.runs._folders.kinds import ADVICE, CAUSAL, EVIDENCE, LENS, RUN, FolderKind, kinds_at
@@ -82,6 +83,7 @@ __all__ = [
     "UNUSABLE",
     "Anything",
     "Array",
+    "Checkpoints",
     "Column",
     "Columns",
     "EffectRecord",

@@ -14,7 +14,7 @@ from layertracer.tracing._lenses.protocol import Lens, register_lens, take_lense
 from layertracer.tracing._lenses.report import LensReport
 from layertracer.tracing._lenses.streams import gather_streams
 from layertracer.tracing._make_substituter import make_substituter
-from layertracer.tracing._model import Loadable, TracedModel, is_module, load_model, wrap_model
+from layertracer.tracing._model import Loadable, TracedModel, encode_for, is_module, load_model, wrap_model
 from layertracer.tracing._observers.position_means import PositionMeans
 from layertracer.tracing._observers.protocol import register_layer_measure
 from layertracer.tracing._options import TraceOptions, why_not_offered
@@ -29,6 +29,7 @@ from layertracer.tracing._profile import LayerProfile, profile_layers
 from layertracer.tracing._readings import Progress
 from layertracer.tracing._readout import LensReadout, Readout, read_layers
 from layertracer.tracing._record import describe_model, token_texts
+from layertracer.tracing._site_rms import measure_site_rms
 from layertracer.tracing._sites.protocol import register_site
 from layertracer.tracing._substituter import Substituter
 from layertracer.tracing._texts.text_rows import TextRows, TextSource, gather_text, runs_of
@@ -73,6 +74,7 @@ __all__ = [
     "TracedModel",
     "attribute_logits",
     "describe_model",
+    "encode_for",
     "estimate_removals",
     "gather_streams",
     "gather_text",
@@ -82,6 +84,7 @@ __all__ = [
     "load_model",
     "make_substituter",
     "measure_lens_quality",
+    "measure_site_rms",
     "parse_memory",
     "plan_trace",
     "profile_layers",
