@@ -19,6 +19,9 @@ from layertracer.measures._bootstrap import (
     note_on_onsets,
     percentile_interval,
 )
+from layertracer.measures._certified.bounds import bound_mean
+from layertracer.measures._certified.certificate import Rounds, certify, race_layers
+from layertracer.measures._certified.race import Race, check_level, race_means
 from layertracer.measures._checked_arrays import find_missing
 from layertracer.measures._clusters.cluster_mean import ClusterMean, cluster_interval
 from layertracer.measures._clusters.fire_rates import FireRate, fire_rates
@@ -78,9 +81,11 @@ __all__ = [
     "MonotoneTrend",
     "OnsetCriterion",
     "PromptsNeeded",
+    "Race",
     "Ratio",
     "Rise",
     "Robustness",
+    "Rounds",
     "Sampling",
     "Sensitivity",
     "SizeGroups",
@@ -91,6 +96,9 @@ __all__ = [
     "bootstrap_crossed_curve",
     "bootstrap_js_curve",
     "bootstrap_mean_curve",
+    "bound_mean",
+    "certify",
+    "check_level",
     "check_resampling",
     "cka_of",
     "cluster_interval",
@@ -127,6 +135,8 @@ __all__ = [
     "percentile_interval",
     "pool_groups",
     "prompts_needed",
+    "race_layers",
+    "race_means",
     "relative_depth",
     "resample_crossed_means",
     "resample_mean_curves",
