@@ -3,6 +3,15 @@
 from layertracer._types import MeasureInfo, SiteFacts
 from layertracer.tracing._attribution.direct_logits import LogitAttribution, attribute_logits
 from layertracer.tracing._attribution.gradient import RemovalEstimates, estimate_removals
+from layertracer.tracing._attribution.last_streams import LastStreams, gather_last_streams
+from layertracer.tracing._attribution.not_measured import NotMeasured
+from layertracer.tracing._attribution.relation import (
+    SubjectMaps,
+    SubjectStates,
+    map_subjects,
+    read_subjects,
+    top_tokens,
+)
 from layertracer.tracing._batching.judged_rows import JudgedRow, RowMeasures
 from layertracer.tracing._batching.memory_budget import parse_memory
 from layertracer.tracing._distributions.js_divergence import js_divergence
@@ -32,6 +41,7 @@ __all__ = [
     "Bench",
     "BucketPlan",
     "JudgedRow",
+    "LastStreams",
     "LayerCall",
     "LayerFlops",
     "LayerProfile",
@@ -41,6 +51,7 @@ __all__ = [
     "Loadable",
     "LogitAttribution",
     "MeasureInfo",
+    "NotMeasured",
     "PerturbedRows",
     "PlannedFlops",
     "PositionMeans",
@@ -50,6 +61,8 @@ __all__ = [
     "RemovalEstimates",
     "RowMeasures",
     "SiteFacts",
+    "SubjectMaps",
+    "SubjectStates",
     "Substituter",
     "TraceInterrupted",
     "TraceOptions",
@@ -58,16 +71,19 @@ __all__ = [
     "attribute_logits",
     "describe_model",
     "estimate_removals",
+    "gather_last_streams",
     "gather_streams",
     "is_module",
     "js_divergence",
     "layer_flops",
     "load_model",
     "make_substituter",
+    "map_subjects",
     "parse_memory",
     "plan_trace",
     "profile_layers",
     "read_layers",
+    "read_subjects",
     "register_layer_measure",
     "register_lens",
     "register_perturber",
@@ -75,6 +91,7 @@ __all__ = [
     "register_site",
     "take_lenses",
     "token_texts",
+    "top_tokens",
     "trace_model",
     "why_not_offered",
     "wrap_model",
