@@ -100,15 +100,14 @@ def linear() -> lt.TracedModel:
         return lt.wrap_model(LinearModel().eval(), name="linear")
 
 
-def relation(n: int) -> tuple[list[tuple[int, ...]], list[tuple[int, int]]]:
+def relation(n: int) -> list[lt.Sample]:
     """Prompts of one template about different subjects of one token."""
-    return [(50, 51, number, 52, 53) for number in range(n)], [(2, 3)] * n
+    return [lt.Sample(prompt_ids=(50, 51, number, 52, 53), subject_span=(2, 3), answer_id=0) for number in range(n)]
 
 
 def test_a_linear_model_is_linear() -> None:
     """Where all that follows the subject is linear, the map gives the model's own object for every subject."""
-    prompts, spans = relation(40)
-    found = relation_faithfulness(linear(), prompts, spans)
+    found = relation_faithfulness(linear(), relation(40))
     assert (found.faithfulness, found.beta, found.layer) == (1.0, 1.0, 0)
     assert found.interval is not None
     assert found.interval.low > 0.75
@@ -118,19 +117,19 @@ def test_a_linear_model_is_linear() -> None:
 
 
 def test_subjects_count_once_and_must_be_enough() -> None:
-    """Prompts about one subject are one; with too few subjects nothing is measured, and spans must fit."""
-    prompts, spans = relation(6)
+    """Prompts about one subject are one; with too few subjects, or without them, nothing is measured."""
     with pytest.raises(lt.TaskError, match="got 6 different ones"):
-        relation_faithfulness(linear(), prompts * 9, spans * 9)
-    with pytest.raises(lt.UsageError, match="outside of its 5 tokens"):
-        relation_faithfulness(linear(), prompts, [(2, 6)] * 6)
+        relation_faithfulness(linear(), relation(6) * 9)
+    with pytest.raises(lt.TaskError, match="Sample 2 has no subject"):
+        relation_faithfulness(linear(), [*relation(2), lt.Sample(prompt_ids=(5, 6, 7), answer_id=0)])
+    with pytest.raises(lt.UsageError, match="of 0 to 2"):
+        relation_faithfulness(linear(), relation(40), layers=[3])
 
 
 def test_what_cannot_be_differentiated_says_so() -> None:
     """A model without gradients has no map, and the reason is given."""
     with torch.inference_mode():
         module = LinearModel().eval()
-    prompts, spans = relation(40)
-    found = relation_faithfulness(lt.wrap_model(module, name="inference"), prompts, spans)
+    found = relation_faithfulness(lt.wrap_model(module, name="inference"), relation(40))
     assert np.isnan(found.faithfulness)
     assert "cannot be differentiated" in found.why_not

@@ -23,6 +23,19 @@ from layertracer.evidence._records import (
     VarianceShares,
     Verdict,
 )
+from layertracer.evidence._storage import (
+    is_causal,
+    is_evidence,
+    read_causal,
+    read_evidence,
+    same_causal,
+    same_evidence,
+    save_causal,
+    save_evidence,
+    verify_causal,
+    verify_evidence,
+)
+from layertracer.evidence._validation_plan import ValidationPlan, ValidationStage
 
 __all__ = [
     "Agreement",
@@ -42,6 +55,18 @@ __all__ = [
     "RoleEffects",
     "SiteEffect",
     "TokenRole",
+    "ValidationPlan",
+    "ValidationStage",
     "VarianceShares",
     "Verdict",
+    "is_causal",
+    "is_evidence",
+    "read_causal",
+    "read_evidence",
+    "same_causal",
+    "same_evidence",
+    "save_causal",
+    "save_evidence",
+    "verify_causal",
+    "verify_evidence",
 ]

@@ -6,6 +6,10 @@ from layertracer.reports._advice.text import render_advice_text
 from layertracer.reports._advice.words import next_steps
 from layertracer.reports._comparison.page import render_comparison_page, write_comparison_report
 from layertracer.reports._comparison.text import render_comparison_text
+from layertracer.reports._evidence.document import evidence_json, write_evidence_csv
+from layertracer.reports._evidence.page import render_evidence_page, write_evidence_report
+from layertracer.reports._evidence.text import render_evidence_text
+from layertracer.reports._evidence.words import next_evidence_steps
 from layertracer.reports._json import summarize
 from layertracer.reports._page import render_page, write_report
 from layertracer.reports._paper import write_figures
@@ -18,12 +22,16 @@ __all__ = [
     "Subject",
     "Table",
     "advice_json",
+    "evidence_json",
+    "next_evidence_steps",
     "next_steps",
     "register_section",
     "render_advice_page",
     "render_advice_text",
     "render_comparison_page",
     "render_comparison_text",
+    "render_evidence_page",
+    "render_evidence_text",
     "render_page",
     "render_text",
     "summarize",
@@ -31,6 +39,8 @@ __all__ = [
     "write_advice_csv",
     "write_advice_report",
     "write_comparison_report",
+    "write_evidence_csv",
+    "write_evidence_report",
     "write_figures",
     "write_report",
 ]

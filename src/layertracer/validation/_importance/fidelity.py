@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float64
 
 from layertracer._types import LayerMeasure
+from layertracer.measures import correlate
 
 _TRUE = {"mixer": "zero_mixer_loss_nats", "mlp": "zero_mlp_loss_nats", "block": "skip_loss_nats"}
+_METHODS: tuple[Literal["spearman", "pearson"], ...] = ("spearman", "pearson")
+_FEWEST = 3
+"""Cells: two points always lie on a line."""
 
 
 def gradient_fidelity(importance: Mapping[str, LayerMeasure]) -> dict[str, float]:
@@ -31,24 +35,8 @@ def gradient_fidelity(importance: Mapping[str, LayerMeasure]) -> dict[str, float
             continue
         both = np.isfinite(estimate.values) & np.isfinite(loss.values)
         one, other = estimate.values[both].astype(np.float64), -loss.values[both].astype(np.float64)
-        for kind, values in (("spearman", (_ranks(one), _ranks(other))), ("pearson", (one, other))):
-            correlation = _correlation(*values)
-            if np.isfinite(correlation):
-                found[f"gradient_{name}_{kind}"] = correlation
+        for method in _METHODS:
+            value = float(correlate(one, other, method)) if len(one) >= _FEWEST else np.nan
+            if np.isfinite(value):
+                found[f"gradient_{name}_{method}"] = value
     return found
-
-
-def _ranks(values: Float64[np.ndarray, " cell"]) -> Float64[np.ndarray, " cell"]:
-    """Ranks, those of equal values their mean."""
-    distinct, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks: np.ndarray = (last - (counts - 1) / 2)[inverse]
-    return ranks if len(distinct) else values
-
-
-def _correlation(one: Float64[np.ndarray, " cell"], other: Float64[np.ndarray, " cell"]) -> float:
-    if len(one) < 3:
-        return float("nan")
-    centred = one - one.mean(), other - other.mean()
-    size = float(np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum()))
-    return float((centred[0] * centred[1]).sum() / size) if size > 0 else float("nan")

@@ -18,10 +18,10 @@ from jaxtyping import Float, Int
 from layertracer._errors import TaskError, UsageError
 from layertracer._types import Sample, TargetKind
 from layertracer.evidence import Probing
+from layertracer.measures import wilson
 from layertracer.tasks import Task
 from layertracer.tracing import TracedModel, TraceOptions, gather_last_streams
 from layertracer.validation._importance.logistic import choose_ridge, fit_probes, separating_dimensions
-from layertracer.validation._importance.shares import wilson
 
 ProbeKind = Literal["linear", "k_sparse"]
 _KINDS: tuple[ProbeKind, ...] = ("linear", "k_sparse")
@@ -175,7 +175,7 @@ class _Question:
             kind=kind,
             k=k,
             accuracy=accuracy,
-            interval=wilson(accuracy * n_words, n_words),  # words, not prompts, were drawn
+            interval=wilson(round(accuracy * n_words), n_words),  # words, not prompts, were drawn
             control_accuracy=control,
             selectivity=accuracy - control,
             chance=float((self.labels[self.is_test] == usual).mean()),

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from layertracer._errors import TaskError, UsageError
-from layertracer._types import Interval
+from layertracer._types import Interval, Sample
+from layertracer.measures import wilson
+from layertracer.tasks import Task, read_ids
 from layertracer.tracing import (
     NotMeasured,
     SubjectStates,
     TracedModel,
+    TraceOptions,
+    encode_facts,
     map_subjects,
     read_subjects,
     top_tokens,
 )
-from layertracer.validation._importance.shares import wilson
 
 _LEAST_JUDGED = 4
 BETAS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
@@ -61,15 +65,15 @@ class RelationFaithfulness:
     why_not: str = ""
 
 
-def relation_faithfulness(  # noqa: PLR0913 - takes its settings by name
+def relation_faithfulness(
     model: TracedModel,
-    prompts: Sequence[Sequence[int]],
-    spans: Sequence[tuple[int, int]],
+    samples: Task | Sequence[Sample],
     *,
     layers: Sequence[int] | None = None,
     n_fit: int = 5,
     betas: Sequence[float] = BETAS,
     seed: int = 0,
+    **chat: Any,
 ) -> RelationFaithfulness:
     """How often one linear map of subjects gives the model's own object.
 
@@ -77,20 +81,22 @@ def relation_faithfulness(  # noqa: PLR0913 - takes its settings by name
 
     Args:
         model: From `load_model` or `wrap_model`.
-        prompts: Token ids of prompts of one relation, up to where the object begins.
-        spans: Positions of the subject in each, its first and the one behind its last.
+        samples: Prompts of one relation, each with its subject (`subject` or `subject_span`), up to where the object
+            begins. What the model says there is the object, whatever the samples' answers are.
         layers: Layers that are chosen from; all but the last by default.
         n_fit: How many subjects the map is of.
         betas: Factors that are chosen from.
         seed: Draws which subjects are which.
+        **chat: How a chat is written, as for a trace.
 
     Raises:
-        TaskError: If there are too few subjects.
-        UsageError: If spans do not fit the prompts, or layers do not exist.
+        TaskError: If there are too few subjects, or one is not found in its prompt.
+        UsageError: If layers do not exist.
     """
     n_layers = model.anatomy.n_layers
     chosen_from = tuple(range(n_layers - 1)) if layers is None else tuple(layers)
-    _check(prompts, spans, chosen_from, n_layers=n_layers)
+    _check(chosen_from, n_layers=n_layers)
+    prompts, spans = _read(model, samples, TraceOptions(seed=seed, **chat))
     fit, choose, test = _split(prompts, spans, n_fit=n_fit, seed=seed)
     ends = [end - 1 for _, end in spans]
     try:
@@ -155,20 +161,26 @@ def _share(found: Int[np.ndarray, " row"], states: SubjectStates, rows: Sequence
     return float((found == states.top_ids[rows]).mean())
 
 
-def _check(
-    prompts: Sequence[Sequence[int]], spans: Sequence[tuple[int, int]], layers: Sequence[int], *, n_layers: int
-) -> None:
-    if len(prompts) != len(spans):
-        raise UsageError(f"spans must hold one for each prompt, got {len(spans)} for {len(prompts)} prompts.")
-    for number, ((first, end), prompt) in enumerate(zip(spans, prompts, strict=True)):
-        if not 0 <= first < end <= len(prompt):
-            raise UsageError(
-                f"The span ({first}, {end}) of prompt {number} lies outside of its {len(prompt)} tokens. Give the "
-                "position of the subject's first token and the one behind its last."
-            )
+def _check(layers: Sequence[int], *, n_layers: int) -> None:
     outside = [layer for layer in layers if not 0 <= layer < n_layers]
     if outside or not layers:
         raise UsageError(f"layers must be of 0 to {n_layers - 1}, got {list(layers)}. Leave them out for all.")
+
+
+def _read(
+    model: TracedModel, samples: Task | Sequence[Sample], options: TraceOptions
+) -> tuple[list[tuple[int, ...]], list[tuple[int, int]]]:
+    """Token ids of each prompt up to where its object begins, and where its subject stands."""
+    prompts, spans = [], []
+    for number, sample in enumerate(encode_facts(model, samples, options)):
+        if sample.subject_span is None:
+            raise TaskError(
+                f"Sample {number} has no subject, or it is not found in its prompt. Give subject= (its words as they "
+                "stand in the prompt) or subject_span= (its first position and the one behind its last)."
+            )
+        prompts.append(read_ids(sample))
+        spans.append(sample.subject_span)
+    return prompts, spans
 
 
 def _split(
