@@ -17,7 +17,7 @@ from layertracer.measures._bootstrap import (
 )
 from layertracer.measures._certified.bounds import bound_mean
 from layertracer.measures._certified.certificate import Rounds, certify, race_layers
-from layertracer.measures._certified.race import Race, check_level, race_means
+from layertracer.measures._certified.race import Race, check_level, least_rounds, race_means
 from layertracer.measures._checked_arrays import find_missing
 from layertracer.measures._criteria import ONSET_NAMES, onset_from_dict, onset_from_name
 from layertracer.measures._curves import TargetCurves
@@ -98,6 +98,7 @@ __all__ = [
     "interpolate_profile",
     "largest_layer",
     "layer_interval",
+    "least_rounds",
     "make_generator",
     "mean_gain_prob",
     "measure_robustness",
