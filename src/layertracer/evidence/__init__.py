@@ -1,5 +1,6 @@
 """Evidence as data: causal tracing, agreement, controls, and what they come to. No torch."""
 
+from layertracer.evidence._causal_arrival import Arrival, find_arrival
 from layertracer.evidence._causal_records import (
     CausalRecord,
     Corruption,
@@ -9,6 +10,7 @@ from layertracer.evidence._causal_records import (
     RoleEffects,
     TokenRole,
 )
+from layertracer.evidence._causal_roles import ROLES, Peak, find_peak, mean_by_role, mean_interval, role_of
 from layertracer.evidence._records import (
     Agreement,
     Answer,
@@ -25,8 +27,10 @@ from layertracer.evidence._records import (
 )
 
 __all__ = [
+    "ROLES",
     "Agreement",
     "Answer",
+    "Arrival",
     "CausalRecord",
     "Control",
     "Corruption",
@@ -37,6 +41,7 @@ __all__ = [
     "LensQuality",
     "LogitDifference",
     "ParticleReading",
+    "Peak",
     "Probing",
     "PromptsNeeded",
     "RoleEffects",
@@ -44,4 +49,9 @@ __all__ = [
     "TokenRole",
     "VarianceShares",
     "Verdict",
+    "find_arrival",
+    "find_peak",
+    "mean_by_role",
+    "mean_interval",
+    "role_of",
 ]
