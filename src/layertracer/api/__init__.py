@@ -1,6 +1,7 @@
 """What a user's program calls: plan, trace, read, load, save, compare, write reports. No torch before that."""
 
 from layertracer.api._advice import Advice, load_advice
+from layertracer.api._causal import CausalTrace, causal_trace, load_causal
 from layertracer.api._compare import Comparison, compare
 from layertracer.api._design import design, plan_design
 from layertracer.api._evaluate_placement import evaluate_placement, load_placement
@@ -11,12 +12,15 @@ from layertracer.api._trace import Trace, load_run, trace, verify_run
 
 __all__ = [
     "Advice",
+    "CausalTrace",
     "Comparison",
     "Trace",
+    "causal_trace",
     "compare",
     "design",
     "evaluate_placement",
     "load_advice",
+    "load_causal",
     "load_placement",
     "load_run",
     "plan",
