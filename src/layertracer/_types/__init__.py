@@ -1,5 +1,6 @@
 """The vocabulary that every floor above shares: samples, perturbations, results. No torch."""
 
+from layertracer._types.certificates import Certificate, Ending, ParticleCertificate, Until
 from layertracer._types.draws import count_sure_draws, name_draws
 from layertracer._types.fingerprint import WHOLE_FINGERPRINT
 from layertracer._types.given import checked_number, checked_whole, shown
@@ -76,10 +77,12 @@ __all__ = [
     "TARGET_LOG_PROB",
     "WHOLE_FINGERPRINT",
     "Audit",
+    "Certificate",
     "Check",
     "Draws",
     "EncodedAnswer",
     "EncodedSample",
+    "Ending",
     "FileTooLargeError",
     "Fill",
     "InterruptGate",
@@ -98,6 +101,7 @@ __all__ = [
     "Noise",
     "NotAFileError",
     "Origin",
+    "ParticleCertificate",
     "Perturbation",
     "Positions",
     "Registration",
@@ -114,6 +118,7 @@ __all__ = [
     "TargetTokens",
     "TaskParticle",
     "UnaskedSite",
+    "Until",
     "VulnerableLayer",
     "Window",
     "checked_name",

@@ -42,6 +42,7 @@ class Sample:
         answers: Texts of several answers, each of which is right: the probability followed is that of any of them.
         answer_ids: Token ids of several answers of one token, each of which is right.
         demonstration_set: Which set of demonstrations the prompt begins with, where a task has several.
+        template: Which template the prompt is written in, where a task has several.
         subject: Causal tracing: the words of the prompt that it is about. Where they stand in it more than once, the
             first time counts that they are no part of a longer word.
         subject_span: Positions of the subject in `prompt_ids`: its first, and the one behind its last.
@@ -71,6 +72,7 @@ class Sample:
     answers: Texts | None = None
     answer_ids: Ids | None = None
     demonstration_set: int | None = None
+    template: int | None = None
     subject: Text | None = None
     subject_span: Span | None = None
     contrast: Text | None = None
@@ -167,6 +169,7 @@ class EncodedSample:
         n_blank: How many of those are nothing but white space.
         others: The other answers that are right.
         demonstration_set: Which set of demonstrations the prompt begins with, where a task has several.
+        template: Which template the prompt is written in, where a task has several.
         subject_span: Positions of the subject in `prompt_ids`, its first and the one behind its last; None where the
             sample names none, it was not found, or was not asked for.
         contrast_ids: Token ids of the contrast prompt, up to where the followed token stands; None likewise.
@@ -182,6 +185,7 @@ class EncodedSample:
     n_blank: int = 0
     others: tuple[EncodedAnswer, ...] = ()
     demonstration_set: int | None = None
+    template: int | None = None
     subject_span: tuple[int, int] | None = None
     contrast_ids: tuple[int, ...] | None = None
     contrast_answer: EncodedAnswer | None = None

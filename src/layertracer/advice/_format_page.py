@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Iterator, Mapping
-
 from layertracer._types import Interval
-from layertracer.advice._fields import HEAD
+from layertracer.advice._limits import RULES
 from layertracer.advice._records import (
     Accuracy,
     AdviceRecord,
@@ -21,9 +17,9 @@ from layertracer.advice._records import (
     Singles,
 )
 from layertracer.advice._role_records import Divisions, EarlyExit, Gates, Region, Switching
-from layertracer.advice._rules import has_default, hints_of, is_optional, rule_of
-from layertracer.advice._schema import ADVICE_FILE, ADVICE_FORMAT_VERSION, ADVICE_TABLES, LARGEST_ADVICE_BYTES
-from layertracer.runs import Column, Nullable, Table, in_words
+from layertracer.advice._schema import ADVICE_FILE, ADVICE_FORMAT_VERSION, ADVICE_TABLES
+from layertracer.advice._storage import STORED_AS
+from layertracer.runs import describe_record_fields, describe_table, in_words
 
 _RECORDS = (
     *(AdviceRecord, Placement, Judgement, Accuracy, Interval, Singles, Pairs, Baseline, PublishedMatch, Ratio),
@@ -61,6 +57,7 @@ def describe_advice_format() -> str:
         >>> describe_advice_format().splitlines()[0]
         '# The advice folder'
     """
+    largest = STORED_AS.largest_header_bytes // 2**20
     lines = [
         "# The advice folder",
         "",
@@ -70,7 +67,7 @@ def describe_advice_format() -> str:
         "and never read in part. Types, ranges and how the numbers go together are checked as well, as they stand",
         "below. The same record gives the same bytes. While a design runs, its finished measurements lie in `.parts/`.",
         "",
-        f"No other file is opened than these; `{ADVICE_FILE}` may have {LARGEST_ADVICE_BYTES // 2**20} MiB. Other",
+        f"No other file is opened than these; `{ADVICE_FILE}` may have {largest} MiB. Other",
         "files in the folder, such as `report.html`, are left alone. Advice never takes the place of a run, nor a run",
         "that of advice.",
         "",
@@ -84,45 +81,14 @@ def describe_advice_format() -> str:
         "",
         "| field | value | meaning |",
         "|---|---|---|",
-        *(f"| `{name}` | {in_words(HEAD.required[name])} | {meaning} |" for name, meaning in _HEAD.items()),
+        *(f"| `{name}` | {in_words(STORED_AS.head.required[name])} | {meaning} |" for name, meaning in _HEAD.items()),
         "",
         *_IN_TABLES.splitlines(),
         "",
         *_LAWS.splitlines(),
     ]
     for kind in _RECORDS:
-        lines += _describe_record(kind)
+        lines += describe_record_fields(RULES, kind, "Advice" if kind is AdviceRecord else kind.__name__)
     for table in ADVICE_TABLES:
-        lines += _describe_table(table)
+        lines += describe_table(table)
     return "\n".join(lines) + "\n"
-
-
-def _describe_record(kind: type) -> Iterator[str]:
-    rules, meanings = rule_of(kind), _meanings_of(kind)
-    title = "Advice" if kind is AdviceRecord else kind.__name__
-    yield from ("", f"### {title}", "", "| field | value | meaning |", "|---|---|---|")
-    for name, hint in hints_of(kind).items():
-        rule = {**rules.required, **rules.optional}[name]
-        shown = in_words(rule.rule if isinstance(rule, Nullable) else rule)
-        words = shown.replace("an object of the fields below alone", "an object, see below")
-        null = ", or null" if is_optional(hint) else ""
-        late = "; may be absent" if has_default(kind, name) else ""
-        yield f"| `{name}` | {words}{null} | {meanings.get(name, '')}{late} |"
-
-
-def _meanings_of(kind: type) -> Mapping[str, str]:
-    """What the fields of a record mean, as its docstring says."""
-    text = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2]
-    entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", text, re.MULTILINE)
-    return {name: " ".join(words.split()).rstrip(".").replace("|", "\\|") for name, words in entries}
-
-
-def _describe_table(table: Table) -> Iterator[str]:
-    yield from ("", f"## `{table.file}`", "", f"One row per {table.rows}.", "")
-    yield from ("| column | type | unit | meaning |", "|---|---|---|---|")
-    yield from map(_describe_column, table.columns)
-
-
-def _describe_column(column: Column) -> str:
-    null = " or null" if column.nullable else ""
-    return f"| `{column.name}` | `{column.type}`{null} | {column.unit or ''} | {column.meaning} |"

@@ -5,6 +5,7 @@ from layertracer.api._causal import CausalTrace, causal_trace, load_causal
 from layertracer.api._compare import Comparison, compare
 from layertracer.api._design import design, plan_design
 from layertracer.api._evaluate_placement import evaluate_placement, load_placement
+from layertracer.api._evidence import Evidence, load_evidence
 from layertracer.api._plan import plan
 from layertracer.api._readout import read_layers
 from layertracer.api._taken import sites_there_are
@@ -14,6 +15,7 @@ __all__ = [
     "Advice",
     "CausalTrace",
     "Comparison",
+    "Evidence",
     "Trace",
     "causal_trace",
     "compare",
@@ -21,6 +23,7 @@ __all__ = [
     "evaluate_placement",
     "load_advice",
     "load_causal",
+    "load_evidence",
     "load_placement",
     "load_run",
     "plan",

@@ -31,6 +31,7 @@ from layertracer.api._asked import (
 )
 from layertracer.api._progress import telling_progress
 from layertracer.api._taken import refused, run_folder, take_flag, take_model, take_onset, take_path
+from layertracer.evidence import is_causal, is_evidence, verify_causal, verify_evidence
 from layertracer.runs import TraceRecord, Verification, read_run, save_run
 from layertracer.runs import verify_run as verify_stored
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 else:  # under test, annotations are looked up when a function is called, and torch is not imported before
     Progress = TracedModel = TraceOptions = TracePlan = Any
 
+_VERIFY = ((is_advice, verify_advice), (is_evidence, verify_evidence), (is_causal, verify_causal))
+"""What else there is than runs, and what verifies each."""
 
 Said = TypeVar("Said")
 
@@ -112,10 +115,10 @@ def load_run(path: str | Path) -> Trace:
 
 
 def verify_run(path: str | Path, *, expect: str | None = None) -> Verification:
-    """Whether a stored run, or design advice, is as it was written, and all that speaks against it; needs no torch.
+    """Whether a stored run, advice, evidence or causal trace is as it was written, and all against it; needs no torch.
 
     Args:
-        path: The folder, or the `run.json` or `advice.json` in it.
+        path: The folder, or the `run.json`, `advice.json`, `evidence.json` or `causal.json` in it.
         expect: The digest that it should have: `digest` of an earlier verification, kept elsewhere.
 
     Returns:
@@ -127,7 +130,10 @@ def verify_run(path: str | Path, *, expect: str | None = None) -> Verification:
         UsageError: If `expect` is no digest.
     """
     folder = run_folder(path)
-    return verify_advice(folder, expect=expect) if is_advice(folder) else verify_stored(folder, expect=expect)
+    for is_one, verify in _VERIFY:
+        if is_one(folder):
+            return verify(folder, expect=expect)
+    return verify_stored(folder, expect=expect)
 
 
 def trace(  # noqa: PLR0913 - what users call takes its settings by name

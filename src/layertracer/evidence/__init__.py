@@ -25,6 +25,18 @@ from layertracer.evidence._records import (
     VarianceShares,
     Verdict,
 )
+from layertracer.evidence._storage import (
+    is_causal,
+    is_evidence,
+    read_causal,
+    read_evidence,
+    same_causal,
+    same_evidence,
+    save_causal,
+    save_evidence,
+    verify_causal,
+    verify_evidence,
+)
 
 __all__ = [
     "ROLES",
@@ -51,7 +63,17 @@ __all__ = [
     "Verdict",
     "find_arrival",
     "find_peak",
+    "is_causal",
+    "is_evidence",
     "mean_by_role",
     "mean_interval",
+    "read_causal",
+    "read_evidence",
     "role_of",
+    "same_causal",
+    "same_evidence",
+    "save_causal",
+    "save_evidence",
+    "verify_causal",
+    "verify_evidence",
 ]

@@ -84,6 +84,15 @@ class SiteEffect:
     is_clear: bool
     contenders: tuple[int, ...]
 
+    @property
+    def mean_js_bits(self) -> Float64[np.ndarray, " layer"]:
+        """Mean over the prompts that have a number, [layer]; NaN at layers where none has."""
+        is_there = ~np.isnan(self.js_bits)
+        total = np.where(is_there, self.js_bits, 0.0).sum(axis=0)
+        count = is_there.sum(axis=0)
+        means: np.ndarray = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        return means
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:

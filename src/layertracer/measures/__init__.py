@@ -15,6 +15,9 @@ from layertracer.measures._bootstrap import (
     note_on_onsets,
     percentile_interval,
 )
+from layertracer.measures._certified.bounds import bound_mean
+from layertracer.measures._certified.certificate import Rounds, certify, race_layers
+from layertracer.measures._certified.race import Race, check_level, race_means
 from layertracer.measures._checked_arrays import find_missing
 from layertracer.measures._criteria import ONSET_NAMES, onset_from_dict, onset_from_name
 from layertracer.measures._curves import TargetCurves
@@ -64,9 +67,11 @@ __all__ = [
     "LayerDivision",
     "MonotoneTrend",
     "OnsetCriterion",
+    "Race",
     "Ratio",
     "Rise",
     "Robustness",
+    "Rounds",
     "Sampling",
     "Sensitivity",
     "SizeGroups",
@@ -75,6 +80,9 @@ __all__ = [
     "bootstrap_crossed_curve",
     "bootstrap_js_curve",
     "bootstrap_mean_curve",
+    "bound_mean",
+    "certify",
+    "check_level",
     "check_resampling",
     "cka_of",
     "contrast_kinds",
@@ -103,6 +111,8 @@ __all__ = [
     "onset_from_name",
     "percentile_interval",
     "pool_groups",
+    "race_layers",
+    "race_means",
     "relative_depth",
     "resample_crossed_means",
     "resample_mean_curves",

@@ -9,6 +9,10 @@ from layertracer.reports._causal.page import render_causal_page, write_causal_re
 from layertracer.reports._causal.text import render_causal_text
 from layertracer.reports._comparison.page import render_comparison_page, write_comparison_report
 from layertracer.reports._comparison.text import render_comparison_text
+from layertracer.reports._evidence.document import evidence_json, write_evidence_csv
+from layertracer.reports._evidence.page import render_evidence_page, write_evidence_report
+from layertracer.reports._evidence.text import render_evidence_text
+from layertracer.reports._evidence.words import next_evidence_steps
 from layertracer.reports._json import summarize
 from layertracer.reports._page import render_page, write_report
 from layertracer.reports._paper import write_figures
@@ -22,6 +26,8 @@ __all__ = [
     "Table",
     "advice_json",
     "causal_json",
+    "evidence_json",
+    "next_evidence_steps",
     "next_steps",
     "register_section",
     "render_advice_page",
@@ -30,6 +36,8 @@ __all__ = [
     "render_causal_text",
     "render_comparison_page",
     "render_comparison_text",
+    "render_evidence_page",
+    "render_evidence_text",
     "render_page",
     "render_text",
     "summarize",
@@ -39,6 +47,8 @@ __all__ = [
     "write_causal_csv",
     "write_causal_report",
     "write_comparison_report",
+    "write_evidence_csv",
+    "write_evidence_report",
     "write_figures",
     "write_report",
 ]

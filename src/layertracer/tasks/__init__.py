@@ -12,6 +12,7 @@ from layertracer.tasks._recall import recall_words
 from layertracer.tasks._records import task_from_records
 from layertracer.tasks._subjects import with_subjects
 from layertracer.tasks._task import Task, TaskInfo
+from layertracer.tasks._template import WORD_PAIR_TEMPLATES
 from layertracer.tasks._tokens.contrasts import read_ids
 from layertracer.tasks._tokens.encode import EncodedTask, encode_samples
 from layertracer.tasks._tokens.known_words import fit_task
@@ -22,6 +23,7 @@ from layertracer.tasks._tokens.tokenizer import Tokenizer
 __all__ = [
     "PAIR_NAMES",
     "RECALL",
+    "WORD_PAIR_TEMPLATES",
     "Beginning",
     "CallFailedError",
     "ConfinedCall",

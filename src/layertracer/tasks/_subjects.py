@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import cycle
 
 from layertracer._types import Sample
 from layertracer.tasks._few_shot import split_pairs
@@ -13,26 +14,25 @@ from layertracer.tasks._template import INPUT, Template
 
 
 def name_subjects(
-    samples: Sequence[Sample], pairs: Sequence[Pair], template: Template, *, relation: str | None
+    samples: Sequence[Sample], pairs: Sequence[Pair], templates: Sequence[Template], *, relation: str | None
 ) -> list[Sample]:
     """Few-shot samples with their inputs as subjects, behind the demonstrations.
 
     Args:
         samples: The samples.
         pairs: The pair that each asks about.
-        template: The template that they were written in.
+        templates: The templates that they take turns with.
         relation: What the pairs have in common.
     """
-    ahead = template.head.index(INPUT)
     return [
-        replace(
-            sample,
-            subject=pair.input,
-            subject_from=len(str(sample.prompt)) - len(template.render_prompt(pair.input)) + ahead,
-            relation=relation,
-        )
-        for sample, pair in zip(samples, pairs, strict=True)
+        replace(sample, subject=pair.input, subject_from=_begin(sample, pair, template), relation=relation)
+        for sample, pair, template in zip(samples, pairs, cycle(templates), strict=False)
     ]
+
+
+def _begin(sample: Sample, pair: Pair, template: Template) -> int:
+    """From which character of its prompt on a sample's last input stands."""
+    return len(str(sample.prompt)) - len(template.render_prompt(pair.input)) + template.head.index(INPUT)
 
 
 def with_subjects(task: Task) -> tuple[Sample, ...]:
@@ -54,8 +54,8 @@ def with_subjects(task: Task) -> tuple[Sample, ...]:
     if material.samples is not None:
         return task.samples
     split = split_pairs(material.pairs, n_shot=options.n_shot * options.demonstration_sets, seed=options.seed)
-    template = Template.parse(recipe.template)
-    return tuple(name_subjects(task.samples, split.queries[: len(task)], template, relation=task.name))
+    templates = [Template.parse(text) for text in recipe.templates]
+    return tuple(name_subjects(task.samples, split.queries[: len(task)], templates, relation=task.name))
 
 
 def _name_key(sample: Sample) -> Sample:

@@ -10,6 +10,15 @@ from layertracer.tasks._files.material import Pair
 
 INPUT, OUTPUT, GAP = "{input}", "{output}", "{}"
 
+WORD_PAIR_TEMPLATES: tuple[str, ...] = (
+    "{input} -> {output}",
+    "{input}: {output}",
+    "{input} = {output}",
+    "Input: {input}\nOutput: {output}",
+    "Q: {input}\nA: {output}",
+)
+"""Ways to write a word pair that small models follow, the usual one first; for `load_task` and `cross_task`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:

@@ -44,6 +44,7 @@ class Verification:
             beside a fault; None where they were not verified: another version wrote them, or they have an older form,
             and nothing tells their differences from alterations.
         differences: The places where both have a value, and not the same one.
+        holds: What the folder holds: "run", "advice", "evidence", "causal trace".
     """
 
     path: str
@@ -57,6 +58,7 @@ class Verification:
     n_requested: int | None
     summary_agrees: bool | None
     differences: tuple[str, ...] = ()
+    holds: str = RUN.noun
 
     @property
     def is_intact(self) -> bool:

@@ -148,4 +148,5 @@ def _make_encoded(sample: Sample, cut: Cut, others: Sequence[Cut]) -> EncodedSam
             for other in others
         ),
         demonstration_set=sample.demonstration_set,
+        template=sample.template,
     )

@@ -1,4 +1,4 @@
-"""Advice as a tree of JSON values, and back: by the types of the records' fields."""
+"""Records as trees of JSON values, and back: by the types of their fields."""
 
 from __future__ import annotations
 
@@ -9,25 +9,31 @@ from typing import Any, TypeVar, get_args, get_origin
 import numpy as np
 
 from layertracer._types.substitutes import Substitute, substitute_from_dict
-from layertracer.advice._rules import hints_of, is_array, is_optional, without_none
+from layertracer.runs._record_folders.hints import hints_of, is_array, is_optional, without_none
 
 Made = TypeVar("Made")
 
 
-def to_tree(value: Any) -> Any:
-    """A record, or what one holds, in dictionaries, lists, texts and numbers; non-finite ones are left as they are."""
+def to_tree(value: Any, *, keep_arrays: bool = False) -> Any:
+    """A record, or what one holds, in dictionaries, lists, texts and numbers; non-finite ones are left as they are.
+
+    Args:
+        value: The record, or what it holds.
+        keep_arrays: Whether arrays stay arrays, which are too long for lists.
+    """
     if isinstance(value, str | int | float):  # most of them, and `isinstance` of a protocol takes its time
         return value.tolist() if isinstance(value, np.generic) else value
     if isinstance(value, list | tuple):
-        return [to_tree(one) for one in value]
+        return [to_tree(one, keep_arrays=keep_arrays) for one in value]
     if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
+        return value if keep_arrays and isinstance(value, np.ndarray) else value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): to_tree(one) for key, one in value.items()}
+        return {str(key): to_tree(one, keep_arrays=keep_arrays) for key, one in value.items()}
     if isinstance(value, Substitute):
         return value.to_dict()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: to_tree(getattr(value, name)) for name in hints_of(type(value))}
+        fields = hints_of(type(value))
+        return {name: to_tree(getattr(value, name), keep_arrays=keep_arrays) for name in fields}
     return value
 
 
@@ -43,7 +49,7 @@ def _value_of(hint: Any, value: Any) -> Any:
         return value
     if is_optional(hint):
         return None if value is None else _value_of(without_none(hint), value)
-    if is_array(hint):
+    if is_array(hint) or hint is np.ndarray:
         return _array_of(hint, value)
     if hint is Substitute:
         return substitute_from_dict(value)
@@ -58,9 +64,13 @@ def _value_of(hint: Any, value: Any) -> Any:
     return float(value) if hint is float else value
 
 
-def _array_of(hint: Any, value: list[Any]) -> np.ndarray:
+def _array_of(hint: Any, value: list[Any] | np.ndarray) -> np.ndarray:
     """An array of the type's numbers and of as many axes; of no rows, too."""
-    kind = np.int64 if "int64" in hint.dtypes else np.float64
+    if hint is np.ndarray:  # a type that says neither numbers nor axes: the record's own to check
+        return np.asarray(value)
+    kind = next(one for one in ("int64", "float64", "float32") if one in hint.dtypes)
     made = np.array(value, dtype=kind)
+    if isinstance(value, np.ndarray):
+        return made
     empty = [int(axis) if axis.isdigit() else 0 for axis in hint.dim_str.split()]
     return made.reshape(empty) if made.size == 0 else made

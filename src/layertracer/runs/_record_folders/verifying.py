@@ -1,45 +1,44 @@
-"""Whether stored advice is as it was written, and all that speaks against it."""
+"""Whether a stored record is as it was written, and all that speaks against it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from layertracer.advice._schema import ADVICE_FILE
-from layertracer.advice._storage import advice_folder, examine_advice
-from layertracer.runs import ADVICE, Fault, Verification, checked_digest, find_extra_files, kinds_at
-
-
-def is_advice(path: Path) -> bool:
-    """Whether a folder holds design advice, whole or not, and no run."""
-    return [kind.noun for kind in kinds_at(path)] == [ADVICE.noun]
+from layertracer.runs._record_folders.record_format import RecordFormat
+from layertracer.runs._record_folders.storage import examine_record, record_folder
+from layertracer.runs._verification.examine import Fault
+from layertracer.runs._verification.verify import Verification, checked_digest, find_extra_files
 
 
-def verify_advice(path: str | Path, *, expect: str | None = None) -> Verification:
-    """Whether stored advice is as it was written.
+def verify_record(stored_as: RecordFormat[Any], path: str | Path, *, expect: str | None = None) -> Verification:
+    """Whether a stored record is as it was written.
 
     Checksums, types and ranges of all files are looked at, and whether the numbers go together. No checksum is a
     signature: who can alter the files can make new ones, and only a digest that was kept elsewhere shows it.
 
     Args:
-        path: The folder, or `advice.json` in it.
+        stored_as: What it should be.
+        path: The folder, or the header in it.
         expect: The digest that it should have, as an earlier `Verification.digest`.
 
     Raises:
-        RunError: If there is no advice at `path`, or a file may not be read.
+        RunError: If there is none at `path`, or a file may not be read.
         RunFormatError: If it was written by a newer version of LayerTracer.
         UsageError: If `expect` is no digest.
     """
-    folder = advice_folder(Path(path))
+    folder = record_folder(stored_as, Path(path))
     expected = None if expect is None else checked_digest(expect)
-    examined = examine_advice(folder)
+    examined = examine_record(stored_as, folder)
     faults = list(examined.faults)
     if expected is not None and examined.digest != expected:
-        faults.append(Fault(file=ADVICE_FILE, reason=f"its digest is {examined.digest}, and {expected} was expected"))
+        reason = f"its digest is {examined.digest}, and {expected} was expected"
+        faults.append(Fault(file=stored_as.kind.header, reason=reason))
     is_read = examined.record is not None
     return Verification(
         path=str(path),
         faults=tuple(faults),
-        notes=tuple(find_extra_files(folder, ADVICE)),
+        notes=tuple(find_extra_files(folder, stored_as.kind)),
         digest=examined.digest,
         format_version=examined.format_version if is_read else None,
         written_by=examined.written_by,
@@ -47,4 +46,5 @@ def verify_advice(path: str | Path, *, expect: str | None = None) -> Verificatio
         n_prompts=None,
         n_requested=None,
         summary_agrees=True if is_read else None,
+        holds=stored_as.kind.noun,
     )
