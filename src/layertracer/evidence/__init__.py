@@ -9,6 +9,7 @@ from layertracer.evidence._causal_records import (
     RoleEffects,
     TokenRole,
 )
+from layertracer.evidence._format_page import describe_evidence_format
 from layertracer.evidence._records import (
     Agreement,
     Answer,
@@ -56,6 +57,7 @@ __all__ = [
     "TokenRole",
     "VarianceShares",
     "Verdict",
+    "describe_evidence_format",
     "is_causal",
     "is_evidence",
     "read_causal",
