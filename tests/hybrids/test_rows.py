@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import layertracer as lt
-from layertracer.hybrids._judging.own_text import write_text
 from layertracer.hybrids._judging.rows import Rows, Sizes, split_rows
-from layertracer.hybrids._judging.text_rows import gather_text
 from layertracer.tasks import read_beginning, recall_words
+from layertracer.tracing import gather_text
+from layertracer.tracing._texts.own_text import write_text
 
 from tests.support.tiny import tiny
 from tests.support.tokenizers import word_tokenizer

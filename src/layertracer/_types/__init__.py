@@ -1,5 +1,6 @@
 """The vocabulary that every floor above shares: samples, perturbations, results. No torch."""
 
+from layertracer._types.certificates import Certificate, Ending, ParticleCertificate, Until
 from layertracer._types.draws import count_sure_draws, name_draws
 from layertracer._types.fingerprint import WHOLE_FINGERPRINT
 from layertracer._types.given import checked_whole, shown
@@ -52,6 +53,7 @@ from layertracer._types.sites import (
     SiteFacts,
     UnaskedSite,
     register_site_facts,
+    sites_there_are,
 )
 from layertracer._types.skip import Skip
 from layertracer._types.substitutes import (
@@ -76,10 +78,12 @@ __all__ = [
     "TARGET_LOG_PROB",
     "WHOLE_FINGERPRINT",
     "Audit",
+    "Certificate",
     "Check",
     "Draws",
     "EncodedAnswer",
     "EncodedSample",
+    "Ending",
     "FileTooLargeError",
     "Fill",
     "InterruptGate",
@@ -98,6 +102,7 @@ __all__ = [
     "Noise",
     "NotAFileError",
     "Origin",
+    "ParticleCertificate",
     "Perturbation",
     "Positions",
     "Registration",
@@ -114,6 +119,7 @@ __all__ = [
     "TargetTokens",
     "TaskParticle",
     "UnaskedSite",
+    "Until",
     "VulnerableLayer",
     "Window",
     "checked_name",
@@ -135,5 +141,6 @@ __all__ = [
     "refuse_reserved",
     "register_site_facts",
     "shown",
+    "sites_there_are",
     "substitute_from_dict",
 ]

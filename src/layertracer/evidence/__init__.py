@@ -36,6 +36,7 @@ from layertracer.evidence._storage import (
     verify_causal,
     verify_evidence,
 )
+from layertracer.evidence._validation_plan import ValidationPlan, ValidationStage
 
 __all__ = [
     "Agreement",
@@ -55,6 +56,8 @@ __all__ = [
     "RoleEffects",
     "SiteEffect",
     "TokenRole",
+    "ValidationPlan",
+    "ValidationStage",
     "VarianceShares",
     "Verdict",
     "describe_evidence_format",

@@ -1,5 +1,9 @@
 """Pure numbers on NumPy arrays: onset criteria, the task particle, the vulnerable layer, intervals. No torch."""
 
+from layertracer.measures._agreement.correlation import Correlation, average_ranks, correlate
+from layertracer.measures._agreement.holm import holm
+from layertracer.measures._agreement.layer_agreement import correlate_layers, shift_p
+from layertracer.measures._agreement.prompt_agreement import correlate_prompts
 from layertracer.measures._bootstrap import (
     MIN_UNITS,
     SURE_UNITS,
@@ -15,6 +19,9 @@ from layertracer.measures._bootstrap import (
     note_on_onsets,
     percentile_interval,
 )
+from layertracer.measures._certified.bounds import bound_mean
+from layertracer.measures._certified.certificate import Rounds, certify, race_layers
+from layertracer.measures._certified.race import Race, check_level, race_means
 from layertracer.measures._checked_arrays import find_missing
 from layertracer.measures._criteria import ONSET_NAMES, onset_from_dict, onset_from_name
 from layertracer.measures._curves import TargetCurves
@@ -38,6 +45,7 @@ from layertracer.measures._resampling import (
 )
 from layertracer.measures._robustness import Robustness, measure_robustness
 from layertracer.measures._sensitivity import Sensitivity, sweep_delta, sweep_onset
+from layertracer.measures._shares import paired_change, wilson
 from layertracer.measures._trend import (
     MonotoneTrend,
     SizeGroups,
@@ -56,6 +64,7 @@ __all__ = [
     "SURE_UNITS",
     "AbsRatio",
     "ChangePoint",
+    "Correlation",
     "CurveBand",
     "DominantDimensions",
     "FirstTop1",
@@ -64,20 +73,29 @@ __all__ = [
     "LayerDivision",
     "MonotoneTrend",
     "OnsetCriterion",
+    "Race",
     "Ratio",
     "Rise",
     "Robustness",
+    "Rounds",
     "Sampling",
     "Sensitivity",
     "SizeGroups",
     "TargetCurves",
     "attribute_to_dominant",
+    "average_ranks",
     "bootstrap_crossed_curve",
     "bootstrap_js_curve",
     "bootstrap_mean_curve",
+    "bound_mean",
+    "certify",
+    "check_level",
     "check_resampling",
     "cka_of",
     "contrast_kinds",
+    "correlate",
+    "correlate_layers",
+    "correlate_prompts",
     "count_units",
     "describe_particle",
     "divide_layers",
@@ -87,6 +105,7 @@ __all__ = [
     "find_vulnerable_layer",
     "group_by_mixer",
     "group_sizes",
+    "holm",
     "interpolate_profile",
     "largest_layer",
     "layer_interval",
@@ -101,14 +120,19 @@ __all__ = [
     "note_on_onsets",
     "onset_from_dict",
     "onset_from_name",
+    "paired_change",
     "percentile_interval",
     "pool_groups",
+    "race_layers",
+    "race_means",
     "relative_depth",
     "resample_crossed_means",
     "resample_mean_curves",
     "resample_onset_layers",
     "scaling_slope",
+    "shift_p",
     "sweep_delta",
     "sweep_onset",
     "unbiased_hsic",
+    "wilson",
 ]

@@ -26,6 +26,7 @@ from layertracer.models._compiled import compile_layers, why_not_compilable
 from layertracer.models._loading.embedded import EmbeddedModel, list_embedded
 from layertracer.models._loading.placement import DeviceMap
 from layertracer.models._network import Network, make_network
+from layertracer.models._recording import recording_gradients
 from layertracer.models._sources import LoadedParts, load_parts
 from layertracer.models._tokenizers.given import find_tokenizer, take_tokenizer
 from layertracer.models._weights.fingerprint import fingerprint
@@ -93,6 +94,7 @@ __all__ = [
     "n_distinct_parameters",
     "observe_calls",
     "operand_tensors",
+    "recording_gradients",
     "replacing_forward",
     "rounding_between_positions",
     "signature_of",

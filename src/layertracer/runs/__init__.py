@@ -2,9 +2,10 @@
 
 from layertracer.runs._effects import EffectRecord, effect_keys
 from layertracer.runs._equality import same_values
+from layertracer.runs._folders.checkpoints import Checkpoints
 from layertracer.runs._folders.claims import FolderClaim, claim_folder, require_claim
 from layertracer.runs._folders.full_paths import expand_home, full_path
-from layertracer.runs._folders.kinds import ADVICE, CAUSAL, EVIDENCE, RUN, FolderKind, kinds_at
+from layertracer.runs._folders.kinds import ADVICE, CAUSAL, EVIDENCE, LENS, RUN, FolderKind, kinds_at
 from layertracer.runs._folders.siblings import name_limit, shorten_name
 from layertracer.runs._folders.whole_folders import write_file, write_folder
 from layertracer.runs._format_page import describe_format
@@ -73,6 +74,7 @@ __all__ = [
     "EVIDENCE",
     "HEADER_FIELDS",
     "HEADER_FILE",
+    "LENS",
     "PROVENANCE",
     "REPORT_FILE",
     "RUN",
@@ -81,6 +83,7 @@ __all__ = [
     "UNUSABLE",
     "Anything",
     "Array",
+    "Checkpoints",
     "Column",
     "Columns",
     "EffectRecord",

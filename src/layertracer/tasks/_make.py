@@ -15,6 +15,7 @@ from layertracer.tasks._few_shot import Split, split_pairs
 from layertracer.tasks._files.material import Pair
 from layertracer.tasks._recall import make_recall
 from layertracer.tasks._recipe import Recipe
+from layertracer.tasks._subjects import name_subjects
 from layertracer.tasks._task import Task
 from layertracer.tasks._template import Template
 
@@ -61,6 +62,8 @@ def make_task(recipe: Recipe) -> Task:
         write_sample(pair, sets, templates, in_set=place % n_sets, in_template=place % len(templates))
         for place, pair in enumerate(queries)
     )
+    if material.relation is not None:
+        samples = tuple(name_subjects(samples, queries, templates, relation=material.relation))
     return _make(recipe, samples, split)
 
 

@@ -1,18 +1,26 @@
 """The ladder pass: every lens row and every perturbed row of a model in one forward of its own code."""
 
 from layertracer._types import MeasureInfo, SiteFacts
+from layertracer.tracing._attribution.direct_logits import LogitAttribution, attribute_logits
+from layertracer.tracing._attribution.gradient import RemovalEstimates, estimate_removals
 from layertracer.tracing._batching.judged_rows import JudgedRow, RowMeasures
 from layertracer.tracing._batching.memory_budget import parse_memory
 from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.row_measures import PerturbedRows, register_row_measure
+from layertracer.tracing._lens_fitting.quality import measure_lens_quality
+from layertracer.tracing._lenses.affine import AffineLens
 from layertracer.tracing._lenses.linear import LinearLens
 from layertracer.tracing._lenses.protocol import Lens, register_lens, take_lenses
+from layertracer.tracing._lenses.report import LensReport
 from layertracer.tracing._lenses.streams import gather_streams
 from layertracer.tracing._make_substituter import make_substituter
-from layertracer.tracing._model import Loadable, TracedModel, is_module, load_model, wrap_model
+from layertracer.tracing._model import Loadable, TracedModel, encode_for, is_module, load_model, wrap_model
 from layertracer.tracing._observers.position_means import PositionMeans
 from layertracer.tracing._observers.protocol import register_layer_measure
-from layertracer.tracing._options import TraceOptions
+from layertracer.tracing._options import TraceOptions, why_not_offered
+from layertracer.tracing._patching.prompts import CausalOptions, CausalPrompt
+from layertracer.tracing._patching.readings import CausalInterrupted, CausalReadings, PromptCells
+from layertracer.tracing._patching.run import run_causal
 from layertracer.tracing._perturbers.protocol import Bench, LayerCall, register_perturber
 from layertracer.tracing._plan import plan_trace
 from layertracer.tracing._planning.layer_flops import LayerFlops, layer_flops
@@ -21,43 +29,62 @@ from layertracer.tracing._profile import LayerProfile, profile_layers
 from layertracer.tracing._readings import Progress
 from layertracer.tracing._readout import LensReadout, Readout, read_layers
 from layertracer.tracing._record import describe_model, token_texts
+from layertracer.tracing._site_rms import measure_site_rms
 from layertracer.tracing._sites.protocol import register_site
 from layertracer.tracing._substituter import Substituter
+from layertracer.tracing._texts.text_rows import TextRows, TextSource, gather_text, runs_of
 from layertracer.tracing._trace import MEASURING, TraceInterrupted, trace_model
 
 __all__ = [
     "MEASURING",
+    "AffineLens",
     "Bench",
     "BucketPlan",
+    "CausalInterrupted",
+    "CausalOptions",
+    "CausalPrompt",
+    "CausalReadings",
     "JudgedRow",
     "LayerCall",
     "LayerFlops",
     "LayerProfile",
     "Lens",
     "LensReadout",
+    "LensReport",
     "LinearLens",
     "Loadable",
+    "LogitAttribution",
     "MeasureInfo",
     "PerturbedRows",
     "PlannedFlops",
     "PositionMeans",
     "PrefixPlan",
     "Progress",
+    "PromptCells",
     "Readout",
+    "RemovalEstimates",
     "RowMeasures",
     "SiteFacts",
     "Substituter",
+    "TextRows",
+    "TextSource",
     "TraceInterrupted",
     "TraceOptions",
     "TracePlan",
     "TracedModel",
+    "attribute_logits",
     "describe_model",
+    "encode_for",
+    "estimate_removals",
     "gather_streams",
+    "gather_text",
     "is_module",
     "js_divergence",
     "layer_flops",
     "load_model",
     "make_substituter",
+    "measure_lens_quality",
+    "measure_site_rms",
     "parse_memory",
     "plan_trace",
     "profile_layers",
@@ -67,8 +94,11 @@ __all__ = [
     "register_perturber",
     "register_row_measure",
     "register_site",
+    "run_causal",
+    "runs_of",
     "take_lenses",
     "token_texts",
     "trace_model",
+    "why_not_offered",
     "wrap_model",
 ]

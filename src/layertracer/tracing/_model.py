@@ -353,9 +353,23 @@ def refuse_untranslatable(network: Network, lenses: Sequence[Lens]) -> None:
     for lens in lenses:
         if isinstance(lens, FittedLens):
             lens.refuse_misfit(n_layers=network.anatomy.n_layers, width=network.anatomy.d_model)
-    row = Tail(network).zero_row() if lenses else None
-    if row is not None and row.ndim > 2:
+    if lenses:
+        refuse_several_vectors(network, f"The lens {lenses[0].name!r} cannot read")
+
+
+def refuse_several_vectors(network: Network, refusal: str) -> None:
+    """Raise where a model's residual stream is not one vector for each token.
+
+    Args:
+        network: The model.
+        refusal: How the message begins, before the model's name.
+
+    Raises:
+        UsageError: If it holds several.
+    """
+    row = Tail(network).zero_row()
+    if row.ndim > 2:
         raise UsageError(
-            f"The lens {lenses[0].name!r} cannot read {network.name!r}, whose residual stream holds "
-            f"{list(row.shape[1:])} numbers for each token and not one vector. Read it with the logit lens."
+            f"{refusal} {network.name!r}, whose residual stream holds {list(row.shape[1:])} numbers for each token and "
+            "not one vector. Read it with the logit lens."
         )

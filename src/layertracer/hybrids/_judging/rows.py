@@ -9,15 +9,8 @@ from dataclasses import dataclass
 from layertracer._errors import TaskError, UsageError
 from layertracer._types import Substitute
 from layertracer.hybrids._judging.task_rows import AskedPrompt, AskedTask, TaskSource, ask_task
-from layertracer.hybrids._judging.text_rows import (
-    TextRows,
-    TextSource,
-    default_row_tokens,
-    gather_text,
-    reaching,
-    runs_of,
-)
-from layertracer.tracing import JudgedRow, TracedModel
+from layertracer.hybrids._judging.text_rows import default_row_tokens, reaching
+from layertracer.tracing import JudgedRow, TextRows, TextSource, TracedModel, gather_text, runs_of
 
 TEXT = "text"
 """The kind of rows that are text."""

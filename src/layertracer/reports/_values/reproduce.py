@@ -120,7 +120,7 @@ def _chat_words(task: Mapping[str, Any]) -> list[str]:
 
 def _is_given(task: Mapping[str, Any]) -> bool:
     """Whether the prompts were given in Python, so that nothing can load them again."""
-    return task.get("kind") == "samples" or task.get("source") == "records"
+    return task.get("kind") in ("samples", "crossed") or task.get("source") == "records"
 
 
 def _task_source(task: Mapping[str, Any]) -> str:

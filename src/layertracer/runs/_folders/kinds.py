@@ -86,7 +86,18 @@ EVIDENCE = FolderKind(
 )
 """What a validation found; a causal trace is part of it."""
 
-KINDS = (RUN, ADVICE, CAUSAL, EVIDENCE)
+LENS = FolderKind(
+    noun="lens",
+    one="a lens",
+    header="lens.json",
+    files=frozenset({"lens.json", "lens.safetensors"}),
+    made_by="lens fit",
+    in_full="a fitted lens",
+    read_by="load_lens",
+)
+"""A fitted lens."""
+
+KINDS = (RUN, ADVICE, CAUSAL, EVIDENCE, LENS)
 
 
 def kinds_at(folder: Path) -> Iterator[FolderKind]:

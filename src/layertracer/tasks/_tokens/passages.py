@@ -31,19 +31,20 @@ class Passages:
     unknown: str = ""
 
 
-def cut_passages(texts: Sequence[str], tokenizer: Tokenizer, *, n_tokens: int) -> Passages:
+def cut_passages(texts: Sequence[str], tokenizer: Tokenizer, *, n_tokens: int, least: int | None = None) -> Passages:
     """Texts cut into passages that do not overlap, no passage across two texts.
 
-    What is left over at the end of a text is left out, and so are passages that hold the tokenizer's unknown token: a
-    model does not see which word stands there.
+    What is left over at the end of a text is left out, unless shorter passages are asked for, and so are passages that
+    hold the tokenizer's unknown token: a model does not see which word stands there.
 
-    Laws: every passage has `n_tokens` tokens, its start tokens among them; the passages of a text, put together, are
-    the beginning of its tokens.
+    Laws: every passage has `n_tokens` tokens, its start tokens among them, or as few as `least` at the end of a text;
+    the passages of a text, put together, are the beginning of its tokens.
 
     Args:
         texts: The texts.
         tokenizer: The model's tokenizer.
         n_tokens: Length of a passage.
+        least: What is left over at the end of a text is a passage, too, where it has so many tokens; None for never.
 
     Raises:
         TaskError: If the tokenizer cannot read a text.
@@ -51,14 +52,15 @@ def cut_passages(texts: Sequence[str], tokenizer: Tokenizer, *, n_tokens: int) -
     start, _ = find_added_tokens(tokenizer, texts[0][:100] or _PROBE) if texts else ((), ())
     unknown_id, length = find_unknown_id(tokenizer), n_tokens - len(start)
     every = tokenize_texts(tokenizer, list(texts), add_special_tokens=False)
-    cut = [ids[begin : begin + length] for ids in every for begin in range(0, len(ids) - length + 1, length)]
+    fewest = length if least is None else min(length, max(1, least - len(start)))
+    cut = [ids[begin : begin + length] for ids in every for begin in range(0, len(ids) - fewest + 1, length)]
     known = [ids for ids in cut if unknown_id not in ids]
     is_unread = len(known) < len(cut)
     return Passages(
         rows=tuple(start + ids for ids in known),
         n_start=len(start),
         n_tokens=sum(map(len, every)),
-        n_short=sum(len(ids) < length for ids in every),
+        n_short=sum(len(ids) < fewest for ids in every),
         n_unknown=len(cut) - len(known),
         unknown=_find_unknown(texts, tokenizer, unknown_id) if is_unread else "",
     )

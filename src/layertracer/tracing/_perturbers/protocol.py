@@ -35,6 +35,7 @@ class LayerCall:
         first: Position in the prompt of the first of the values.
         prompts: The prompts' indices in the task; empty where the rows are a probe's, or those of a shared prefix.
         rerun: Runs the layer once more on other rows, see `again`; None where it must not.
+        which: Which of the layer's additions these values are, from 0, where its branch adds several times.
     """
 
     layer: int
@@ -43,6 +44,7 @@ class LayerCall:
     first: int = 0
     prompts: tuple[int, ...] = ()
     rerun: Callable[[Tensor], Tensor] | None = None
+    which: int = 0
 
     def again(self, entering: Tensor) -> Tensor:
         """What stands at the site when the layer runs once more on other rows.

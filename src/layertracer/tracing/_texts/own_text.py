@@ -18,7 +18,7 @@ from layertracer.models import (
     is_out_of_memory,
     without_gradients,
 )
-from layertracer.tracing import TracedModel
+from layertracer.tracing._model import TracedModel
 
 _TOLERANCE = 1e-2
 _MOST_TOKENS = 4096
