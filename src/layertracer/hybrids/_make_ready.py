@@ -16,8 +16,6 @@ from layertracer.hybrids._design_options import DesignOptions, check_keep, defau
 from layertracer.hybrids._judging.judge import leave_out_unsolved
 from layertracer.hybrids._judging.rows import Rows, Sizes, split_rows
 from layertracer.hybrids._judging.task_rows import TaskSource
-from layertracer.hybrids._judging.text_rows import TextSource
-from layertracer.hybrids._measuring.checkpoints import Checkpoints
 from layertracer.hybrids._measuring.costs import Asked, plan_costs, time_forward
 from layertracer.hybrids._measuring.kept_measures import KeptMeasures
 from layertracer.hybrids._measuring.kv_cache import CacheSizes, layers_within, measure_cache
