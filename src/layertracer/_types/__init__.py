@@ -3,7 +3,7 @@
 from layertracer._types.certificates import Certificate, Ending, ParticleCertificate, Until
 from layertracer._types.draws import count_sure_draws, name_draws
 from layertracer._types.fingerprint import WHOLE_FINGERPRINT
-from layertracer._types.given import checked_whole, shown
+from layertracer._types.given import checked_number, checked_whole, shown
 from layertracer._types.interrupts import InterruptGate, keeping_interrupts_back
 from layertracer._types.log import make_printable
 from layertracer._types.mask import Mask, Scheme
@@ -123,6 +123,7 @@ __all__ = [
     "VulnerableLayer",
     "Window",
     "checked_name",
+    "checked_number",
     "checked_substitute",
     "checked_whole",
     "count_sure_draws",

@@ -1,6 +1,7 @@
 """Prompts: built-in tasks, loaders for files, few-shot prompts, and their tokens. No torch."""
 
 from layertracer.tasks._builtin import PAIR_NAMES, RECALL, builtin_pairs, list_tasks
+from layertracer.tasks._causal_encoding import encode_causally
 from layertracer.tasks._confined import CallFailedError, ConfinedCall
 from layertracer.tasks._crossed import CrossedTask, cross_task
 from layertracer.tasks._deadline import TookTooLong, within
@@ -38,6 +39,7 @@ __all__ = [
     "cross_task",
     "cut_passages",
     "default_limit",
+    "encode_causally",
     "encode_samples",
     "expand_home",
     "fit_task",
