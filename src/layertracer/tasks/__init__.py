@@ -5,6 +5,7 @@ from layertracer.tasks._causal_encoding import encode_causally
 from layertracer.tasks._confined import CallFailedError, ConfinedCall
 from layertracer.tasks._crossed import CrossedTask, cross_task
 from layertracer.tasks._deadline import TookTooLong, within
+from layertracer.tasks._exchanged_answers import with_arbitrary_labels, with_shuffled_demonstrations
 from layertracer.tasks._files.beginning import Beginning, read_beginning
 from layertracer.tasks._files.content import expand_home, is_file
 from layertracer.tasks._lent_contrasts import lend_contrasts, pool_of
@@ -53,6 +54,8 @@ __all__ = [
     "recall_words",
     "show_tokens",
     "task_from_records",
+    "with_arbitrary_labels",
+    "with_shuffled_demonstrations",
     "with_subjects",
     "within",
 ]

@@ -52,6 +52,14 @@ class Setting:
         return self.model.anatomy.n_layers
 
     @property
+    def has_demonstrations(self) -> bool:
+        """Whether the prompts begin with demonstrations that can be told from what they ask."""
+        recipe = None if self.task is None else self.task.recipe
+        return recipe is not None and recipe.material.samples is None and recipe.material.words is None and bool(
+            recipe.options.n_shot
+        )
+
+    @property
     def few(self) -> tuple[Sample, ...]:
         """Prompts on which costly stages run, the first ones."""
         return self.samples[: self.options.n_few]
