@@ -3,7 +3,7 @@
 from layertracer.runs._effects import EffectRecord, effect_keys
 from layertracer.runs._equality import same_values
 from layertracer.runs._folders.checkpoints import Checkpoints
-from layertracer.runs._folders.claims import FolderClaim, claim_folder
+from layertracer.runs._folders.claims import FolderClaim, claim_folder, require_claim
 from layertracer.runs._folders.full_paths import expand_home, full_path
 from layertracer.runs._folders.kinds import ADVICE, CAUSAL, EVIDENCE, LENS, RUN, FolderKind, kinds_at
 from layertracer.runs._folders.siblings import name_limit, shorten_name
@@ -145,6 +145,7 @@ __all__ = [
     "read_run",
     "reason_of",
     "remove_parts",
+    "require_claim",
     "require_folder",
     "rows_of",
     "same_values",
