@@ -2,7 +2,17 @@
 
 from layertracer._types import MeasureInfo, SiteFacts
 from layertracer.tracing._attribution.direct_logits import LogitAttribution, attribute_logits
+from layertracer.tracing._attribution.encoded_facts import encode_facts
 from layertracer.tracing._attribution.gradient import RemovalEstimates, estimate_removals
+from layertracer.tracing._attribution.last_streams import LastStreams, gather_last_streams
+from layertracer.tracing._attribution.not_measured import NotMeasured
+from layertracer.tracing._attribution.relation import (
+    SubjectMaps,
+    SubjectStates,
+    map_subjects,
+    read_subjects,
+    top_tokens,
+)
 from layertracer.tracing._batching.judged_rows import JudgedRow, RowMeasures
 from layertracer.tracing._batching.memory_budget import parse_memory
 from layertracer.tracing._distributions.js_divergence import js_divergence
@@ -45,6 +55,7 @@ __all__ = [
     "CausalPrompt",
     "CausalReadings",
     "JudgedRow",
+    "LastStreams",
     "LayerCall",
     "LayerFlops",
     "LayerProfile",
@@ -55,6 +66,7 @@ __all__ = [
     "Loadable",
     "LogitAttribution",
     "MeasureInfo",
+    "NotMeasured",
     "PerturbedRows",
     "PlannedFlops",
     "PositionMeans",
@@ -65,6 +77,8 @@ __all__ = [
     "RemovalEstimates",
     "RowMeasures",
     "SiteFacts",
+    "SubjectMaps",
+    "SubjectStates",
     "Substituter",
     "TextRows",
     "TextSource",
@@ -74,8 +88,10 @@ __all__ = [
     "TracedModel",
     "attribute_logits",
     "describe_model",
+    "encode_facts",
     "encode_for",
     "estimate_removals",
+    "gather_last_streams",
     "gather_streams",
     "gather_text",
     "is_module",
@@ -83,12 +99,14 @@ __all__ = [
     "layer_flops",
     "load_model",
     "make_substituter",
+    "map_subjects",
     "measure_lens_quality",
     "measure_site_rms",
     "parse_memory",
     "plan_trace",
     "profile_layers",
     "read_layers",
+    "read_subjects",
     "register_layer_measure",
     "register_lens",
     "register_perturber",
@@ -98,6 +116,7 @@ __all__ = [
     "runs_of",
     "take_lenses",
     "token_texts",
+    "top_tokens",
     "trace_model",
     "why_not_offered",
     "wrap_model",
