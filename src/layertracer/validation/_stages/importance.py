@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from layertracer._types import LayerMeasure, MeasureInfo, Sample, TargetTokens
 from layertracer.runs import to_tree
 from layertracer.tracing import Progress
-from layertracer.validation._importance.gradient_fidelity import gradient_fidelity
+from layertracer.validation._importance.fidelity import gradient_fidelity
 from layertracer.validation._importance.infos import IMPORTANCE_NAMES
 from layertracer.validation._importance.measure import measure_importance
 from layertracer.validation._setting import Setting

@@ -42,7 +42,7 @@ def text_samples(setting: Setting) -> tuple[tuple[Sample, ...], tuple[str, ...]]
 
 
 def _cut(tokenizer: Any, ids: Sequence[int]) -> list[Sample]:
-    """A passage as a prompt and what follows it; without a tokenizer, as prompts of which one token each is followed."""
+    """A passage as a prompt and what follows it; without a tokenizer, as prompts with one followed token each."""
     first = max(2, round(_READ_FROM * len(ids)))
     if len(ids) <= first:
         return []
