@@ -216,12 +216,12 @@ def causal_trace(  # noqa: PLR0913 - what users call takes its settings by name
 def _run(
     model: TracedModel, samples: Any, settings: CausalSettings, progress: ProgressLike, command: Sequence[str] | None
 ) -> CausalTrace:
-    from layertracer.validation import CausalInterrupted, trace_causally
+    from layertracer.validation import CausalTraceInterrupted, trace_causally
 
     try:
         with telling_progress(progress, f"Patching {model.name}", unit="prompt") as advance:
             found = trace_causally(model, samples, settings, on_progress=advance, command=command)
-    except CausalInterrupted as stop:
+    except CausalTraceInterrupted as stop:
         stop.record = CausalTrace.from_record(stop.record)
         raise
     return CausalTrace.from_record(found)
