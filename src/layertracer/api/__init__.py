@@ -4,6 +4,7 @@ from layertracer.api._advice import Advice, load_advice
 from layertracer.api._compare import Comparison, compare
 from layertracer.api._design import design, plan_design
 from layertracer.api._evaluate_placement import evaluate_placement, load_placement
+from layertracer.api._lenses import fit_lens, load_lens
 from layertracer.api._plan import plan
 from layertracer.api._readout import read_layers
 from layertracer.api._taken import sites_there_are
@@ -16,7 +17,9 @@ __all__ = [
     "compare",
     "design",
     "evaluate_placement",
+    "fit_lens",
     "load_advice",
+    "load_lens",
     "load_placement",
     "load_run",
     "plan",

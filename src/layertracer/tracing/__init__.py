@@ -5,6 +5,8 @@ from layertracer.tracing._batching.judged_rows import JudgedRow, RowMeasures
 from layertracer.tracing._batching.memory_budget import parse_memory
 from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.row_measures import PerturbedRows, register_row_measure
+from layertracer.tracing._lens_fitting.fit import fit_lens
+from layertracer.tracing._lens_fitting.loading import load_lens
 from layertracer.tracing._lens_fitting.quality import measure_lens_quality
 from layertracer.tracing._lenses.affine import AffineLens
 from layertracer.tracing._lenses.linear import LinearLens
@@ -60,11 +62,13 @@ __all__ = [
     "TracePlan",
     "TracedModel",
     "describe_model",
+    "fit_lens",
     "gather_streams",
     "gather_text",
     "is_module",
     "js_divergence",
     "layer_flops",
+    "load_lens",
     "load_model",
     "make_substituter",
     "measure_lens_quality",
