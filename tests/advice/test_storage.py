@@ -19,12 +19,12 @@ import pytest
 
 from layertracer import DamagedRunError, RunError, RunFormatError
 from layertracer._types import Interval
-from layertracer.advice import ADVICE_FILE, ADVICE_TABLES, AdviceRecord, _rules, read_advice, same_advice, save_advice
-from layertracer.advice._limits import LIMITS, TEXTS, limit_of
-from layertracer.advice._rules import hints_of, rule_of
-from layertracer.runs import read_run, same_values, save_run
+from layertracer.advice import ADVICE_FILE, ADVICE_TABLES, AdviceRecord, read_advice, same_advice, save_advice
+from layertracer.advice._limits import LIMITS, TEXTS
+from layertracer.runs import hints_of, read_run, same_values, save_run
 
 from tests.runs.alterations import Files, contents, with_column, with_header, with_table_bytes, write_files
+from tests.support.limits import numbers_of
 from tests.support.records.advice_records import ADVICE_RECORDS, large_advice, make_advice, rich_advice
 from tests.support.records.sample_records import make_record
 
@@ -357,16 +357,9 @@ def test_large_advice_is_small(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the rules themselves
 
 
-def test_every_number_has_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_number_has_its_limits() -> None:
     """Every number of a record is held to limits, and none are kept of what is no field of one."""
-    asked: set[str] = set()
-    monkeypatch.setattr(
-        _rules, "limit_of", lambda place, *, is_whole: asked.add(place) or limit_of(place, is_whole=is_whole)
-    )
-    rule_of.cache_clear()
-    rule_of(AdviceRecord)
-    rule_of.cache_clear()
-    assert asked == set(LIMITS)
+    assert numbers_of(AdviceRecord, TEXTS) == set(LIMITS)
     assert all(_is_field(place) for place in TEXTS)
 
 

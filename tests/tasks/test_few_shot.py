@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layertracer._errors import EmptyTaskError, UsageError
-from layertracer.tasks import Task, load_task
+from layertracer.tasks import WORD_PAIR_TEMPLATES, Task, load_task
 
 from tests.strategies import word_pairs
 
@@ -256,3 +257,65 @@ def test_finished_prompts_have_no_sets(tmp_path: Path) -> None:
     path.write_text(json.dumps([{"prompt": "hot ->", "answer": " cold"}]), "utf-8")
     with pytest.raises(UsageError, match=r"demonstration_sets=2 .* does not apply to .* finished prompts"):
         load_task(path, demonstration_sets=2)
+
+
+TEMPLATES = ("{input} -> {output}", "{input}: {output}", "Q: {input}\nA: {output}")
+
+
+@given(pairs=word_pairs(min_size=10, max_size=12), seed=seeds, n_sets=st.sampled_from([1, 3]))
+def test_prompts_take_turns_with_templates(folder: Path, pairs: list[tuple[str, str]], seed: int, n_sets: int) -> None:
+    """Prompt i is written in template i modulo their number, demonstrations included; a set is in one template."""
+    task = load_pairs(folder, pairs, seed=seed, n_shot=1, demonstration_sets=n_sets, templates=TEMPLATES)
+    plain = load_pairs(folder, pairs, seed=seed, n_shot=1, demonstration_sets=n_sets)
+    assert (task.spec["templates"], task.spec["template"]) == (list(TEMPLATES), None)
+    templates_of: dict[int | None, set[int | None]] = {}
+    for place, (sample, usual) in enumerate(zip(task, plain, strict=True)):
+        assert (sample.template, sample.demonstration_set) == (place % 3, usual.demonstration_set)
+        shown, asked = str(usual.prompt).split("\n")
+        before, after = shown.split(" -> ")
+        text = TEMPLATES[place % 3]
+        written = text.format(input=before, output=after)
+        between = "\n\n" if "\n" in text else "\n"
+        head = text.partition("{output}")[0].rstrip(" ").format(input=asked.removesuffix(" ->"))
+        assert sample.prompt == written + between + head
+        assert sample.answer == usual.answer
+        templates_of.setdefault(sample.demonstration_set, set()).add(sample.template)
+    assert n_sets == 1 or all(len(found) == 1 for found in templates_of.values())
+
+
+def test_templates_of_the_package_are_templates() -> None:
+    """The word-pair templates that come along can be used together, and the usual one is the first."""
+    assert WORD_PAIR_TEMPLATES[0] == "{input} -> {output}"
+    assert len(set(WORD_PAIR_TEMPLATES)) == len(WORD_PAIR_TEMPLATES) >= 4
+    task = load_task("antonym", n_shot=2, limit=10, templates=list(WORD_PAIR_TEMPLATES))
+    assert [sample.template for sample in task] == [*range(5), *range(5)]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"templates": "{input} -> {output}"}, UsageError, "templates must be texts, got '{input} -> {output}'"),
+        ({"templates": TEMPLATES, "template": "{input}:{output}"}, UsageError, "template= for one template or"),
+        ({"templates": TEMPLATES[:1] * 2}, UsageError, "names '{input} -> {output}' twice"),
+        ({"templates": ("{input}",)}, UsageError, "must contain {input} once and behind it {output} once"),
+        ({"templates": TEMPLATES, "demonstration_sets": 4}, UsageError, "4 sets cannot be shared out over 3 templates"),
+        ({"templates": TEMPLATES, "limit": 2}, UsageError, "3 templates, which need as many prompts, got limit=2"),
+        ({"templates": TEMPLATES, "n_shot": 4}, EmptyTaskError, "2 prompts are fewer than 3 templates"),
+    ],
+)
+def test_templates_that_cannot_be_are_refused(
+    folder: Path, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """Templates that are no texts, stand twice, cannot be shared out or are too many are refused with the reason."""
+    with pytest.raises(error, match=re.escape(message)):
+        load_pairs(folder, PAIRS, **options)
+
+
+def test_finished_prompts_have_no_templates(tmp_path: Path) -> None:
+    """Several templates are refused for finished prompts, and for prompts that are generated."""
+    path = tmp_path / "done.json"
+    path.write_text(json.dumps([{"prompt": "hot ->", "answer": " cold"}]), "utf-8")
+    with pytest.raises(UsageError, match=r"template '{input} -> {output}' does not apply to .* finished prompts"):
+        load_task(path, templates=TEMPLATES)
+    with pytest.raises(UsageError, match=r"templates=.* does not apply to recall"):
+        load_task("recall", templates=TEMPLATES)

@@ -61,7 +61,7 @@ def test_unnamed_square_is_not_guessed(tmp_path: Path) -> None:
     ("fields", "sample"),
     [
         ({"prompt": "q ->", "completion": " a"}, Sample(prompt="q ->", answer=" a")),
-        ({"prompt": "V is in", "attribute": "A", "subject": "V"}, Sample(prompt="V is in", answer="A")),
+        ({"prompt": "V is in", "attribute": "A", "subject": "V"}, Sample(prompt="V is in", answer="A", subject="V")),
         ({"query": "q", "answer": "a"}, Sample(prompt="Question: q\nAnswer:", answer=" a")),
         ({"instruction": "Say hi", "input": "", "output": "hi"}, Sample(prompt="Say hi ->", answer=" hi")),
         ({"instruction": "Say hi", "context": "", "response": "hi"}, Sample(prompt="Say hi ->", answer=" hi")),

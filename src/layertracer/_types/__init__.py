@@ -1,8 +1,9 @@
 """The vocabulary that every floor above shares: samples, perturbations, results. No torch."""
 
+from layertracer._types.certificates import Certificate, Ending, ParticleCertificate, Until
 from layertracer._types.draws import count_sure_draws, name_draws
 from layertracer._types.fingerprint import WHOLE_FINGERPRINT
-from layertracer._types.given import checked_whole, shown
+from layertracer._types.given import checked_number, checked_whole, shown
 from layertracer._types.interrupts import InterruptGate, keeping_interrupts_back
 from layertracer._types.log import make_printable
 from layertracer._types.mask import Mask, Scheme
@@ -24,7 +25,7 @@ from layertracer._types.measures import (
 from layertracer._types.noise import Noise
 from layertracer._types.origin import Origin, find_origin
 from layertracer._types.panic import LibraryPanicError, is_panic, panics_as_errors
-from layertracer._types.perturbations import Draws, Perturbation, fills_from_runs, is_site_asked, kind_of
+from layertracer._types.perturbations import Draws, Perturbation, check_choice, fills_from_runs, is_site_asked, kind_of
 from layertracer._types.plain_files import FileTooLargeError, NotAFileError, read_plain_file
 from layertracer._types.registries import Registration, Registrations
 from layertracer._types.results import (
@@ -52,6 +53,7 @@ from layertracer._types.sites import (
     SiteFacts,
     UnaskedSite,
     register_site_facts,
+    sites_there_are,
 )
 from layertracer._types.skip import Skip
 from layertracer._types.substitutes import (
@@ -76,10 +78,12 @@ __all__ = [
     "TARGET_LOG_PROB",
     "WHOLE_FINGERPRINT",
     "Audit",
+    "Certificate",
     "Check",
     "Draws",
     "EncodedAnswer",
     "EncodedSample",
+    "Ending",
     "FileTooLargeError",
     "Fill",
     "InterruptGate",
@@ -98,6 +102,7 @@ __all__ = [
     "Noise",
     "NotAFileError",
     "Origin",
+    "ParticleCertificate",
     "Perturbation",
     "Positions",
     "Registration",
@@ -114,9 +119,12 @@ __all__ = [
     "TargetTokens",
     "TaskParticle",
     "UnaskedSite",
+    "Until",
     "VulnerableLayer",
     "Window",
+    "check_choice",
     "checked_name",
+    "checked_number",
     "checked_substitute",
     "checked_whole",
     "count_sure_draws",
@@ -135,5 +143,6 @@ __all__ = [
     "refuse_reserved",
     "register_site_facts",
     "shown",
+    "sites_there_are",
     "substitute_from_dict",
 ]

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     Text: TypeAlias = str
     Texts: TypeAlias = tuple[str, ...]
     Ids: TypeAlias = tuple[int, ...]
+    Span: TypeAlias = tuple[int, int]
     Whole: TypeAlias = int
     Number: TypeAlias = float
 else:  # under test, annotations are looked up when a value is made: what is none of these has an error of ours
-    Text = Texts = Ids = Whole = Number = Any
+    Text = Texts = Ids = Span = Whole = Number = Any
 
 _SHOWN = 60
 

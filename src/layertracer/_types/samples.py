@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from layertracer._errors import UsageError
-from layertracer._types.given import Ids, Text, Texts, Whole, checked_ids, checked_text, checked_texts, checked_whole
+from layertracer._types.causal_fields import checked_causal_fields
+from layertracer._types.given import (
+    Ids,
+    Span,
+    Text,
+    Texts,
+    Whole,
+    checked_ids,
+    checked_text,
+    checked_texts,
+    checked_whole,
+)
 
 TargetKind = Literal["answer", "model"]
 """Whose token is followed: the sample's answer, or the model's own top token."""
@@ -31,12 +42,26 @@ class Sample:
         answers: Texts of several answers, each of which is right: the probability followed is that of any of them.
         answer_ids: Token ids of several answers of one token, each of which is right.
         demonstration_set: Which set of demonstrations the prompt begins with, where a task has several.
+        template: Which template the prompt is written in, where a task has several.
+        subject: Causal tracing: the words of the prompt that it is about. Where they stand in it more than once, the
+            first time counts that they are no part of a longer word.
+        subject_span: Positions of the subject in `prompt_ids`: its first, and the one behind its last.
+        contrast: Causal tracing: a prompt of as many tokens that is run instead, e.g. with another subject.
+        contrast_ids: Token ids of that prompt.
+        contrast_answer: Text of the answer that the contrast prompt has.
+        contrast_answer_id: Token id of that answer.
+        subject_from: From which character of the prompt on the subject is looked for, as behind demonstrations; from
+            the beginning where it is left out.
+        relation: What kind of fact the prompt states, e.g. "capital": samples of one kind can lend each other their
+            subjects as contrasts. Where it is left out, what the prompt says beside the subject stands for it.
 
     Example:
         >>> Sample(prompt="hot -> cold\\nwide ->", answer=" narrow").answer
         ' narrow'
         >>> Sample(prompt="The capital of France is", answers=(" Paris", " paris")).answer
         ' Paris'
+        >>> Sample(prompt="The Space Needle is in", answer=" Seattle", subject="The Space Needle").subject
+        'The Space Needle'
     """
 
     prompt: Text | None = None
@@ -47,6 +72,15 @@ class Sample:
     answers: Texts | None = None
     answer_ids: Ids | None = None
     demonstration_set: int | None = None
+    template: int | None = None
+    subject: Text | None = None
+    subject_span: Span | None = None
+    contrast: Text | None = None
+    contrast_ids: Ids | None = None
+    contrast_answer: Text | None = None
+    contrast_answer_id: Whole | None = None
+    subject_from: Whole | None = None
+    relation: Text | None = None
 
     def __post_init__(self) -> None:
         """Refuse a sample that is neither text nor token ids."""
@@ -70,6 +104,9 @@ class Sample:
             object.__setattr__(self, "answer_id", checked_whole("answer_id", self.answer_id))
         if self.decoder_ids is not None:
             object.__setattr__(self, "decoder_ids", checked_ids("decoder_ids", self.decoder_ids))
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in checked_causal_fields(given).items():
+            object.__setattr__(self, name, value)
 
     def _take_first(self, several: str, one: str) -> None:
         """Several answers as a tuple without repetitions, the first of them as the answer."""
@@ -132,6 +169,11 @@ class EncodedSample:
         n_blank: How many of those are nothing but white space.
         others: The other answers that are right.
         demonstration_set: Which set of demonstrations the prompt begins with, where a task has several.
+        template: Which template the prompt is written in, where a task has several.
+        subject_span: Positions of the subject in `prompt_ids`, its first and the one behind its last; None where the
+            sample names none, it was not found, or was not asked for.
+        contrast_ids: Token ids of the contrast prompt, up to where the followed token stands; None likewise.
+        contrast_answer: The contrast's answer behind the prompt; None likewise.
     """
 
     prompt_ids: tuple[int, ...]
@@ -143,6 +185,10 @@ class EncodedSample:
     n_blank: int = 0
     others: tuple[EncodedAnswer, ...] = ()
     demonstration_set: int | None = None
+    template: int | None = None
+    subject_span: tuple[int, int] | None = None
+    contrast_ids: tuple[int, ...] | None = None
+    contrast_answer: EncodedAnswer | None = None
 
     @property
     def answers(self) -> tuple[EncodedAnswer, ...]:

@@ -3,34 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from layertracer.runs import Number, Rule, Text, Whole, described
-
-
-@dataclass(frozen=True, slots=True)
-class OrNan:
-    """A finite number within bounds, or NaN.
-
-    Attributes:
-        low: The least.
-        high: The greatest; infinite where there is none.
-    """
-
-    low: float = -math.inf
-    high: float = math.inf
-
-    def faults(self, value: object, place: str) -> Iterator[str]:
-        """Anything but such a number."""
-        is_nan = isinstance(value, float) and math.isnan(value)
-        if not is_nan and any(True for _ in Number(low=self.low, high=self.high).faults(value, place)):
-            yield f"{place} is {described(value)}, and must be {self}"
-
-    def __str__(self) -> str:
-        """In words."""
-        return f"{Number(low=self.low, high=self.high)}, or NaN"
-
+from layertracer.runs import Number, OrNan, RecordRules, Rule, Text, Whole
 
 _ANY = Number(low=-math.inf)
 _ANY_OR_NAN = OrNan()
@@ -124,13 +99,11 @@ LIMITS: Mapping[str, Rule] = {
 """By record and field, what its numbers may be."""
 
 
-def limit_of(place: str, *, is_whole: bool) -> Rule:
-    """What the number at a place may be: what is said of it, else any of its type."""
-    return LIMITS.get(place, Whole(low=-(2**63)) if is_whole else _ANY_OR_NAN)
-
-
 BASELINES = ("uniform", "random", "most_vulnerable", "around_particle", "published")
 """Placements that nobody searched for, in the order in which they are shown."""
 
 TEXTS: Mapping[str, Rule] = {"Baseline.name": Text(choices=BASELINES)}
 """By record and field, what a text may be that is not any."""
+
+RULES = RecordRules(LIMITS, TEXTS)
+"""What the fields of advice may be."""

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, get_args, get_origin
-
-from layertracer._types import Interval
 from layertracer.advice._records import Accuracy, Judgement
-from layertracer.advice._rules import has_default, hints_of, is_optional, without_none
-from layertracer.runs import ADVICE, Column, Table
+from layertracer.runs import ADVICE, Column, Table, flat_columns, hints_of
 
 ADVICE_FORMAT = "layertracer-advice"
 """What `advice.json` says it is."""
@@ -20,14 +15,8 @@ ADVICE_FILE = ADVICE.header
 
 ADVICE_KIND = "design advice"
 
-LARGEST_ADVICE_BYTES = 32 * 2**20
-"""The largest `advice.json` that is read."""
-
 ADVISED, RATIO = "advised", "ratio"
 """Roles of judged placements beside the names of baselines."""
-
-_TYPES = {float: "float64", int: "int64", str: "string"}
-_ENDS = tuple(hints_of(Interval))
 
 _ROLE = Column(
     name="role",
@@ -35,33 +24,6 @@ _ROLE = Column(
     meaning='"advised", "ratio" (of the curve over the number kept), or the name of a baseline',
 )
 _N_KEPT = Column(name="n_kept", type="int32", meaning="how many layers keep their mixer")
-
-
-def flat_columns(kind: type, left_out: tuple[str, ...] = (), *, always: tuple[str, ...] = ()) -> Iterator[Column]:
-    """The fields of a record as columns; an interval is one for each end and its level, null where there is none.
-
-    Args:
-        kind: The record.
-        left_out: Fields that have no column.
-        always: Fields that every row has; all others are null where only a few things are known.
-    """
-    for name, hint in hints_of(kind).items():
-        if name in left_out:
-            continue
-        meaning, is_known = f"as in `{kind.__name__}.{name}`", name in always
-        is_late = has_default(kind, name)
-        plain = without_none(hint) if is_optional(hint) else hint
-        if plain is Interval:
-            for end in _ENDS:
-                yield Column(name=f"{name}_{end}", type="float64", meaning=meaning, nullable=True, optional=is_late)
-        else:
-            yield Column(name=name, type=_column_type(plain), meaning=meaning, nullable=not is_known, optional=is_late)
-
-
-def _column_type(hint: Any) -> str:
-    if get_origin(hint) is tuple:
-        return "list<int32>" if get_args(hint)[0] is int else f"list<{_TYPES[get_args(hint)[0]]}>"
-    return _TYPES[hint]
 
 
 SINGLES = Table(

@@ -6,14 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from layertracer._types import Interval
 from layertracer.advice._records import Accuracy, AdviceRecord, Baseline, Judgement
-from layertracer.advice._rules import hints_of, is_optional, without_none
-from layertracer.advice._schema import ACCURACY, ADVISED, JUDGEMENTS, PAIRS, RATIO, SINGLES
-from layertracer.runs import ADVICE, Table
-
-Columns = dict[str, list[Any]]
-Tree = dict[str, Any]
+from layertracer.advice._schema import ACCURACY, ADVICE_FILE, ADVISED, JUDGEMENTS, PAIRS, RATIO, SINGLES
+from layertracer.runs import Columns, Tree, columns_of, deepen, flatten, rows_of, to_tree
 
 _OF_SINGLES = ("removed_kl_nats", "restored_kl_nats", "removed_accuracy", "restored_accuracy")
 _OF_PAIRS = ("kl_nats", "interaction")
@@ -32,7 +27,7 @@ _FILES = {
 
 def file_of(reason: str) -> str:
     """The file in which stands what a sentence begins with."""
-    return next((file for form, file in _FILES.items() if re.match(form, reason)), ADVICE.header)
+    return next((file for form, file in _FILES.items() if re.match(form, reason)), ADVICE_FILE)
 
 
 def judged_of(record: AdviceRecord) -> Iterator[tuple[str, Judgement]]:
@@ -45,13 +40,9 @@ def judged_of(record: AdviceRecord) -> Iterator[tuple[str, Judgement]]:
         yield RATIO, judgement
 
 
-def take_tables(record: AdviceRecord, tree: Tree) -> tuple[Tree, dict[str, Columns]]:
-    """A tree without what stands in tables, and the columns of each of them, by file.
-
-    Args:
-        record: The advice.
-        tree: Its tree, which is not changed.
-    """
+def take_tables(record: AdviceRecord) -> tuple[Tree, dict[str, Columns]]:
+    """The tree of advice without what stands in tables, and the columns of each of them, by file."""
+    tree = to_tree(record)
     left = dict(tree)
     left["singles"] = {name: value for name, value in tree["singles"].items() if name not in _OF_SINGLES}
     left["placements"] = {key: _without(one, ("judgement",)) for key, one in tree["placements"].items()}
@@ -65,20 +56,15 @@ def take_tables(record: AdviceRecord, tree: Tree) -> tuple[Tree, dict[str, Colum
         left["pairs"] = _without(tree["pairs"], _OF_PAIRS)
     judged = list(judged_of(record))
     return left, {
-        SINGLES.file: _columns(SINGLES, _single_rows(tree["singles"])),
-        JUDGEMENTS.file: _columns(JUDGEMENTS, _judged_rows(record, judged)),
-        ACCURACY.file: _columns(ACCURACY, _accuracy_rows(judged)),
-        PAIRS.file: _columns(PAIRS, _pair_rows(tree["pairs"])),
+        SINGLES.file: columns_of(SINGLES, _single_rows(tree["singles"])),
+        JUDGEMENTS.file: columns_of(JUDGEMENTS, _judged_rows(record, judged)),
+        ACCURACY.file: columns_of(ACCURACY, _accuracy_rows(judged)),
+        PAIRS.file: columns_of(PAIRS, _pair_rows(tree["pairs"])),
     }
 
 
 def _without(tree: Mapping[str, Any], names: Sequence[str]) -> Tree:
     return {name: value for name, value in tree.items() if name not in names}
-
-
-def _columns(table: Table, rows: Iterator[Mapping[str, Any]]) -> Columns:
-    listed = list(rows)
-    return {column.name: [row.get(column.name) for row in listed] for column in table.columns}
 
 
 def _single_rows(singles: Mapping[str, Any]) -> Iterator[Tree]:
@@ -91,7 +77,7 @@ def _single_rows(singles: Mapping[str, Any]) -> Iterator[Tree]:
 
 def _judged_rows(record: AdviceRecord, judged: Sequence[tuple[str, Judgement]]) -> Iterator[Tree]:
     for role, judgement in judged:
-        flat = _flatten(judgement, ("accuracy",))
+        flat = flatten(judgement, ("accuracy",))
         yield {"role": role, "n_kept": len(judgement.kept), "objective": judgement.objective, **flat}
     for n_kept in sorted(record.baselines):
         for name in sorted(record.baselines[n_kept]):
@@ -107,7 +93,7 @@ def _baseline_rows(n_kept: int, baseline: Baseline) -> Iterator[Tree]:
 def _accuracy_rows(judged: Sequence[tuple[str, Judgement]]) -> Iterator[Tree]:
     for role, judgement in judged:
         for task in sorted(judgement.accuracy):
-            flat = _flatten(judgement.accuracy[task], ())
+            flat = flatten(judgement.accuracy[task])
             yield {"role": role, "n_kept": len(judgement.kept), "task": task, **flat}
 
 
@@ -118,30 +104,11 @@ def _pair_rows(pairs: Mapping[str, Any] | None) -> Iterator[Tree]:
             yield {"layer": layer, "other": other, **cells}
 
 
-def _flatten(record: Judgement | Accuracy, left_out: Sequence[str]) -> Tree:
-    """A record's fields as the cells of a row."""
-    cells: Tree = {}
-    for name, hint in hints_of(type(record)).items():
-        value = getattr(record, name)
-        if name in left_out:
-            continue
-        if _is_interval(hint):
-            ends = {end: None if value is None else float(getattr(value, end)) for end in hints_of(Interval)}
-            cells |= {f"{name}_{end}": one for end, one in ends.items()}
-        else:
-            cells[name] = list(value) if isinstance(value, tuple) else value
-    return cells
-
-
-def _is_interval(hint: Any) -> bool:
-    return (without_none(hint) if is_optional(hint) else hint) is Interval
-
-
 def put_back(left: Tree, tables: Mapping[str, Columns]) -> Tree:
     """The whole tree out of `advice.json` and the tables; what is not of its form raises one of `UNUSABLE`."""
     tree = dict(left)
-    judged = _rows_of(tables[JUDGEMENTS.file])
-    solved = _rows_of(tables[ACCURACY.file])
+    judged = rows_of(tables[JUDGEMENTS.file])
+    solved = rows_of(tables[ACCURACY.file])
     tree["singles"] = left["singles"] | _singles_of(left["singles"]["layers"], tables[SINGLES.file])
     tree["placements"] = {
         key: one | {"judgement": _judgement_of(judged, solved, ADVISED, int(key))}
@@ -160,13 +127,9 @@ def put_back(left: Tree, tables: Mapping[str, Columns]) -> Tree:
     return tree
 
 
-def _rows_of(columns: Columns) -> list[Tree]:
-    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
-
-
 def _singles_of(layers: list[int], columns: Columns) -> Tree:
     """What single layers cost; a kind of rows for which a column is null has nothing there."""
-    rows = _rows_of(columns)
+    rows = rows_of(columns)
     kinds = list(dict.fromkeys(row["rows"] for row in rows))
     if [(row["rows"], row["layer"]) for row in rows] != [(kind, layer) for kind in sorted(kinds) for layer in layers]:
         raise ValueError(f"{SINGLES.file} has not one row per {SINGLES.rows}, in their order")
@@ -180,7 +143,7 @@ def _singles_of(layers: list[int], columns: Columns) -> Tree:
 
 
 def _pairs_of(layers: list[int], columns: Columns) -> Tree:
-    rows, n_layers = _rows_of(columns), len(layers)
+    rows, n_layers = rows_of(columns), len(layers)
     if [(row["layer"], row["other"]) for row in rows] != [(one, other) for one in layers for other in layers]:
         raise ValueError(f"{PAIRS.file} has not one row per placeable layer and placeable layer, in their order")
     cells = {name: [row[name] for row in rows] for name in _OF_PAIRS}
@@ -194,21 +157,8 @@ def _judgement_of(judged: list[Tree], solved: list[Tree], role: str, n_kept: int
         raise ValueError(f"{JUDGEMENTS.file} has {len(found)} rows of {role!r} that keep {n_kept} layers, and not one")
     if not found:
         return None
-    accuracy = {row["task"]: _deepen(Accuracy, row) for row in solved if (row["role"], row["n_kept"]) == (role, n_kept)}
-    return _deepen(Judgement, found[0]) | {"accuracy": accuracy}
-
-
-def _deepen(kind: type, row: Tree) -> Tree:
-    """The fields of a record out of the cells of a row."""
-    fields: Tree = {}
-    for name, hint in hints_of(kind).items():
-        if _is_interval(hint):
-            if f"{name}_level" in row:
-                ends = {end: row[f"{name}_{end}"] for end in hints_of(Interval)}
-                fields[name] = None if all(one is None for one in ends.values()) else ends
-        elif name in row:
-            fields[name] = row[name]
-    return fields
+    accuracy = {row["task"]: deepen(Accuracy, row) for row in solved if (row["role"], row["n_kept"]) == (role, n_kept)}
+    return deepen(Judgement, found[0]) | {"accuracy": accuracy}
 
 
 def _baseline_of(judged: list[Tree], name: str, n_kept: int) -> Tree:

@@ -17,6 +17,10 @@ _N_BUILT_IN = 32
 """Prompts of a built-in task that is given by its name, as on the command line."""
 
 _FIELDS = {field.name for field in dataclasses.fields(Sample)}
+_RECORD_FIELDS = {"prompt", "answer", "answers", "subject", "contrast", "contrast_answer", "relation"}
+_CAUSAL_FIELDS = _RECORD_FIELDS - {"prompt", "answer", "answers"}
+"""Fields of a sample that records of a file have too, where they may be empty or mean something else."""
+
 _TAKEN = (
     "Give a name or a file that load_task takes, a task, or prompts: samples, pairs (prompt, answer), texts, "
     "dictionaries, token ids, a table of them (DataFrame, Dataset), or what a tokenizer returned."
@@ -108,8 +112,11 @@ def _is_column(values: object) -> bool:
 
 
 def _is_record(item: object) -> bool:
-    """Whether a dictionary has fields that no sample has, so that it is read as a file's would be."""
-    return isinstance(item, Mapping) and "input_ids" not in item and not set(item) <= _FIELDS
+    """Whether a dictionary has fields that no sample has, or those that files have, so that it is read as theirs."""
+    if not isinstance(item, Mapping) or "input_ids" in item:
+        return False
+    names = set(item)
+    return not names <= _FIELDS or (names <= _RECORD_FIELDS and bool(names & _CAUSAL_FIELDS))
 
 
 def _is_pair(given: object) -> bool:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from layertracer._errors import UnknownNameError, UsageError
-from layertracer._types import DEFAULT_SITE, SITES, Mask, Noise, Perturbation, Site, Skip, UnaskedSite
+from layertracer._types import SITES, Mask, Noise, Perturbation, Skip, sites_there_are
 from layertracer.measures import ONSET_NAMES, OnsetCriterion, Rise, onset_from_dict, onset_from_name
-from layertracer.runs import ADVICE, HEADER_FILE, expand_home
+from layertracer.runs import ADVICE, CAUSAL, EVIDENCE, RUN, expand_home
 
 if TYPE_CHECKING:
     from layertracer.tracing import TracedModel
@@ -18,6 +18,7 @@ else:  # under test, annotations are looked up when a function is called, and to
     TracedModel = Any
 
 _SHOWN = 60
+_HEADERS = tuple(kind.header for kind in (RUN, ADVICE, CAUSAL, EVIDENCE))
 _KINDS: dict[str, type[Mask] | type[Noise] | type[Skip]] = {one.kind: one for one in (Mask, Noise, Skip)}
 
 
@@ -128,12 +129,6 @@ def take_perturbations(given: object) -> tuple[Perturbation, ...]:
     return tuple(take_perturbation(one) for one in given)
 
 
-def sites_there_are() -> tuple[Site, ...]:
-    """All sites, the usual one first, none of them asked for by name: one that a model lacks is left out of them."""
-    others = (site for site in SITES if site != DEFAULT_SITE)
-    return tuple(UnaskedSite(site) for site in (DEFAULT_SITE, *others))
-
-
 def _perturbation_called(name: str) -> Perturbation:
     """The perturbation of a kind, or the mask at a site, with everything else as usual."""
     plain = name.strip().lower().replace("-", "_")
@@ -207,7 +202,7 @@ def take_path(argument: str, given: object) -> Path:
 
 
 def run_folder(path: object) -> Path:
-    """The folder of a run, or of advice, given by itself or by its `run.json` or `advice.json`.
+    """The folder of a run, advice, evidence or a causal trace, given by itself or by its header, as `run.json`.
 
     Raises:
         UsageError: If it is no path.
@@ -215,4 +210,4 @@ def run_folder(path: object) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise refused("The path of a run", path, "Give its folder, or a Trace where one is taken.")
     folder = expand_home(Path(path))
-    return folder.parent if folder.name in (HEADER_FILE, ADVICE.header) else folder
+    return folder.parent if folder.name in _HEADERS else folder

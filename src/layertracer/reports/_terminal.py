@@ -23,6 +23,7 @@ from layertracer.runs import TraceRecord
 
 _LEVEL_STYLES = {"failure": "bold red", "warning": "yellow", "note": "dim"}
 _MIN_WIDTH = 20
+_MOST_ROWS = 24
 
 
 def render_text(record: TraceRecord, *, width: int = 80, color: bool = True, ascii_only: bool = False) -> str:
@@ -149,6 +150,19 @@ def draw_table(table: Table, *, width: int) -> Iterator[Text]:
             for column, (cell, room) in enumerate(zip(line, widths, strict=True))
         )
         yield Text("  ".join(padded), style="bold" if number == 0 else "")
+
+
+def draw_titled(title: str, table: Table | None, *, width: int, lead: str = "") -> Iterator[Text]:
+    """A table under its title, cut where it is long; nothing where there is none."""
+    if table is None:
+        return
+    yield Text(f"\n{title}", style="bold")
+    if lead:
+        yield Text(lead)
+    shown = Table(columns=table.columns, rows=table.rows[:_MOST_ROWS], numeric=table.numeric)
+    yield from draw_table(shown, width=width)
+    if len(table.rows) > _MOST_ROWS:
+        yield Text(f"… and {len(table.rows) - _MOST_ROWS} more: see the report, --json or --csv", style="dim")
 
 
 def without_columns(table: Table, hidden: set[int]) -> Table:

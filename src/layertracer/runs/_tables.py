@@ -165,6 +165,7 @@ def _to_arrow(values: NDArray[Any] | list[Any], kind: pa.DataType, n_axes: int) 
     return pa.array(np.ascontiguousarray(values).reshape(-1), type=kind)
 
 
+_ARRAY_TYPES = ("int32", "int64", "float32", "float64")
 _NO_AXES = Sizes(prompt=0, layer=0, draws=(1,))
 _LARGEST_ROWS_BYTES = 256 * 2**20
 
@@ -179,19 +180,27 @@ def encode_rows(table: Table, columns: Mapping[str, Sequence[Any]]) -> bytes:
     return _encode(table, [columns], _NO_AXES)
 
 
-def decode_rows(table: Table, content: bytes, *, n_rows: int) -> dict[str, list[Any]]:
+def decode_rows(
+    table: Table, content: bytes, *, n_rows: int, limit_bytes: int = _LARGEST_ROWS_BYTES, as_arrays: bool = False
+) -> dict[str, Any]:
     """The columns of a table without axes, as lists of Python values; those that it may lack and lacks are left out.
 
     Args:
         table: The table's schema.
         content: The bytes of its file.
         n_rows: How many rows it must have.
+        limit_bytes: How much memory its rows may take.
+        as_arrays: Whether columns of numbers that are never null become arrays.
 
     Raises:
         ValueError: If the columns are not those of the schema, or the rows not as many, or too large.
     """
-    stored = load_table(table, content, _NO_AXES, n_rows=n_rows, limit_bytes=_LARGEST_ROWS_BYTES)
-    return {name: stored[name].to_pylist() for name in stored.schema.names}
+    stored = load_table(table, content, _NO_AXES, n_rows=n_rows, limit_bytes=limit_bytes)
+    arrays = {column.name for column in table.columns if column.type in _ARRAY_TYPES and not column.nullable}
+    return {
+        name: _to_numpy(stored[name], [n_rows]) if as_arrays and name in arrays else stored[name].to_pylist()
+        for name in stored.schema.names
+    }
 
 
 def index_columns(table: Table, sizes: Sizes) -> list[NDArray[np.int32]]:

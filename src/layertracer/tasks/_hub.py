@@ -11,7 +11,7 @@ from layertracer.tasks._files.columns import name_class
 from layertracer.tasks._files.content import hash_content
 from layertracer.tasks._files.fields import make_material
 from layertracer.tasks._files.material import FieldNames, Material, Records, Row
-from layertracer.tasks._files.recognize import recognize_fields, tells_kind
+from layertracer.tasks._files.recognize import find_beside, recognize_fields, tells_kind
 
 PREFIX = "hf:"
 
@@ -98,5 +98,5 @@ def _select_columns(dataset: Any, names: FieldNames) -> Any:
     fields = recognize_fields(dict.fromkeys(columns), names)
     if fields is None or fields.prompt not in columns:
         return dataset
-    read = {fields.prompt, fields.answer, "label"}
+    read = {fields.prompt, fields.answer, "label", *find_beside(columns, fields).values()}
     return dataset.select_columns([column for column in columns if column in read or tells_kind(column)])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from layertracer._errors import TaskFileError, UnknownNameError, UsageError
 from layertracer._types import shown
+from layertracer._types.given import Texts, checked_texts
 from layertracer.tasks import _hub
 from layertracer.tasks._builtin import BUILTIN_NAMES, RECALL, read_builtin
 from layertracer.tasks._files.columns import is_saved_dataset, read_arrow, read_parquet, read_saved_dataset
@@ -70,6 +71,8 @@ _ADVICE = (
 )
 """What to do with files that cannot be read here."""
 
+_SEVERAL_TEMPLATES = 'Give several texts, as in templates=("{input} -> {output}", "{input}: {output}").'
+
 DEFAULT_LIMIT = 32
 """Prompts of a built-in task that are asked where nobody says how many; of a user's own, all."""
 
@@ -96,6 +99,7 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
     answer_marker: str | None = None,
     prompt_words: int = 32,
     demonstration_sets: int = 1,
+    templates: Texts = (),
     answer_prefix: str | None = None,
     header: bool | None = None,
     n_keys: int | None = None,
@@ -153,6 +157,9 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
             question. Columns without names are called "1", "2" and so on in `prompt_field` and `answer_field`.
         demonstration_sets: Few-shot tasks: number of sets of demonstrations, chosen by the seed, no pair in two of
             them. Prompt i begins with set i modulo their number. From eight sets on intervals over sets hold.
+        templates: Several templates instead of one, such as `WORD_PAIR_TEMPLATES`: prompt i is written in template i
+            modulo their number, demonstrations included. Of several sets each is written in one of them. Intervals
+            then resample templates, from five on.
         n_keys: "recall" only: keys with values in a prompt, which make it long; 8 where left out. `n_shot` of the keys
             that are not asked for are shown with their values again.
         min_distance: "recall" only: fewest pairs between the one that is asked for and the end of the list; 0 where
@@ -188,6 +195,7 @@ def load_task(  # noqa: PLR0913 - what users call takes its settings by name
         ),
         prompt_words=prompt_words,
         demonstration_sets=demonstration_sets,
+        templates=checked_texts("templates", templates, hint=_SEVERAL_TEMPLATES),
         recall=_recall_options(n_keys, min_distance),
     )
     source = os.fspath(name_or_path)
@@ -230,9 +238,10 @@ def _refuse_unused(material: Material, options: TaskOptions, source: str) -> Non
     if material.words is not None:
         _refuse_for_recall(options)
         return
-    if samples is not None and options.template is not None:
+    template = next(iter(options.templates), options.template)
+    if samples is not None and template is not None:
         raise UsageError(
-            f"The template {options.template!r} does not apply to {source}, which holds finished prompts. Leave it "
+            f"The template {template!r} does not apply to {source}, which holds finished prompts. Leave it "
             f"out, or name the fields of inputs and outputs with prompt_field= and answer_field=."
         )
     if samples is not None and n_sets > 1:
@@ -262,6 +271,7 @@ def _refuse_for_recall(options: TaskOptions) -> None:
     names = options.names
     given: dict[str, object] = {
         "template": options.template,
+        "templates": options.templates or None,
         "prompt_field": names.prompt,
         "answer_field": names.answer,
     }

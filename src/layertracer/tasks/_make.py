@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from layertracer._types import Sample
 from layertracer.tasks import _hub
 from layertracer.tasks._builtin import BUILTIN_NAMES
 from layertracer.tasks._few_shot import Split, split_pairs
+from layertracer.tasks._files.material import Pair
 from layertracer.tasks._recall import make_recall
 from layertracer.tasks._recipe import Recipe
+from layertracer.tasks._subjects import name_subjects
 from layertracer.tasks._task import Task
 from layertracer.tasks._template import Template
 
@@ -40,7 +42,7 @@ def make_task(recipe: Recipe) -> Task:
         return _make(recipe, material.samples)
     if material.words is not None:
         return _make(recipe, make_recall(material.words, options))
-    template = Template.parse(recipe.template)
+    templates = [Template.parse(text) for text in recipe.templates]
     n_shot, n_sets = options.n_shot, options.demonstration_sets
     try:
         split = split_pairs(material.pairs, n_shot=n_shot * n_sets, seed=options.seed)
@@ -52,11 +54,47 @@ def make_task(recipe: Recipe) -> Task:
             f"{n_sets} sets of {n_shot} demonstrations leave {len(queries)} prompts, fewer than there are sets. Give "
             "fewer sets, a smaller n_shot or more pairs."
         )
-    sets = [split.demonstrations[n_shot * number : n_shot * (number + 1)] for number in range(n_sets)]
-    samples = [template.render_sample(pair, sets[place % n_sets]) for place, pair in enumerate(queries)]
-    if n_sets > 1:
-        samples = [replace(sample, demonstration_set=place % n_sets) for place, sample in enumerate(samples)]
-    return _make(recipe, tuple(samples), split)
+    if len(queries) < len(templates):
+        raise EmptyTaskError(f"{len(queries)} prompts are fewer than {len(templates)} templates. Give more pairs.")
+    sets = divide_demonstrations(split, n_shot=n_shot, n_sets=n_sets)
+    # The number of sets is a multiple of that of templates: the prompts of a set are all written in one template.
+    samples = tuple(
+        write_sample(pair, sets, templates, in_set=place % n_sets, in_template=place % len(templates))
+        for place, pair in enumerate(queries)
+    )
+    if material.relation is not None:
+        samples = tuple(name_subjects(samples, queries, templates, relation=material.relation))
+    return _make(recipe, samples, split)
+
+
+def limit_task(task: Task, n: int) -> Task:
+    """The first prompts of a task, with what it was made of; one that was put together by hand keeps its own.
+
+    Example:
+        >>> from layertracer.tasks import load_task
+        >>> limit_task(load_task("antonym", limit=8), 3).spec["limit"]
+        3
+    """
+    if task.recipe is None or len(task) <= n:
+        return task
+    return make_task(replace(task.recipe, options=replace(task.recipe.options, limit=n)))
+
+
+def divide_demonstrations(split: Split, *, n_shot: int, n_sets: int) -> tuple[tuple[Pair, ...], ...]:
+    """The demonstrations, set by set."""
+    return tuple(split.demonstrations[n_shot * number : n_shot * (number + 1)] for number in range(n_sets))
+
+
+def write_sample(
+    pair: Pair, sets: Sequence[tuple[Pair, ...]], templates: Sequence[Template], *, in_set: int, in_template: int
+) -> Sample:
+    """The prompt for a pair behind one of the sets, in one of the templates; it names what there are several of."""
+    sample = templates[in_template].render_sample(pair, sets[in_set])
+    return replace(
+        sample,
+        demonstration_set=in_set if len(sets) > 1 else None,
+        template=in_template if len(templates) > 1 else None,
+    )
 
 
 def _make(recipe: Recipe, given: tuple[Sample, ...], split: Split | None = None) -> Task:
@@ -75,7 +113,7 @@ def _make(recipe: Recipe, given: tuple[Sample, ...], split: Split | None = None)
         "n_shot": options.n_shot if split or is_generated else 0,
         "limit": options.limit,
         "seed": options.seed,
-        "template": recipe.template if split else None,
+        "template": recipe.templates[0] if split and not options.templates else None,
         "demonstrations": [[pair.input, pair.output] for pair in demonstrations],
         "prompt_field": options.names.prompt,
         "answer_field": options.names.answer,
@@ -89,6 +127,8 @@ def _make(recipe: Recipe, given: tuple[Sample, ...], split: Split | None = None)
     }
     if split is not None and options.demonstration_sets > 1:
         spec["demonstration_sets"] = options.demonstration_sets
+    if split is not None and options.templates:
+        spec["templates"] = list(options.templates)
     if is_generated:
         spec |= {"n_keys": options.recall.n_keys, "min_distance": options.recall.min_distance}
     task = Task(name=spec["name"], samples=samples, spec=spec)

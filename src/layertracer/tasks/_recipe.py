@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from layertracer._errors import UsageError
@@ -57,6 +58,7 @@ class TaskOptions:
     names: FieldNames
     prompt_words: int
     demonstration_sets: int = 1
+    templates: tuple[str, ...] = ()
     recall: RecallOptions = field(default_factory=RecallOptions)
 
     def __post_init__(self) -> None:
@@ -76,6 +78,7 @@ class TaskOptions:
                 f"demonstration_sets={self.demonstration_sets} need as many prompts, got limit={self.limit}. Raise the "
                 "limit, or give fewer sets."
             )
+        self._check_templates()
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"limit must be at least 1, got {self.limit}. Leave it out (None) for all samples.")
         if self.prompt_words < 1:
@@ -86,6 +89,31 @@ class TaskOptions:
             raise UsageError("answer_marker is empty. Give the text before the final answer, e.g. '####'.")
         if self.names.prefix is not None and not self.names.prefix:
             raise UsageError("answer_prefix is empty. Give the text to put before answers, e.g. ' '.")
+
+    def _check_templates(self) -> None:
+        """Refuse templates that cannot be clusters of prompts.
+
+        Raises:
+            UsageError: If that is so.
+        """
+        n_templates, n_sets = len(self.templates), self.demonstration_sets
+        if not n_templates:
+            return
+        if self.template is not None:
+            raise UsageError("Give template= for one template or templates= for several, not both.")
+        twice = [text for text, count in Counter(self.templates).items() if count > 1]
+        if twice:
+            raise UsageError(f"templates= names {twice[0]!r} twice. Prompts take turns with templates that differ.")
+        if n_sets > 1 and n_sets % n_templates:
+            raise UsageError(
+                f"demonstration_sets={n_sets} sets cannot be shared out over {n_templates} templates. Each set is "
+                f"written in one template: give {n_templates}, {2 * n_templates} or another multiple of sets, or one."
+            )
+        if self.limit is not None and self.limit < n_templates:
+            raise UsageError(
+                f"templates= names {n_templates} templates, which need as many prompts, got limit={self.limit}. Raise "
+                "the limit, or give fewer templates."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +131,8 @@ class Recipe:
     options: TaskOptions
 
     @property
-    def template(self) -> str:
-        """The template asked for, or the source's own."""
-        return self.material.template if self.options.template is None else self.options.template
+    def templates(self) -> tuple[str, ...]:
+        """All templates that prompts take turns with; mostly there is one."""
+        if self.options.templates:
+            return self.options.templates
+        return (self.material.template if self.options.template is None else self.options.template,)

@@ -22,9 +22,9 @@ class Task:
         spec: What was asked for and what it was made from, as JSON values: "name", "kind" ("few-shot",
             "generated", "verbatim" or "text"), "source", "sha256" (of the file's content; of a generated task, of its
             words), "n_shot", "limit", "seed", "template",
-            "demonstrations" (of several sets, one behind the other), "demonstration_sets" (where there are several),
-            "prompt_field", "answer_field", "answer_marker", "prompt_words", "answer_prefix", "header", "n_keys" and
-            "min_distance" (of recall), "n_samples", "n_left_out" (a count for each reason) and "notes".
+            "demonstrations" (of several sets, one behind the other), "demonstration_sets" and "templates" (where there
+            are several), "prompt_field", "answer_field", "answer_marker", "prompt_words", "answer_prefix", "header",
+            "n_keys" and "min_distance" (of recall), "n_samples", "n_left_out" (a count for each reason) and "notes".
         recipe: What it was made of by `load_task`, so that it can be made again for a model that does not know all of
             its words; None for samples that were put together by hand. It has no part in equality.
 

@@ -8,7 +8,16 @@ from layertracer._errors import UsageError
 from layertracer._types import Sample
 from layertracer.tasks._files.material import Pair
 
-INPUT, OUTPUT = "{input}", "{output}"
+INPUT, OUTPUT, GAP = "{input}", "{output}", "{}"
+
+WORD_PAIR_TEMPLATES: tuple[str, ...] = (
+    "{input} -> {output}",
+    "{input}: {output}",
+    "{input} = {output}",
+    "Input: {input}\nOutput: {output}",
+    "Q: {input}\nA: {output}",
+)
+"""Ways to write a word pair that small models follow, the usual one first; for `load_task` and `cross_task`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +41,13 @@ class Template:
     def parse(cls, text: str) -> Template:
         """The template written as `text`, e.g. "{input} -> {output}".
 
+        The wording of a relation or a fact, e.g. "The capital of {} is", is taken too: behind it stands the answer.
+
         Raises:
             UsageError: If `text` has not "{input}" and then "{output}", each once.
         """
+        if text.count(GAP) == 1 and INPUT not in text and OUTPUT not in text:
+            text = f"{text.replace(GAP, INPUT)} {OUTPUT}"
         if text.count(INPUT) != 1 or text.count(OUTPUT) != 1 or text.index(INPUT) > text.index(OUTPUT):
             raise UsageError(
                 f"The template {text!r} cannot be used: it must contain {INPUT} once and behind it {OUTPUT} once, "

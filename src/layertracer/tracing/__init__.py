@@ -1,6 +1,18 @@
 """The ladder pass: every lens row and every perturbed row of a model in one forward of its own code."""
 
 from layertracer._types import MeasureInfo, SiteFacts
+from layertracer.tracing._attribution.direct_logits import LogitAttribution, attribute_logits
+from layertracer.tracing._attribution.encoded_facts import encode_facts
+from layertracer.tracing._attribution.gradient import RemovalEstimates, estimate_removals
+from layertracer.tracing._attribution.last_streams import LastStreams, gather_last_streams
+from layertracer.tracing._attribution.not_measured import NotMeasured
+from layertracer.tracing._attribution.relation import (
+    SubjectMaps,
+    SubjectStates,
+    map_subjects,
+    read_subjects,
+    top_tokens,
+)
 from layertracer.tracing._batching.judged_rows import JudgedRow, RowMeasures
 from layertracer.tracing._batching.memory_budget import parse_memory
 from layertracer.tracing._distributions.js_divergence import js_divergence
@@ -14,10 +26,13 @@ from layertracer.tracing._lenses.protocol import Lens, register_lens, take_lense
 from layertracer.tracing._lenses.report import LensReport
 from layertracer.tracing._lenses.streams import gather_streams
 from layertracer.tracing._make_substituter import make_substituter
-from layertracer.tracing._model import Loadable, TracedModel, is_module, load_model, wrap_model
+from layertracer.tracing._model import Loadable, TracedModel, encode_for, is_module, load_model, wrap_model
 from layertracer.tracing._observers.position_means import PositionMeans
 from layertracer.tracing._observers.protocol import register_layer_measure
-from layertracer.tracing._options import TraceOptions
+from layertracer.tracing._options import TraceOptions, why_not_offered
+from layertracer.tracing._patching.prompts import CausalOptions, CausalPrompt
+from layertracer.tracing._patching.readings import CausalInterrupted, CausalReadings, PromptCells
+from layertracer.tracing._patching.run import run_causal
 from layertracer.tracing._perturbers.protocol import Bench, LayerCall, register_perturber
 from layertracer.tracing._plan import plan_trace
 from layertracer.tracing._planning.layer_flops import LayerFlops, layer_flops
@@ -26,6 +41,7 @@ from layertracer.tracing._profile import LayerProfile, profile_layers
 from layertracer.tracing._readings import Progress
 from layertracer.tracing._readout import LensReadout, Readout, read_layers
 from layertracer.tracing._record import describe_model, token_texts
+from layertracer.tracing._site_rms import measure_site_rms
 from layertracer.tracing._sites.protocol import register_site
 from layertracer.tracing._substituter import Substituter
 from layertracer.tracing._texts.text_rows import TextRows, TextSource, gather_text, runs_of
@@ -36,7 +52,12 @@ __all__ = [
     "AffineLens",
     "Bench",
     "BucketPlan",
+    "CausalInterrupted",
+    "CausalOptions",
+    "CausalPrompt",
+    "CausalReadings",
     "JudgedRow",
+    "LastStreams",
     "LayerCall",
     "LayerFlops",
     "LayerProfile",
@@ -45,15 +66,21 @@ __all__ = [
     "LensReport",
     "LinearLens",
     "Loadable",
+    "LogitAttribution",
     "MeasureInfo",
+    "NotMeasured",
     "PerturbedRows",
     "PlannedFlops",
     "PositionMeans",
     "PrefixPlan",
     "Progress",
+    "PromptCells",
     "Readout",
+    "RemovalEstimates",
     "RowMeasures",
     "SiteFacts",
+    "SubjectMaps",
+    "SubjectStates",
     "Substituter",
     "TextRows",
     "TextSource",
@@ -61,8 +88,13 @@ __all__ = [
     "TraceOptions",
     "TracePlan",
     "TracedModel",
+    "attribute_logits",
     "describe_model",
+    "encode_facts",
+    "encode_for",
+    "estimate_removals",
     "fit_lens",
+    "gather_last_streams",
     "gather_streams",
     "gather_text",
     "is_module",
@@ -71,19 +103,25 @@ __all__ = [
     "load_lens",
     "load_model",
     "make_substituter",
+    "map_subjects",
     "measure_lens_quality",
+    "measure_site_rms",
     "parse_memory",
     "plan_trace",
     "profile_layers",
     "read_layers",
+    "read_subjects",
     "register_layer_measure",
     "register_lens",
     "register_perturber",
     "register_row_measure",
     "register_site",
+    "run_causal",
     "runs_of",
     "take_lenses",
     "token_texts",
+    "top_tokens",
     "trace_model",
+    "why_not_offered",
     "wrap_model",
 ]

@@ -26,7 +26,7 @@ _NO_SIGNATURE = (
 )
 
 
-@click.command("verify", short_help="Say whether stored runs and advice are as they were written.")
+@click.command("verify", short_help="Say whether stored runs, advice and evidence are as they were written.")
 @click.argument("runs", nargs=-1, required=True, type=_PATH, metavar="RUN...")
 @option(
     "--expect",
@@ -40,10 +40,10 @@ _NO_SIGNATURE = (
 def verify_command(runs: tuple[Path, ...], *, expected: tuple[str, ...], as_json: bool) -> None:
     """Say whether each stored RUN is as it was written, and all that is wrong with it.
 
-    RUN is the folder that a trace or a design printed, or the run.json or advice.json in it. Checksums, types, sizes
-    and ranges of all its files are looked at, and the answers that it keeps are computed anew from its tables. Where
-    another version or form keeps them, the first line says that they are not verified. Ends with 1 where anything is
-    wrong with one of them. No model is loaded, and nothing is written.
+    RUN is the folder that a trace, a design, a validation or a causal trace printed, or the file in it that ends in
+    .json. Checksums, types, sizes and ranges of all its files are looked at, and the answers that it keeps are computed
+    anew from its tables. Where another version or form keeps them, the first line says that they are not verified.
+    Ends with 1 where anything is wrong with one of them. No model is loaded, and nothing is written.
     """
     if expected and len(expected) != len(runs):
         raise click.UsageError(f"--expect is given {len(expected)} times for {len(runs)} runs. Give it once for each.")
@@ -85,7 +85,7 @@ def _print(run: Path, found: Verification | LayerTracerError) -> None:
         writer = "an unknown LayerTracer" if found.written_by is None else f"LayerTracer {found.written_by}"
         written = f"format {found.format_version}, written by {writer}"
         if found.n_prompts is None:  # of a run without faults it is known
-            _say_wrapped(written, "Advice  ")
+            _say_wrapped(written, "Advice  " if found.holds == "advice" else "Stored  ")
         else:
             done = f"{found.n_prompts} of {found.n_requested} prompts"
             _say_wrapped(f"{written}; {found.status}, {done}", "Run     ")

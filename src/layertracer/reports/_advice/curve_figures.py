@@ -8,8 +8,8 @@ import numpy as np
 
 from layertracer._types import Interval
 from layertracer.advice import AdviceRecord, Gates, Judgement, Ratio
-from layertracer.reports._advice.curves import band, curve, dashed
-from layertracer.reports._advice.wording import plain, tasks_of
+from layertracer.reports._advice.wording import tasks_of
+from layertracer.reports._drawing.curves import band, curve, dashed
 from layertracer.reports._drawing.plotly_layout import (
     Figure,
     Trace,
@@ -21,6 +21,7 @@ from layertracer.reports._drawing.plotly_layout import (
     legend_below,
     panel_title,
 )
+from layertracer.reports._values.visible import plain
 
 MAX_TASKS = 8
 

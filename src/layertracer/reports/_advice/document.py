@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from layertracer._types import Interval
-from layertracer.advice import AdviceRecord, Judgement, Placement, to_tree
+from layertracer.advice import AdviceRecord, Judgement, Placement
 from layertracer.reports._advice.overview import build_advice_overview
 from layertracer.reports._advice.wording import in_order, kinds_of, standing_words
 from layertracer.reports._page import refuse_folder
-from layertracer.reports._values.numbers import round_for_json
-from layertracer.runs import write_file
+from layertracer.reports._values.documents import number_row, plain_fields, plain_interval, plain_values, write_csv
 
 CSV_COLUMNS = ("part", "name", "n_kept", "kept", "layer", "rows", "quantity", "value", "low", "high", "unit")
 """Columns of the table: one row a number."""
-
-_DIGITS = 6
 
 
 def advice_json(record: AdviceRecord) -> dict[str, Any]:
@@ -36,7 +27,7 @@ def advice_json(record: AdviceRecord) -> dict[str, Any]:
     overview = build_advice_overview(record)
     return {
         "sentence": "".join(phrase.text for phrase in overview.sentence),
-        "model": _plain(dict(record.model)),
+        "model": plain_values(dict(record.model)),
         "substitute": record.substitute.to_dict(),
         "search": record.search,
         "seed": record.seed,
@@ -44,24 +35,26 @@ def advice_json(record: AdviceRecord) -> dict[str, Any]:
         "baselines": {
             str(n): {
                 name: {
-                    "placements": _plain(one.placements),
-                    "objective": _plain(one.objective),
-                    "kl_nats": _plain(one.kl_nats),
-                    "percentile": _plain(one.percentile),
+                    "placements": plain_values(one.placements),
+                    "objective": plain_values(one.objective),
+                    "kl_nats": plain_values(one.kl_nats),
+                    "percentile": plain_values(one.percentile),
                     "note": one.note,
                 }
                 for name, one in in_order(named)
             }
             for n, named in sorted(record.baselines.items())
         },
-        "published": {str(n): [_fields(one) for one in some] for n, some in sorted(record.published.items())},
-        "singles": _fields(record.singles),
+        "published": {str(n): [plain_fields(one) for one in some] for n, some in sorted(record.published.items())},
+        "singles": plain_fields(record.singles),
         "ratio": None if record.ratio is None else _ratio(record),
-        "divisions": None if record.divisions is None else _fields(record.divisions),
-        "gates": None if record.gates is None else _fields(record.gates),
-        "snippets": {str(n): None if one is None else _plain(dict(one)) for n, one in sorted(record.snippets.items())},
+        "divisions": None if record.divisions is None else plain_fields(record.divisions),
+        "gates": None if record.gates is None else plain_fields(record.gates),
+        "snippets": {
+            str(n): None if one is None else plain_values(dict(one)) for n, one in sorted(record.snippets.items())
+        },
         "snippet_reason": record.snippet_reason,
-        "evaluations": _fields(record.evaluations),
+        "evaluations": plain_fields(record.evaluations),
         "notes": list(record.notes),
     }
 
@@ -72,46 +65,27 @@ def _placement(placement: Placement) -> dict[str, Any]:
         "placeable": list(placement.placeable),
         "chosen_by": placement.chosen_by,
         "judgement": None if placement.judgement is None else _judgement(placement.judgement),
-        "objective": _plain(placement.objective),
-        "percentile": _plain(placement.percentile),
-        "percentile_interval": _interval(placement.percentile_interval),
+        "objective": plain_values(placement.objective),
+        "percentile": plain_values(placement.percentile),
+        "percentile_interval": plain_interval(placement.percentile_interval),
         "n_random": placement.n_random,
         "verdict": placement.verdict,
         "standing": standing_words(placement),
-        "below_best_nats": _plain(placement.below_best_nats),
-        "below_best_interval": _interval(placement.below_best_interval),
-        "kv_cache_share": _plain(placement.kv_cache_share),
+        "below_best_nats": plain_values(placement.below_best_nats),
+        "below_best_interval": plain_interval(placement.below_best_interval),
+        "kv_cache_share": plain_values(placement.kv_cache_share),
         "notes": list(placement.notes),
     }
 
 
 def _judgement(judgement: Judgement) -> dict[str, Any]:
-    return {**_fields(judgement), "objective": _plain(judgement.objective)}
+    return {**plain_fields(judgement), "objective": plain_values(judgement.objective)}
 
 
 def _ratio(record: AdviceRecord) -> dict[str, Any]:
     ratio = record.ratio
     assert ratio is not None  # asked for where there is one
-    return {**_fields(ratio), "judgements": [_judgement(one) for one in ratio.judgements]}
-
-
-def _interval(interval: Interval | None) -> dict[str, Any] | None:
-    return None if interval is None else {"low": interval.low, "high": interval.high, "level": interval.level}
-
-
-def _fields(record: Any) -> dict[str, Any]:
-    """The fields of a record, and of what it holds."""
-    found: dict[str, Any] = _plain(to_tree(record))
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """Values as JSON has them: numbers rounded, None where one is not finite."""
-    if isinstance(value, dict):
-        return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return round_for_json(value, digits=_DIGITS)
+    return {**plain_fields(ratio), "judgements": [_judgement(one) for one in ratio.judgements]}
 
 
 def write_advice_csv(record: AdviceRecord, path: str | Path) -> Path:
@@ -129,22 +103,8 @@ def write_advice_csv(record: AdviceRecord, path: str | Path) -> Path:
     """
     target = Path(path)
     refuse_folder(target)
-    sink = io.StringIO()
-    table = csv.DictWriter(sink, CSV_COLUMNS, lineterminator="\n")
-    table.writeheader()
-    for row in advice_rows(record):
-        table.writerow({name: _cell(row.get(name)) for name in CSV_COLUMNS})
-    write_file(target, sink.getvalue().encode("utf-8"))
+    write_csv(CSV_COLUMNS, advice_rows(record), target)
     return target
-
-
-def _cell(value: Any) -> Any:
-    """A cell: whole precision, nothing where a number is not known; texts that a spreadsheet would run are quoted."""
-    if isinstance(value, float | np.floating):
-        return repr(float(value)) if math.isfinite(value) else ""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
-    return "" if value is None else value
 
 
 def advice_rows(record: AdviceRecord) -> Iterator[dict[str, Any]]:
@@ -158,8 +118,8 @@ def advice_rows(record: AdviceRecord) -> Iterator[dict[str, Any]]:
         for name, baseline in in_order(named):
             for kept, objective, kl in zip(baseline.placements, baseline.objective, baseline.kl_nats, strict=True):
                 head = {"part": "placement", "name": name, "n_kept": n_kept, "kept": _listed(kept)}
-                yield _number(head, "objective", float(objective), "nats")
-                yield _number(head, "kl_nats", float(kl), "nats") | {"rows": "text"}
+                yield number_row(head, "objective", float(objective), "nats")
+                yield number_row(head, "kl_nats", float(kl), "nats") | {"rows": "text"}
     for judgement in () if record.ratio is None else record.ratio.judgements:
         head = {"part": "ratio", "name": "", "n_kept": len(judgement.kept), "kept": _listed(judgement.kept)}
         yield from _judged_rows(judgement, head)
@@ -170,29 +130,22 @@ def _listed(layers: tuple[int, ...]) -> str:
     return " ".join(map(str, layers))
 
 
-def _number(
-    head: dict[str, Any], quantity: str, value: float | None, unit: str, interval: Interval | None = None
-) -> dict[str, Any]:
-    ends = {} if interval is None else {"low": interval.low, "high": interval.high}
-    return {**head, "quantity": quantity, "value": value, "unit": unit, **ends}
-
-
 def _standing_rows(placement: Placement, head: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield _number(head, "objective", placement.objective, "nats")
-    yield _number(head, "percentile", placement.percentile, "percent", placement.percentile_interval)
-    yield _number(head, "below_best_nats", placement.below_best_nats, "nats", placement.below_best_interval)
-    yield _number(head, "kv_cache_share", placement.kv_cache_share, "share")
+    yield number_row(head, "objective", placement.objective, "nats")
+    yield number_row(head, "percentile", placement.percentile, "percent", placement.percentile_interval)
+    yield number_row(head, "below_best_nats", placement.below_best_nats, "nats", placement.below_best_interval)
+    yield number_row(head, "kv_cache_share", placement.kv_cache_share, "share")
 
 
 def _judged_rows(judgement: Judgement, head: dict[str, Any]) -> Iterator[dict[str, Any]]:
     text = {**head, "rows": "text"}
-    yield _number(text, "kl_nats", judgement.kl_nats, "nats", judgement.kl_interval)
-    yield _number(text, "nll_change", judgement.nll_change, "nats", judgement.nll_interval)
+    yield number_row(text, "kl_nats", judgement.kl_nats, "nats", judgement.kl_interval)
+    yield number_row(text, "nll_change", judgement.nll_change, "nats", judgement.nll_interval)
     for task, found in sorted(judgement.accuracy.items()):
         of_task = {**head, "rows": task}
-        yield _number(of_task, "solved", found.share, "share", found.interval)
-        yield _number(of_task, "solved_full", found.full_share, "share")
-        yield _number(of_task, "kl_nats", found.kl_nats, "nats", found.kl_interval)
+        yield number_row(of_task, "solved", found.share, "share", found.interval)
+        yield number_row(of_task, "solved_full", found.full_share, "share")
+        yield number_row(of_task, "kl_nats", found.kl_nats, "nats", found.kl_interval)
 
 
 def _single_rows(record: AdviceRecord) -> Iterator[dict[str, Any]]:
@@ -206,7 +159,7 @@ def _single_rows(record: AdviceRecord) -> Iterator[dict[str, Any]]:
     for quantity, by_kind, unit in measured:
         for kind in (kind for kind in kinds_of(record) if kind in by_kind):
             for layer, value in zip(singles.layers, by_kind[kind], strict=True):
-                yield _number({"part": "single", "layer": layer, "rows": kind}, quantity, float(value), unit)
+                yield number_row({"part": "single", "layer": layer, "rows": kind}, quantity, float(value), unit)
     if singles.joint_js is not None:
         for layer, value in zip(singles.layers, singles.joint_js, strict=True):
-            yield _number({"part": "single", "layer": layer}, "joint_js", float(value), "ratio")
+            yield number_row({"part": "single", "layer": layer}, "joint_js", float(value), "ratio")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from layertracer.advice import AdviceRecord, Divisions, Pairs
-from layertracer.reports._advice.curves import curve
 from layertracer.reports._advice.tables import region_letter
-from layertracer.reports._advice.wording import kinds_of, plain
+from layertracer.reports._advice.wording import kinds_of
+from layertracer.reports._drawing.curves import curve
 from layertracer.reports._drawing.plotly_layout import (
     SIGNED_SCALE,
     Figure,
@@ -25,6 +25,7 @@ from layertracer.reports._drawing.plotly_layout import (
 from layertracer.reports._drawing.strip_rows import draw_strip_rows
 from layertracer.reports._values.numbers import round_for_json, show_number
 from layertracer.reports._values.parts import Strip
+from layertracer.reports._values.visible import plain
 
 MAX_KINDS = 4
 MAX_CURVES = 6

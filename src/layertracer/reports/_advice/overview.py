@@ -12,7 +12,6 @@ from layertracer.reports._advice.tables import answer_table
 from layertracer.reports._advice.wording import (
     cost_words,
     layers_words,
-    plain,
     search_words,
     show_accuracy,
     standing_words,
@@ -21,7 +20,7 @@ from layertracer.reports._advice.wording import (
 )
 from layertracer.reports._values.numbers import show_count, show_number, show_share
 from layertracer.reports._values.parts import Notice, Phrase, Table, Tile
-from layertracer.reports._values.visible import shorten, visible_line, visible_text
+from layertracer.reports._values.visible import plain, shorten, visible_line, visible_text
 
 _MAX_NOTICES = 20
 _MOST_IN_SENTENCE = 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from layertracer.advice import AdviceRecord
 from layertracer.reports._advice.curve_figures import draw_early_exit, draw_ratio
@@ -19,7 +18,7 @@ from layertracer.reports._advice.tables import (
     switching_table,
     threshold_table,
 )
-from layertracer.reports._advice.wording import kinds_of, plain
+from layertracer.reports._advice.wording import kinds_of
 from layertracer.reports._advice.words import (
     GATES,
     NO_RANDOM,
@@ -32,37 +31,12 @@ from layertracer.reports._advice.words import (
     ratio_lead,
     singles_lead,
 )
-from layertracer.reports._drawing.plotly_layout import Figure
+from layertracer.reports._drawing.page_sections import PageSection
 from layertracer.reports._values.numbers import show_count, show_ranges
-from layertracer.reports._values.parts import Table
+from layertracer.reports._values.visible import plain
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AdviceSection:
-    """A section of a page on advice.
-
-    Attributes:
-        id: Its name in links, and of the files of its figure.
-        short: Its name in the navigation.
-        title: Its heading.
-        lead: How to read it.
-        alt: What its figure shows, in words.
-        drawing: Its figure; None where it has none.
-        tables: Tables that stand on the page, by their captions.
-        numbers: The numbers behind its figure, folded away.
-    """
-
-    id: str
-    short: str
-    title: str
-    lead: str
-    alt: str = ""
-    drawing: Figure | None = None
-    tables: tuple[tuple[str, Table], ...] = ()
-    numbers: Table | None = None
-
-
-def advice_sections(record: AdviceRecord) -> Iterator[AdviceSection]:
+def advice_sections(record: AdviceRecord) -> Iterator[PageSection]:
     """The sections after the answer, of which there is something."""
     if record.placements:
         yield _placements(record)
@@ -74,7 +48,7 @@ def advice_sections(record: AdviceRecord) -> Iterator[AdviceSection]:
     yield from _gates(record)
     published = published_table(record)
     if published is not None:
-        yield AdviceSection(
+        yield PageSection(
             id="published",
             short="Published lists",
             title="Beside published lists",
@@ -84,13 +58,13 @@ def advice_sections(record: AdviceRecord) -> Iterator[AdviceSection]:
         )
 
 
-def _placements(record: AdviceRecord) -> AdviceSection:
+def _placements(record: AdviceRecord) -> PageSection:
     cut = "" if len(record.placements) <= MAX_SIZES else f" The first {MAX_SIZES} numbers are drawn."
     advised = "; ".join(
         f"of {n_kept}: {show_ranges(placement.layers) or 'none'}"
         for n_kept, placement in sorted(record.placements.items())
     )
-    return AdviceSection(
+    return PageSection(
         id="placements",
         short="Placements",
         title="Which layers keep their mixer",
@@ -100,10 +74,10 @@ def _placements(record: AdviceRecord) -> AdviceSection:
     )
 
 
-def _beside(record: AdviceRecord) -> AdviceSection:
+def _beside(record: AdviceRecord) -> PageSection:
     drawing = draw_random(record)
     n_random = sum(one.n_random for one in record.placements.values())
-    return AdviceSection(
+    return PageSection(
         id="random",
         short="Beside others",
         title="Beside placements that nobody searched for",
@@ -114,9 +88,9 @@ def _beside(record: AdviceRecord) -> AdviceSection:
     )
 
 
-def _singles(record: AdviceRecord) -> AdviceSection:
+def _singles(record: AdviceRecord) -> PageSection:
     kinds = ", ".join(plain(kind) for kind in kinds_of(record))
-    return AdviceSection(
+    return PageSection(
         id="singles",
         short="Single layers",
         title="What single layers are worth",
@@ -127,12 +101,12 @@ def _singles(record: AdviceRecord) -> AdviceSection:
     )
 
 
-def _pairs(record: AdviceRecord) -> Iterator[AdviceSection]:
+def _pairs(record: AdviceRecord) -> Iterator[PageSection]:
     if record.pairs is None:
         return
     drawing = draw_pairs(record.pairs)
     too_many = f" More than {MAX_PAIRS} layers are not drawn; pairs.parquet has them all." if drawing is None else ""
-    yield AdviceSection(
+    yield PageSection(
         id="pairs",
         short="Pairs",
         title="Pairs of layers",
@@ -142,11 +116,11 @@ def _pairs(record: AdviceRecord) -> Iterator[AdviceSection]:
     )
 
 
-def _ratio(record: AdviceRecord) -> Iterator[AdviceSection]:
+def _ratio(record: AdviceRecord) -> Iterator[PageSection]:
     numbers = ratio_table(record)
     if record.ratio is None or numbers is None or not record.ratio.n_kept:
         return
-    yield AdviceSection(
+    yield PageSection(
         id="ratio",
         short="How many",
         title="How many layers to keep",
@@ -157,12 +131,12 @@ def _ratio(record: AdviceRecord) -> Iterator[AdviceSection]:
     )
 
 
-def _divisions(record: AdviceRecord) -> Iterator[AdviceSection]:
+def _divisions(record: AdviceRecord) -> Iterator[PageSection]:
     regions = region_table(record)
     if record.divisions is None or regions is None:
         return
     has_curves = bool(record.divisions.curves)
-    yield AdviceSection(
+    yield PageSection(
         id="divisions",
         short="Regions",
         title="Regions of layers",
@@ -174,7 +148,7 @@ def _divisions(record: AdviceRecord) -> Iterator[AdviceSection]:
     )
 
 
-def _gates(record: AdviceRecord) -> Iterator[AdviceSection]:
+def _gates(record: AdviceRecord) -> Iterator[PageSection]:
     gates = record.gates
     if gates is None:
         return
@@ -184,7 +158,7 @@ def _gates(record: AdviceRecord) -> Iterator[AdviceSection]:
     )
     tables = tuple((caption, table) for caption, table in found if table is not None)
     thresholds = f" {GATES}" if gates.early_exit.thresholds else ""
-    yield AdviceSection(
+    yield PageSection(
         id="gates",
         short="Gates",
         title="What gates would gain",

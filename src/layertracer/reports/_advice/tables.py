@@ -13,7 +13,6 @@ from layertracer.reports._advice.wording import (
     has_text,
     in_order,
     kinds_of,
-    plain,
     show_accuracy,
     show_cost,
     show_nll,
@@ -23,6 +22,7 @@ from layertracer.reports._advice.wording import (
 )
 from layertracer.reports._values.numbers import show_count, show_interval, show_number, show_ranges, show_share
 from layertracer.reports._values.parts import Table
+from layertracer.reports._values.visible import plain
 
 MOST_TASKS = 8
 

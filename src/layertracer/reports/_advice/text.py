@@ -23,11 +23,10 @@ from layertracer.reports._advice.tables import (
 from layertracer.reports._advice.wording import tasks_of
 from layertracer.reports._advice.words import divisions_lead, gates_lead, limits, reads
 from layertracer.reports._drawing.terminal_strips import draw_strip
-from layertracer.reports._terminal import draw_notices, draw_table, print_blocks, without_columns
+from layertracer.reports._terminal import draw_notices, draw_table, draw_titled, print_blocks, without_columns
 from layertracer.reports._values.parts import Table
 from layertracer.reports._values.visible import shorten, visible_line
 
-_MOST_ROWS = 24
 _MOST_PLACEMENTS = 6
 _CELLS = ("█", "·", "×")
 _ASCII_CELLS = ("#", ".", "x")
@@ -71,10 +70,10 @@ def _blocks(
     yield from _placements(record, width=width, ascii_only=ascii_only)
     yield from _answer(record, overview.answer, width=width)
     beside = without_columns(beside_table(record), {2, 4, 6})
-    yield from _titled("Beside others, on the same held-out rows", beside, width=width)
+    yield from draw_titled("Beside others, on the same held-out rows", beside, width=width)
     published = published_table(record)
     if published is not None:
-        yield from _titled("Beside published lists", without_columns(published, {2, 6, 8}), width=width)
+        yield from draw_titled("Beside published lists", without_columns(published, {2, 6, 8}), width=width)
     for strip in single_strips(record):
         yield Text()
         yield from draw_strip(strip, width=width, color=color, ascii_only=ascii_only)
@@ -111,10 +110,12 @@ def _answer(record: AdviceRecord, answer: Table, *, width: int) -> Iterator[Text
     """The advised placements in two tables: their layers are in the answer and in the cells already."""
     n_tasks = len(tasks_of(record)[:MOST_TASKS])
     solved = set(range(5, 5 + n_tasks))
-    yield from _titled("What it costs, and how sure", without_columns(answer, {1, 5 + n_tasks, *solved}), width=width)
+    yield from draw_titled(
+        "What it costs, and how sure", without_columns(answer, {1, 5 + n_tasks, *solved}), width=width
+    )
     if n_tasks:
         others = {1, 2, 3, 4, 5 + n_tasks, 6 + n_tasks}
-        yield from _titled(
+        yield from draw_titled(
             "Prompts solved, of what the full model solves", without_columns(answer, others), width=width
         )
 
@@ -124,24 +125,11 @@ def _measured(record: AdviceRecord, *, width: int) -> Iterator[Text]:
     curve = ratio_table(record)
     if curve is not None:
         shown = without_columns(curve, {1, 3})
-        yield from _titled("How many layers to keep", shown, width=width, lead=show_knee(record))
+        yield from draw_titled("How many layers to keep", shown, width=width, lead=show_knee(record))
     regions = region_table(record)
     if record.divisions is not None and regions is not None:
-        yield from _titled("Regions of layers", regions, width=width, lead=divisions_lead(record.divisions))
+        yield from draw_titled("Regions of layers", regions, width=width, lead=divisions_lead(record.divisions))
     yield from _gates(record, width=width)
-
-
-def _titled(title: str, table: Table | None, *, width: int, lead: str = "") -> Iterator[Text]:
-    """A table under its title; nothing where there is none."""
-    if table is None:
-        return
-    yield Text(f"\n{title}", style="bold")
-    if lead:
-        yield Text(lead)
-    shown = Table(columns=table.columns, rows=table.rows[:_MOST_ROWS], numeric=table.numeric)
-    yield from draw_table(shown, width=width)
-    if len(table.rows) > _MOST_ROWS:
-        yield Text(f"… and {len(table.rows) - _MOST_ROWS} more: see the report, --json or --csv", style="dim")
 
 
 def _gates(record: AdviceRecord, *, width: int) -> Iterator[Text]:

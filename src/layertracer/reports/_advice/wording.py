@@ -10,10 +10,9 @@ import numpy as np
 from layertracer._types import Interval
 from layertracer.advice import BASELINES, AdviceRecord, Judgement, Placement
 from layertracer.reports._values.numbers import show_estimate, show_number, show_ranges, show_share
-from layertracer.reports._values.visible import shorten, visible_line
+from layertracer.reports._values.visible import plain
 
 TEXT = "text"
-MAX_NAME = 32
 
 Held = TypeVar("Held")
 
@@ -32,11 +31,6 @@ _SEARCHES = {
     "pairs": "by single layers and pairs",
     "exact": "among all there are",
 }
-
-
-def plain(text: str, limit: int = MAX_NAME) -> str:
-    """A name that a model or a file brought, on one line and of a length."""
-    return shorten(visible_line(text), limit)
 
 
 def kind_order(kinds: Iterable[str]) -> list[str]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from layertracer._types.substitutes import Window
 from layertracer.advice import AdviceRecord, Divisions, Gates
 from layertracer.reports._advice.tables import show_knee
-from layertracer.reports._advice.wording import plain
-from layertracer.reports._values.facts import fact_name, fact_value
-from layertracer.reports._values.numbers import show_count, show_duration, show_number, show_parameters
+from layertracer.reports._values.facts import facts_of, facts_of_model
+from layertracer.reports._values.numbers import show_count, show_duration, show_number
 from layertracer.reports._values.parts import Fact
+from layertracer.reports._values.visible import plain
 
 PLACEMENTS = (
     "A row for each placement: filled cells keep their mixer, pale ones have the substitute, dotted ones cannot be "
@@ -124,27 +123,10 @@ def gates_lead(gates: Gates) -> str:
 
 def model_facts(record: AdviceRecord) -> tuple[Fact, ...]:
     """The model, and where the advice comes from."""
-    model = record.model
-    facts = [Fact("Model", plain(str(model["name"]), 200))]
-    for name, title in (("class_name", "Class"), ("revision", "Revision"), ("dtype", "Type of numbers"),
-                        ("device", "Device"), ("fingerprint", "Fingerprint of weights and settings")):  # fmt: skip
-        if model.get(name) is not None:
-            facts.append(Fact(title, plain(str(model[name]), 200)))
-    if isinstance(model.get("n_parameters"), int):
-        facts.append(Fact("Parameters", f"{model['n_parameters']:,} ({show_parameters(model['n_parameters'])})"))
-    return (*facts, *_facts(record.provenance))
+    return facts_of_model(record.model, record.provenance)
 
 
 def asked_facts(record: AdviceRecord) -> tuple[Fact, ...]:
     """What was asked."""
     facts = [Fact("Substitute", record.substitute.describe()), Fact("Search", plain(record.search, 60))]
-    return (*facts, *_facts(record.spec))
-
-
-def _facts(values: Mapping[str, Any]) -> Iterator[Fact]:
-    """Fields by name, whatever order they came in: a record that was stored has them sorted."""
-    return (Fact(fact_name(name), fact_value(_sorted(values[name]))) for name in sorted(values))
-
-
-def _sorted(value: Any) -> Any:
-    return {name: _sorted(value[name]) for name in sorted(value)} if isinstance(value, Mapping) else value
+    return (*facts, *facts_of(record.spec))

@@ -106,6 +106,14 @@ def shorten(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+MAX_NAME = 32
+
+
+def plain(text: str, limit: int = MAX_NAME) -> str:
+    """A name that a model or a file brought, on one line and of a length."""
+    return shorten(visible_line(text), limit)
+
+
 def shorten_middle(text: str, limit: int) -> str:
     """At most about `limit` characters: the beginning and the end, with a note of how many are left out.
 

@@ -20,6 +20,9 @@ class FolderKind:
         header: The file that says what the folder is.
         files: Every file that belongs to it, the header among them; whatever else lies there is the user's.
         made_by: What makes it, as it is called in a message.
+        in_full: What it is, where it is told from the other kinds.
+        read_by: What reads it.
+        lies: Where such folders lie unless told otherwise, for a message; "" where that needs no saying.
     """
 
     noun: str
@@ -27,9 +30,21 @@ class FolderKind:
     header: str
     files: frozenset[str]
     made_by: str
+    in_full: str
+    read_by: str
+    lies: str = ""
 
 
-RUN = FolderKind(noun="run", one="a run", header=HEADER_FILE, files=OWN_FILES, made_by="trace")
+RUN = FolderKind(
+    noun="run",
+    one="a run",
+    header=HEADER_FILE,
+    files=OWN_FILES,
+    made_by="trace",
+    in_full="the run of a trace",
+    read_by="load_run",
+    lies=", e.g. one of those under runs/",
+)
 """A trace."""
 
 ADVICE = FolderKind(
@@ -38,8 +53,38 @@ ADVICE = FolderKind(
     header="advice.json",
     files=frozenset({"advice.json", "singles.parquet", "judgements.parquet", "accuracy.parquet", "pairs.parquet"}),
     made_by="design",
+    in_full="design advice",
+    read_by="load_advice",
 )
 """Design advice."""
+
+_CAUSAL_TABLES = frozenset({"causal_cells.parquet", "causal_prompts.parquet", "causal_roles.parquet"})
+
+CAUSAL = FolderKind(
+    noun="causal trace",
+    one="a causal trace",
+    header="causal.json",
+    files=frozenset({"causal.json"}) | _CAUSAL_TABLES,
+    made_by="causal trace",
+    in_full="a causal trace",
+    read_by="load_causal",
+)
+"""What causal tracing found."""
+
+EVIDENCE = FolderKind(
+    noun="evidence",
+    one="evidence",
+    header="evidence.json",
+    files=_CAUSAL_TABLES
+    | {
+        *("evidence.json", "js.parquet", "importance.parquet", "target_prob.parquet", "lenses.parquet"),
+        *("particles.parquet", "agreements.parquet", "doses.parquet", "probes.parquet"),
+    },
+    made_by="validation",
+    in_full="evidence",
+    read_by="load_evidence",
+)
+"""What a validation found; a causal trace is part of it."""
 
 LENS = FolderKind(
     noun="lens",
@@ -47,10 +92,12 @@ LENS = FolderKind(
     header="lens.json",
     files=frozenset({"lens.json", "lens.safetensors"}),
     made_by="lens fit",
+    in_full="a fitted lens",
+    read_by="load_lens",
 )
 """A fitted lens."""
 
-KINDS = (RUN, ADVICE, LENS)
+KINDS = (RUN, ADVICE, CAUSAL, EVIDENCE, LENS)
 
 
 def kinds_at(folder: Path) -> Iterator[FolderKind]:

@@ -7,10 +7,8 @@ from pathlib import Path
 
 from layertracer._errors import RunError, printable_cause
 from layertracer._types import FileTooLargeError, NotAFileError, read_plain_file
-from layertracer.runs._folders.kinds import ADVICE, FolderKind, kinds_at
+from layertracer.runs._folders.kinds import FolderKind, kinds_at
 from layertracer.runs._folders.recovery import recover_run
-
-_READ_BY = {"run": "load_run", "advice": "load_advice", "lens": "load_lens"}
 
 
 def require_folder(folder: Path, kind: FolderKind) -> None:
@@ -33,18 +31,16 @@ def require_folder(folder: Path, kind: FolderKind) -> None:
     if others and not os.path.lexists(folder / kind.header):
         raise _other_kind(folder, kind, others[0])
     if not any(os.path.lexists(folder / name) for name in kind.files):
-        where = "" if kind is ADVICE else ", e.g. one of those under runs/"
         raise RunError(
             f"{folder} is not {kind.one}: it holds no {kind.header}. Give the folder that a {kind.made_by} "
-            f"printed{where}."
+            f"printed{kind.lies}."
         )
 
 
 def _other_kind(folder: Path, kind: FolderKind, other: FolderKind) -> RunError:
-    made = {"run": "the run of a trace", "advice": "design advice", "lens": "a fitted lens"}
     return RunError(
-        f"{folder} is {made[other.noun]}, not {made[kind.noun]}: it holds {other.header} and no {kind.header}. Read it "
-        f"with {_READ_BY[other.noun]}, or give the folder that a {kind.made_by} printed. `layertracer report` draws "
+        f"{folder} is {other.in_full}, not {kind.in_full}: it holds {other.header} and no {kind.header}. Read it "
+        f"with {other.read_by}, or give the folder that a {kind.made_by} printed. `layertracer report` draws "
         "either."
     )
 

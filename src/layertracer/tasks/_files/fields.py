@@ -9,6 +9,7 @@ from typing import Any
 
 from layertracer._errors import EmptyTaskError, TaskFileError
 from layertracer._types import Sample
+from layertracer.tasks._files.facts import are_facts, count_beside, read_beside, space_answers
 from layertracer.tasks._files.material import (
     PAIR_TEMPLATE,
     QUESTION_TEMPLATE,
@@ -56,7 +57,10 @@ def make_material(records: Records, names: FieldNames) -> Material:
     tally = Tally(records, fields)
     if fields.style == "verbatim":
         samples = _read_all(records.rows, tally, lambda row: _read_sample(row, fields, names))
-        return tally.finish(Material(sha256=records.sha256, samples=tuple(samples)))
+        is_glued = names.prefix is None and are_facts(records.rows[0], fields)
+        spaced, told = space_answers(samples) if is_glued else (samples, ())
+        made = tally.finish(Material(sha256=records.sha256, samples=tuple(spaced)))
+        return replace(made, notes=(*made.notes, *told, *count_beside(spaced, fields)))
     return _make_pairs(records, fields, tally, marker=names.marker)
 
 
@@ -84,7 +88,8 @@ def _make_pairs(records: Records, fields: Fields, tally: Tally, *, marker: str |
     _read_all(held, tally, read)
     template = QUESTION_TEMPLATE if fields.style == "question" else PAIR_TEMPLATE
     made = tally.finish(Material(sha256=records.sha256, pairs=tuple(seen), template=template, marker=marker))
-    return replace(made, notes=(*made.notes, *told))
+    relation = (records.relation or records.source) if fields.names_subjects else None
+    return replace(made, notes=(*made.notes, *told), relation=relation)
 
 
 def _find_marker(rows: Sequence[Row], name: str) -> tuple[str | None, tuple[str, ...]]:
@@ -130,8 +135,9 @@ def _read_sample(row: Row, fields: Fields, names: FieldNames) -> Sample | Value:
     prompt = read_value(row, fields.prompt, role="prompt")
     if prompt.missing is not None:
         return prompt
+    beside = read_beside(row, fields)
     if fields.answer is None:
-        return Sample(prompt=prompt.texts[0])
+        return replace(Sample(prompt=prompt.texts[0]), **beside)
     answer = read_value(row, fields.answer, role="answer")
     if answer.missing is not None:
         return answer
@@ -141,7 +147,7 @@ def _read_sample(row: Row, fields: Fields, names: FieldNames) -> Sample | Value:
     if names.prefix is not None:
         prefix = names.prefix
         answers = tuple(text if text.startswith(prefix) else prefix + text for text in answers)
-    return make_sample(prompt.texts[0], answers)
+    return replace(make_sample(prompt.texts[0], answers), **beside)
 
 
 def _read_pair(row: Row, fields: Fields, *, marker: str | None) -> Pair | Value:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from layertracer.tasks._files.facts import find_relation
 from layertracer.tasks._files.material import FieldNames, Part
 from layertracer.tasks._files.recognize import is_read, recognize_fields
 
@@ -26,12 +27,14 @@ class Frame:
         part: What their parts are called.
         notes: What is to be said about how they were found.
         is_named: Whether the table names its columns.
+        relation: Name of the relation that the records are samples of; None where none is named.
     """
 
     records: tuple[_Object, ...]
     part: Part = "column"
     notes: tuple[str, ...] = ()
     is_named: bool = True
+    relation: str | None = None
 
 
 def find_frame(value: object, names: FieldNames) -> Frame | None:
@@ -114,7 +117,9 @@ def _find_list(value: _Object) -> Frame | None:
     beside = [key for key in value if key not in (name, "schema")]
     notes = (f"the records stand under {name!r}; {', '.join(map(repr, beside))} beside it were not read",)
     part: Part = "column" if "schema" in value else "field"
-    return Frame(records=tuple(rows), part=part, notes=notes if beside else ())
+    relation = find_relation(value)
+    told = (*notes, *relation.notes) if beside else relation.notes
+    return Frame(records=tuple(rows), part=part, notes=told, relation=relation.name)
 
 
 def _holds_objects(value: object) -> bool:

@@ -48,7 +48,13 @@ def read_json(content: Content, names: FieldNames) -> Records:
         )
     rows = tuple(Row(source=str(path), place=f"record {n}", values=record) for n, record in enumerate(frame.records))
     return Records(
-        source=str(path), sha256=content.sha256, rows=rows, part=frame.part, notes=frame.notes, is_named=frame.is_named
+        source=str(path),
+        sha256=content.sha256,
+        rows=rows,
+        part=frame.part,
+        notes=frame.notes,
+        is_named=frame.is_named,
+        relation=frame.relation,
     )
 
 

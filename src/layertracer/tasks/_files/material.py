@@ -62,6 +62,7 @@ class Records:
         notes: What is to be said about how they were read.
         is_named: Whether the source itself names the parts, as a header or an object does.
         head: Where it names them, e.g. "line 1"; empty where each record does.
+        relation: Name of the relation that the records are samples of; None where the source names none.
     """
 
     source: str
@@ -71,6 +72,7 @@ class Records:
     notes: tuple[str, ...] = ()
     is_named: bool = True
     head: str = ""
+    relation: str | None = None
 
     @property
     def where(self) -> str:
@@ -114,6 +116,8 @@ class Material:
         n_missing: Number of records left out because their prompt or answer is missing.
         is_table: Whether a first line may name columns.
         marker: Text behind which the final answers of the pairs stood; None where they were read whole.
+        relation: Name of the relation, where the inputs of the pairs are the subjects of facts; None where they are
+            not.
     """
 
     sha256: str
@@ -127,3 +131,4 @@ class Material:
     n_missing: int = 0
     is_table: bool = False
     marker: str | None = None
+    relation: str | None = None

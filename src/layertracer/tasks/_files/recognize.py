@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from layertracer._errors import TaskFileError
@@ -37,8 +37,17 @@ KNOWN: tuple[tuple[str, str, Style], ...] = (
     ("subject", "object", "pairs"),
     ("instruction", "output", "pairs"),
     ("instruction", "response", "pairs"),
+    ("clean_prefix", "clean_answer", "verbatim"),
 )
 """Names that are recognised, in this order, and what they mean."""
+
+_BESIDE = {
+    "subject": ("subject",),
+    "contrast": ("patch_prefix", "contrast"),
+    "contrast_answer": ("patch_answer", "contrast_answer"),
+    "relation": ("relation_id", "relation"),
+}
+"""Fields beside finished prompts that say what causal tracing asks: of facts as ROME writes them, and of contrasts."""
 
 _CHOICES = ("choices", "options", "endings", "candidates", "mc1_targets", "sol1", "option1", "option_a", "choice1")
 _CONVERSATION = ("messages", "conversation", "conversations", "chat", "dialogue", "turns")
@@ -69,11 +78,18 @@ class Fields:
         prompt: Name of the prompt's field.
         answer: Name of the answer's field; None where records have none.
         style: "verbatim" for finished prompts, otherwise what kind of pairs.
+        beside: Names of the fields beside finished prompts that hold parts of a sample, by what they are of it.
     """
 
     prompt: str
     answer: str | None
     style: Style
+    beside: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names_subjects(self) -> bool:
+        """Whether the inputs of pairs are subjects of facts, as in relations."""
+        return self.style == "pairs" and plain_name(self.prompt) == "subject"
 
 
 def plain_name(name: str) -> str:
@@ -146,7 +162,7 @@ def choose_fields(records: Records, names: FieldNames) -> Fields:
         _refuse_two_answers(records, fields)
     if names.prompt is None:
         fields = _with_all_of_the_prompt(records, fields)
-    return fields
+    return _with_fields_beside(records, fields)
 
 
 def _read_in_order(records: Records, names: FieldNames) -> Fields | None:
@@ -223,6 +239,24 @@ def _refuse_two_answers(records: Records, fields: Fields) -> None:
             f"{_where(records, filled[0])}: {fields.answer!r} and {filled[0]!r} may both be the answer, such as what a "
             f"model said and what is right. Name the one to follow with answer_field= (--answer-field)."
         )
+
+
+def _with_fields_beside(records: Records, fields: Fields) -> Fields:
+    """The fields, with those beside finished prompts that hold more of a sample and are not empty throughout."""
+    if fields.style != "verbatim":
+        return fields
+    present = find_beside(_all_names(records), fields)
+    filled = {
+        part: name for part, name in present.items() if not all(is_blank(row.values.get(name)) for row in records.rows)
+    }
+    return replace(fields, beside=filled)
+
+
+def find_beside(present: Iterable[str], fields: Fields) -> dict[str, str]:
+    """The fields that hold more of a sample than its prompt and its answer, by what they are of it."""
+    by_name = {plain_name(name): name for name in present if name not in (fields.prompt, fields.answer)}
+    found = {part: next((by_name[name] for name in names if name in by_name), None) for part, names in _BESIDE.items()}
+    return {part: name for part, name in found.items() if name is not None}
 
 
 def _refuse_twins(records: Records, fields: Fields, names: FieldNames) -> None:

@@ -61,7 +61,10 @@ class Tally:
         read = f"prompt from {part} {self._name(fields.prompt)}"
         answer = "no answers" if fields.answer is None else f"answer from {part} {self._name(fields.answer)}"
         unit = "row" if part == "column" else "record"
-        what = f"read {n - n_out} of {count(n, unit)} of {_short(self._records.source)}: {read}, {answer}"
+        beside = "".join(
+            f", {name.replace('_', ' ')} from {part} {self._name(field)}" for name, field in fields.beside.items()
+        )
+        what = f"read {n - n_out} of {count(n, unit)} of {_short(self._records.source)}: {read}, {answer}{beside}"
         reasons = "".join(f"; {count(len(p), unit)} left out: {r} ({_places(p)})" for r, p in self._places.items())
         return what + reasons
 

@@ -17,6 +17,7 @@ from layertracer.tasks._tokens.checks import (
     check_samples,
     collect_warnings,
 )
+from layertracer.tasks._tokens.contrasts import add_contrasts
 from layertracer.tasks._tokens.known_words import explain_left_out, fit_task
 from layertracer.tasks._tokens.tokenize import cut_samples
 from layertracer.tasks._tokens.tokenizer import Tokenizer, find_unknown_id
@@ -60,6 +61,7 @@ def encode_samples(  # noqa: PLR0913 - settings by name
     max_length: int | None = None,
     has_encoder: bool = False,
     followed: TargetTokens | None = "first",
+    causal: bool = False,
 ) -> EncodedTask:
     """Token ids of prompts and answers, with the boundary found by tokenising both together.
 
@@ -81,6 +83,7 @@ def encode_samples(  # noqa: PLR0913 - settings by name
         max_length: The model's context, in tokens; None where it has no limit.
         has_encoder: Whether the model's encoder reads the prompts.
         followed: Tokens of the answers that are followed: the first, all, or, with None, not any.
+        causal: Whether subjects, contrast prompts and their answers are encoded too.
 
     Returns:
         The encoded samples with counts and warnings.
@@ -109,11 +112,14 @@ def encode_samples(  # noqa: PLR0913 - settings by name
     check_lengths(cut.samples, cut.cuts, max_length=max_length)
     left_out = () if task is None else explain_left_out(task)
     others = [other for cuts in cut.others for other in cuts]
+    encoded = tuple(map(_make_encoded, cut.samples, cut.cuts, cut.others))
+    if causal:
+        encoded = add_contrasts(given, cut, encoded, tokenizer, chat=chat_format)
     noticed = collect_warnings(
         cut.samples, cut.cuts, others=others, chat=chat, unknown_id=find_unknown_id(tokenizer), followed=followed
     )
     return EncodedTask(
-        samples=tuple(map(_make_encoded, cut.samples, cut.cuts, cut.others)),
+        samples=encoded,
         n_multi_token=sum(ids.is_long for ids in (*cut.cuts, *others)),
         n_read_ahead=sum(ids.lead.n_tokens > 0 for ids in cut.cuts),
         n_merged=sum(ids.is_cut_short for ids in cut.cuts),
@@ -142,4 +148,5 @@ def _make_encoded(sample: Sample, cut: Cut, others: Sequence[Cut]) -> EncodedSam
             for other in others
         ),
         demonstration_set=sample.demonstration_set,
+        template=sample.template,
     )

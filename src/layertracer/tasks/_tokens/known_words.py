@@ -108,7 +108,10 @@ def explain_left_out(task: Task) -> tuple[str, ...]:
 def _fit_pairs(task: Task, recipe: Recipe, tokenizer: Tokenizer, *, unknown_id: int) -> Task:
     """The task of the pairs that are known."""
     pairs = recipe.material.pairs
-    are_known = _find_known(pairs, Template.parse(recipe.template), tokenizer, unknown_id=unknown_id)
+    by_template = [
+        _find_known(pairs, Template.parse(text), tokenizer, unknown_id=unknown_id) for text in recipe.templates
+    ]
+    are_known = [all(known) for known in zip(*by_template, strict=True)]
     unknown = [pair for pair, is_known in zip(pairs, are_known, strict=True) if not is_known]
     if not unknown:
         return task

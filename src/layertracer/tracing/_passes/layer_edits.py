@@ -124,6 +124,7 @@ class LayerEdits:
             base=base,
             prompts=self.prompts,
             rerun=None if self.rerun is None else partial(rerun_at, self.rerun, site, which),
+            which=which,
         )
 
 

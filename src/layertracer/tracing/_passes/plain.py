@@ -129,6 +129,7 @@ class PlainEdits:
                             base=self.base.get((layer.index, site, which), values),
                             prompts=self.prompts,
                             rerun=partial(rerun_at, rerun, site, which),
+                            which=which,
                         )
                         values = perturber(values, call=call, draws=[edit.draw])[0]
                 return values

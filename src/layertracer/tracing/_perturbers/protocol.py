@@ -35,6 +35,7 @@ class LayerCall:
         first: Position in the prompt of the first of the values.
         prompts: The prompts' indices in the task; empty where the rows are a probe's, or those of a shared prefix.
         rerun: Runs the layer once more on other rows, see `again`; None where it must not.
+        which: Which of the layer's additions these values are, from 0, where its branch adds several times.
     """
 
     layer: int
@@ -43,6 +44,7 @@ class LayerCall:
     first: int = 0
     prompts: tuple[int, ...] = ()
     rerun: Callable[[Tensor], Tensor] | None = None
+    which: int = 0
 
     def again(self, entering: Tensor) -> Tensor:
         """What stands at the site when the layer runs once more on other rows.
@@ -148,12 +150,14 @@ class Bench:
         width: Dimensions at the site.
         device: Where token ids lie.
         fills: What masked dimensions become, where they become something that stands there in clean runs.
+        by_prompt: Whether every prompt has draws of its own, by its number in the task; if not, all share the same.
     """
 
     n_layers: int
     width: int
     device: torch.device
     fills: Fills | None = None
+    by_prompt: bool = False
 
 
 MakePerturber = Callable[..., Perturber]
@@ -178,7 +182,13 @@ def is_perturbation(given: object) -> bool:
 
 
 def make_perturber(
-    perturbation: Perturbation, *, n_layers: int, width: int, device: torch.device, fills: Fills | None = None
+    perturbation: Perturbation,
+    *,
+    n_layers: int,
+    width: int,
+    device: torch.device,
+    fills: Fills | None = None,
+    by_prompt: bool = False,
 ) -> Perturber:
     """A specification made ready for a model of `n_layers` layers and that width.
 
@@ -192,7 +202,8 @@ def make_perturber(
             "Mask.explicit(keep)."
         )
     kind = kind_of(perturbation)
-    make, bench = PERTURBERS[kind], Bench(n_layers=n_layers, width=width, device=device, fills=fills)
+    make = PERTURBERS[kind]
+    bench = Bench(n_layers=n_layers, width=width, device=device, fills=fills, by_prompt=by_prompt)
     with telling_whose(f"The perturbation {kind!r}", "when it was made ready for the model", code=make):
         made = make(perturbation, bench)
     if not isinstance(made, Perturber):

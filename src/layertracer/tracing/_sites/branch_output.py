@@ -135,6 +135,17 @@ class BranchWatcher(TorchDispatchMode):
         size = tensor.shape[self._batch_axis]
         return tensor.narrow(self._batch_axis, size - n_rows, n_rows)
 
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Watches for the length of the block, in which the layer runs.
+
+        Raises:
+            SiteError: If the layer runs through other code than when its additions were found.
+        """
+        with self.op_sites.following(self._layer.additions.modules), self:
+            yield
+        self.check()
+
     def check(self) -> None:
         """Raise where the layer did not run through the code in which its additions were found.
 
@@ -165,9 +176,8 @@ def watching(layer: Layer, stream: Tensor, edit: Edit) -> Iterator[BranchWatcher
         SiteError: If the layer runs through other code than when its additions were found.
     """
     watcher = BranchWatcher(layer, stream, edit)
-    with watcher.op_sites.following(layer.additions.modules), watcher:
+    with watcher.running():
         yield watcher
-    watcher.check()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
