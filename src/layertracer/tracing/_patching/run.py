@@ -55,6 +55,9 @@ Found = TypeVar("Found")
 _LOG = logging.getLogger("layertracer")
 _GROWTH = 3
 """How many times the tensors of a pass a process grows by: what was freed is kept in pieces that do not always fit."""
+_CELLS = 2
+"""How many times what is enough for other passes on a CPU those of cells may take: their rows come in layer by layer,
+so that half of them are there on average."""
 
 
 @without_gradients()
@@ -366,7 +369,7 @@ class _Tracing:
             bucket,
             n_windows=len(windows.distinct),
             n_sites=len(windows.of_layer),
-            budget_bytes=self._pass_bytes,
+            budget_bytes=min(self.budget_bytes, _CELLS * self._pass_bytes),
             ladder=passes.cached,
         )
         if passes.is_plain:
