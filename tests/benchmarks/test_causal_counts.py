@@ -25,7 +25,7 @@ def make_prompts() -> list[CausalPrompt]:
 
 
 def test_counted_work_is_what_the_passes_take() -> None:
-    """Rows × layers × positions as counted are those that go through the layers, by the ladder and by the plain loop."""
+    """Rows × layers × positions as counted are those that go through the layers, either way."""
     model, prompts = tiny("llama"), make_prompts()
     traced(model, prompts, audit=0.0)  # proofs and probes come once
     n_layers, n_donor = 4, sum(4 * len(prompt.ids) for prompt in prompts)

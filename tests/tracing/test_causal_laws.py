@@ -18,6 +18,7 @@ from layertracer.tracing._patching.patch import DonorValues, Patch
 from tests.support.tiny import tiny
 
 NATS = 1e-4
+FURTHER = ("mamba", "gemma3_text")
 
 
 def make_prompts(name: str, lengths: Sequence[int] = (9, 12, 9), *, seed: int = 0) -> list[CausalPrompt]:
@@ -102,10 +103,7 @@ def test_every_position_and_layer_at_once_is_the_clean_run() -> None:
     torch.testing.assert_close(found.variants[0], said, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["llama", pytest.param("mamba", marks=pytest.mark.slow), pytest.param("gemma3_text", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("name", ["llama", *(pytest.param(name, marks=pytest.mark.slow) for name in FURTHER)])
 def test_batches_and_order_change_nothing(name: str) -> None:
     """Prompts alone, in another order or in passes of little memory give the same numbers, noise included."""
     prompts = make_prompts(name, (7, 9, 7))

@@ -62,7 +62,13 @@ def place_of(name: str) -> Place:
 
 
 def hold_against_loop(
-    module: nn.Module, family: Place, prompts: Sequence[CausalPrompt], *, stride: int = 1, **options: Any
+    module: nn.Module,
+    family: Place,
+    prompts: Sequence[CausalPrompt],
+    *,
+    stride: int = 1,
+    log_tolerance: float = 4 * TOLERANCE,
+    **options: Any,
 ) -> str:
     """All cells, or every so many, by both; which method was taken."""
     module = module.double()
@@ -98,7 +104,7 @@ def hold_against_loop(
         np.testing.assert_allclose(own[asked_of], np.exp(cells[..., 0]).mean(0)[asked_of], atol=TOLERANCE, rtol=0)
         difference = (cells[..., 0] - cells[..., 1]).mean(0)
         of_found = found.restored_difference[number, :, : len(prompt.ids)]
-        np.testing.assert_allclose(of_found[asked_of], difference[asked_of], atol=4 * TOLERANCE, rtol=0)
+        np.testing.assert_allclose(of_found[asked_of], difference[asked_of], atol=log_tolerance, rtol=0)
     assert found.finished.all()
     return found.method
 
@@ -131,6 +137,9 @@ def loop(
         cells[..., 1] = np.nan
     return clean, corrupted, cells
 
+
+IN_FLOAT32 = {"zamba2": 1e-3}
+"""Log-probabilities of models that compute parts of their layers in float32 whatever their type is."""
 
 CASES = [
     ("llama", "block_output", "noise", "denoise", 1),
@@ -166,7 +175,14 @@ FURTHER = [
 def test_cells_are_those_of_a_plain_loop(name: str, site: str, corrupt: str, direction: str, window: int) -> None:
     """Every cell is what a hooked forward of its own says: both corruptions and directions, sites, windows."""
     method = hold_against_loop(
-        fresh(name), place_of(name), make_prompts(101), site=site, corrupt=corrupt, direction=direction, window=window
+        fresh(name),
+        place_of(name),
+        make_prompts(101),
+        log_tolerance=IN_FLOAT32.get(name, 4 * TOLERANCE),
+        site=site,
+        corrupt=corrupt,
+        direction=direction,
+        window=window,
     )
     assert method == "ladder"
 

@@ -38,7 +38,7 @@ from layertracer.tracing._patching.answers import AnswerReader
 from layertracer.tracing._patching.audit import CausalAuditor, plan_looks
 from layertracer.tracing._patching.batch_sizes import buckets, plan_cells
 from layertracer.tracing._patching.cells import CellPasses, Windows
-from layertracer.tracing._patching.entrance import find_entrance
+from layertracer.tracing._patching.entrance import Entrance, find_entrance
 from layertracer.tracing._patching.prompts import CausalOptions, CausalPrompt, check_prompts
 from layertracer.tracing._patching.readings import (
     CausalInterrupted,
@@ -219,8 +219,9 @@ class _Tracing:
     ) -> _Tracing:
         """Nothing done yet."""
         network, notes = model.network, list[str]()
-        entrance, noise_std = find_entrance(network), None
+        entrance, noise_std = Entrance(network=network, module=None), None
         if options.corrupt == "noise":
+            entrance = find_entrance(network)
             noise_std = options.noise_scale * embedding_std(entrance, prompts)
             notes += [entrance.note] if entrance.note else []
         budget_bytes = default_budget_bytes(network) if options.memory is None else parse_memory(options.memory)
