@@ -21,8 +21,13 @@ from layertracer.measures._bootstrap import (
 )
 from layertracer.measures._certified.bounds import bound_mean
 from layertracer.measures._certified.certificate import Rounds, certify, race_layers
-from layertracer.measures._certified.race import Race, check_level, race_means
+from layertracer.measures._certified.race import Race, check_level, least_rounds, race_means
 from layertracer.measures._checked_arrays import find_missing
+from layertracer.measures._clusters.cluster_mean import ClusterMean, cluster_interval
+from layertracer.measures._clusters.fire_rates import FireRate, fire_rates
+from layertracer.measures._clusters.prompts_needed import PromptsNeeded, prompts_needed
+from layertracer.measures._clusters.student import student_quantile
+from layertracer.measures._clusters.variance import VarianceShares, variance_shares
 from layertracer.measures._criteria import ONSET_NAMES, onset_from_dict, onset_from_name
 from layertracer.measures._curves import TargetCurves
 from layertracer.measures._depth import interpolate_profile, relative_depth
@@ -64,15 +69,18 @@ __all__ = [
     "SURE_UNITS",
     "AbsRatio",
     "ChangePoint",
+    "ClusterMean",
     "Correlation",
     "CurveBand",
     "DominantDimensions",
+    "FireRate",
     "FirstTop1",
     "HalfMax",
     "KindContrast",
     "LayerDivision",
     "MonotoneTrend",
     "OnsetCriterion",
+    "PromptsNeeded",
     "Race",
     "Ratio",
     "Rise",
@@ -82,6 +90,7 @@ __all__ = [
     "Sensitivity",
     "SizeGroups",
     "TargetCurves",
+    "VarianceShares",
     "attribute_to_dominant",
     "average_ranks",
     "bootstrap_crossed_curve",
@@ -92,6 +101,7 @@ __all__ = [
     "check_level",
     "check_resampling",
     "cka_of",
+    "cluster_interval",
     "contrast_kinds",
     "correlate",
     "correlate_layers",
@@ -103,12 +113,14 @@ __all__ = [
     "find_missing",
     "find_task_particle",
     "find_vulnerable_layer",
+    "fire_rates",
     "group_by_mixer",
     "group_sizes",
     "holm",
     "interpolate_profile",
     "largest_layer",
     "layer_interval",
+    "least_rounds",
     "make_generator",
     "mean_gain_prob",
     "measure_robustness",
@@ -123,6 +135,7 @@ __all__ = [
     "paired_change",
     "percentile_interval",
     "pool_groups",
+    "prompts_needed",
     "race_layers",
     "race_means",
     "relative_depth",
@@ -131,8 +144,10 @@ __all__ = [
     "resample_onset_layers",
     "scaling_slope",
     "shift_p",
+    "student_quantile",
     "sweep_delta",
     "sweep_onset",
     "unbiased_hsic",
+    "variance_shares",
     "wilson",
 ]

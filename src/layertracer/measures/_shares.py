@@ -15,14 +15,14 @@ _LEVEL, _Z = 0.95, 1.959963984540054
 """Of the normal distribution, for 95 %."""
 
 
-def wilson(n_found: int, n: int, level: float = _LEVEL) -> Interval:
+def wilson(n_found: float, n: float, level: float = _LEVEL) -> Interval:
     """Wilson's score interval of a share.
 
     Laws: it lies within [0, 1] and holds the share; of nothing it is all of [0, 1].
 
     Args:
         n_found: How many were found.
-        n: Of how many.
+        n: Of how many; a fraction where they are worth fewer than they are.
         level: Coverage, in (0, 1).
 
     Raises:

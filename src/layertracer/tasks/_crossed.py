@@ -119,10 +119,16 @@ def _write_in(templates: Texts, source: Loadable | Task, *, n_shot: int, seed: i
             f"{task.name} has no word pairs to be written in templates. Give a task of pairs, e.g. 'antonym'."
         )
     texts = checked_texts("templates", templates, hint="Give several, e.g. WORD_PAIR_TEMPLATES.")
-    changed = {"n_shot": n_shot, "limit": None, "seed": seed, "template": None, "demonstration_sets": 1}
-    return make_task(
-        replace(recipe, options=replace(recipe.options, templates=texts or WORD_PAIR_TEMPLATES, **changed))
+    options = replace(
+        recipe.options,
+        n_shot=n_shot,
+        limit=None,
+        seed=seed,
+        template=None,
+        templates=texts or WORD_PAIR_TEMPLATES,
+        demonstration_sets=1,
     )
+    return make_task(replace(recipe, options=options))
 
 
 def _cross(fitted: Task, split: Split, *, n_shot: int, n_sets: int) -> CrossedTask:

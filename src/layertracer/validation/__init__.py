@@ -1,5 +1,7 @@
 """What puts a trace to the test: other measures of the same layers, controls, causal tracing."""
 
+from layertracer.validation._causal.options import CausalSettings
+from layertracer.validation._causal.trace import CausalTraceInterrupted, trace_causally
 from layertracer.validation._importance.editor_range import EditorRange, editor_range
 from layertracer.validation._importance.fidelity import gradient_fidelity
 from layertracer.validation._importance.infos import IMPORTANCE_NAMES
@@ -9,6 +11,8 @@ from layertracer.validation._importance.relation import RelationFaithfulness, re
 
 __all__ = [
     "IMPORTANCE_NAMES",
+    "CausalSettings",
+    "CausalTraceInterrupted",
     "EditorRange",
     "Importance",
     "RelationFaithfulness",
@@ -17,4 +21,5 @@ __all__ = [
     "measure_importance",
     "probe_layers",
     "relation_faithfulness",
+    "trace_causally",
 ]

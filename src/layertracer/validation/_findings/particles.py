@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -70,13 +72,13 @@ def find_particles(
     return tuple(found)
 
 
-def _false_positives(found: Found | None, criterion: str) -> Mapping[str, object]:
+def _false_positives(found: Found | None, criterion: str) -> dict[str, Any]:
     """How often a criterion fires on random targets, over prompts; nothing where none were read."""
     if found is None:
         return {}
     fired, is_other, is_there = fire_on_random(found, criterion)
     rates = {"false_positive": is_other, "random_token": is_there & ~is_other}
-    numbers: dict[str, object] = {"n_random": int((is_there & is_other).sum())}
+    numbers: dict[str, Any] = {"n_random": int((is_there & is_other).sum())}
     numbers["n_random_tokens"] = int((is_there & ~is_other).sum())
     for name, which in rates.items():
         of = which & is_there
@@ -93,7 +95,9 @@ def over_prompts(rate: float, n_prompts: int) -> Interval:
     The targets of a prompt are read from the same distributions, and so count once together: wider than their number
     would have it, and never too narrow.
     """
-    return wilson(rate * n_prompts, n_prompts)
+    found = rate * n_prompts
+    below, above = wilson(math.floor(found), n_prompts), wilson(math.ceil(found), n_prompts)
+    return Interval(low=below.low, high=above.high, level=below.level)
 
 
 def fire_on_random(
