@@ -3,7 +3,7 @@
 from layertracer.validation._causal.options import CausalSettings
 from layertracer.validation._causal.trace import CausalTraceInterrupted, trace_causally
 from layertracer.validation._importance.editor_range import EditorRange, editor_range
-from layertracer.validation._importance.fidelity import gradient_fidelity
+from layertracer.validation._importance.fidelity import fidelity_intervals, gradient_fidelity
 from layertracer.validation._importance.infos import IMPORTANCE_NAMES
 from layertracer.validation._importance.measure import Importance, measure_importance
 from layertracer.validation._importance.probes import probe_layers
@@ -17,6 +17,7 @@ __all__ = [
     "Importance",
     "RelationFaithfulness",
     "editor_range",
+    "fidelity_intervals",
     "gradient_fidelity",
     "measure_importance",
     "probe_layers",
