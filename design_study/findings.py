@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from layertracer.measures import holm
+
 from design_study.plan import PARENTS, all_placements, read_placement, show_placement
-from design_study.ranks import Correlation, Placement, correlate, holm, mean_p, rank_of, ranks_p
+from design_study.ranks import Correlation, Placement, correlate, mean_p, rank_of, ranks_p
 from design_study.scores import SIZES, values_of
 from design_study.windows import DESIGN, WINDOW
 from training.families import N_LAYERS

@@ -103,16 +103,6 @@ def ranks_p(ranks: Sequence[int], n: int) -> float:
     return sum(one <= sum(ranks) for one in sums) / len(sums)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P values adjusted for their number by Holm's procedure, in their order."""
-    order = np.argsort(p_values, kind="stable")
-    adjusted, largest = [0.0] * len(order), 0.0
-    for index, position in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - index) * p_values[position]))
-        adjusted[position] = largest
-    return adjusted
-
-
 def _centre(values: Float64[np.ndarray, " value"]) -> Float64[np.ndarray, " value"]:
     centred: np.ndarray = values - values.mean()
     return centred

@@ -65,4 +65,4 @@ class TestOverlap:
     def test_holm_by_hand(self) -> None:
         """Sorted p times 4, 3, 2, 1, never falling, at most 1."""
         assert holm([0.01, 0.9, 0.02, 0.4]) == pytest.approx([0.04, 0.9, 0.06, 0.8])
-        assert holm([]) == []
+        assert holm([]) == ()

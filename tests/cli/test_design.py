@@ -263,7 +263,7 @@ def test_each_command_says_what_it_was_given(stored_advice: Path, stored_run: Pa
 
 def test_a_command_that_goes_on_can_be_pasted() -> None:
     """The command that is printed after an interruption is quoted for a shell, with --out and --resume once each."""
-    from layertracer.cli._commands.design import go_on_command
+    from layertracer.cli._kept_work import go_on_command
 
     words = ("layertracer", "design", "my model", "--keep", "4,8")
     shown = go_on_command(words, Path("runs/a b"))

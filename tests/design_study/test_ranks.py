@@ -7,7 +7,7 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 
-from design_study.ranks import average_ranks, correlate, holm, mean_p, rank_of, ranks_p, spearman
+from design_study.ranks import average_ranks, correlate, mean_p, rank_of, ranks_p, spearman
 
 N_LAYERS = 5
 PAIRS = list(combinations(range(N_LAYERS), 2))
@@ -60,11 +60,6 @@ def test_chosen_placement_has_a_rank() -> None:
     result = {(0, 1): 0.5, (0, 2): 0.1, (1, 2): 0.9}
     assert [rank_of(kept, result) for kept in result] == [2, 1, 3]
     assert ranks_p([1, 2], 2) == pytest.approx(3 / 4)
-
-
-def test_holm_by_hand() -> None:
-    """The smallest times three, the next times two, never below the one before."""
-    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
 
 
 def test_placements_that_are_missing_are_noticed() -> None:

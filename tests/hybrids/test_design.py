@@ -15,9 +15,9 @@ from layertracer.advice import Judgement, Search, published_for
 from layertracer.hybrids._design import Design, DesignMeans, Found
 from layertracer.hybrids._design_options import DesignOptions, ModelFacts, check_keep, default_keep
 from layertracer.hybrids._judging.rows import Rows, RowSet, TaskRows
-from layertracer.hybrids._measuring.checkpoints import Checkpoints
 from layertracer.hybrids._measuring.joint_trace import JointTrace, no_trace
 from layertracer.hybrids._measuring.kept_measures import KeptMeasures
+from layertracer.runs import Checkpoints
 from layertracer.tracing import JudgedRow
 
 from tests.hybrids.planted_substituter import PlantedSubstituter
@@ -63,7 +63,7 @@ def run(options: DesignOptions, *, rows: Rows | None = None, noise: float = 0.05
     joint = np.zeros(N_LAYERS)
     joint[list(CARRIERS)] = 2.0
     trace = JointTrace(js_bits=np.linspace(0.0, 1.0, N_LAYERS), joint=joint, particle=5, site="mixer_output")
-    measures = KeptMeasures(PlantedSubstituter(N_LAYERS, cost, noise=noise), Checkpoints(None, {}))
+    measures = KeptMeasures(PlantedSubstituter(N_LAYERS, cost, noise=noise), Checkpoints(None, {}, noun="design"))
     means = DesignMeans(measures=measures, trace=lambda: trace, judge=judged, tell=lambda _: None)
     facts = ModelFacts(name="planted", n_layers=N_LAYERS)
     return Design(facts, rows or some_rows(), replace(options, n_compared=8), means=means).run()
@@ -75,7 +75,7 @@ def run_named(name: str, n_layers: int, size: int, worth: Mapping[int, float]) -
     def cost(kept: tuple[int, ...], _: str) -> float:
         return sum(worth.get(layer, 0.01) for layer in range(n_layers) if layer not in kept)
 
-    measures = KeptMeasures(PlantedSubstituter(n_layers, cost), Checkpoints(None, {}))
+    measures = KeptMeasures(PlantedSubstituter(n_layers, cost), Checkpoints(None, {}, noun="design"))
     trace = no_trace(n_layers)
     means = DesignMeans(measures=measures, trace=lambda: trace, judge=judged, tell=lambda _: None)
     options = DesignOptions(keep=(size,), n_random=50, wants_ratio=False)

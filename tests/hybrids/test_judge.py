@@ -10,18 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 import layertracer as lt
 from layertracer.hybrids._judging.judge import (
     judge,
     leave_out_unsolved,
-    paired_change,
     row_means,
     solved_prompts,
     why_not_judged,
-    wilson_interval,
 )
 from layertracer.hybrids._judging.rows import Rows, RowSet, TaskRows
 from layertracer.tracing import JudgedRow, RowMeasures, make_substituter
@@ -169,48 +165,6 @@ def test_intervals_hold_the_mean_about_as_often_as_they_say() -> None:
         assert interval is not None
         held += interval.low <= 1.0 <= interval.high
     assert 90 <= held <= 100
-
-
-@pytest.mark.parametrize(
-    ("n_solved", "n", "low", "high"),
-    # Newcombe (1998), "Two-sided confidence intervals for the single proportion", table I, method 3.
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
-)
-def test_wilson_interval_is_the_published_one(n_solved: int, n: int, low: float, high: float) -> None:
-    """Wilson's intervals of published examples, to the four digits printed."""
-    interval = wilson_interval(n_solved, n)
-    assert (round(interval.low, 4), round(interval.high, 4)) == (low, high)
-
-
-def pairs_of(both: int, gained: int, lost: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
-    """Prompts solved by the placed and by the full model, from the four counts."""
-    cells = [(True, True)] * both + [(True, False)] * gained + [(False, True)] * lost + [(False, False)] * neither
-    placed, full = zip(*cells, strict=True)
-    return np.array(placed), np.array(full)
-
-
-@pytest.mark.parametrize(
-    ("cells", "low", "high"),
-    # Newcombe (1998), "Improved confidence intervals for the difference between binomial proportions based on paired
-    # data", table II, method 10.
-    [((36, 12, 2, 0), 0.0569, 0.3404), ((0, 30, 0, 0), 0.8395, 1.0)],
-)
-def test_paired_change_is_the_published_one(cells: tuple[int, int, int, int], low: float, high: float) -> None:
-    """Newcombe's intervals of published paired examples, to the four digits printed."""
-    change, interval = paired_change(*pairs_of(*cells))
-    assert change == pytest.approx((cells[1] - cells[2]) / sum(cells))
-    assert (round(interval.low, 4), round(interval.high, 4)) == (low, high)
-
-
-@given(cells=st.tuples(*[st.integers(0, 30)] * 4).filter(lambda cells: sum(cells) > 0))
-def test_paired_change_turns_over(cells: tuple[int, int, int, int]) -> None:
-    """It holds the change, lies within [−1, 1], and turns over where the two are exchanged."""
-    placed, full = pairs_of(*cells)
-    change, interval = paired_change(placed, full)
-    back, turned = paired_change(full, placed)
-    assert -1.0 <= interval.low <= change <= interval.high <= 1.0
-    assert back == -change
-    assert (turned.low, turned.high) == (pytest.approx(-interval.high), pytest.approx(-interval.low))
 
 
 # ---------------------------------------------------------------- tasks that say nothing

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from layertracer import RunError
-from layertracer.hybrids._measuring.checkpoints import Checkpoints
 from layertracer.hybrids._measuring.kept_measures import KeptMeasures
+from layertracer.runs import Checkpoints
 from layertracer.tracing import JudgedRow
 
 from tests.hybrids.planted_substituter import PlantedSubstituter
@@ -30,7 +30,7 @@ class TestMeasuredOnce:
 
     def test_what_is_recalled_is_what_was_measured(self) -> None:
         """In the orders asked for, whatever the order in which it was measured, repeated ones included."""
-        kept = KeptMeasures(planted(), Checkpoints(None, {}))
+        kept = KeptMeasures(planted(), Checkpoints(None, {}, noun="design"))
         kept.measure(ROWS, PLACEMENTS[:2])
         asked = [*reversed(PLACEMENTS), (1,)]
         found, expected = kept.measure(ROWS, asked), planted().measure(ROWS, asked)
@@ -41,7 +41,7 @@ class TestMeasuredOnce:
     def test_nothing_is_measured_twice(self) -> None:
         """The second call measures what is new alone, and none where there is nothing new."""
         substituter = planted()
-        kept = KeptMeasures(substituter, Checkpoints(None, {}))
+        kept = KeptMeasures(substituter, Checkpoints(None, {}, noun="design"))
         kept.measure(ROWS, PLACEMENTS[:3])
         kept.measure(ROWS, PLACEMENTS)
         kept.measure(ROWS[:1], PLACEMENTS)
@@ -51,13 +51,13 @@ class TestMeasuredOnce:
     def test_placements_that_begin_alike_stand_together(self) -> None:
         """What is measured is sorted by its lower layers, so that they are run once for all that share them."""
         substituter = planted()
-        KeptMeasures(substituter, Checkpoints(None, {})).measure(ROWS, [(3,), (0, 3), (2,), (0, 2)])
+        KeptMeasures(substituter, Checkpoints(None, {}, noun="design")).measure(ROWS, [(3,), (0, 3), (2,), (0, 2)])
         assert substituter.calls[0][1] == ((3,), (2,), (0, 3), (0, 2))
 
     def test_progress_counts_cells(self) -> None:
         """Rows times placements, of what was measured just now."""
         said: list[int] = []
-        kept = KeptMeasures(planted(), Checkpoints(None, {}), said.append)
+        kept = KeptMeasures(planted(), Checkpoints(None, {}, noun="design"), said.append)
         kept.measure(ROWS, PLACEMENTS)
         kept.measure(ROWS, PLACEMENTS)
         assert said == [8]
@@ -70,23 +70,23 @@ class TestResumed:
         """What was measured before Ctrl-C is not measured again, and gives the same numbers."""
         first = planted()
         first.fails_after = 2
-        kept = KeptMeasures(first, Checkpoints(tmp_path / "out", QUESTION))
+        kept = KeptMeasures(first, Checkpoints(tmp_path / "out", QUESTION, noun="design"))
         kept.measure(ROWS, PLACEMENTS[:1])
         kept.measure(ROWS, PLACEMENTS[:3])
         with pytest.raises(KeyboardInterrupt):
             kept.measure(ROWS, PLACEMENTS)
         second = planted()
-        resumed = KeptMeasures(second, Checkpoints(tmp_path / "out", QUESTION))
+        resumed = KeptMeasures(second, Checkpoints(tmp_path / "out", QUESTION, noun="design"))
         found = resumed.measure(ROWS, PLACEMENTS)
         assert [placements for _, placements in second.calls] == [((0, 1, 2, 3),)]
         np.testing.assert_array_equal(found[0].kl_nats, planted().measure(ROWS, PLACEMENTS)[0].kl_nats)
 
     def test_a_damaged_part_is_measured_again(self, tmp_path: Path) -> None:
         """Nothing of a file that is not as it was written counts; it is said."""
-        KeptMeasures(planted(), Checkpoints(tmp_path, QUESTION)).measure(ROWS, PLACEMENTS)
+        KeptMeasures(planted(), Checkpoints(tmp_path, QUESTION, noun="design")).measure(ROWS, PLACEMENTS)
         part = sorted((tmp_path / ".parts").iterdir())[-1]
         part.write_bytes(part.read_bytes()[:-5])
-        checkpoints, substituter = Checkpoints(tmp_path, QUESTION), planted()
+        checkpoints, substituter = Checkpoints(tmp_path, QUESTION, noun="design"), planted()
         KeptMeasures(substituter, checkpoints).measure(ROWS, PLACEMENTS)
         assert len(substituter.calls) == 1
         assert "damaged" in checkpoints.notes[0]
@@ -96,21 +96,21 @@ class TestResumed:
     )
     def test_another_question_is_refused(self, tmp_path: Path, changed: dict[str, Any], said: str) -> None:
         """With what differs; what is there stays."""
-        KeptMeasures(planted(), Checkpoints(tmp_path, QUESTION)).measure(ROWS, PLACEMENTS)
+        KeptMeasures(planted(), Checkpoints(tmp_path, QUESTION, noun="design")).measure(ROWS, PLACEMENTS)
         before = sorted((tmp_path / ".parts").iterdir())
         with pytest.raises(RunError, match=said):
-            Checkpoints(tmp_path, {**QUESTION, **changed})
+            Checkpoints(tmp_path, {**QUESTION, **changed}, noun="design")
         assert sorted((tmp_path / ".parts").iterdir()) == before
 
     def test_other_numbers_are_kept_by_their_sort(self, tmp_path: Path) -> None:
         """What was kept comes back with its words, in order."""
-        checkpoints = Checkpoints(tmp_path, QUESTION)
+        checkpoints = Checkpoints(tmp_path, QUESTION, noun="design")
         checkpoints.add({"what": "trace", "site": "state"}, {"js": np.arange(3.0)})
-        (meta, arrays), *rest = Checkpoints(tmp_path, QUESTION).found("trace")
+        (meta, arrays), *rest = Checkpoints(tmp_path, QUESTION, noun="design").found("trace")
         assert (meta["site"], arrays["js"].tolist(), rest) == ("state", [0.0, 1.0, 2.0], [])
 
     def test_without_a_folder_nothing_is_kept(self) -> None:
         """And nothing is found."""
-        checkpoints = Checkpoints(None, QUESTION)
+        checkpoints = Checkpoints(None, QUESTION, noun="design")
         checkpoints.add({"what": "trace"}, {})
         assert list(checkpoints.found("trace")) == []

@@ -97,3 +97,9 @@ DEFAULT_SITE: Site = UnaskedSite("mixer_output")
 
 FALLBACK_SITE: Site = "block_output"
 """The site that every model has; taken where nobody asked for one and the default is not to be had."""
+
+
+def sites_there_are() -> tuple[Site, ...]:
+    """All sites, the usual one first, none of them asked for by name: one that a model lacks is left out of them."""
+    others = (site for site in SITES if site != DEFAULT_SITE)
+    return tuple(UnaskedSite(site) for site in (DEFAULT_SITE, *others))

@@ -8,7 +8,6 @@ from layertracer.advice._placements import load_placement, save_placement
 from layertracer.advice._published import (
     PublishedPlacement,
     compare_with_published,
-    holm,
     hypergeometric_tail,
     plain_name,
     published_for,
@@ -32,6 +31,7 @@ from layertracer.advice._role_records import Divisions, EarlyExit, Gates, Region
 from layertracer.advice._schema import ADVICE_FILE, ADVICE_FORMAT_VERSION, ADVICE_TABLES
 from layertracer.advice._snippet import FULL, SLIDING, flash_linear_attention, windows_by_type
 from layertracer.advice._storage import is_advice, read_advice, same_advice, save_advice, verify_advice
+from layertracer.measures import holm
 from layertracer.runs import to_tree
 
 __all__ = [

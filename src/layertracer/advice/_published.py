@@ -11,6 +11,7 @@ from functools import cache
 from importlib import resources
 
 from layertracer.advice._records import PublishedMatch
+from layertracer.measures import holm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,19 +132,3 @@ def hypergeometric_tail(overlap: int, *, n: int, first: int, second: int) -> flo
         for shared in range(overlap, min(first, second) + 1)
     )
     return ways / math.comb(n, second)
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's correction of several p, in the order given.
-
-    Laws: none falls; none is above 1; the order of the p stays.
-
-    Example:
-        >>> holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
-    """
-    corrected, largest = [0.0] * len(p), 0.0
-    for rank, index in enumerate(sorted(range(len(p)), key=lambda index: p[index])):
-        largest = max(largest, min(1.0, (len(p) - rank) * p[index]))
-        corrected[index] = largest
-    return corrected

@@ -1,5 +1,6 @@
 """What a user's program calls: plan, trace, read, load, save, compare, write reports. No torch before that."""
 
+from layertracer._types import sites_there_are
 from layertracer.api._advice import Advice, load_advice
 from layertracer.api._causal import CausalTrace, causal_trace, load_causal
 from layertracer.api._compare import Comparison, compare
@@ -8,7 +9,6 @@ from layertracer.api._evaluate_placement import evaluate_placement, load_placeme
 from layertracer.api._evidence import Evidence, load_evidence
 from layertracer.api._plan import plan
 from layertracer.api._readout import read_layers
-from layertracer.api._taken import sites_there_are
 from layertracer.api._trace import Trace, load_run, trace, verify_run
 
 __all__ = [

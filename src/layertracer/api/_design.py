@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from layertracer._errors import RunError
 from layertracer._types import Substitute
 from layertracer.advice import DesignPlan, Search
 from layertracer.api._advice import Advice
@@ -15,7 +14,7 @@ from layertracer.api._asked import ModelLike, ProgressLike
 from layertracer.api._design_asked import take_options, take_question
 from layertracer.api._progress import telling_progress
 from layertracer.api._taken import refused, take_flag, take_model, take_path
-from layertracer.runs import ADVICE, claim_folder, expand_home
+from layertracer.runs import ADVICE, expand_home, require_claim
 
 if TYPE_CHECKING:
     from layertracer.hybrids import Question
@@ -140,12 +139,7 @@ def _claiming(path: Path, *, overwrite: bool) -> Iterator[Path]:
         RunError: If advice cannot be saved there, or another design is going to.
     """
     folder = expand_home(path)
-    claim = claim_folder(folder, overwrite=take_flag("overwrite", overwrite), kind=ADVICE)
-    if claim is None:
-        raise RunError(
-            f"Another design that is running is going to save its advice to {folder}. Wait until it is done, or give "
-            "another path."
-        )
+    claim = require_claim(folder, overwrite=take_flag("overwrite", overwrite), kind=ADVICE)
     try:
         yield folder
     finally:

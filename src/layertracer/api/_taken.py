@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from layertracer._errors import UnknownNameError, UsageError
-from layertracer._types import DEFAULT_SITE, SITES, Mask, Noise, Perturbation, Site, Skip, UnaskedSite
+from layertracer._types import SITES, Mask, Noise, Perturbation, Skip, sites_there_are
 from layertracer.measures import ONSET_NAMES, OnsetCriterion, Rise, onset_from_dict, onset_from_name
 from layertracer.runs import ADVICE, CAUSAL, EVIDENCE, RUN, expand_home
 
@@ -127,12 +127,6 @@ def take_perturbations(given: object) -> tuple[Perturbation, ...]:
     if not given:
         raise refused("perturbation", given, "Give at least one, e.g. [lt.Mask(), lt.Mask(site='mlp_output')].")
     return tuple(take_perturbation(one) for one in given)
-
-
-def sites_there_are() -> tuple[Site, ...]:
-    """All sites, the usual one first, none of them asked for by name: one that a model lacks is left out of them."""
-    others = (site for site in SITES if site != DEFAULT_SITE)
-    return tuple(UnaskedSite(site) for site in (DEFAULT_SITE, *others))
 
 
 def _perturbation_called(name: str) -> Perturbation:

@@ -11,6 +11,7 @@ from layertracer.evidence._causal_records import (
     TokenRole,
 )
 from layertracer.evidence._causal_roles import ROLES, Peak, find_peak, mean_by_role, mean_interval, role_of
+from layertracer.evidence._format_page import describe_evidence_format
 from layertracer.evidence._records import (
     Agreement,
     Answer,
@@ -37,6 +38,7 @@ from layertracer.evidence._storage import (
     verify_causal,
     verify_evidence,
 )
+from layertracer.evidence._validation_plan import ValidationPlan, ValidationStage
 
 __all__ = [
     "ROLES",
@@ -59,8 +61,11 @@ __all__ = [
     "RoleEffects",
     "SiteEffect",
     "TokenRole",
+    "ValidationPlan",
+    "ValidationStage",
     "VarianceShares",
     "Verdict",
+    "describe_evidence_format",
     "find_arrival",
     "find_peak",
     "is_causal",

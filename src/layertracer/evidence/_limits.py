@@ -31,6 +31,8 @@ LIMITS: Mapping[str, Rule] = {
     "ParticleReading.per_prompt": _LAYER,
     "ParticleReading.false_positive_rate": _SHARE_OR_NAN,
     "ParticleReading.n_random": _COUNT,
+    "ParticleReading.random_token_rate": _SHARE_OR_NAN,
+    "ParticleReading.n_random_tokens": _COUNT,
     "SiteEffect.js_bits": _JS,
     "SiteEffect.layer": _LAYER,
     "SiteEffect.contenders": _LAYER,

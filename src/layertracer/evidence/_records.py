@@ -47,10 +47,13 @@ class ParticleReading:
         interval: Its interval over prompts, or over demonstration sets; None where they are too few.
         share_found: Share of the prompts in which one is found.
         per_prompt: Layer of each prompt; None where none is found.
-        false_positive_rate: Share of prompts in which it fires on a random target that is not the answer; NaN where
+        false_positive_rate: Share of random targets on which it fires, being the answers of other prompts; NaN where
             that was not measured.
-        false_positive_interval: Its interval (Wilson); None likewise.
+        false_positive_interval: Its interval (Wilson), each prompt counting once; None likewise.
         n_random: How many random targets that is of.
+        random_token_rate: Share likewise of tokens drawn from all ordinary ones; NaN likewise.
+        random_token_interval: Its interval; None likewise.
+        n_random_tokens: How many tokens that is of.
     """
 
     lens: str
@@ -62,6 +65,9 @@ class ParticleReading:
     false_positive_rate: float = float("nan")
     false_positive_interval: Interval | None = None
     n_random: int = 0
+    random_token_rate: float = float("nan")
+    random_token_interval: Interval | None = None
+    n_random_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -16,10 +16,10 @@ from layertracer.hybrids._design_options import DesignOptions, check_keep, defau
 from layertracer.hybrids._judging.judge import leave_out_unsolved
 from layertracer.hybrids._judging.rows import Rows, Sizes, split_rows
 from layertracer.hybrids._judging.task_rows import TaskSource
-from layertracer.hybrids._measuring.checkpoints import Checkpoints
 from layertracer.hybrids._measuring.costs import Asked, plan_costs, time_forward
 from layertracer.hybrids._measuring.kept_measures import KeptMeasures
 from layertracer.hybrids._measuring.kv_cache import CacheSizes, layers_within, measure_cache
+from layertracer.runs import Checkpoints
 from layertracer.tracing import Substituter, TextSource, TracedModel, describe_model, make_substituter
 
 _N_RATIO = 9
@@ -97,7 +97,7 @@ def make_ready(question: Question, *, folder: Path | None, count: Callable[[int]
     options = replace(options, keep=_settle_keep(model, options, substituter, sizes))
     rows = _split(question) if rows is None else rows
     weights = describe_model(model).fingerprint
-    checkpoints = Checkpoints(folder, _as_question(model, options, rows, weights))
+    checkpoints = Checkpoints(folder, _as_question(model, options, rows, weights), noun="design")
     measures = KeptMeasures(substituter, checkpoints, count, audited=partial(_audited, substituter))
     n_known = measures.n_cells
     n_said = len(rows.notes)

@@ -1,5 +1,9 @@
 """Pure numbers on NumPy arrays: onset criteria, the task particle, the vulnerable layer, intervals. No torch."""
 
+from layertracer.measures._agreement.correlation import Correlation, average_ranks, correlate
+from layertracer.measures._agreement.holm import holm
+from layertracer.measures._agreement.layer_agreement import correlate_layers, shift_p
+from layertracer.measures._agreement.prompt_agreement import correlate_prompts
 from layertracer.measures._bootstrap import (
     MIN_UNITS,
     SURE_UNITS,
@@ -17,8 +21,13 @@ from layertracer.measures._bootstrap import (
 )
 from layertracer.measures._certified.bounds import bound_mean
 from layertracer.measures._certified.certificate import Rounds, certify, race_layers
-from layertracer.measures._certified.race import Race, check_level, race_means
+from layertracer.measures._certified.race import Race, check_level, least_rounds, race_means
 from layertracer.measures._checked_arrays import find_missing
+from layertracer.measures._clusters.cluster_mean import ClusterMean, cluster_interval
+from layertracer.measures._clusters.fire_rates import FireRate, fire_rates
+from layertracer.measures._clusters.prompts_needed import PromptsNeeded, prompts_needed
+from layertracer.measures._clusters.student import student_quantile
+from layertracer.measures._clusters.variance import VarianceShares, variance_shares
 from layertracer.measures._criteria import ONSET_NAMES, onset_from_dict, onset_from_name
 from layertracer.measures._curves import TargetCurves
 from layertracer.measures._depth import interpolate_profile, relative_depth
@@ -41,6 +50,7 @@ from layertracer.measures._resampling import (
 )
 from layertracer.measures._robustness import Robustness, measure_robustness
 from layertracer.measures._sensitivity import Sensitivity, sweep_delta, sweep_onset
+from layertracer.measures._shares import paired_change, wilson
 from layertracer.measures._trend import (
     MonotoneTrend,
     SizeGroups,
@@ -59,14 +69,18 @@ __all__ = [
     "SURE_UNITS",
     "AbsRatio",
     "ChangePoint",
+    "ClusterMean",
+    "Correlation",
     "CurveBand",
     "DominantDimensions",
+    "FireRate",
     "FirstTop1",
     "HalfMax",
     "KindContrast",
     "LayerDivision",
     "MonotoneTrend",
     "OnsetCriterion",
+    "PromptsNeeded",
     "Race",
     "Ratio",
     "Rise",
@@ -76,7 +90,9 @@ __all__ = [
     "Sensitivity",
     "SizeGroups",
     "TargetCurves",
+    "VarianceShares",
     "attribute_to_dominant",
+    "average_ranks",
     "bootstrap_crossed_curve",
     "bootstrap_js_curve",
     "bootstrap_mean_curve",
@@ -85,7 +101,11 @@ __all__ = [
     "check_level",
     "check_resampling",
     "cka_of",
+    "cluster_interval",
     "contrast_kinds",
+    "correlate",
+    "correlate_layers",
+    "correlate_prompts",
     "count_units",
     "describe_particle",
     "divide_layers",
@@ -93,11 +113,14 @@ __all__ = [
     "find_missing",
     "find_task_particle",
     "find_vulnerable_layer",
+    "fire_rates",
     "group_by_mixer",
     "group_sizes",
+    "holm",
     "interpolate_profile",
     "largest_layer",
     "layer_interval",
+    "least_rounds",
     "make_generator",
     "mean_gain_prob",
     "measure_robustness",
@@ -109,8 +132,10 @@ __all__ = [
     "note_on_onsets",
     "onset_from_dict",
     "onset_from_name",
+    "paired_change",
     "percentile_interval",
     "pool_groups",
+    "prompts_needed",
     "race_layers",
     "race_means",
     "relative_depth",
@@ -118,7 +143,11 @@ __all__ = [
     "resample_mean_curves",
     "resample_onset_layers",
     "scaling_slope",
+    "shift_p",
+    "student_quantile",
     "sweep_delta",
     "sweep_onset",
     "unbiased_hsic",
+    "variance_shares",
+    "wilson",
 ]

@@ -2,7 +2,8 @@
 
 from layertracer.runs._effects import EffectRecord, effect_keys
 from layertracer.runs._equality import same_values
-from layertracer.runs._folders.claims import FolderClaim, claim_folder
+from layertracer.runs._folders.checkpoints import Checkpoints
+from layertracer.runs._folders.claims import FolderClaim, claim_folder, require_claim
 from layertracer.runs._folders.full_paths import expand_home, full_path
 from layertracer.runs._folders.kinds import ADVICE, CAUSAL, EVIDENCE, LENS, RUN, FolderKind, kinds_at
 from layertracer.runs._folders.siblings import name_limit, shorten_name
@@ -39,7 +40,7 @@ from layertracer.runs._record_folders.flat_rows import (
     rows_of,
 )
 from layertracer.runs._record_folders.hints import hints_of
-from layertracer.runs._record_folders.pages import describe_record_fields, describe_table
+from layertracer.runs._record_folders.pages import FormatWords, describe_record_format
 from layertracer.runs._record_folders.record_format import RecordFormat
 from layertracer.runs._record_folders.rules import Array, OrNan, RecordRules
 from layertracer.runs._record_folders.storage import read_record, save_record
@@ -82,6 +83,7 @@ __all__ = [
     "UNUSABLE",
     "Anything",
     "Array",
+    "Checkpoints",
     "Column",
     "Columns",
     "EffectRecord",
@@ -90,6 +92,7 @@ __all__ = [
     "Fields",
     "FolderClaim",
     "FolderKind",
+    "FormatWords",
     "HeaderField",
     "Items",
     "LensRecord",
@@ -118,8 +121,7 @@ __all__ = [
     "decode_rows",
     "deepen",
     "describe_format",
-    "describe_record_fields",
-    "describe_table",
+    "describe_record_format",
     "described",
     "effect_keys",
     "encode_header",
@@ -143,6 +145,7 @@ __all__ = [
     "read_run",
     "reason_of",
     "remove_parts",
+    "require_claim",
     "require_folder",
     "rows_of",
     "same_values",

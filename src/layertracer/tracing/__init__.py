@@ -2,7 +2,17 @@
 
 from layertracer._types import MeasureInfo, SiteFacts
 from layertracer.tracing._attribution.direct_logits import LogitAttribution, attribute_logits
+from layertracer.tracing._attribution.encoded_facts import encode_facts
 from layertracer.tracing._attribution.gradient import RemovalEstimates, estimate_removals
+from layertracer.tracing._attribution.last_streams import LastStreams, gather_last_streams
+from layertracer.tracing._attribution.not_measured import NotMeasured
+from layertracer.tracing._attribution.relation import (
+    SubjectMaps,
+    SubjectStates,
+    map_subjects,
+    read_subjects,
+    top_tokens,
+)
 from layertracer.tracing._batching.judged_rows import JudgedRow, RowMeasures
 from layertracer.tracing._batching.memory_budget import parse_memory
 from layertracer.tracing._distributions.js_divergence import js_divergence
@@ -14,7 +24,7 @@ from layertracer.tracing._lenses.protocol import Lens, register_lens, take_lense
 from layertracer.tracing._lenses.report import LensReport
 from layertracer.tracing._lenses.streams import gather_streams
 from layertracer.tracing._make_substituter import make_substituter
-from layertracer.tracing._model import Loadable, TracedModel, is_module, load_model, wrap_model
+from layertracer.tracing._model import Loadable, TracedModel, encode_for, is_module, load_model, wrap_model
 from layertracer.tracing._observers.position_means import PositionMeans
 from layertracer.tracing._observers.protocol import register_layer_measure
 from layertracer.tracing._options import TraceOptions, why_not_offered
@@ -29,6 +39,7 @@ from layertracer.tracing._profile import LayerProfile, profile_layers
 from layertracer.tracing._readings import Progress
 from layertracer.tracing._readout import LensReadout, Readout, read_layers
 from layertracer.tracing._record import describe_model, token_texts
+from layertracer.tracing._site_rms import measure_site_rms
 from layertracer.tracing._sites.protocol import register_site
 from layertracer.tracing._substituter import Substituter
 from layertracer.tracing._texts.text_rows import TextRows, TextSource, gather_text, runs_of
@@ -44,6 +55,7 @@ __all__ = [
     "CausalPrompt",
     "CausalReadings",
     "JudgedRow",
+    "LastStreams",
     "LayerCall",
     "LayerFlops",
     "LayerProfile",
@@ -54,6 +66,7 @@ __all__ = [
     "Loadable",
     "LogitAttribution",
     "MeasureInfo",
+    "NotMeasured",
     "PerturbedRows",
     "PlannedFlops",
     "PositionMeans",
@@ -64,6 +77,8 @@ __all__ = [
     "RemovalEstimates",
     "RowMeasures",
     "SiteFacts",
+    "SubjectMaps",
+    "SubjectStates",
     "Substituter",
     "TextRows",
     "TextSource",
@@ -73,7 +88,10 @@ __all__ = [
     "TracedModel",
     "attribute_logits",
     "describe_model",
+    "encode_facts",
+    "encode_for",
     "estimate_removals",
+    "gather_last_streams",
     "gather_streams",
     "gather_text",
     "is_module",
@@ -81,11 +99,14 @@ __all__ = [
     "layer_flops",
     "load_model",
     "make_substituter",
+    "map_subjects",
     "measure_lens_quality",
+    "measure_site_rms",
     "parse_memory",
     "plan_trace",
     "profile_layers",
     "read_layers",
+    "read_subjects",
     "register_layer_measure",
     "register_lens",
     "register_perturber",
@@ -95,6 +116,7 @@ __all__ = [
     "runs_of",
     "take_lenses",
     "token_texts",
+    "top_tokens",
     "trace_model",
     "why_not_offered",
     "wrap_model",

@@ -2,14 +2,24 @@
 
 from layertracer.validation._causal.options import CausalSettings
 from layertracer.validation._causal.trace import CausalTraceInterrupted, trace_causally
+from layertracer.validation._importance.editor_range import EditorRange, editor_range
+from layertracer.validation._importance.fidelity import gradient_fidelity
 from layertracer.validation._importance.infos import IMPORTANCE_NAMES
 from layertracer.validation._importance.measure import Importance, measure_importance
+from layertracer.validation._importance.probes import probe_layers
+from layertracer.validation._importance.relation import RelationFaithfulness, relation_faithfulness
 
 __all__ = [
     "IMPORTANCE_NAMES",
     "CausalSettings",
     "CausalTraceInterrupted",
+    "EditorRange",
     "Importance",
+    "RelationFaithfulness",
+    "editor_range",
+    "gradient_fidelity",
     "measure_importance",
+    "probe_layers",
+    "relation_faithfulness",
     "trace_causally",
 ]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from layertracer._errors import LayerTracerError
 from layertracer.cli._choices import DEFAULT_MODEL
 from layertracer.cli._console import describe_terminal, quiet_stdout, say, say_aside, say_drawn, say_json
 from layertracer.cli._design_options import (
@@ -24,40 +20,29 @@ from layertracer.cli._design_options import (
 )
 from layertracer.cli._exit_codes import command_line, debug_option, explain_interruption, explain_kept
 from layertracer.cli._grouped_help import GroupedCommand
-from layertracer.cli._options import add_options, load_asked_model, model_options, option
+from layertracer.cli._kept_work import (
+    OUTPUT,
+    find_place,
+    go_on_command,
+    in_options,
+    output_options,
+    refuse_output,
+    telling,
+)
+from layertracer.cli._options import load_asked_model, model_options
 from layertracer.cli._progress import ProgressDisplay, showing_progress
-from layertracer.cli._run_folder import default_run_folders
 from layertracer.cli._writing import Writing
 
 if TYPE_CHECKING:
     from layertracer.advice import DesignPlan
     from layertracer.api import Advice
-    from layertracer.tracing import Progress, TracedModel
+    from layertracer.tracing import TracedModel
 else:  # under test, annotations are looked up when a function is called
-    Advice = DesignPlan = Progress = TracedModel = object
+    Advice = DesignPlan = TracedModel = object
 
-_PATH: Any = click.Path(path_type=Path)
-
-_output_options = add_options(
-    option("--plan", "only_plan", is_flag=True, help="Say what it would measure and take, and measure nothing."),
-    option(
-        "--out",
-        type=_PATH,
-        metavar="FOLDER",
-        default=None,
-        help="Advice folder to make; finished measurements are kept there as they come.  "
-        "[default: runs/MODEL-design-TIME]",
-    ),
-    option("--resume", is_flag=True, help="Go on with what an interrupted design left at --out; else refused."),
-    option("--overwrite", is_flag=True, help="Replace advice that lies at --out."),
-    option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the tables."),
-    option(
-        "--csv", "csv_file", type=_PATH, metavar="FILE", default=None,
-        help="Table of placements and single layers to write, one row a number.",
-    ),
-    option("--report", type=_PATH, metavar="FILE", default=None, help="HTML report to write.  [default: in --out]"),
-    option("--no-report", is_flag=True, help="Write no report."),
-)  # fmt: skip
+_output_options = output_options(
+    "advice", "design", command="design", table="Table of placements and single layers to write"
+)
 
 
 class _DesignCommand(GroupedCommand):
@@ -69,7 +54,7 @@ class _DesignCommand(GroupedCommand):
         "Search": ("search", "pairs", "no_ratio", "n_random", "against", "seed"),
         "Effort": ("search_rows", "held_out_rows", "compared_rows", "row_tokens", "audit", "memory"),
         "Model": ("device", "device_map", "offload_folder", "dtype", "revision", "trust_remote_code"),
-        "Output": ("only_plan", "out", "resume", "overwrite", "as_json", "csv_file", "report", "no_report"),
+        "Output": OUTPUT,
     }
 
 
@@ -93,13 +78,15 @@ def design_command(context: click.Context, /, model: str, **settings: Any) -> No
     Progress goes to standard error; the advice, or with --json one JSON document, to standard output. After Ctrl-C,
     SIGTERM or SIGHUP the same command with --resume goes on from what is finished.
     """
-    _refuse_output(context, settings)
+    refuse_output(settings, "design")
     refuse_contradictions(context, settings)
     asked = design_settings(settings)
     out = settings["out"]
     if not settings["only_plan"]:
-        out = _find_place(out, model, settings)
-    with _in_options():
+        from layertracer.runs import ADVICE
+
+        out = find_place(out, model, settings, kind=ADVICE, command="design")
+    with in_options(_IN_OPTIONS):
         with quiet_stdout(), showing_progress() as display:
             display.begin(f"Loading {model}")
             loaded = load_asked_model(model, settings)
@@ -113,40 +100,6 @@ def design_command(context: click.Context, /, model: str, **settings: Any) -> No
     explain_kept(context, f"The advice is saved in {out}")
     explain_interruption(context, f"Interrupted: the advice is whole, and is saved in {out}")
     _show(context, advice, out, settings)
-
-
-def _refuse_output(context: click.Context, settings: Mapping[str, Any]) -> None:
-    """Options of the output that contradict one another."""
-    del context
-    if settings["report"] is not None and settings["no_report"]:
-        raise click.UsageError("--report and --no-report contradict one another. Give one of them.")
-    if settings["resume"] and settings["out"] is None:
-        raise click.UsageError("--resume needs --out: the folder that the interrupted design named.")
-    if settings["only_plan"] and (settings["csv_file"] is not None or settings["report"] is not None):
-        raise click.UsageError("--plan measures nothing: there is nothing to write. Leave out --csv and --report.")
-
-
-def _find_place(out: Path | None, model: str, settings: Mapping[str, Any]) -> Path:
-    """The folder of the advice, before the model is loaded: what cannot be written there is refused now.
-
-    Raises:
-        RunError: If no advice can be saved there, or there is nothing to go on with where that was asked.
-    """
-    from layertracer import RunError
-    from layertracer.runs import ADVICE, claim_folder, has_parts
-
-    if out is None:
-        return next(folder for folder in default_run_folders(model, "design") if not folder.exists())
-    if settings["resume"] and not has_parts(out):
-        raise RunError(f"There is nothing to go on with at {out}: no design was interrupted there. Leave out --resume.")
-    claim = claim_folder(out, overwrite=settings["overwrite"], kind=ADVICE)
-    if claim is None:
-        raise RunError(
-            f"Another design that is running is going to save its advice to {out}. Wait until it is done, or give "
-            "another path."
-        )
-    claim.release()
-    return out
 
 
 def _plan(loaded: TracedModel, asked: Mapping[str, Any], out: Path | None, display: ProgressDisplay) -> DesignPlan:
@@ -191,7 +144,7 @@ def _design(
             against=None if settings["against"] == "none" else settings["against"],
             out=out,
             overwrite=settings["overwrite"],
-            progress=_telling(context, display, out, again),
+            progress=telling(context, display, out, again),
             on_plan=announce,
             command=command_line(context),
         )
@@ -199,31 +152,6 @@ def _design(
         if has_parts(out):
             say_aside(f"What was finished lies in {out}. To go on: {again}")
         raise
-
-
-def _telling(context: click.Context, display: ProgressDisplay, out: Path, again: str) -> Callable[[Progress], None]:
-    """What is called whenever something is measured: it moves the display, and says what an interruption leaves."""
-    stage = ""
-
-    def advance(progress: Progress) -> None:
-        nonlocal stage
-        if progress.stage != stage:
-            stage = progress.stage
-            display.note(f"{stage[:1].upper()}{stage[1:]}")
-        display.advance(progress.done, progress.total, "measurements")
-        explain_interruption(
-            context, f"Interrupted: {progress.done} measurements were finished, and lie in {out}. To go on: {again}"
-        )
-
-    return advance
-
-
-def go_on_command(given: Sequence[str], out: Path) -> str:
-    """The command that goes on after an interruption of the one that was given, quoted for a shell."""
-    words = list(given)
-    if not any(word == "--out" or word.startswith("--out=") for word in words):
-        words += ["--out", str(out)]
-    return shlex.join(words if "--resume" in words else [*words, "--resume"])
 
 
 def _show(context: click.Context, advice: Advice, out: Path, settings: Mapping[str, Any]) -> None:
@@ -263,17 +191,3 @@ _IN_OPTIONS = (
     (r"\boverwrite=True \(command line: --overwrite\)", lambda _: "--overwrite"),
 )  # fmt: skip
 """What arguments of `design` are called on the command line."""
-
-
-@contextlib.contextmanager
-def _in_options() -> Iterator[None]:
-    """Within, errors speak of options where they spoke of arguments."""
-    try:
-        yield
-    except LayerTracerError as error:
-        said = str(error)
-        for pattern, called in _IN_OPTIONS:
-            said = re.sub(pattern, called, said)
-        if said != str(error):
-            error.args = (said, *error.args[1:])
-        raise

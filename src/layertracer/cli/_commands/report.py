@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +18,7 @@ from layertracer.cli._writing import Writing
 _PATH: Any = click.Path(path_type=Path)
 
 
-@click.command("report", short_help="Write the report of a stored run, or of design advice.")
+@click.command("report", short_help="Write the report of a stored run, of design advice, or of evidence.")
 @click.argument("run", type=_PATH)
 @option("--out", type=_PATH, metavar="FILE", default=None, help="HTML file to write.  [default: RUN/report.html]")
 @option(
@@ -42,14 +44,13 @@ def report_command(
 ) -> None:
     """Write the report of a stored RUN, and print its summary.
 
-    RUN is the folder that a trace or a design printed. No model is loaded.
+    RUN is the folder that a trace, a design or a validation printed. No model is loaded.
     """
-    from layertracer.advice import is_advice
-
-    if is_advice(run):
+    drawing = _find_drawing(run)
+    if drawing is not None:
         if figures is not None:
-            raise click.UsageError(f"--figures draws traces, and {run} is design advice. Leave it out.")
-        _report_advice(context, run, out, as_json=as_json)
+            raise click.UsageError(f"--figures draws traces, and {run} is {drawing.holds}. Leave it out.")
+        _report_record(context, run, out, drawing, as_json=as_json)
         return
     from layertracer.api import load_run
     from layertracer.reports import render_text, summarize, write_figures
@@ -76,22 +77,67 @@ def report_command(
     writing.end()
 
 
-def _report_advice(context: click.Context, folder: Path, out: Path | None, *, as_json: bool) -> None:
-    """The report of design advice."""
-    from layertracer.advice import read_advice
-    from layertracer.reports import advice_json, render_advice_text, write_advice_report
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Drawing:
+    """How what is no run is drawn.
+
+    Attributes:
+        holds: What the folder holds, for messages.
+        name: What it is called in a JSON document.
+        read: Reads it.
+        as_json: Its JSON document.
+        as_text: What is said of it on a terminal.
+        write: Writes its page.
+    """
+
+    holds: str
+    name: str
+    read: Callable[[Path], Any]
+    as_json: Callable[[Any], dict[str, Any]]
+    as_text: Callable[..., str]
+    write: Callable[[Any, Path], Path]
+
+
+def _find_drawing(folder: Path) -> _Drawing | None:
+    """How what is in a folder is drawn; None where it is the run of a trace, or nothing of ours."""
+    from layertracer import advice, evidence, reports
+
+    if advice.is_advice(folder):
+        return _Drawing(
+            holds="design advice",
+            name="advice",
+            read=advice.read_advice,
+            as_json=reports.advice_json,
+            as_text=reports.render_advice_text,
+            write=reports.write_advice_report,
+        )
+    if evidence.is_evidence(folder):
+        return _Drawing(
+            holds="evidence",
+            name="evidence",
+            read=evidence.read_evidence,
+            as_json=reports.evidence_json,
+            as_text=reports.render_evidence_text,
+            write=reports.write_evidence_report,
+        )
+    return None
+
+
+def _report_record(context: click.Context, folder: Path, out: Path | None, drawing: _Drawing, *, as_json: bool) -> None:
+    """The report of what is no run."""
     from layertracer.runs import REPORT_FILE
 
-    advice = read_advice(folder)
+    record = drawing.read(folder)
     writing = Writing()
-    page = writing.attempt(lambda path: write_advice_report(advice, path), out or folder / REPORT_FILE)
+    page = writing.attempt(lambda path: drawing.write(record, path), out or folder / REPORT_FILE)
     explain_interruption(context, f"Interrupted: {writing.describe()}")
     if as_json:
-        say_json({**advice_json(advice), "advice": str(folder), "report": None if page is None else str(page)})
+        written = {drawing.name: str(folder), "report": None if page is None else str(page)}
+        say_json({**drawing.as_json(record), **written})
         writing.end()
         return
     terminal = describe_terminal()
-    say_drawn(render_advice_text(advice, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only))
+    say_drawn(drawing.as_text(record, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only))
     if page is not None:
         say(f"Report   {page}")
     writing.end()

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from layertracer._types import Interval
 from layertracer.advice import EarlyExit
-from layertracer.hybrids._judging.judge import wilson_interval
-from layertracer.measures import MIN_UNITS, Sampling, bootstrap_mean_curve, count_units, make_generator
+from layertracer.measures import MIN_UNITS, Sampling, bootstrap_mean_curve, count_units, make_generator, wilson
 from layertracer.runs import TraceRecord
 from layertracer.tracing import LayerFlops
 
@@ -232,7 +231,7 @@ def _share_intervals(
     hits: Bool[np.ndarray, "prompt item"], sampling: Sampling, seed: int
 ) -> Float[np.ndarray, "item 2"]:
     """Interval of each share; where prompts share demonstrations, as wide at the least as over sets of them."""
-    intervals = [wilson_interval(int(n_hits), len(hits)) for n_hits in hits.sum(axis=0)]
+    intervals = [wilson(int(n_hits), len(hits)) for n_hits in hits.sum(axis=0)]
     found = np.array([(one.low, one.high) for one in intervals]).reshape(-1, 2)
     if sampling.units is None:
         return found

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from layertracer._errors import TaskError, UsageError
 from layertracer._types import MeanMixer, Substitute
 from layertracer.advice import PlacementEvaluation, TaskAccuracy
-from layertracer.hybrids._judging.judge import judgements, paired_change, solved_prompts, why_not_judged
+from layertracer.hybrids._judging.judge import judgements, solved_prompts, why_not_judged
 from layertracer.hybrids._judging.rows import RowSet, collect_prompts, judged_text, refuse_reserved
 from layertracer.hybrids._judging.task_rows import TaskSource, ask_task
 from layertracer.hybrids._judging.text_rows import default_row_tokens, reaching
+from layertracer.measures import paired_change
 from layertracer.tracing import RowMeasures, TextSource, TracedModel, gather_text, make_substituter
 
 

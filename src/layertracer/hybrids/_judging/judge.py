@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -14,7 +13,7 @@ from layertracer._errors import TaskError
 from layertracer._types import Interval
 from layertracer.advice import Accuracy, Judgement
 from layertracer.hybrids._judging.rows import Rows, RowSet, TaskRows
-from layertracer.measures import Sampling, bootstrap_crossed_curve
+from layertracer.measures import Sampling, bootstrap_crossed_curve, wilson
 from layertracer.tracing import JudgedRow, RowMeasures
 
 Measures: TypeAlias = Sequence[RowMeasures]
@@ -22,9 +21,6 @@ Measures: TypeAlias = Sequence[RowMeasures]
 LEVEL = 0.95
 LEAST_SOLVED_SHARE, LEAST_SOLVED = 0.2, 4
 """Of a task that the full model solves less often, a fall could not be seen."""
-
-_Z = 1.959963984540054
-"""Of the normal distribution, for 95 %."""
 
 
 @runtime_checkable
@@ -142,58 +138,6 @@ def why_not_judged(task: TaskRows, n_solved: int) -> str | None:
     )
 
 
-def wilson_interval(n_solved: int, n: int) -> Interval:
-    """Wilson's score interval of a share, at 95 %.
-
-    Laws: it lies within [0, 1] and holds the share.
-
-    Example:
-        >>> interval = wilson_interval(5, 10)
-        >>> round(interval.low, 4), round(interval.high, 4)
-        (0.2366, 0.7634)
-
-    Source:
-        Wilson (1927), "Probable inference, the law of succession, and statistical inference".
-    """
-    share, spread = n_solved / n, _Z**2 / n
-    centre = (share + spread / 2) / (1 + spread)
-    reach = _Z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    return Interval(low=max(0.0, min(share, centre - reach)), high=min(1.0, max(share, centre + reach)), level=LEVEL)
-
-
-def paired_change(solved: NDArray[np.bool_], full: NDArray[np.bool_]) -> tuple[float, Interval]:
-    """How much the share of solved prompts changes, both asked the same prompts, with its interval.
-
-    Laws: it holds the change, lies within [−1, 1], and turns over where the two are exchanged.
-
-    Args:
-        solved: Of the placed model, [prompt].
-        full: Of the full model, [prompt].
-
-    Source:
-        Newcombe (1998), "Improved confidence intervals for the difference between binomial proportions based on paired
-        data", method 10.
-    """
-    n = len(full)
-    both, neither = int((solved & full).sum()), int((~solved & ~full).sum())
-    gained, lost = int((solved & ~full).sum()), int((~solved & full).sum())
-    own, other = wilson_interval(both + gained, n), wilson_interval(both + lost, n)
-    share, full_share = (both + gained) / n, (both + lost) / n
-    sizes = (both + gained) * (lost + neither) * (both + lost) * (gained + neither)
-    product = float(both * neither - gained * lost)
-    # Newcombe corrects a positive association for continuity, and takes none where a margin is empty.
-    product = max(product - n / 2, 0.0) if product > 0 else product
-    phi = product / math.sqrt(sizes) if sizes else 0.0
-    change = share - full_share
-
-    def reach(near: float, far: float) -> float:
-        return math.sqrt(max(0.0, near**2 - 2 * phi * near * far + far**2))
-
-    low = change - reach(share - own.low, other.high - full_share)
-    high = change + reach(own.high - share, full_share - other.low)
-    return change, Interval(low=max(-1.0, low), high=min(1.0, high), level=LEVEL)
-
-
 def _text_means(
     rows: Sequence[JudgedRow], measures: Measures, n_placements: int, seed: int
 ) -> tuple[Sequence[Mean], Sequence[Mean]]:
@@ -259,7 +203,7 @@ def _accuracies(task: TaskRows, measures: Measures, seed: int) -> tuple[Accuracy
     return tuple(
         Accuracy(
             share=float(own.mean()),
-            interval=wilson_interval(int(own.sum()), task.n_prompts),
+            interval=wilson(int(own.sum()), task.n_prompts),
             full_share=float(solved.full.mean()),
             n_prompts=task.n_prompts,
             kl_nats=mean.mean,

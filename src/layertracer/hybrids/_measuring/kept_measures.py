@@ -11,8 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from layertracer.hybrids._measuring.checkpoints import Checkpoints
 from layertracer.hybrids._placing.search import Kept
+from layertracer.runs import Checkpoints
 from layertracer.tracing import JudgedRow, RowMeasures
 
 _TOKENS_AT_ONCE = 16_000

@@ -9,9 +9,8 @@ from jaxtyping import Float64
 
 from layertracer._types import Interval
 from layertracer.advice import Verdict
-from layertracer.hybrids._judging.judge import wilson_interval
 from layertracer.hybrids._placing.row_kl import RowKL
-from layertracer.measures import make_generator, percentile_interval
+from layertracer.measures import make_generator, percentile_interval, wilson
 
 _N_RESAMPLES = 2_000
 _LEVEL = 0.95
@@ -118,7 +117,7 @@ def _percentile_interval(
     low, high = min(over_rows.low, percentile), max(over_rows.high, percentile)
     if not are_all:
         n_others = others.shape[1]
-        by_draws = wilson_interval(round(percentile / 100.0 * n_others), n_others)
+        by_draws = wilson(round(percentile / 100.0 * n_others), n_others)
         low, high = min(low, 100.0 * by_draws.low), max(high, 100.0 * by_draws.high)
     return Interval(low=low, high=high, level=_LEVEL)
 

@@ -99,6 +99,27 @@ def claim_folder(path: Path, *, overwrite: bool, kind: FolderKind = RUN) -> Fold
     return claim
 
 
+def require_claim(path: Path, *, overwrite: bool, kind: FolderKind) -> FolderClaim:
+    """Claim a path, which no other process has.
+
+    Args:
+        path: The folder that is to be made, or replaced.
+        overwrite: Whether one of the kind that lies there may be replaced.
+        kind: What the folder is going to be.
+
+    Raises:
+        RunError: If it cannot be saved there, or another process is going to save there.
+        UsageError: If it begins with a home folder that the system does not know.
+    """
+    claim = claim_folder(path, overwrite=overwrite, kind=kind)
+    if claim is None:
+        raise RunError(
+            f"Another {kind.made_by} that is running is going to save its {kind.noun} to {path}. Wait until it is "
+            "done, or give another path."
+        )
+    return claim
+
+
 def _claim(path: Path) -> FolderClaim | None:
     mark = claim_of(path)
     made = tuple(folder for folder in path.parents if not folder.exists())

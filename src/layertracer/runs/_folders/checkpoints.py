@@ -1,4 +1,4 @@
-"""Finished measurements of a design, kept as they come: numbered parts in the folder where the advice will lie."""
+"""Finished measurements, kept as they come: numbered parts in the folder where what they are for will lie."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layertracer._errors import RunError, printable_name
-from layertracer.runs import Parts, read_parts, write_part
+from layertracer.runs._parts import Parts, read_parts, write_part
 
 _META = "meta"
 _SHOWN = 60
 
 
 class Checkpoints:
-    """What was finished of a design: numbers with the words that say what they are.
+    """What was finished of a long measurement: numbers with the words that say what they are.
 
     Only one process at a time may add to a folder.
 
     Args:
         folder: Where they are kept, which need not exist; None where nothing is kept.
         question: What the numbers depend on, as JSON values; a folder that holds those of another one is refused.
+        noun: What they are measured for, e.g. "design".
 
     Raises:
         RunError: If the folder cannot be read, or holds the measurements of another question.
     """
 
-    def __init__(self, folder: Path | None, question: Mapping[str, Any]) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | None, question: Mapping[str, Any], *, noun: str) -> None:
+        self._folder, self._noun = folder, noun
         self._found: Parts | None = None if folder is None else read_parts(folder)
         self._next = 0
         self.notes: tuple[str, ...] = ()
@@ -81,8 +82,8 @@ class Checkpoints:
                 f"{name} was {_shown(earlier.get(name))} and is {_shown(asked[name])}" for name in names
             )
             raise RunError(
-                f"{printable_name(self._folder)} holds the unfinished measurements of another design: {differences}. "
-                "Ask what was asked then, or give another folder."
+                f"{printable_name(self._folder)} holds the unfinished measurements of another {self._noun}: "
+                f"{differences}. Ask what was asked then, or give another folder."
             )
 
 

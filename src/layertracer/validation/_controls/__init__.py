@@ -1,0 +1,1 @@
+"""Controls: the same measurement where nothing, or something else, should be found."""
