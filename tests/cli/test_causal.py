@@ -81,6 +81,16 @@ def test_facts_of_a_file_are_traced(tmp_path: Path) -> None:
     assert "contrast from field 'patch_prefix'" in " ".join(result.stderr.split())
 
 
+def test_a_stored_causal_trace_is_reported_and_verified(traced: tuple[Result, Path], tmp_path: Path) -> None:
+    """Without a model: the same page and the same words, and that it is as it was written."""
+    result, folder = traced
+    again = call("report", folder / "c", "--out", tmp_path / "page.html")
+    assert again.exit_code == 0, again.stderr
+    assert again.stdout.partition("\nReport")[0] in result.stdout
+    assert (tmp_path / "page.html").read_text("utf-8") == (folder / "c" / "report.html").read_text("utf-8")
+    assert call("verify", folder / "c").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
