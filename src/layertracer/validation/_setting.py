@@ -62,11 +62,8 @@ class Setting:
     def has_demonstrations(self) -> bool:
         """Whether the prompts begin with demonstrations that can be told from what they ask."""
         recipe = None if self.task is None else self.task.recipe
-        return (
-            recipe is not None
-            and recipe.material.samples is None
-            and recipe.material.words is None
-            and bool(recipe.options.n_shot)
+        return recipe is not None and recipe.material.samples is None and recipe.material.words is None and bool(
+            recipe.options.n_shot
         )
 
     @property

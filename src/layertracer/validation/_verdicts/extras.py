@@ -10,8 +10,8 @@ from jaxtyping import Float64
 
 from layertracer._types import Interval
 from layertracer.measures import (
-    MIN_UNITS,
     Correlation,
+    MIN_UNITS,
     Sampling,
     Sensitivity,
     TargetCurves,

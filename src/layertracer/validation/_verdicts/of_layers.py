@@ -86,10 +86,7 @@ def judge_controls(record: EvidenceRecord, extras: Extras) -> Verdict:
     if not controls:
         return unmeasured("controls", extras.why_not.get("controls", "No control was measured."))
     passed = [one for one in controls if one.passed]
-    failed, open_ones = (
-        [one for one in controls if one.passed is False],
-        [one for one in controls if one.passed is None],
-    )
+    failed, open_ones = [one for one in controls if one.passed is False], [one for one in controls if one.passed is None]
     answer = "no" if failed else "undecided" if open_ones else "yes"
     telling = failed or open_ones or passed
     return verdict(
@@ -115,9 +112,7 @@ def judge_dose(record: EvidenceRecord, extras: Extras) -> Verdict:
     elif len(known) == len(intervals) and all(one.low > _HALF for one in known):
         answer = "yes"
     dose = next(one for one in record.doses if one.site == site)
-    layers = listed(
-        [f"{layer} at {100 * share:.0f} %" for share, layer in zip(dose.fractions, dose.layer, strict=True)]
-    )
+    layers = listed([f"{layer} at {100 * share:.0f} %" for share, layer in zip(dose.fractions, dose.layer, strict=True)])
     said = listed([f"{100 * fraction:.0f} % {correlation_words(one)}" for fraction, one in found.items()])
     return verdict(
         "dose",
