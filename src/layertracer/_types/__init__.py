@@ -25,7 +25,7 @@ from layertracer._types.measures import (
 from layertracer._types.noise import Noise
 from layertracer._types.origin import Origin, find_origin
 from layertracer._types.panic import LibraryPanicError, is_panic, panics_as_errors
-from layertracer._types.perturbations import Draws, Perturbation, fills_from_runs, is_site_asked, kind_of
+from layertracer._types.perturbations import Draws, Perturbation, check_choice, fills_from_runs, is_site_asked, kind_of
 from layertracer._types.plain_files import FileTooLargeError, NotAFileError, read_plain_file
 from layertracer._types.registries import Registration, Registrations
 from layertracer._types.results import (
@@ -122,6 +122,7 @@ __all__ = [
     "Until",
     "VulnerableLayer",
     "Window",
+    "check_choice",
     "checked_name",
     "checked_number",
     "checked_substitute",

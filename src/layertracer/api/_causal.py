@@ -180,21 +180,10 @@ def causal_trace(  # noqa: PLR0913 - what users call takes its settings by name
     """
     from layertracer.validation import CausalSettings as Settings
 
-    settings = Settings(
-        corrupt=corrupt,
-        site=site,
-        window=window,  # type: ignore[arg-type]  # checked there
-        draws=draws,  # type: ignore[arg-type]
-        noise_scale=noise_scale,
-        direction=direction,
-        min_total_effect=min_total_effect,
-        seed=seed,  # type: ignore[arg-type]
-        audit=audit,
-        memory=memory,
-        chat=take_flag("chat", chat),
-        system=system,
-        template_arguments=template_arguments or {},
-    )
+    asked: dict[str, Any] = {"corrupt": corrupt, "draws": draws, "noise_scale": noise_scale, "direction": direction}
+    asked |= {"site": site, "window": window, "min_total_effect": min_total_effect, "seed": seed, "audit": audit}
+    asked |= {"memory": memory, "chat": take_flag("chat", chat), "system": system}
+    settings = Settings(**asked, template_arguments=template_arguments or {})
     taken = take_model(model)
     given = prompts_for(taken, samples, needs_answers=True)
 

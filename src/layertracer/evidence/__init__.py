@@ -11,6 +11,7 @@ from layertracer.evidence._causal_records import (
     TokenRole,
 )
 from layertracer.evidence._causal_roles import ROLES, Peak, find_peak, mean_by_role, mean_interval, role_of
+from layertracer.evidence._format_page import describe_evidence_format
 from layertracer.evidence._records import (
     Agreement,
     Answer,
@@ -64,6 +65,7 @@ __all__ = [
     "ValidationStage",
     "VarianceShares",
     "Verdict",
+    "describe_evidence_format",
     "find_arrival",
     "find_peak",
     "is_causal",

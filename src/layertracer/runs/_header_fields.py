@@ -165,6 +165,38 @@ _AUDIT = Fields(
     closed=True,
 )
 
+_UNIT = Number(high=1 + 1e-5)
+_ENDS = Items(Nullable(_UNIT))
+_LAYERS = Items(Nullable(_COUNT))
+_CERTIFICATE = Fields(
+    required={
+        "layer": Nullable(_COUNT),
+        "confidence": Number(low=1e-12, high=1 - 1e-12),
+        "contenders": Items(_COUNT),
+        "ending": Text(choices=("certified", "prompts", "budget", "stopped")),
+        "n_cells": Whole(),
+        "n_total": Whole(),
+        "budget": Nullable(Whole(low=1)),
+        "n_whole": _COUNT,
+        "order": Items(_COUNT),
+        "n_prompts": _COUNT,
+        "js_bits": Items(Items(Number(low=-1e-5, high=1 + 1e-5))),
+        "low_js_bits": _ENDS,
+        "high_js_bits": _ENDS,
+        "particles": _LAYERS,
+        "particle": Fields(
+            required={
+                "layer": Nullable(_COUNT),
+                "contenders": _LAYERS,
+                "share_low": Items(_UNIT),
+                "share_high": Items(_UNIT),
+            },
+            closed=True,
+        ),
+    },
+    closed=True,
+)
+
 PROVENANCE = Fields(
     optional={
         "layertracer": Nullable(Text()),
@@ -327,6 +359,19 @@ HEADER_FIELDS = (
         "`worst_nats` and `worst_bits` (largest disagreements; null where nothing was compared) and `notes`; null "
         "where a run failed before, absent in runs that were written when there were no audits",
         rule=Nullable(_AUDIT),
+        optional=True,
+    ),
+    HeaderField(
+        name="certificate",
+        type="object",
+        meaning="of a trace that was to stop once a layer is certified (`until`): `order` (the prompts that were read, "
+        "by their numbers in the task, in the order of the rounds), `js_bits` (for each layer the mean over the draws "
+        "of each round in which it was measured, bits), `particles` (of each round's prompt; null where it has none), "
+        "`confidence`, `budget` (cells; null without one), `ending`, `n_prompts` (that there were), `n_whole` (rounds "
+        "in which all layers were measured: the prompts of the tables), and what follows from these: `layer`, "
+        "`contenders`, `n_cells`, `n_total`, `low_js_bits`, `high_js_bits`, `particle`. Each prompt of such a run has "
+        "masks (or noise) of its own. Absent in other traces",
+        rule=_CERTIFICATE,
         optional=True,
     ),
     HeaderField(

@@ -56,16 +56,24 @@ def encode_causally(  # noqa: PLR0913 - settings by name
     if lend and samples:
         pool = pool_of(task, samples) if task is not None else ()
         lent = lend_contrasts(samples, tokenizer, pool=pool, seed=seed, **settings)
-    encoded = encode_samples(lent, tokenizer, causal=True, **settings)
+    # Of warnings those on following several tokens are left out: here it is always one.
+    encoded = encode_samples(lent, tokenizer, causal=True, followed=None, **settings)
     n_lent = sum(one is not other for one, other in zip(lent, samples, strict=True))
-    told = _tell(n_lent, len(samples), seed)
+    told = (*_tell_of_answers(encoded), *_tell_of_lent(n_lent, len(samples), seed))
     if task is None:
         return replace(encoded, warnings=(*encoded.warnings, *told))
     left_out = explain_left_out(task)
     return replace(encoded, spec=task.spec, left_out=left_out, warnings=(*left_out, *encoded.warnings, *told))
 
 
-def _tell(n_lent: int, n: int, seed: int) -> tuple[str, ...]:
+def _tell_of_answers(encoded: EncodedTask) -> tuple[str, ...]:
+    """What is said of answers of several tokens."""
+    if not encoded.n_multi_token:
+        return ()
+    return (f"{encoded.n_multi_token} answers have more than one token: the first that says something is followed.",)
+
+
+def _tell_of_lent(n_lent: int, n: int, seed: int) -> tuple[str, ...]:
     """What is said of contrasts that were lent."""
     if not n_lent:
         return ()

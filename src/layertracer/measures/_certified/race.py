@@ -194,6 +194,17 @@ def _checked(
     return np.clip(observed, 0.0, 1.0), takes_part
 
 
+def least_rounds(level: float) -> int:
+    """Rounds below which no option can be out, however they fall: the first bets nothing, each other one wins all.
+
+    Example:
+        >>> least_rounds(0.95)
+        7
+    """
+    check_level(level)
+    return 1 + math.ceil(math.log(2 / (1 - level)) / math.log1p(_MOST_BET))
+
+
 def check_level(level: float) -> None:
     """Refuse a confidence that is none.
 

@@ -33,7 +33,7 @@ from layertracer.reports._evidence.tables import (
     target_table,
     variance_table,
 )
-from layertracer.reports._evidence.wording import SHORT, AnswerLine, rows_words
+from layertracer.reports._evidence.wording import SHORT, AnswerLine, lens_name, rows_words
 from layertracer.reports._evidence.words import FOREST, LEADS, MATRIX, TITLES, causal_lead, lead_of
 from layertracer.reports._values.parts import Table
 from layertracer.reports._values.visible import shorten, visible_text
@@ -133,11 +133,11 @@ def _threshold(record: EvidenceRecord) -> Shown:
 
 
 def _lens(record: EvidenceRecord) -> Shown:
-    names = ", ".join(dict.fromkeys(one.lens for one in record.lenses))
+    names = ", ".join(dict.fromkeys(lens_name(one.lens) for one in record.lenses))
     return Shown(
         lead=LEADS["lens"],
         alt=f"KL from the final output and agreement of the top token, by layer, of {len(record.lenses)} lenses"
-        f"{': ' + names[:100] if names else ''}.",
+        f"{f': {names}' if names else ''}.",
         drawing=draw_lens_quality(record),
         numbers=quality_table(record),
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from layertracer._errors import UnknownNameError, UsageError
 from layertracer._types import checked_number, checked_whole
+from layertracer.evidence import Corruption, Direction
 
-CORRUPTIONS = ("noise", "swap")
-DIRECTIONS = ("denoise", "noise")
+CORRUPTIONS: tuple[str, ...] = get_args(Corruption)
+DIRECTIONS: tuple[str, ...] = get_args(Direction)
 CAUSAL_SITES = ("block_output", "mixer_output", "mlp_output")
 
 _SHARE = "It is a share of the arithmetic, from 0 (nothing is measured again) to 1."
