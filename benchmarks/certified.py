@@ -254,9 +254,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=300, help="rounds of each run")
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--task", default="antonym")
-    parser.add_argument(
-        "--site", action="append", choices=SITES, help="several times for several; else all"
-    )
+    parser.add_argument("--site", action="append", choices=SITES, help="several times for several; else all")
     parser.add_argument("--prompts", type=int, default=300)
     parser.add_argument("--orders", type=int, default=200, help="random orders in which the prompts are read")
     parser.add_argument("--out", type=Path, default=None)
