@@ -54,4 +54,6 @@ def prompts_for(
     config = getattr(model.module, "config", None)
     pad_id = getattr(model.tokenizer, "pad_token_id", None)
     pad_id = getattr(config, "pad_token_id", None) if pad_id is None else pad_id
-    return take_samples(given, needs_answers=needs_answers, pad_id=pad_id if isinstance(pad_id, int) else None, whole=whole)
+    return take_samples(
+        given, needs_answers=needs_answers, pad_id=pad_id if isinstance(pad_id, int) else None, whole=whole
+    )
