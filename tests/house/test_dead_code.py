@@ -18,6 +18,7 @@ USED_ELSEWHERE = {
     "format_options": "likewise",
     "to_pandas": "users call it",
     "editor_range": "users call it on a causal trace",
+    "fidelity_intervals": "users call it on measures of importance",
     "relation_faithfulness": "users call it on samples of one relation",
     "cka": "users read it off a profile of layers",
     "read_parts": "for traces that go on after a kill",

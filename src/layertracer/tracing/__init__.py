@@ -17,6 +17,8 @@ from layertracer.tracing._batching.judged_rows import JudgedRow, RowMeasures
 from layertracer.tracing._batching.memory_budget import parse_memory
 from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.row_measures import PerturbedRows, register_row_measure
+from layertracer.tracing._lens_fitting.fit import fit_lens
+from layertracer.tracing._lens_fitting.loading import load_lens
 from layertracer.tracing._lens_fitting.quality import measure_lens_quality
 from layertracer.tracing._lenses.affine import AffineLens
 from layertracer.tracing._lenses.linear import LinearLens
@@ -43,6 +45,7 @@ from layertracer.tracing._site_rms import measure_site_rms
 from layertracer.tracing._sites.protocol import register_site
 from layertracer.tracing._substituter import Substituter
 from layertracer.tracing._texts.text_rows import TextRows, TextSource, gather_text, runs_of
+from layertracer.tracing._timing import time_forward
 from layertracer.tracing._trace import MEASURING, TraceInterrupted, trace_model
 
 __all__ = [
@@ -91,12 +94,14 @@ __all__ = [
     "encode_facts",
     "encode_for",
     "estimate_removals",
+    "fit_lens",
     "gather_last_streams",
     "gather_streams",
     "gather_text",
     "is_module",
     "js_divergence",
     "layer_flops",
+    "load_lens",
     "load_model",
     "make_substituter",
     "map_subjects",
@@ -115,6 +120,7 @@ __all__ = [
     "run_causal",
     "runs_of",
     "take_lenses",
+    "time_forward",
     "token_texts",
     "top_tokens",
     "trace_model",

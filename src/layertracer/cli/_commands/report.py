@@ -18,7 +18,7 @@ from layertracer.cli._writing import Writing
 _PATH: Any = click.Path(path_type=Path)
 
 
-@click.command("report", short_help="Write the report of a stored run, of design advice, or of evidence.")
+@click.command("report", short_help="Write the report of a stored run, advice, evidence, or causal trace.")
 @click.argument("run", type=_PATH)
 @option("--out", type=_PATH, metavar="FILE", default=None, help="HTML file to write.  [default: RUN/report.html]")
 @option(

@@ -15,8 +15,6 @@ from layertracer.validation._stages.traces import trace_sites
 
 Tell = Callable[[Progress], None]
 
-_N_ROWS, _QUICK_ROWS = 8, 4
-_N_TOKENS, _QUICK_TOKENS = 64, 32
 _LEAST_TOKENS = 12
 """Fewest tokens of a passage that is left over at the end of a text."""
 _READ_FROM = 0.25
@@ -30,9 +28,8 @@ def text_samples(setting: Setting) -> tuple[tuple[Sample, ...], tuple[str, ...]]
         TaskError: If the text cannot be read, or is too short.
         UsageError: If a text has no tokenizer.
     """
-    quick, model = setting.options.quick, setting.model
-    n_rows, n_tokens = (_QUICK_ROWS, _QUICK_TOKENS) if quick else (_N_ROWS, _N_TOKENS)
-    longest = model.network.max_length
+    model, longest = setting.model, setting.model.network.max_length
+    n_rows, n_tokens = setting.options.n_passages, setting.options.passage_tokens
     n_tokens = n_tokens if longest is None else min(n_tokens, longest)
     found = gather_text(
         model, setting.question.text, n_rows=n_rows, n_tokens=n_tokens, seed=setting.options.seed, least=_LEAST_TOKENS
