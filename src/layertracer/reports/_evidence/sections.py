@@ -285,7 +285,7 @@ def _other_families(record: EvidenceRecord) -> Iterator[EvidenceSection]:
         if number:
             shown = _agreement(chosen, "Correlation over layers")
             words = plain(family, 60)
-            yield _section(f"agreement-{number}", "Agreement", f"Agreement: {words}", shown, None)
+            yield _section(f"agreement-{number}", f"Agreement, {words}"[:32], f"Agreement: {words}", shown, None)
 
 
 def _from_prompt_to_prompt(record: EvidenceRecord) -> Iterator[EvidenceSection]:
