@@ -5,6 +5,7 @@ from layertracer._types.draws import count_sure_draws, name_draws
 from layertracer._types.fingerprint import WHOLE_FINGERPRINT
 from layertracer._types.given import checked_number, checked_whole, shown
 from layertracer._types.interrupts import InterruptGate, keeping_interrupts_back
+from layertracer._types.lens_grid import GridReading, LensGrid
 from layertracer._types.log import make_printable
 from layertracer._types.mask import Mask, Scheme
 from layertracer._types.measures import (
@@ -86,11 +87,13 @@ __all__ = [
     "Ending",
     "FileTooLargeError",
     "Fill",
+    "GridReading",
     "InterruptGate",
     "Interval",
     "LargestLayer",
     "LayerMeasure",
     "LayerRecord",
+    "LensGrid",
     "LibraryPanicError",
     "LossLayer",
     "Mask",

@@ -7,7 +7,7 @@ from layertracer.api._compare import Comparison, compare
 from layertracer.api._design import design, plan_design
 from layertracer.api._evaluate_placement import evaluate_placement, load_placement
 from layertracer.api._evidence import Evidence, load_evidence
-from layertracer.api._lenses import fit_lens, load_lens
+from layertracer.api._lenses import fit_lens, load_lens, read_grid
 from layertracer.api._plan import plan
 from layertracer.api._readout import read_layers
 from layertracer.api._trace import Trace, load_run, trace, verify_run
@@ -33,6 +33,7 @@ __all__ = [
     "plan",
     "plan_design",
     "plan_validation",
+    "read_grid",
     "read_layers",
     "sites_there_are",
     "trace",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from layertracer._types import checked_whole
-from layertracer.api._asked import ModelLike, ProgressLike
+from layertracer._types import LensGrid, checked_whole
+from layertracer.api._asked import LensLike, ModelLike, ProgressLike, TaskLike, prompts_for
 from layertracer.api._asked_rows import text_for
 from layertracer.api._progress import telling_progress
 from layertracer.api._taken import refused, take_choice, take_flag, take_model
@@ -101,3 +102,43 @@ def load_lens(path: str | os.PathLike[str], model: ModelLike, *, allow_pickle: b
     if not isinstance(path, str | os.PathLike):
         raise refused("path", path, "Give the folder of a lens.")
     return load(Path(path), take_model(model), allow_pickle=take_flag("allow_pickle", allow_pickle))
+
+
+def read_grid(
+    model: ModelLike,
+    prompt: TaskLike,
+    *,
+    lens: LensLike = "logit",
+    chat: bool = False,
+    system: str | None = None,
+    template_arguments: Mapping[str, Any] | None = None,
+) -> LensGrid:
+    """What lenses read at every position and layer of one prompt: the most probable next token, and its probability.
+
+    Laws: the last row is the model's own output at every position.
+
+    Args:
+        model: As for `trace`.
+        prompt: One prompt: a text, token ids, a sample; of several the first.
+        lens: A lens, or several, read beside the logit lens.
+        chat: Whether the prompt is put into the tokenizer's chat template.
+        system: Text of a system's turn before it.
+        template_arguments: What else the chat template is given.
+
+    Returns:
+        The grid; `layertracer.reports.write_grid_report(grid, path)` draws it.
+
+    Raises:
+        UnknownNameError: If there is no such lens.
+        UsageError: If an argument is not of a kind that is taken, or the model has an encoder.
+        TaskError: If there is no prompt, or it is too long.
+        NonFiniteError: If the output, or what a lens makes of a layer, is not finite.
+        SelfCheckError: If the model's tail does not read single positions as the model does.
+        ModelError: If the model's own code raises anything else.
+    """
+    from layertracer.tracing import read_grid as read
+
+    taken = take_model(model)
+    samples = prompts_for(taken, [prompt] if isinstance(prompt, str) else prompt, needs_answers=False)
+    chat_asked = {"chat": take_flag("chat", chat), "system": system, "template_arguments": template_arguments}
+    return read(taken, samples, lens=lens, **chat_asked)

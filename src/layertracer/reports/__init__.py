@@ -14,6 +14,7 @@ from layertracer.reports._evidence.page import render_evidence_page, write_evide
 from layertracer.reports._evidence.text import render_evidence_text
 from layertracer.reports._evidence.words import next_evidence_steps
 from layertracer.reports._json import summarize
+from layertracer.reports._lens_grid.page import render_grid_page, write_grid_report
 from layertracer.reports._page import render_page, write_report
 from layertracer.reports._paper import write_figures
 from layertracer.reports._sections.protocol import Subject, register_section
@@ -38,6 +39,7 @@ __all__ = [
     "render_comparison_text",
     "render_evidence_page",
     "render_evidence_text",
+    "render_grid_page",
     "render_page",
     "render_text",
     "summarize",
@@ -50,5 +52,6 @@ __all__ = [
     "write_evidence_csv",
     "write_evidence_report",
     "write_figures",
+    "write_grid_report",
     "write_report",
 ]

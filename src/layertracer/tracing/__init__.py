@@ -18,6 +18,7 @@ from layertracer.tracing._batching.memory_budget import parse_memory
 from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.row_measures import PerturbedRows, register_row_measure
 from layertracer.tracing._lens_fitting.fit import fit_lens
+from layertracer.tracing._lens_fitting.grid import read_grid
 from layertracer.tracing._lens_fitting.loading import load_lens
 from layertracer.tracing._lens_fitting.quality import measure_lens_quality
 from layertracer.tracing._lenses.affine import AffineLens
@@ -112,6 +113,7 @@ __all__ = [
     "parse_memory",
     "plan_trace",
     "profile_layers",
+    "read_grid",
     "read_layers",
     "read_subjects",
     "register_layer_measure",

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from layertracer._errors import printable
+from layertracer._types import LensGrid
 from layertracer.cli._choices import DEFAULT_MODEL
-from layertracer.cli._console import quiet_stdout, say, say_json, say_table
+from layertracer.cli._console import describe_terminal, quiet_stdout, say, say_json, say_table
 from layertracer.cli._exit_codes import debug_option, explain_interruption
 from layertracer.cli._options import add_options, load_asked_model, model_options, option
 from layertracer.cli._progress import showing_progress
@@ -102,6 +104,74 @@ def show_command(folder: Path, *, as_json: bool) -> None:
     from layertracer.tracing import describe_lens
 
     _show({**describe_lens(folder), "folder": str(folder)}, as_json=as_json)
+
+
+@lens_command.command("grid", short_help="Show what lenses read at every position and layer of a prompt.")
+@click.argument("model")
+@click.argument("prompt")
+@option(
+    "--lens",
+    "lenses",
+    metavar="FOLDER|logit",
+    multiple=True,
+    help="Lens to read through beside the logit lens: the folder of a fitted one; repeatable.",
+)
+@option("--allow-pickle", is_flag=True, help="Read published lenses, which are pickled; no code in them runs.")
+@option("--chat", is_flag=True, help="Put the prompt into the tokenizer's chat template.")
+@option("--report", type=_PATH, metavar="FILE", default=None, help="HTML page of the grid to write.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the table.")
+@model_options
+@debug_option
+def grid_command(model: str, prompt: str, **settings: Any) -> None:
+    """Show the most probable next token of MODEL at every position and layer of PROMPT.
+
+    One table for each lens, the logit lens first: a row for every layer, the model's own output last, and the last
+    positions that fit; --report writes a page with all of them.
+    """
+    with quiet_stdout(), showing_progress() as display:
+        display.begin(f"Loading {model}")
+        from layertracer.api import load_lens, read_grid
+
+        loaded = load_asked_model(model, settings)
+        lenses = [
+            "logit" if one == "logit" else load_lens(one, loaded, allow_pickle=settings["allow_pickle"])
+            for one in dict.fromkeys(settings["lenses"])
+        ]
+        display.begin("Reading the grid")
+        grid = read_grid(loaded, prompt, lens=lenses, chat=settings["chat"])
+    if settings["report"] is not None:
+        from layertracer.reports import write_grid_report
+
+        write_grid_report(grid, settings["report"])
+    if settings["as_json"]:
+        say_json(grid.to_dict())
+        return
+    for name in grid.readings:
+        _show_grid(grid, name)
+    if settings["report"] is not None:
+        say(f"Report  {settings['report']}")
+
+
+_CELL = 10
+
+
+def _show_grid(grid: LensGrid, name: str) -> None:
+    """Print what a lens reads at the last positions that fit."""
+    room = max(1, (describe_terminal().width - 5) // (_CELL + 2))
+    positions = range(max(0, len(grid.token_ids) - room), len(grid.token_ids))
+    reading = grid.readings[name]
+    say(f"{name}: most probable next token at positions {positions.start}–{positions.stop - 1}")
+    header = ("layer", *(_cut(grid.text(grid.token_ids[position])) for position in positions))
+    rows = [
+        ("emb" if not row else str(row - 1), *(_cut(grid.text(int(ids[position]))) for position in positions))
+        for row, ids in enumerate(reading.top_ids)
+    ]
+    say_table(header, rows)
+
+
+def _cut(text: str) -> str:
+    shown = printable(text).replace("\n", "↵").replace(" ", "␣")
+    return shown if len(shown) <= _CELL else f"{shown[: _CELL - 1]}…"
 
 
 def _show(lens: Mapping[str, Any], *, as_json: bool) -> None:

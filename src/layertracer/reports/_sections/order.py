@@ -6,6 +6,7 @@ from layertracer.reports._sections.curves import CURVES
 from layertracer.reports._sections.dominant import DOMINANT
 from layertracer.reports._sections.effects import EFFECTS
 from layertracer.reports._sections.lens import LENS
+from layertracer.reports._sections.lens_quality import LENS_QUALITY
 from layertracer.reports._sections.lenses import LENSES
 from layertracer.reports._sections.map import MAP
 from layertracer.reports._sections.measures import MEASURES
@@ -18,7 +19,7 @@ from layertracer.runs import TraceRecord
 
 __all__ = ["ORDER", "list_sections", "subjects_of"]
 
-ORDER = (CURVES, STRIPS, EFFECTS, MEASURES, LENSES, MIXERS, MAP, LENS, SENSITIVITY, DOMINANT)
+ORDER = (CURVES, STRIPS, EFFECTS, MEASURES, LENSES, LENS_QUALITY, MIXERS, MAP, LENS, SENSITIVITY, DOMINANT)
 for _subject in ORDER:
     register_section(_subject)
 

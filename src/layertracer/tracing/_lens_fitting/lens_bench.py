@@ -57,11 +57,15 @@ class LensBench:
         """Rows in parts that go through the tail together."""
         return (slice(start, min(n_rows, start + self.n_at_once)) for start in range(0, n_rows, self.n_at_once))
 
-    def gather(self, rows: Sequence[Sequence[int]]) -> Float[Tensor, "lens_row token width"]:
+    def gather(self, rows: Sequence[Sequence[int]], *, first: int = 1) -> Float[Tensor, "lens_row token width"]:
         """What enters the first layer and leaves every layer, from the second token of each text on.
 
         The first token is left out: nothing precedes it, and many models keep an attention sink there, of a size by
         which all others would be judged. In the model's type, in main memory.
+
+        Args:
+            rows: Token ids of the texts.
+            first: The first position that is taken.
 
         Raises:
             NonFiniteError: If the output is not finite.
@@ -72,9 +76,9 @@ class LensBench:
         network, gathered = self.model.network, []
         for number, row in enumerate(rows):
             ids = torch.tensor([list(row)], device=network.device)
-            seen = StreamRows(network=network, read=range(1, len(row)), length=len(row))
+            seen = StreamRows(network=network, read=range(first, len(row)), length=len(row))
             with observing(network, [seen]):
-                logits = find_logits(network.call(ids), ids)[0, 1:]
+                logits = find_logits(network.call(ids), ids)[0, first:]
             streams = seen.stacked(dim=0)[:, 0]
             if not bool(logits.isfinite().any(dim=-1).all()) or bool(logits.isnan().any()):
                 refuse_non_finite(network, ids)
