@@ -189,6 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--facts", type=Path, help="facts in the form of known_1000.json")
     parser.add_argument("--n-facts", type=int, default=50, help="how many facts (default 50)")
+    parser.add_argument("--every", type=int, default=1, help="of these, time every so many (default 1)")
     parser.add_argument("--pairs", type=int, default=2, help="measurements of each pair (default 2)")
     parser.add_argument("--audit", action="append", type=float, help="share measured again; repeatable")
     parser.add_argument("--model", default="smollm2", help="the model (default smollm2)")
@@ -210,8 +211,10 @@ def main() -> None:
         "rows_layers_positions_traced": count_traced(prompts, n_layers),
         "rows_layers_positions_plain": count_plain(prompts, n_layers),
     }
+    timed = prompts[:: options.every]
+    figures["timed"] = {"n_facts": len(timed), "cells": count_cells(timed, n_layers)}
     figures["jobs"] = {
-        f"audit {audit:g}": measure(model, prompts, audit=audit, pairs=options.pairs)
+        f"audit {audit:g}": measure(model, timed, audit=audit, pairs=options.pairs)
         for audit in options.audit or _AUDITS
     }
     figures["machine"] = describe_machine()
