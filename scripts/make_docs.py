@@ -3,8 +3,8 @@
     python scripts/make_docs.py            write them
     python scripts/make_docs.py --check    exit 1 and name the page where one is stale
 
-The pages follow the installed package: the help of every command, the formats of runs and of advice, the tree of
-errors.
+The pages follow the installed package: the help of every command, the formats of runs, advice and evidence, the
+tree of errors.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from layertracer import _errors
 from layertracer._files import write_whole
 from layertracer.advice import describe_advice_format
 from layertracer.cli import main as command_line
+from layertracer.evidence import describe_evidence_format
 from layertracer.runs import describe_format
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -155,6 +156,7 @@ def pages() -> dict[str, str]:
         "command-line.md": command_line_page(),
         "run-format.md": describe_format(),
         "advice-format.md": describe_advice_format(),
+        "evidence-format.md": describe_evidence_format(),
         "errors.md": errors_page(),
     }
     return {name: NOTE + "\n" + text for name, text in texts.items()}

@@ -166,6 +166,15 @@ def test_differences_are_those_of_two_attributions() -> None:
         assert np.isnan(found.differences[role][1]).all()
 
 
+def test_contrast_answers_of_samples_are_the_contrast() -> None:
+    """A sample's contrast answer is what the target is compared with; samples without one have no difference."""
+    given = [lt.Sample(prompt_ids=ids, answer_id=7, contrast_answer_id=9) for ids in PROMPTS[:2]]
+    found = attribute_logits(tiny("llama"), [*given, samples()[2]])
+    expected = attribute_logits(tiny("llama"), samples(), contrasts=[9, 9, None])
+    for role, values in expected.differences.items():
+        np.testing.assert_allclose(found.differences[role], values, atol=1e-6)
+
+
 def test_the_mean_over_positions_is_attributed() -> None:
     """Of an answer of several tokens, the terms are the mean over its positions of each token's own."""
     model = lt.load_model("mini/attention")

@@ -70,6 +70,20 @@ def test_hsic_is_that_of_hidden_states() -> None:
         np.testing.assert_allclose(found.hsic[row], expected, rtol=1e-4, atol=1e-6)
 
 
+def test_cka_is_its_definition() -> None:
+    """CKA between layers is mean HSIC over the root of the product of both layers' own, with 1 on the diagonal."""
+    found, module = profile_layers(tiny("llama"), as_samples(PROMPTS[:3]), audit=0), fresh("llama")
+    sums = np.zeros((4, 4))
+    for ids in PROMPTS[:3]:
+        with torch.no_grad():
+            states = module(torch.tensor([ids]), output_hidden_states=True).hidden_states[:4]
+        grams = [state[0, 1:].double().numpy() @ state[0, 1:].double().numpy().T for state in states]
+        sums += [[hsic_by_song(one, other) for other in grams] for one in grams]
+    expected = sums / np.sqrt(np.outer(np.diag(sums), np.diag(sums)))
+    np.testing.assert_allclose(found.cka[:4, :4], expected, rtol=1e-4, atol=1e-5)
+    assert found.cka.shape == (5, 5)
+
+
 def test_prompts_do_not_depend_on_those_beside_them() -> None:
     """Each prompt alone has the numbers that it has among others, in any order."""
     model, samples = tiny("llama"), as_samples(PROMPTS)

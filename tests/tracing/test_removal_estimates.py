@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import layertracer as lt
-from layertracer.tracing import TraceOptions, estimate_removals
+from layertracer.tracing import TraceOptions, attribute_logits, estimate_removals
 from layertracer.tracing._attribution.directional import Slope, verdict
 
 from tests.support.models.families import BY_NAME
+from tests.support.models.offloaded import offloaded
 from tests.support.models.plain_modules import NanoGPT
 from tests.support.models.registry import build
 from tests.support.oracles.scaled_branches import branch_products
@@ -196,6 +198,30 @@ def test_kernels_without_a_backward_pass_are_a_reason() -> None:
     found = estimate_removals(lt.wrap_model(module, name="kernel"), samples())
     assert "its code cannot be differentiated (NotImplementedError" in found.why_not["block"]
     assert np.isnan(found.change_nats["mixer"]).all()
+
+
+@pytest.mark.parametrize("kind", ["offloaded", "packed"])
+def test_weights_that_come_and_go_are_a_reason(kind: str, tmp_path: Path) -> None:
+    """Models whose weights accelerate loads, or are packed, are not differentiated, and the reason is given."""
+    module = fresh("llama")
+    if kind == "offloaded":
+        module = offloaded(module, "main memory", tmp_path)
+    else:
+        module.model.layers[0].register_buffer("qweight", torch.zeros(4, 4, dtype=torch.int32))
+    found = estimate_removals(lt.wrap_model(module, name=kind), samples())
+    assert {"offloaded": "accelerate", "packed": "quantised"}[kind] in found.why_not["block"]
+    assert np.isnan(found.change_nats["block"]).all()
+    assert "mixer" not in attribute_logits(lt.wrap_model(module, name=kind), samples()).why_not
+
+
+def test_decoders_of_encoder_decoders() -> None:
+    """Of an encoder-decoder model the decoder's layers have estimates, and differences of plain forwards agree."""
+    model = tiny("encdec:t5")
+    given = [lt.Sample(prompt_ids=ids, decoder_ids=(0, 4, 6), answer_id=7) for ids in PROMPTS]
+    found = estimate_removals(model, given, TraceOptions(audit=1.0))
+    assert not found.why_not
+    assert (found.n_audited, found.notes) == (3, ())
+    assert np.isfinite(found.change_nats["block"]).all()
 
 
 def test_inference_tensors_are_a_reason() -> None:

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 import layertracer as lt
-from layertracer.validation import IMPORTANCE_NAMES, Importance, measure_importance
+from layertracer._types import LayerMeasure, MeasureInfo
+from layertracer.validation import (
+    IMPORTANCE_NAMES,
+    Importance,
+    fidelity_intervals,
+    gradient_fidelity,
+    measure_importance,
+)
 
 from tests.support.models.families import BY_NAME
 from tests.support.models.planted import N_TOKENS, planted_answer
@@ -126,3 +133,54 @@ def test_running_text_is_measured_over_its_positions() -> None:
     assert np.isfinite(found["skip_js_bits"].values).all()
     assert found.n_gradients_audited == 1
     assert "dla_mixer" in found
+
+
+def test_fidelity_is_the_correlation_over_all_cells() -> None:
+    """Rank and linear correlation of estimates with true changes are those of NumPy over all cells."""
+    found = measure_importance(tiny("llama"), samples(), audit=0)
+    fidelity = gradient_fidelity(found)
+    estimate = found["gradient_mixer"].values.ravel().astype(float)
+    change = -found["zero_mixer_loss_nats"].values.ravel().astype(float)
+    assert fidelity["gradient_mixer_pearson"] == pytest.approx(np.corrcoef(estimate, change)[0, 1])
+    ranks = [values.argsort().argsort() for values in (estimate, change)]
+    assert fidelity["gradient_mixer_spearman"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    assert {name.rpartition("_")[0] for name in fidelity} == {"gradient_mixer", "gradient_mlp", "gradient_block"}
+    flipped = LayerMeasure(info=found["gradient_mlp"].info, values=-found["zero_mlp_loss_nats"].values)
+    perfect = gradient_fidelity({**found, "gradient_mlp": flipped})
+    assert perfect["gradient_mlp_spearman"] == pytest.approx(1.0)
+
+
+def test_small_additions_are_estimated_well() -> None:
+    """Where what is taken away is small beside the stream, first-order estimates are all but the true changes."""
+    module = fresh("nanogpt").double()
+    for block in module.transformer["h"]:
+        for part in (block.attn.c_proj, block.mlp.c_proj):
+            part.weight.data *= 0.01
+            part.bias.data *= 0.01
+    names = ["gradient_mixer", "gradient_mlp", "zero_mixer_loss_nats", "zero_mlp_loss_nats"]
+    found = measure_importance(lt.wrap_model(module, name="small"), samples(), names=names)
+    assert min(gradient_fidelity(found).values()) > 0.99
+
+
+def test_fidelity_has_intervals_over_prompts() -> None:
+    """Five prompts or more give an interval that holds the correlation; fewer give none; more prompts narrow it."""
+    rng = np.random.default_rng(0)
+
+    def made(n: int) -> dict[str, LayerMeasure]:
+        loss = rng.standard_normal((n, 6))
+        estimate = -loss + rng.standard_normal((n, 6))
+        values = {"gradient_mlp": estimate, "zero_mlp_loss_nats": loss}
+        return {
+            name: LayerMeasure(info=MeasureInfo(name=name, unit="nats", meaning="made"), values=own)
+            for name, own in values.items()
+        }
+
+    assert fidelity_intervals(made(4)) == {}
+    widths = []
+    for n in (8, 80):
+        given = made(n)
+        value = gradient_fidelity(given)["gradient_mlp_pearson"]
+        interval = fidelity_intervals(given)["gradient_mlp_pearson"]
+        assert interval.low <= value <= interval.high
+        widths.append(interval.high - interval.low)
+    assert widths[1] < 0.75 * widths[0]

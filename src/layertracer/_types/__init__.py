@@ -3,7 +3,7 @@
 from layertracer._types.certificates import Certificate, Ending, ParticleCertificate, Until
 from layertracer._types.draws import count_sure_draws, name_draws
 from layertracer._types.fingerprint import WHOLE_FINGERPRINT
-from layertracer._types.given import checked_whole, shown
+from layertracer._types.given import checked_number, checked_whole, shown
 from layertracer._types.interrupts import InterruptGate, keeping_interrupts_back
 from layertracer._types.log import make_printable
 from layertracer._types.mask import Mask, Scheme
@@ -25,7 +25,7 @@ from layertracer._types.measures import (
 from layertracer._types.noise import Noise
 from layertracer._types.origin import Origin, find_origin
 from layertracer._types.panic import LibraryPanicError, is_panic, panics_as_errors
-from layertracer._types.perturbations import Draws, Perturbation, fills_from_runs, is_site_asked, kind_of
+from layertracer._types.perturbations import Draws, Perturbation, check_choice, fills_from_runs, is_site_asked, kind_of
 from layertracer._types.plain_files import FileTooLargeError, NotAFileError, read_plain_file
 from layertracer._types.registries import Registration, Registrations
 from layertracer._types.results import (
@@ -122,7 +122,9 @@ __all__ = [
     "Until",
     "VulnerableLayer",
     "Window",
+    "check_choice",
     "checked_name",
+    "checked_number",
     "checked_substitute",
     "checked_whole",
     "count_sure_draws",

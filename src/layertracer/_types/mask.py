@@ -16,6 +16,9 @@ from layertracer._types.sites import DEFAULT_SITE, SITES, Fill, Positions, Site
 
 Scheme = Literal["partition", "random"]
 
+_OF_PROMPT = 5
+"""Purpose of the generator of a prompt's own masks; 1 to 4 are those of fills, noise and memories."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mask:
@@ -151,9 +154,21 @@ class Mask:
         layers = [self._keep_layer(layer, width) for layer in range(n_layers)]
         return np.stack(layers)
 
-    def _keep_layer(self, layer: int, width: int) -> NDArray[np.bool_]:
+    def keep_of_prompt(self, prompt: int, *, layer: int, width: int) -> NDArray[np.bool_]:
+        """Which dimensions of a layer stay where every prompt has masks of its own, shape [draw, width].
+
+        Args:
+            prompt: The prompt's number in the task: its masks depend on nothing else but the seed and the layer.
+            layer: Index of the layer.
+            width: Dimensions at the site.
+        """
+        if self.keep is not None:
+            return np.asarray(self.keep[layer])
+        return self._keep_layer(layer, width, of_prompt=(prompt, _OF_PROMPT))
+
+    def _keep_layer(self, layer: int, width: int, *, of_prompt: tuple[int, ...] = ()) -> NDArray[np.bool_]:
         """Masks of one layer; each layer has a stream of its own, so that they do not depend on `n_layers`."""
-        generator = np.random.default_rng([self.seed, layer])
+        generator = np.random.default_rng([self.seed, layer, *of_prompt])
         keep = np.ones((self.draws, width), dtype=bool)
         permutations: list[NDArray[np.intp]] = []
         for draw in range(self.draws):

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from layertracer.advice._records import Accuracy, AdviceRecord, Baseline, Judgement
-from layertracer.advice._schema import ACCURACY, ADVISED, JUDGEMENTS, PAIRS, RATIO, SINGLES
-from layertracer.runs import ADVICE, Columns, Tree, columns_of, deepen, flatten, rows_of, to_tree
+from layertracer.advice._schema import ACCURACY, ADVICE_FILE, ADVISED, JUDGEMENTS, PAIRS, RATIO, SINGLES
+from layertracer.runs import Columns, Tree, columns_of, deepen, flatten, rows_of, to_tree
 
 _OF_SINGLES = ("removed_kl_nats", "restored_kl_nats", "removed_accuracy", "restored_accuracy")
 _OF_PAIRS = ("kl_nats", "interaction")
@@ -27,7 +27,7 @@ _FILES = {
 
 def file_of(reason: str) -> str:
     """The file in which stands what a sentence begins with."""
-    return next((file for form, file in _FILES.items() if re.match(form, reason)), ADVICE.header)
+    return next((file for form, file in _FILES.items() if re.match(form, reason)), ADVICE_FILE)
 
 
 def judged_of(record: AdviceRecord) -> Iterator[tuple[str, Judgement]]:

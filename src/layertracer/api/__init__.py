@@ -2,24 +2,31 @@
 
 from layertracer._types import sites_there_are
 from layertracer.api._advice import Advice, load_advice
+from layertracer.api._causal import CausalTrace, causal_trace, load_causal
 from layertracer.api._compare import Comparison, compare
 from layertracer.api._design import design, plan_design
 from layertracer.api._evaluate_placement import evaluate_placement, load_placement
 from layertracer.api._evidence import Evidence, load_evidence
+from layertracer.api._lenses import fit_lens, load_lens
 from layertracer.api._plan import plan
 from layertracer.api._readout import read_layers
 from layertracer.api._trace import Trace, load_run, trace, verify_run
 
 __all__ = [
     "Advice",
+    "CausalTrace",
     "Comparison",
     "Evidence",
     "Trace",
+    "causal_trace",
     "compare",
     "design",
     "evaluate_placement",
+    "fit_lens",
     "load_advice",
+    "load_causal",
     "load_evidence",
+    "load_lens",
     "load_placement",
     "load_run",
     "plan",

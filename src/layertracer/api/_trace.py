@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
-from layertracer._errors import SiteError
+from layertracer._errors import SiteError, UsageError
 from layertracer._types import (
     FALLBACK_SITE,
     InterruptGate,
     TargetKind,
     TargetTokens,
+    Until,
+    check_choice,
+    checked_number,
     checked_whole,
     is_site_asked,
     keeping_interrupts_back,
@@ -44,6 +47,8 @@ _VERIFY = ((is_advice, verify_advice), (is_evidence, verify_evidence), (is_causa
 """What else there is than runs, and what verifies each."""
 
 Said = TypeVar("Said")
+
+_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -152,6 +157,9 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
     seed: SupportsIndex = 0,
     audit: float = 0.1,
     memory: str | int | None = None,
+    until: Until | None = None,
+    confidence: float = 0.95,
+    budget: SupportsIndex | None = None,
     progress: ProgressLike = None,
     on_plan: Callable[[TracePlan], None] | None = None,
     command: Sequence[str] | None = None,
@@ -165,9 +173,9 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
     Args:
         model: From `load_model` or `wrap_model`; or what those take: a module, a name, a path. It is then loaded or
             wrapped for this trace alone: load it once where there are several.
-        task: From `load_task`, or a name or a file that it takes (32 prompts of a built-in task, all of a file); or
-            prompts: samples, pairs (prompt, answer), dictionaries, a DataFrame, a Dataset, texts (target="model"),
-            token ids, or what a tokenizer returned.
+        task: From `load_task`, or a name or a file that it takes (32 prompts of a built-in task, all of a file, and of
+            either with `until`); or prompts: samples, pairs (prompt, answer), dictionaries, a DataFrame, a Dataset,
+            texts (target="model"), token ids, or what a tokenizer returned.
         perturbation: What is done to each layer; `Mask()` by default. The name of a site stands for a mask there. Of a
             list of them each is done by itself, in the same pass, and what it does is in `effects`; "all" stands for
             masks at all sites that the model has.
@@ -188,6 +196,13 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
             agrees, and says so. 0 measures nothing again. See `Trace.audit`.
         memory: Memory that the trace may take beyond what is resident when it begins, e.g. "4GiB", or bytes; None for
             four fifths of what is free and what the limits of this process leave. See docs/planning.md.
+        until: "certified" to stop once one layer is certified to be the most vulnerable, with `confidence`, whenever
+            that is: prompts are read in rounds, in an order drawn by the seed, each with masks of its own, and layers
+            that can no longer be it are dropped. `trace.certificate` says which layer, or which ones can still be it,
+            and of what; the trace's own tables are the prompts that were measured in all layers. See
+            docs/certified.md.
+        confidence: Of what is certified, in (0, 1).
+        budget: Cells (prompts × draws × layers) that are measured until then at most; None for all.
         progress: True for a bar, or a function, called with `done`, `total` and `stage` whenever prompts are finished.
         on_plan: Called once with the plan, before the first pass.
         command: The command line, for the provenance.
@@ -218,10 +233,30 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         audit=audit,
         memory=memory,
         command=command,
+        **_asked_until(until, confidence=confidence, budget=budget),
     )
     taken = take_model(model)
-    samples = prompts_for(taken, task, needs_answers=target == "answer")
+    samples = prompts_for(taken, task, needs_answers=target == "answer", whole=until is not None)
     return _trace_to_the_end(taken, samples, options, progress=progress, on_plan=on_plan)
+
+
+def _asked_until(until: Until | None, *, confidence: float, budget: SupportsIndex | None) -> dict[str, Any]:
+    """When a trace is to stop, checked.
+
+    Raises:
+        UsageError: If it is no such thing, or a budget or a confidence is given to a trace of all prompts.
+    """
+    if until is None:
+        if budget is not None or confidence != _CONFIDENCE:
+            raise UsageError(
+                "confidence and budget are those of a trace that stops by itself, and none was asked for. Give "
+                'until="certified" with them, or leave them out.'
+            )
+        return {}
+    check_choice("until", until, ("certified",))
+    taken = checked_number("confidence", confidence, hint="confidence=0.95 is right in 19 of 20 traces or more.")
+    checked = None if budget is None else checked_whole("budget", budget)
+    return {"until": until, "confidence": taken, "budget": checked}
 
 
 def _trace_to_the_end(

@@ -5,6 +5,9 @@ They repeat what lower floors define, so that `--help` needs no NumPy; a test co
 
 SITES = ("block_output", "mixer_output", "mlp_output", "state")
 ALL_SITES = "all"
+CAUSAL_SITES = ("block_output", "mixer_output", "mlp_output")
+CORRUPTIONS = ("noise", "swap")
+DIRECTIONS = ("denoise", "noise")
 SCHEMES = ("partition", "random")
 FILLS = ("zero", "mean", "resample")
 POSITIONS = ("all", "last")

@@ -7,6 +7,7 @@ import os
 import click
 
 from layertracer.cli._advice import hide_advice_on_kernels
+from layertracer.cli._commands.causal import causal_command
 from layertracer.cli._commands.compare import compare_command
 from layertracer.cli._commands.design import design_command
 from layertracer.cli._commands.inspect import inspect_command
@@ -70,5 +71,6 @@ for _command in (
     report_command,
     compare_command,
     verify_command,
+    causal_command,
 ):
     main.add_command(_command)

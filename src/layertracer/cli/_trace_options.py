@@ -137,11 +137,14 @@ def load_task_from(name: str, settings: Mapping[str, Any], *, limit: int | None)
 
 
 def load_asked_task(context: click.Context, settings: Mapping[str, Any]) -> Task:
-    """The task that is asked: of a built-in one 32 prompts where nobody says how many, of a user's own all."""
+    """The task that is asked: of a built-in one 32 prompts where nobody says how many, of a user's own all.
+
+    A trace that stops by itself (`--until`) may read all of either.
+    """
     from layertracer.tasks import default_limit
 
     name, limit = settings["task"], settings["limit"]
-    if context.get_parameter_source("limit") is ParameterSource.DEFAULT:
+    if context.get_parameter_source("limit") is ParameterSource.DEFAULT and not settings.get("until"):
         limit = default_limit(name)
     return load_task_from(name, settings, limit=limit)
 

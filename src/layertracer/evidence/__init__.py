@@ -1,5 +1,6 @@
 """Evidence as data: causal tracing, agreement, controls, and what they come to. No torch."""
 
+from layertracer.evidence._causal_arrival import Arrival, find_arrival
 from layertracer.evidence._causal_records import (
     CausalRecord,
     Corruption,
@@ -9,6 +10,8 @@ from layertracer.evidence._causal_records import (
     RoleEffects,
     TokenRole,
 )
+from layertracer.evidence._causal_roles import ROLES, Peak, find_peak, mean_by_role, mean_interval, role_of
+from layertracer.evidence._format_page import describe_evidence_format
 from layertracer.evidence._records import (
     Agreement,
     Answer,
@@ -38,8 +41,10 @@ from layertracer.evidence._storage import (
 from layertracer.evidence._validation_plan import ValidationPlan, ValidationStage
 
 __all__ = [
+    "ROLES",
     "Agreement",
     "Answer",
+    "Arrival",
     "CausalRecord",
     "Control",
     "Corruption",
@@ -50,6 +55,7 @@ __all__ = [
     "LensQuality",
     "LogitDifference",
     "ParticleReading",
+    "Peak",
     "Probing",
     "PromptsNeeded",
     "RoleEffects",
@@ -59,10 +65,16 @@ __all__ = [
     "ValidationStage",
     "VarianceShares",
     "Verdict",
+    "describe_evidence_format",
+    "find_arrival",
+    "find_peak",
     "is_causal",
     "is_evidence",
+    "mean_by_role",
+    "mean_interval",
     "read_causal",
     "read_evidence",
+    "role_of",
     "same_causal",
     "same_evidence",
     "save_causal",

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from layertracer.evidence._causal_tables import CAUSAL_TABLES
 from layertracer.evidence._records import Agreement, Probing
-from layertracer.runs import CAUSAL, EVIDENCE, Column, Table, flat_columns, hints_of
+from layertracer.runs import Column, Table, flat_columns, hints_of
 
 EVIDENCE_FORMAT, CAUSAL_FORMAT = "layertracer-evidence", "layertracer-causal"
 """What `evidence.json` and `causal.json` say they are."""
 
 EVIDENCE_FORMAT_VERSION = CAUSAL_FORMAT_VERSION = 1
 """The versions that are written. Every version up to these can be read."""
-
-EVIDENCE_FILE, CAUSAL_FILE = EVIDENCE.header, CAUSAL.header
 
 EVIDENCE_KIND, CAUSAL_KIND = "evidence", "causal trace"
 

@@ -21,7 +21,7 @@ from layertracer.measures._bootstrap import (
 )
 from layertracer.measures._certified.bounds import bound_mean
 from layertracer.measures._certified.certificate import Rounds, certify, race_layers
-from layertracer.measures._certified.race import Race, check_level, race_means
+from layertracer.measures._certified.race import Race, check_level, least_rounds, race_means
 from layertracer.measures._checked_arrays import find_missing
 from layertracer.measures._clusters.cluster_mean import ClusterMean, cluster_interval
 from layertracer.measures._clusters.fire_rates import FireRate, fire_rates
@@ -122,6 +122,7 @@ __all__ = [
     "join_clusters",
     "largest_layer",
     "layer_interval",
+    "least_rounds",
     "make_generator",
     "mean_gain_prob",
     "measure_robustness",

@@ -29,10 +29,17 @@ from layertracer.models._network import Network, make_network
 from layertracer.models._recording import recording_gradients
 from layertracer.models._sources import LoadedParts, load_parts
 from layertracer.models._tokenizers.given import find_tokenizer, take_tokenizer
+from layertracer.models._weights.digests import digest_values
 from layertracer.models._weights.fingerprint import fingerprint
 from layertracer.models._weights.gradients import in_evaluation_mode, without_gradients
-from layertracer.models._weights.offload import execution_devices, is_placed, keeping_loaded, n_distinct_parameters
-from layertracer.models._weights.shapes import has_matrix, is_quantised
+from layertracer.models._weights.offload import (
+    execution_devices,
+    fetch_weight,
+    is_placed,
+    keeping_loaded,
+    n_distinct_parameters,
+)
+from layertracer.models._weights.shapes import has_matrix, is_quantised, named_weights
 
 __all__ = [
     "ADDITIONS",
@@ -71,7 +78,9 @@ __all__ = [
     "continuations_of_spans",
     "continuations_of_steps",
     "copy_with",
+    "digest_values",
     "execution_devices",
+    "fetch_weight",
     "find_cached_call",
     "find_logits",
     "find_places",
@@ -92,6 +101,7 @@ __all__ = [
     "load_parts",
     "make_network",
     "n_distinct_parameters",
+    "named_weights",
     "observe_calls",
     "operand_tensors",
     "recording_gradients",

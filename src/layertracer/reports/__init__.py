@@ -4,6 +4,9 @@ from layertracer.reports._advice.document import advice_json, write_advice_csv
 from layertracer.reports._advice.page import render_advice_page, write_advice_report
 from layertracer.reports._advice.text import render_advice_text
 from layertracer.reports._advice.words import next_steps
+from layertracer.reports._causal.document import causal_json, write_causal_csv
+from layertracer.reports._causal.page import render_causal_page, write_causal_report
+from layertracer.reports._causal.text import render_causal_text
 from layertracer.reports._comparison.page import render_comparison_page, write_comparison_report
 from layertracer.reports._comparison.text import render_comparison_text
 from layertracer.reports._evidence.document import evidence_json, write_evidence_csv
@@ -22,12 +25,15 @@ __all__ = [
     "Subject",
     "Table",
     "advice_json",
+    "causal_json",
     "evidence_json",
     "next_evidence_steps",
     "next_steps",
     "register_section",
     "render_advice_page",
     "render_advice_text",
+    "render_causal_page",
+    "render_causal_text",
     "render_comparison_page",
     "render_comparison_text",
     "render_evidence_page",
@@ -38,6 +44,8 @@ __all__ = [
     "summary_sentence",
     "write_advice_csv",
     "write_advice_report",
+    "write_causal_csv",
+    "write_causal_report",
     "write_comparison_report",
     "write_evidence_csv",
     "write_evidence_report",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from layertracer._types import Audit, LayerMeasure, LossLayer, TaskParticle, VulnerableLayer
+from layertracer._types import Audit, Certificate, LayerMeasure, LossLayer, TaskParticle, VulnerableLayer
 from layertracer.reports._values.effects import EffectAnswer, effect_answers
 from layertracer.reports._values.findings import find_all, find_solved, gain, js_curve, target_curve
 from layertracer.reports._values.named import LensAnswer, lens_answers
@@ -62,6 +62,7 @@ def summarize(record: TraceRecord) -> dict[str, Any]:
         "lenses": {lens.name: _summarize_lens(lens) for lens in lens_answers(record)},
         "sensitivity": _summarize_sensitivity(record),
         "sensitivity_note": record.sensitivity.note if record.n_prompts else None,
+        **({} if record.certificate is None else {"certificate": _summarize_certificate(record.certificate)}),
         "self_check": {
             "passed": record.self_check.passed,
             "errors": round_for_json_mapping(record.self_check.errors),
@@ -71,6 +72,31 @@ def summarize(record: TraceRecord) -> dict[str, Any]:
         "warnings": list(record.warnings),
         "error": None if record.error is None else dict(record.error),
         "elapsed_s": round_for_json(float(record.elapsed_s)),
+    }
+
+
+def _summarize_certificate(certificate: Certificate) -> dict[str, Any]:
+    """What is certain; of each layer's observations their number, mean and ends."""
+    return {
+        **{
+            name: getattr(certificate, name)
+            for name in ("layer", "confidence", "ending", "n_cells", "n_total", "budget")
+        },
+        "contenders": list(certificate.contenders),
+        "n_rounds": certificate.n_rounds,
+        "n_prompts": certificate.n_prompts,
+        "n_whole": certificate.n_whole,
+        "rounds_by_layer": list(certificate.rounds_by_layer),
+        **{
+            name: [None if one is None else round_for_json(one) for one in getattr(certificate, name)]
+            for name in ("mean_js_bits", "low_js_bits", "high_js_bits")
+        },
+        "particle": {
+            "layer": certificate.particle.layer,
+            "contenders": list(certificate.particle.contenders),
+            "share_low": list(certificate.particle.share_low),
+            "share_high": list(certificate.particle.share_high),
+        },
     }
 
 

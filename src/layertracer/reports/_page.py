@@ -18,7 +18,7 @@ from layertracer.reports._values.reproduce import command_line, python_code
 from layertracer.runs import TraceRecord, write_file
 
 _MAX_BYTES = 5_900_000
-_SCRIPTS = ("figures.js", "tables.js", "lens.js", "start.js")
+_SCRIPTS = ("figures.js", "tables.js", "lens.js", "cells.js", "start.js")
 
 
 def write_report(record: TraceRecord, path: str | Path) -> Path:

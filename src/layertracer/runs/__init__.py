@@ -40,11 +40,11 @@ from layertracer.runs._record_folders.flat_rows import (
     rows_of,
 )
 from layertracer.runs._record_folders.hints import hints_of
-from layertracer.runs._record_folders.pages import describe_record_fields, describe_table
+from layertracer.runs._record_folders.pages import FormatWords, describe_record_format
 from layertracer.runs._record_folders.record_format import RecordFormat
 from layertracer.runs._record_folders.rules import Array, OrNan, RecordRules
 from layertracer.runs._record_folders.storage import read_record, save_record
-from layertracer.runs._record_folders.trees import to_tree
+from layertracer.runs._record_folders.trees import from_tree, to_tree
 from layertracer.runs._record_folders.verifying import verify_record
 from layertracer.runs._schema import (
     HEADER_FILE,
@@ -92,6 +92,7 @@ __all__ = [
     "Fields",
     "FolderClaim",
     "FolderKind",
+    "FormatWords",
     "HeaderField",
     "Items",
     "LensRecord",
@@ -120,8 +121,7 @@ __all__ = [
     "decode_rows",
     "deepen",
     "describe_format",
-    "describe_record_fields",
-    "describe_table",
+    "describe_record_format",
     "described",
     "effect_keys",
     "encode_header",
@@ -131,6 +131,7 @@ __all__ = [
     "flat_columns",
     "flatten",
     "flatten_rules",
+    "from_tree",
     "full_path",
     "has_parts",
     "has_valid_checksum",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from layertracer._errors import UsageError
+from layertracer._types import Draws, count_sure_draws, name_draws
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class RecordContext:
             answers, any of which counts there, while one is followed in perturbed rows.
         own: The arrays of the trace itself that its first effect shares, by name: they tell whether that was changed
             since.
+        by_prompt: Whether every prompt has draws of its own, which no other one shares.
     """
 
     onset: Mapping[str, Any]
@@ -31,6 +33,26 @@ class RecordContext:
     units: tuple[int, ...] | None
     clean_log_prob: NDArray[np.float64]
     own: Mapping[str, NDArray[Any]]
+    by_prompt: bool = False
+
+
+class SampledDraws(TypedDict):
+    """What `Sampling` says of draws."""
+
+    draws: Draws
+    sure_draws: int
+
+
+def sampled_draws(perturbation: Mapping[str, Any], *, by_prompt: bool) -> SampledDraws:
+    """How the draws of a perturbation came about; those that are a prompt's own are taken anew with the prompt.
+
+    Args:
+        perturbation: `to_dict()` of the perturbation.
+        by_prompt: Whether every prompt has draws of its own.
+    """
+    if by_prompt:
+        return {"draws": "given", "sure_draws": 1}
+    return {"draws": name_draws(perturbation), "sure_draws": count_sure_draws(perturbation)}
 
 
 def require_context(context: RecordContext | None, what: str) -> RecordContext:

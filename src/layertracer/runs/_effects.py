@@ -17,13 +17,11 @@ from layertracer._types import (
     LossLayer,
     MeasureInfo,
     VulnerableLayer,
-    count_sure_draws,
-    name_draws,
     read_only,
     refuse_reserved,
 )
 from layertracer.measures import Sampling, find_largest_loss, find_missing, find_vulnerable_layer
-from layertracer.runs._context import RecordContext, require_context, require_rows
+from layertracer.runs._context import RecordContext, require_context, require_rows, sampled_draws
 
 ROW_AXES = ("prompt", "draw", "layer")
 DOMINANT_AXES: Mapping[str, tuple[type[np.generic], tuple[str, ...]]] = MappingProxyType(
@@ -166,11 +164,8 @@ class EffectRecord:
         Raises:
             UsageError: If the effect belongs to no trace.
         """
-        return Sampling(
-            units=require_context(self.context, "What was sampled").units,
-            draws=name_draws(self.perturbation),
-            sure_draws=count_sure_draws(self.perturbation),
-        )
+        context = require_context(self.context, "What was sampled")
+        return Sampling(units=context.units, **sampled_draws(self.perturbation, by_prompt=context.by_prompt))
 
     @cached_property
     def vulnerable_layer(self) -> VulnerableLayer:

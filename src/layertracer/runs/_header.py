@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from layertracer._errors import UsageError
-from layertracer._types import Audit, Check, LayerRecord, SelfCheck
+from layertracer._types import Audit, Certificate, Check, LayerRecord, SelfCheck
+from layertracer.measures import Rounds, certify
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import NON_FINITE, RUN_FORMAT, RUN_FORMAT_VERSION
 from layertracer.runs._specs import ModelRecord, TraceSpec, storable_text
@@ -102,6 +103,7 @@ def build_header(record: TraceRecord, files: Mapping[str, Mapping[str, Any]]) ->
         "model": model | {"layers": [dataclasses.asdict(layer) for layer in record.model.layers]},
         "self_check": dataclasses.asdict(record.self_check),
         "audit": None if record.audit is None else dataclasses.asdict(record.audit),
+        **({} if record.certificate is None else {"certificate": dataclasses.asdict(record.certificate)}),
         "provenance": record.provenance,
         "summary": summarize_record(record),
         "files": files,
@@ -172,6 +174,33 @@ def read_self_check(header: Mapping[str, Any]) -> SelfCheck:
     fields = dict(header["self_check"])
     checks = tuple(Check(**check) for check in fields.pop("checks"))
     return SelfCheck(**fields | {"checks": checks, "notes": tuple(fields["notes"])})
+
+
+def read_certificate(header: Mapping[str, Any]) -> Certificate | None:
+    """What was certified, made anew of the observations in a header; None where the trace was not to stop by itself.
+
+    What else the header says of it is for people and other programs, and held against this by `layertracer verify`.
+
+    Raises:
+        UsageError: If the observations are none, as where a layer was left out before it was out.
+    """
+    fields = header.get("certificate")
+    if fields is None:
+        return None
+    rounds = Rounds(
+        js_bits=tuple(tuple(map(float, observed)) for observed in fields["js_bits"]),
+        particles=tuple(fields["particles"]),
+        order=tuple(fields["order"]),
+        n_prompts=fields["n_prompts"],
+    )
+    return certify(
+        rounds,
+        confidence=fields["confidence"],
+        ending=fields["ending"],
+        n_draws=header["shape"]["n_draws"],
+        budget=fields["budget"],
+        n_whole=fields["n_whole"],
+    )
 
 
 def read_audit(header: Mapping[str, Any]) -> Audit | None:

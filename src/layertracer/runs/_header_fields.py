@@ -22,6 +22,7 @@ from layertracer.runs._json_rules import (
     Whole,
 )
 from layertracer.runs._schema import LARGEST_TABLE_BYTES, MOST_NAMED, RUN_FORMAT, RUN_FORMAT_VERSION, SIZES, TABLES
+from layertracer.runs._verification.certificate_fields import CERTIFICATE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -327,6 +328,19 @@ HEADER_FIELDS = (
         "`worst_nats` and `worst_bits` (largest disagreements; null where nothing was compared) and `notes`; null "
         "where a run failed before, absent in runs that were written when there were no audits",
         rule=Nullable(_AUDIT),
+        optional=True,
+    ),
+    HeaderField(
+        name="certificate",
+        type="object",
+        meaning="of a trace that was to stop once a layer is certified (`until`): `order` (the prompts that were read, "
+        "by their numbers in the task, in the order of the rounds), `js_bits` (for each layer the mean over the draws "
+        "of each round in which it was measured, bits), `particles` (of each round's prompt; null where it has none), "
+        "`confidence`, `budget` (cells; null without one), `ending`, `n_prompts` (that there were), `n_whole` (rounds "
+        "in which all layers were measured: the prompts of the tables), and what follows from these: `layer`, "
+        "`contenders`, `n_cells`, `n_total`, `low_js_bits`, `high_js_bits`, `particle`. Each prompt of such a run has "
+        "masks (or noise) of its own. Absent in other traces",
+        rule=CERTIFICATE,
         optional=True,
     ),
     HeaderField(

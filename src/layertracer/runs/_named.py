@@ -35,6 +35,7 @@ def context_of(record: TraceRecord) -> RecordContext:
         units=record.sampling.units,
         clean_log_prob=np.where(has_one, last, np.nan).astype(np.float64),
         own={name: getattr(record, name) for name in _OWN},
+        by_prompt=record.certificate is not None,
     )
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from layertracer._errors import RunError, UsageError
 from layertracer._types import (
     Audit,
+    Certificate,
     LayerMeasure,
     Method,
     MixerGroup,
@@ -21,8 +22,6 @@ from layertracer._types import (
     Status,
     TaskParticle,
     VulnerableLayer,
-    count_sure_draws,
-    name_draws,
     read_only,
 )
 from layertracer.measures import (
@@ -40,6 +39,7 @@ from layertracer.measures import (
     onset_from_dict,
     sweep_onset,
 )
+from layertracer.runs._context import sampled_draws
 from layertracer.runs._effects import EffectRecord
 from layertracer.runs._equality import same_values
 from layertracer.runs._lens_records import LensRecord
@@ -110,6 +110,9 @@ class TraceRecord:
             measured stays; effects that are given and say otherwise than these are refused.
         measures: Layer measures by name.
         lenses: What other lenses than the logit lens read, by name.
+        certificate: Of a trace that was to stop once a layer is certified: which one, and what that rests on. Each of
+            its prompts has masks (or noise) of its own, `prompts` are those that were measured in all layers, and
+            `dominant_ratio` is NaN. None in other traces. A selection keeps that of the whole trace.
 
     Raises:
         UsageError: If an array's shape does not fit the others, or effects, measures or lenses do not fit the trace.
@@ -143,6 +146,7 @@ class TraceRecord:
     effects: Mapping[str, EffectRecord] = field(default_factory=dict)
     measures: Mapping[str, LayerMeasure] = field(default_factory=dict)
     lenses: Mapping[str, LensRecord] = field(default_factory=dict)
+    certificate: Certificate | None = None
 
     def __post_init__(self) -> None:
         """Copy and freeze the arrays, and refuse those that do not fit together."""
@@ -256,8 +260,7 @@ class TraceRecord:
         known = tuple(number for number in sets if number is not None)
         return Sampling(
             units=known if len(known) == len(sets) and known else None,
-            draws=name_draws(self.spec.perturbation),
-            sure_draws=count_sure_draws(self.spec.perturbation),
+            **sampled_draws(self.spec.perturbation, by_prompt=self.certificate is not None),
         )
 
     @cached_property

@@ -17,7 +17,15 @@ from layertracer.runs._columns import Named, describe_columns, named_in
 from layertracer.runs._effects import DOMINANT_AXES, EffectRecord, effect_keys
 from layertracer.runs._folders.full_paths import expand_home, full_path
 from layertracer.runs._folders.whole_folders import write_folder
-from layertracer.runs._header import build_header, encode_header, read_audit, read_model, read_self_check, read_spec
+from layertracer.runs._header import (
+    build_header,
+    encode_header,
+    read_audit,
+    read_certificate,
+    read_model,
+    read_self_check,
+    read_spec,
+)
 from layertracer.runs._lens_records import LensRecord
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import HEADER_FILE
@@ -143,6 +151,7 @@ def assemble(examined: Examined) -> TraceRecord:
         n_requested=header["n_requested"],
         plan=header.get("plan"),
         audit=read_audit(header),
+        certificate=read_certificate(header),
         effects=effects,
         measures={info.name: LayerMeasure(info=info, values=layers[info.name]) for info in named.measures},
         lenses=_read_lenses(header, layers, prompts),

@@ -67,6 +67,19 @@ def make_task(recipe: Recipe) -> Task:
     return _make(recipe, samples, split)
 
 
+def limit_task(task: Task, n: int) -> Task:
+    """The first prompts of a task, with what it was made of; one that was put together by hand keeps its own.
+
+    Example:
+        >>> from layertracer.tasks import load_task
+        >>> limit_task(load_task("antonym", limit=8), 3).spec["limit"]
+        3
+    """
+    if task.recipe is None or len(task) <= n:
+        return task
+    return make_task(replace(task.recipe, options=replace(task.recipe.options, limit=n)))
+
+
 def divide_demonstrations(split: Split, *, n_shot: int, n_sets: int) -> tuple[tuple[Pair, ...], ...]:
     """The demonstrations, set by set."""
     return tuple(split.demonstrations[n_shot * number : n_shot * (number + 1)] for number in range(n_sets))

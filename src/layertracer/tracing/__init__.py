@@ -2,11 +2,23 @@
 
 from layertracer._types import MeasureInfo, SiteFacts
 from layertracer.tracing._attribution.direct_logits import LogitAttribution, attribute_logits
+from layertracer.tracing._attribution.encoded_facts import encode_facts
 from layertracer.tracing._attribution.gradient import RemovalEstimates, estimate_removals
+from layertracer.tracing._attribution.last_streams import LastStreams, gather_last_streams
+from layertracer.tracing._attribution.not_measured import NotMeasured
+from layertracer.tracing._attribution.relation import (
+    SubjectMaps,
+    SubjectStates,
+    map_subjects,
+    read_subjects,
+    top_tokens,
+)
 from layertracer.tracing._batching.judged_rows import JudgedRow, RowMeasures
 from layertracer.tracing._batching.memory_budget import parse_memory
 from layertracer.tracing._distributions.js_divergence import js_divergence
 from layertracer.tracing._distributions.row_measures import PerturbedRows, register_row_measure
+from layertracer.tracing._lens_fitting.fit import fit_lens
+from layertracer.tracing._lens_fitting.loading import load_lens
 from layertracer.tracing._lens_fitting.quality import measure_lens_quality
 from layertracer.tracing._lenses.affine import AffineLens
 from layertracer.tracing._lenses.linear import LinearLens
@@ -33,6 +45,7 @@ from layertracer.tracing._site_rms import measure_site_rms
 from layertracer.tracing._sites.protocol import register_site
 from layertracer.tracing._substituter import Substituter
 from layertracer.tracing._texts.text_rows import TextRows, TextSource, gather_text, runs_of
+from layertracer.tracing._timing import time_forward
 from layertracer.tracing._trace import MEASURING, TraceInterrupted, trace_model
 
 __all__ = [
@@ -45,6 +58,7 @@ __all__ = [
     "CausalPrompt",
     "CausalReadings",
     "JudgedRow",
+    "LastStreams",
     "LayerCall",
     "LayerFlops",
     "LayerProfile",
@@ -55,6 +69,7 @@ __all__ = [
     "Loadable",
     "LogitAttribution",
     "MeasureInfo",
+    "NotMeasured",
     "PerturbedRows",
     "PlannedFlops",
     "PositionMeans",
@@ -65,6 +80,8 @@ __all__ = [
     "RemovalEstimates",
     "RowMeasures",
     "SiteFacts",
+    "SubjectMaps",
+    "SubjectStates",
     "Substituter",
     "TextRows",
     "TextSource",
@@ -74,21 +91,27 @@ __all__ = [
     "TracedModel",
     "attribute_logits",
     "describe_model",
+    "encode_facts",
     "encode_for",
     "estimate_removals",
+    "fit_lens",
+    "gather_last_streams",
     "gather_streams",
     "gather_text",
     "is_module",
     "js_divergence",
     "layer_flops",
+    "load_lens",
     "load_model",
     "make_substituter",
+    "map_subjects",
     "measure_lens_quality",
     "measure_site_rms",
     "parse_memory",
     "plan_trace",
     "profile_layers",
     "read_layers",
+    "read_subjects",
     "register_layer_measure",
     "register_lens",
     "register_perturber",
@@ -97,7 +120,9 @@ __all__ = [
     "run_causal",
     "runs_of",
     "take_lenses",
+    "time_forward",
     "token_texts",
+    "top_tokens",
     "trace_model",
     "why_not_offered",
     "wrap_model",

@@ -92,6 +92,11 @@ class TracedModel:
         """Its decoder layers."""
         return self.network.anatomy
 
+    @property
+    def as_written(self) -> Network:
+        """The network with its layers as they are written, compiled or not."""
+        return self.prefix_proof.network
+
     @without_gradients()
     def check_everything(self) -> SelfCheck:
         """The proof at load together with those that are otherwise made when they are first needed."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from layertracer._errors import SiteError, UsageError
-from layertracer._types import FALLBACK_SITE, Mask, Perturbation, Sample, TargetKind, TargetTokens, is_site_asked
+from layertracer._types import FALLBACK_SITE, Mask, Perturbation, Sample, TargetKind, TargetTokens, Until, is_site_asked
 from layertracer._types.sites import SITES as FACTS
 from layertracer.measures import OnsetCriterion, Rise
 from layertracer.tasks import Task
@@ -38,6 +38,12 @@ class TraceOptions:
         audit: Share of the trace's arithmetic in which some of its numbers are measured again; 0 for none.
         memory: Memory that the trace may take beyond the weights, e.g. "4GiB"; None for most of what is free.
         command: The command line, for the record.
+        until: "certified" to stop once one layer is certified to be the most vulnerable, see `Certificate`; None to
+            trace all prompts.
+        confidence: Of what is certified.
+        budget: Cells (prompts × draws × layers) that are measured at most until then; None for all.
+        layers: Of the layers that have the site those that are perturbed; None for all of them.
+        by_prompt: Whether every prompt has masks, or noise, of its own.
     """
 
     perturbation: Perturbation | Sequence[Perturbation] = field(default_factory=Mask)
@@ -54,6 +60,11 @@ class TraceOptions:
     audit: float = 0.1
     memory: str | int | None = None
     command: Sequence[str] | None = None
+    until: Until | None = None
+    confidence: float = 0.95
+    budget: int | None = None
+    layers: tuple[int, ...] | None = None
+    by_prompt: bool = False
 
     def __post_init__(self) -> None:
         """Take several perturbations apart.

@@ -158,9 +158,9 @@ def _lay_out(
     model: TracedModel, prompts: Sequence[Prompt], options: TraceOptions
 ) -> tuple[PrefixNode, Workload, tuple[str, ...]]:
     """The prompts grouped by what they have in common, what is done to them, and what to say of it."""
-    perturbers = make_perturbers(model, options.perturbations)
+    perturbers = make_perturbers(model, options.perturbations, by_prompt=options.by_prompt)
     root, cached, notes = _find_prefixes(model, prompts, options, perturbers)
-    work = _workload(model, prompts, options.perturbations, cached)
+    work = _workload(model, prompts, options, cached)
     work = replace(work, n_lenses=1 + len(options.lenses))
     if any(one is not None and one.keeps_pairs for one in perturbers):
         refuse_unpaired(prompts)
@@ -199,7 +199,11 @@ def audit_plan(schedule: Schedule, work: Workload, options: TraceOptions) -> Aud
 
 
 def make_perturbers(
-    model: TracedModel, perturbations: Sequence[Perturbation], fills: Sequence[Fills | None] = ()
+    model: TracedModel,
+    perturbations: Sequence[Perturbation],
+    fills: Sequence[Fills | None] = (),
+    *,
+    by_prompt: bool = False,
 ) -> tuple[Perturber | None, ...]:
     """Specifications made ready for a model; None for what is done to the layers' caches, see `make_state_perturber`.
 
@@ -207,6 +211,7 @@ def make_perturbers(
         model: The model.
         perturbations: The specifications.
         fills: For each what masked dimensions become; none where nothing was seen yet.
+        by_prompt: Whether every prompt has draws of its own.
 
     Raises:
         UsageError: If an explicit mask has another shape, or a perturbation is of an unknown kind.
@@ -221,14 +226,16 @@ def make_perturbers(
             width=site.width(model.network),
             device=model.device,
             fills=own,
+            by_prompt=by_prompt,
         )
         for perturbation, own in zip(perturbations, known, strict=True)
     )
 
 
 def _workload(
-    model: TracedModel, prompts: Sequence[Prompt], perturbations: Sequence[Perturbation], cached: CachedLadder | None
+    model: TracedModel, prompts: Sequence[Prompt], options: TraceOptions, cached: CachedLadder | None
 ) -> Workload:
+    perturbations = options.perturbations
     method, axis = model.self_check.method, DrawAxis.of(perturbations)
     state = _state_pass(model, prompts, perturbations, axis)
     sites = []
@@ -238,7 +245,7 @@ def _workload(
         having = layers_with(perturbation.site, model.network) if state is None or in_ladder else state.site.layers
         sites.append(
             SiteWork(
-                layers=having,
+                layers=tuple(layer for layer in having if options.layers is None or layer in options.layers),
                 draws=axis.span(number),
                 join=join,
                 last_only=perturbation.positions == "last",

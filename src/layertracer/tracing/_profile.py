@@ -70,6 +70,14 @@ class LayerProfile:
     n_measured_again: int
     notes: tuple[str, ...] = ()
 
+    @property
+    def cka(self) -> Float[np.ndarray, "layer_and_one layer_and_one"]:
+        """Centred kernel alignment between what enters the first layer and what leaves every layer, over all prompts.
+
+        Of the mean HSIC, see `layertracer.measures.cka_of`; NaN where no prompt has tokens enough.
+        """
+        return cka_of(self.hsic.mean(axis=0))
+
 
 @without_gradients()
 def profile_layers(  # noqa: PLR0913 - takes its settings by name, as `read_layers` does

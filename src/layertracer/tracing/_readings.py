@@ -117,9 +117,9 @@ class Readings:
         """JS divergence, [prompt, draw, layer], bits."""
         return self.rows["js_bits"]
 
-    def forget(self) -> None:
-        """Nothing is finished: what was measured is not to be believed."""
-        self.finished[:] = False
+    def forget(self, prompts: Sequence[Prompt]) -> None:
+        """Some prompts are not finished: what was measured of them is not to be believed."""
+        self.finished[[prompt.index for prompt in prompts]] = False
 
     def keep(
         self,

@@ -12,7 +12,17 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layertracer._types import Audit, EncodedSample, LayerMeasure, Mask, Method, Perturbation, Status, panics_as_errors
+from layertracer._types import (
+    Audit,
+    Certificate,
+    EncodedSample,
+    LayerMeasure,
+    Mask,
+    Method,
+    Perturbation,
+    Status,
+    panics_as_errors,
+)
 from layertracer.measures import join_clusters
 from layertracer.models import fingerprint, n_distinct_parameters
 from layertracer.runs import (
@@ -56,6 +66,7 @@ class RecordParts:
     method: Method
     plan: TracePlan | None = None
     audit: Audit | None = None
+    certificate: Certificate | None = None
 
 
 def build_record(
@@ -106,6 +117,7 @@ def build_record(
         lenses={lens.name: _lens_record(lens, readings, done) for lens in parts.lenses},
         plan=None if parts.plan is None else parts.plan.to_dict(),
         audit=parts.audit,
+        certificate=parts.certificate,
     )
 
 
@@ -130,7 +142,10 @@ def _effect_records(
             infos={name: ROW_MEASURES[name].info for name in readings.rows},
             dominant_dimension=dimension,
             dominant_ratio=ratio,
-            dominant_hit=_hits(perturbation, dimension, width=width),
+            # Where every prompt has masks of its own, no draw masks a dimension in all of them.
+            dominant_hit=_hits(perturbation, dimension, width=width)
+            if parts.certificate is None
+            else np.zeros((len(draws), n_layers), bool),
         )
     return effects
 

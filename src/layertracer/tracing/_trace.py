@@ -18,6 +18,7 @@ from layertracer.runs import TraceRecord, TraceSpec
 from layertracer.tasks import EncodedTask, Task, load_task
 from layertracer.tracing._batching.process_memory import Keeper, give_back, returning_large_tensors
 from layertracer.tracing._batching.prompts import Prompt, warn_of_decoder_start
+from layertracer.tracing._certify import RoundsRun
 from layertracer.tracing._engine import Engine
 from layertracer.tracing._failures import CallbackRaised, explain_failure, is_of_callers_making, shielded
 from layertracer.tracing._model import TracedModel, refuse_untranslatable
@@ -110,21 +111,21 @@ def trace_model(
         started_at=started_at,
         method=model.self_check.method,
     )
-    run = _Run(
-        model=model, samples=encoded.samples, prompts=prompts, options=options, on_progress=on_progress, on_plan=on_plan
-    )
+    run = _make_run(model, encoded.samples, prompts, options, on_progress=on_progress, on_plan=on_plan)
 
     def record(status: Status, error: BaseException | None = None) -> TraceRecord:
         elapsed_s = time.perf_counter() - began
         all_parts = replace(
             parts, warnings=(*parts.warnings, *run.notes), plan=run.plan, audit=run.audit, method=run.method
         )
+        if isinstance(run, RoundsRun):
+            all_parts = replace(all_parts, certificate=run.certificate)
         return build_record(all_parts, run.readings, run.site_rms, status=status, error=error, elapsed_s=elapsed_s)
 
     return _run_to_its_end(run, record, name=model.name)
 
 
-def _run_to_its_end(run: _Run, record: Callable[..., TraceRecord], *, name: str) -> TraceRecord:
+def _run_to_its_end(run: _Run | RoundsRun, record: Callable[..., TraceRecord], *, name: str) -> TraceRecord:
     """What was measured, whole; or whatever ended it, with what was finished before.
 
     Once all prompts are finished the trace is complete, whatever is interrupted after that: its audit, which says so,
@@ -136,7 +137,7 @@ def _run_to_its_end(run: _Run, record: Callable[..., TraceRecord], *, name: str)
         raise TraceInterrupted(record("complete" if run.is_finished else "interrupted")) from None
 
 
-def _run_or_fail(run: _Run, record: Callable[..., TraceRecord], *, name: str) -> TraceRecord:
+def _run_or_fail(run: _Run | RoundsRun, record: Callable[..., TraceRecord], *, name: str) -> TraceRecord:
     """What was measured, whole; or an error, with what was finished before."""
 
     def record_so_far(error: BaseException) -> TraceRecord:
@@ -145,7 +146,7 @@ def _run_or_fail(run: _Run, record: Callable[..., TraceRecord], *, name: str) ->
 
     stopped: CallbackRaised | None = None
     try:
-        run.measure()
+        _measure_all(run)
     except CallbackRaised as stop:
         stopped = stop
     except LayerTracerError as error:
@@ -170,7 +171,7 @@ def _run_or_fail(run: _Run, record: Callable[..., TraceRecord], *, name: str) ->
 class _Run:
     """The measurements of one trace, as far as they are done."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting of its own, given by name
         self,
         *,
         model: TracedModel,
@@ -179,6 +180,7 @@ class _Run:
         options: TraceOptions,
         on_progress: Callable[[Progress], None] | None,
         on_plan: Callable[[TracePlan], None] | None,
+        readings: Readings | None = None,
     ) -> None:
         self._model, self._samples, self._prompts, self._options = model, samples, prompts, options
         self._on_progress, self._on_plan = shielded(on_progress), shielded(on_plan)
@@ -189,13 +191,7 @@ class _Run:
         self._plan_notes: tuple[str, ...] = ()
         self._is_done = False
         self.plan: TracePlan | None = None
-        self.readings = Readings.empty(
-            n_prompts=len(prompts),
-            n_layers=model.anatomy.n_layers,
-            n_draws=DrawAxis.of(options.perturbations).total,
-            n_top=min(N_TOP, model.anatomy.d_vocab),
-            lenses=[one.name for one in options.lenses],
-        )
+        self.readings = readings or _room_for(model, prompts, options)
 
     @property
     def site_rms(self) -> list[Tensor | None]:
@@ -219,7 +215,7 @@ class _Run:
     @property
     def is_finished(self) -> bool:
         """Whether the numbers of all prompts are there."""
-        return bool(self.readings.finished.all())
+        return bool(self.readings.finished[[prompt.index for prompt in self._prompts]].all())
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -259,7 +255,7 @@ class _Run:
                 self._measure_by(fallback)
             except Disagreement as disagreement:
                 why.append(str(disagreement))
-                self.readings.forget()
+                self.readings.forget(self._prompts)
                 continue
             return
         raise SelfCheckError(
@@ -277,7 +273,8 @@ class _Run:
         model, work = self._model, fallback.work
         looks = SiteLooks(network=model.network, prompts=self._prompts, perturbations=self._options.perturbations)
         self._sums = looks.sums
-        perturbers = make_perturbers(model, self._options.perturbations, looks.fills(fallback))
+        fills, by_prompt = looks.fills(fallback), self._options.by_prompt
+        perturbers = make_perturbers(model, self._options.perturbations, fills, by_prompt=by_prompt)
         observers = looks.observers(work)
         passes = BatchPasses(
             network=model.network,
@@ -329,7 +326,52 @@ class _Run:
         )
 
 
-MEASURING: Callable[[_Run], None] = _Run.measure
+def _room_for(model: TracedModel, prompts: Sequence[Prompt], options: TraceOptions) -> Readings:
+    return Readings.empty(
+        n_prompts=len(prompts),
+        n_layers=model.anatomy.n_layers,
+        n_draws=DrawAxis.of(options.perturbations).total,
+        n_top=min(N_TOP, model.anatomy.d_vocab),
+        lenses=[one.name for one in options.lenses],
+    )
+
+
+def _make_run(
+    model: TracedModel,
+    samples: Sequence[EncodedSample],
+    prompts: Sequence[Prompt],
+    options: TraceOptions,
+    *,
+    on_progress: Callable[[Progress], None] | None,
+    on_plan: Callable[[TracePlan], None] | None,
+) -> _Run | RoundsRun:
+    """The measurements of all prompts; or in rounds, until a layer is certified."""
+
+    def begin(some: Sequence[Prompt], options: TraceOptions, readings: Readings | None = None) -> _Run:
+        """The run of some prompts; the plan that a caller hears of is that of all."""
+        return _Run(
+            model=model,
+            samples=samples,
+            prompts=some,
+            options=options,
+            on_progress=on_progress,
+            on_plan=on_plan if readings is None else None,
+            readings=readings,
+        )
+
+    if options.until is None:
+        return begin(prompts, options)
+    readings = _room_for(model, prompts, options)
+    told = shielded(on_plan)
+    return RoundsRun(model=model, prompts=prompts, options=options, all_readings=readings, begin=begin, on_plan=told)
+
+
+def _measure_all(run: _Run | RoundsRun) -> None:
+    """Measure all that was asked for."""
+    run.measure()
+
+
+MEASURING: Callable[..., None] = _measure_all
 """What may be interrupted at any moment without loss; what follows it makes a record of what was finished."""
 
 

@@ -20,6 +20,8 @@ REFERENCE = 0.2
 
 _QUICK_PROMPTS, _QUICK_FEW = 16, 8
 _FEW = 12
+_PASSAGES, _QUICK_PASSAGES = 8, 4
+_TOKENS, _QUICK_TOKENS = 64, 32
 _FRACTIONS, _QUICK_FRACTIONS = (0.01, 0.02, 0.05, 0.1, REFERENCE, 0.4, 0.8), (0.05, REFERENCE, 0.8)
 _CONTROLS = ("arbitrary_labels", "shuffled_demonstrations", "reinitialised_model", "random_directions")
 _QUICK_CONTROLS = ("arbitrary_labels", "reinitialised_model")
@@ -68,6 +70,16 @@ class ValidationOptions:
         if self.controls is not None:
             return self.controls
         return _QUICK_CONTROLS if self.quick else _CONTROLS
+
+    @property
+    def n_passages(self) -> int:
+        """Passages of running text."""
+        return _QUICK_PASSAGES if self.quick else _PASSAGES
+
+    @property
+    def passage_tokens(self) -> int:
+        """Tokens of each."""
+        return _QUICK_TOKENS if self.quick else _TOKENS
 
     @property
     def most_prompts(self) -> int | None:

@@ -55,6 +55,28 @@ _onset_options = add_options(
     ),
 )
 
+_until_options = add_options(
+    option(
+        "--until",
+        type=click.Choice(("certified",)),
+        default=None,
+        help="Stop once one layer is certified to be the most vulnerable; layers that cannot be it any more are "
+        "dropped. Of a built-in task all prompts are there to be read then.",
+    ),
+    option(
+        "--confidence",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        default=None,
+        help="Of what is certified, in (0, 1); --until certified only.  [default: 0.95]",
+    ),
+    option(
+        "--budget",
+        type=click.IntRange(min=1),
+        default=None,
+        help="Cells (prompts × draws × layers) to measure at most; --until certified only.",
+    ),
+)
+
 _output_options = add_options(
     effort_options,
     option(
@@ -70,6 +92,9 @@ _output_options = add_options(
 )
 
 
+_UNTIL = ("until", "confidence", "budget")
+
+
 @click.command("trace", short_help="Trace a model: where the task starts, where it breaks.")
 @click.argument("model", default=DEFAULT_MODEL)
 @question_options
@@ -77,6 +102,7 @@ _output_options = add_options(
 @target_options
 @_onset_options
 @perturbation_options
+@_until_options
 @model_options
 @_output_options
 @debug_option
@@ -92,6 +118,7 @@ def trace_command(context: click.Context, /, model: str, **settings: Any) -> Non
     refuse_unused_options(context, settings)
     if settings["delta"] is not None and settings["onset"] != "rise":
         raise click.UsageError(f"--delta has no meaning with --onset {settings['onset']}: it is for rise.")
+    _refuse_without_until(settings)
     from layertracer.api import trace
 
     # What can be refused is refused before the model is loaded.
@@ -198,11 +225,19 @@ def _trace(
         loaded,
         **asked,
         **trace_settings(settings),
+        **{name: settings[name] for name in _UNTIL if settings[name] is not None},
         seed=settings["seed"],
         progress=advance,
         on_plan=announce,
         command=command_line(context),
     )
+
+
+def _refuse_without_until(settings: Mapping[str, Any]) -> None:
+    """What is for a trace that stops by itself is a mistake in one that does not."""
+    for name in _UNTIL[1:]:
+        if settings[name] is not None and settings["until"] is None:
+            raise click.UsageError(f"--{name} has no meaning without --until certified.")
 
 
 def _make_onset(settings: Mapping[str, Any]) -> OnsetCriterion:

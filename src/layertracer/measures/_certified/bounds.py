@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
@@ -13,6 +14,7 @@ from layertracer.measures._certified.race import check_level, check_unit_range
 _N_CELLS = 1000
 """Into how many cells [0, 1] is split; the ends are those of whole cells, which is on the safe side."""
 
+_TINY = 1e-12
 _MOST_BET = 0.5
 """Largest share of the capital that one round may cost; the value that the source recommends."""
 
@@ -52,33 +54,38 @@ def bound_mean(values: Float[np.ndarray, " round"], *, level: float) -> tuple[fl
         raise UsageError(f"bound_mean needs one value a round, got shape {list(observed.shape)}.")
     check_unit_range(observed)
     observed = np.clip(observed, 0.0, 1.0)
-    return _last_ends(observed, np.linspace(0.0, 1.0, _N_CELLS + 1), 1 - level)
+    bets = _bets(observed, 1 - level)
+    threshold = math.log(2 / (1 - level))
+
+    def is_too_small(cell: int) -> bool:
+        mean = cell / _N_CELLS
+        factors = np.log1p(np.minimum(bets, _MOST_BET / max(mean, _TINY)) * (observed - mean))
+        return bool((np.cumsum(factors) >= threshold).any())
+
+    def is_too_large(cell: int) -> bool:
+        mean = cell / _N_CELLS
+        factors = np.log1p(-np.minimum(bets, _MOST_BET / max(1 - mean, _TINY)) * (observed - mean))
+        return bool((np.cumsum(factors) >= threshold).any())
+
+    low = _last_true(is_too_small, _N_CELLS)
+    high = _N_CELLS - _last_true(lambda cells: is_too_large(_N_CELLS - cells), _N_CELLS)
+    ends = sorted((low / _N_CELLS, high / _N_CELLS))  # they cross only where the mean was left out
+    return ends[0], ends[1]
 
 
-def _last_ends(
-    observed: Float[np.ndarray, " round"], means: Float[np.ndarray, " mean"], alpha: float
-) -> tuple[float, float]:
-    """The largest mean that is too small, and the smallest that is too large: K⁺ falls with m, and K⁻ rises."""
-    most_up = _MOST_BET / np.maximum(means, 1e-12)
-    most_down = _MOST_BET / np.maximum(1 - means, 1e-12)
-    up, down = np.zeros(len(means)), np.zeros(len(means))
-    too_small, too_large = np.zeros(len(means), dtype=bool), np.zeros(len(means), dtype=bool)
-    threshold = math.log(2 / alpha)
-    for bet, value in zip(_bets(observed, alpha), observed.tolist(), strict=True):
-        up += np.log1p(np.minimum(bet, most_up) * (value - means))
-        down += np.log1p(-np.minimum(bet, most_down) * (value - means))
-        too_small |= up >= threshold
-        too_large |= down >= threshold
-    low = float(means[too_small].max(initial=0.0))
-    high = float(means[too_large].min(initial=1.0))
-    return min(low, high), max(low, high)  # they cross only where the mean was left out
+def _last_true(is_out: Callable[[int], bool], n_cells: int) -> int:
+    """The last of the cells from 0 on that are out: K⁺ falls with m and K⁻ rises, so that all before it are as well."""
+    inside, outside = n_cells + 1, 0
+    while inside - outside > 1:
+        middle = (inside + outside) // 2
+        inside, outside = (inside, middle) if is_out(middle) else (middle, outside)
+    return outside
 
 
-def _bets(observed: Float[np.ndarray, " round"], alpha: float) -> list[float]:
+def _bets(observed: Float[np.ndarray, " round"], alpha: float) -> Float[np.ndarray, " round"]:
     """What is bet in each round, by what was seen before it."""
     counts = np.arange(1, len(observed) + 1)
     means = (0.5 + np.cumsum(observed)) / (counts + 1)
     variances = (0.25 + np.cumsum((observed - means) ** 2)) / (counts + 1)
     before = np.concatenate([[0.25], variances[:-1]])[: len(observed)]
-    bets: list[float] = np.sqrt(2 * math.log(2 / alpha) / (before * counts * np.log1p(counts))).tolist()
-    return bets
+    return np.asarray(np.sqrt(2 * math.log(2 / alpha) / (before * counts * np.log1p(counts))))

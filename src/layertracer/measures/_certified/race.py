@@ -187,11 +187,22 @@ def _checked(
         raise UsageError(
             f"A race needs values of shape [round, option] with at least one option, got {list(observed.shape)}."
         )
-    takes_part = ~np.isnan(observed).all(axis=0) if len(observed) else np.ones(observed.shape[1], dtype=bool)
+    takes_part = np.asarray(~np.isnan(observed).all(axis=0) | (len(observed) == 0))
     if not takes_part.any():
         raise UsageError("A race needs an option that is observed, and every value is NaN.")
     check_unit_range(observed[~np.isnan(observed)])
     return np.clip(observed, 0.0, 1.0), takes_part
+
+
+def least_rounds(level: float) -> int:
+    """Rounds below which no option can be out, however they fall: the first bets nothing, each other one wins all.
+
+    Example:
+        >>> least_rounds(0.95)
+        7
+    """
+    check_level(level)
+    return 1 + math.ceil(math.log(2 / (1 - level)) / math.log1p(_MOST_BET))
 
 
 def check_level(level: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from layertracer._types import MixerGroup, TaskParticle, VulnerableLayer
+from layertracer.reports._values.certificate import certificate_notice
 from layertracer.reports._values.effects import EffectAnswer, effect_answers
 from layertracer.reports._values.findings import Findings, find_all, find_solved, gain, js_curve, target_curve
 from layertracer.reports._values.named import LensAnswer, lens_answers
@@ -94,7 +95,7 @@ def build_overview(record: TraceRecord) -> Overview:
 
 
 def _notices(record: TraceRecord) -> tuple[Notice, ...]:
-    notices = []
+    notices = [] if record.certificate is None else [certificate_notice(record.certificate)]
     finished = f"{record.n_prompts:,} of {show_count(record.n_requested, 'prompt')}"
     if record.status == "failed":
         error = record.error or {}

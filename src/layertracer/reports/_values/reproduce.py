@@ -55,9 +55,28 @@ def command_line(record: TraceRecord) -> str | None:
     words += [*perturbation, "--onset", str(spec.onset.get("kind", "rise"))]
     if "delta" in spec.onset:
         words += ["--delta", f"{spec.onset['delta']:g}"]
+    words += _certificate_words(record)
     if revision := _hub_revision(record):
         words += ["--revision", revision]
     return " ".join(map(quote_word, [*words, "--device", record.model.device, "--dtype", record.model.dtype]))
+
+
+def _certificate_words(record: TraceRecord) -> list[str]:
+    """Options for a trace that stops by itself."""
+    if record.certificate is None:
+        return []
+    budget = record.certificate.budget
+    words = ["--until", "certified", "--confidence", f"{record.certificate.confidence:g}"]
+    return words if budget is None else [*words, "--budget", str(budget)]
+
+
+def _certificate_lines(record: TraceRecord) -> list[str]:
+    """Arguments for a trace that stops by itself."""
+    if record.certificate is None:
+        return []
+    asked = record.certificate
+    budget = [] if asked.budget is None else [f"    budget={asked.budget!r},"]
+    return ['    until="certified",', f"    confidence={asked.confidence!r},", *budget]
 
 
 def _perturbation_words(spec: TraceSpec) -> list[str] | None:
@@ -152,6 +171,7 @@ def python_code(record: TraceRecord) -> str:
         f"    target_tokens={spec.target_tokens!r},",
         *_chat_lines(spec.task),
         f"    seed={spec.seed!r},",
+        *_certificate_lines(record),
         ")",
         'trace.report("report.html")',
     ]

@@ -91,7 +91,7 @@ function cellTexts(trace) {
 function fit(figure, width) {
   const { layout } = figure;
   layout.width = width;
-  layout.margin = fitMargins(layout, width);
+  layout.margin = figure.keep_margin ? layout.margin : fitMargins(layout, width);
   const inner = width - layout.margin.l - layout.margin.r;
   if (figure.layers) {
     const { n } = figure.layers;

@@ -67,6 +67,7 @@ async function start() {
   }
   startTables();
   startLens();
+  startCells();
   await drawAll();
   linkMap();
   followWidth();

@@ -18,6 +18,11 @@ const builders = {
     ]);
     return [columns, rows];
   },
+  cells() {
+    const prompt = cells.prompts[shownPrompt];
+    const columns = ["Token", "Role", ...Array(cells.n_layers).keys()].map((name) => (typeof name === "number" ? `Layer ${name}` : name));
+    return [columns, prompt.tokens.map((token, row) => [token, prompt.roles[row], ...prompt.effect[row].map(showNumber)])];
+  },
 };
 
 const showNumber = (value) => (value === null ? "–" : String(value));

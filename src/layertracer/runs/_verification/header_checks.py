@@ -14,6 +14,7 @@ from layertracer.runs._header_fields import FILES, HEADER
 from layertracer.runs._json_rules import Nullable, Number, described
 from layertracer.runs._schema import TABLES
 from layertracer.runs._tables import Sizes
+from layertracer.runs._verification.certificates import find_wrong_certificate
 
 _PARAMETER = Nullable(Number(low=-math.inf, finite=False))
 _PERTURBATIONS: Mapping[str, tuple[str, ...]] = {
@@ -67,6 +68,7 @@ def _find_contradictions(header: Mapping[str, Any]) -> Iterator[str]:
     yield from _find_wrong_onset(header["spec"]["onset"])
     yield from _find_wrong_perturbation(header["spec"]["perturbation"], shape["n_draws"], "spec.perturbation")
     yield from _find_wrong_named(header)
+    yield from find_wrong_certificate(header)
     yield from find_column_faults(header)
 
 

@@ -128,7 +128,7 @@ def _binary_entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
 def find_oddities(record: TraceRecord) -> list[str]:
     """What a trace can have written and rarely does, for who wants to know whether to believe it."""
     found = []
-    if record.status == "complete" and record.n_prompts < record.n_requested:
+    if record.status == "complete" and record.n_prompts < record.n_requested and record.certificate is None:
         found.append(
             f"It is complete, with {record.n_prompts} of {record.n_requested} prompts: those that were selected."
         )

@@ -18,6 +18,7 @@ from layertracer.runs._json_rules import described
 from layertracer.runs._record import TraceRecord
 from layertracer.runs._schema import HEADER_FILE, REPORT_FILE
 from layertracer.runs._storage import assemble
+from layertracer.runs._verification.certificates import find_false_certificate
 from layertracer.runs._verification.examine import UNUSABLE, Examined, Fault, examine_folder, reason_of
 from layertracer.runs._verification.kept_answers import KeptAnswers, compare_answers
 from layertracer.runs._verification.laws import find_contradictions, find_oddities, is_lawful
@@ -147,6 +148,7 @@ def _verify_answers(examined: Examined, faults: list[Fault], notes: list[str]) -
         faults.append(Fault(file=HEADER_FILE, reason=f"its fields do not fit the tables ({reason_of(error)})"))
         return None
     _verify_sites(record, examined.header, faults)
+    faults += [Fault(file=HEADER_FILE, reason=reason) for reason in find_false_certificate(record, examined.header)]
     notes += [*find_oddities(record), *find_other_words(examined.header)]
     if not is_lawful(examined.header) and record.n_prompts:
         notes.append(_why_lawless(examined))

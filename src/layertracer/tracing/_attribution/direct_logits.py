@@ -21,6 +21,7 @@ from layertracer._types import Sample
 from layertracer.models import Network, in_evaluation_mode, keeping_loaded, without_gradients
 from layertracer.tasks import Task
 from layertracer.tracing._attribution.branches import BRANCHES, budget_of, why_no_branches
+from layertracer.tracing._attribution.encoded_facts import contrast_tokens
 from layertracer.tracing._attribution.frozen_tail import LinearTail, linearise_tail
 from layertracer.tracing._attribution.not_measured import NotMeasured
 from layertracer.tracing._attribution.stream_terms import StreamTerms
@@ -82,7 +83,7 @@ def attribute_logits(
     samples: Task | Sequence[Sample],
     options: TraceOptions | None = None,
     *,
-    contrasts: Sequence[int | None] = (),
+    contrasts: Sequence[int | None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> LogitAttribution:
     """Direct logit attribution of every layer's mixer and MLP.
@@ -91,8 +92,8 @@ def attribute_logits(
         model: The model.
         samples: The prompts; of several answers the first is followed.
         options: What is followed of them, and the memory that may be taken.
-        contrasts: For each prompt a token that the followed one is compared with at the last position that is read;
-            None for none.
+        contrasts: For each prompt the token that the followed one is compared with, None for none; those of the
+            samples' contrast answers by default. Only where a single token is followed.
         on_progress: Called whenever a batch of prompts is finished.
 
     Raises:
@@ -101,6 +102,7 @@ def attribute_logits(
     options = options or TraceOptions()
     _, prompts = lay_out_task(model, samples, options)
     why_not, network = why_no_branches(model), model.network
+    contrasts = contrast_tokens(model, samples, options) if contrasts is None else contrasts
     run = _Attributing(model=model, prompts=prompts, contrasts=contrasts, seed=options.seed, on_progress=on_progress)
     if len(why_not) < len(BRANCHES):
         with in_evaluation_mode(network.call.module), explaining_failures(model.name, "while logits were attributed"):
@@ -171,7 +173,7 @@ class _Attributing:
         self._keep(batch, np.concatenate(tables), seen)
 
     def _contrast(self, prompt: Prompt) -> int | None:
-        return self.contrasts[prompt.index] if self.contrasts else None
+        return self.contrasts[prompt.index] if len(prompt.read) == 1 else None
 
     def _check_run(self, seen: StreamTerms) -> None:
         if len(seen.left) != self.model.anatomy.n_layers or seen.entering is None:

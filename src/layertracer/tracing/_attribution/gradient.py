@@ -83,7 +83,7 @@ def estimate_removals(
     """
     options = options or TraceOptions()
     _, prompts = lay_out_task(model, samples, options)
-    n_layers, reason = model.anatomy.n_layers, _why_none(model)
+    n_layers, reason = model.anatomy.n_layers, why_no_gradients(model)
     if reason is not None:
         return _nothing(len(prompts), n_layers, reason)
     why_not = why_no_branches(model)
@@ -123,7 +123,7 @@ def _run(found: _Gradients) -> tuple[_Gradients, dict[str, str]]:
     return found, {}
 
 
-def _why_none(model: TracedModel) -> str | None:
+def why_no_gradients(model: TracedModel) -> str | None:
     """Why no gradient can be taken of a model; None where it can be tried."""
     if is_placed(model.module):
         return "accelerate loads or moves its weights while it runs: a backward pass would find them gone"

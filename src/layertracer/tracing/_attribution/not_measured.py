@@ -10,7 +10,7 @@ from layertracer.models import is_out_of_memory
 from layertracer.tracing._failures import first_line, is_of_callers_making
 
 
-class NotMeasured(Exception):  # noqa: N818 - not an error: it says why there is no number
+class NotMeasured(LayerTracerError):  # noqa: N818 - not an error: it says why there is no number
     """Something is not measured; the message says why, as the end of "not measured: …"."""
 
 

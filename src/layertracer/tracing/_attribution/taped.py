@@ -51,11 +51,13 @@ class Tape:
         network: The model.
         branches: Whether the additions of branches are taped; what layers change is in any case.
         terms: What was taped, in order.
+        left: What left the last layer that ran, as autograd knows it.
     """
 
     network: Network
     branches: bool
     terms: list[TapedTerm] = field(default_factory=list)
+    left: Tensor | None = None
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -85,7 +87,7 @@ class Tape:
                     output = forward(*args, **kwargs)
             else:
                 output = forward(*args, **kwargs)
-            left = flatten(output).values[wiring.stream_out]
+            self.left = left = flatten(output).values[wiring.stream_out]
             self.terms.append(
                 TapedTerm(
                     layer=layer.index,

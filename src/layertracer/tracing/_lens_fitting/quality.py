@@ -15,7 +15,7 @@ from layertracer.models import without_gradients
 from layertracer.tracing._distributions.kl_divergence import DivergenceFrom
 from layertracer.tracing._distributions.log_softmax import log_probs_of
 from layertracer.tracing._lens_fitting.lens_bench import LensBench, lens_bench
-from layertracer.tracing._lens_fitting.text_split import as_text_source, gather_rows_of_text
+from layertracer.tracing._lens_fitting.text_split import PassageSizes, as_text_source, gather_rows_of_text
 from layertracer.tracing._lenses.affine import AffineLens
 from layertracer.tracing._lenses.logit import LogitLens
 from layertracer.tracing._lenses.protocol import Lens, take_lenses, translated, unreadable
@@ -24,7 +24,6 @@ from layertracer.tracing._model import TracedModel, refuse_untranslatable
 from layertracer.tracing._readings import Progress
 from layertracer.tracing._texts.text_rows import TextSource
 
-_LEAST_TOKENS = 2
 OnProgress = Callable[[Progress], None]
 
 
@@ -69,9 +68,8 @@ def measure_lens_quality(  # noqa: PLR0913 - takes its settings by name, as `rea
     taken = take_lenses(lenses)
     refuse_untranslatable(model.network, taken)
     with lens_bench(model, doing="while lenses were measured") as bench:
-        rows = gather_rows_of_text(
-            model, as_text_source(texts), n_rows=n_rows, row_tokens=row_tokens, seed=seed, least=_LEAST_TOKENS
-        ).rows
+        sizes = PassageSizes(n_rows=n_rows, row_tokens=row_tokens)
+        rows = gather_rows_of_text(model, as_text_source(texts), sizes, seed=seed).rows
         return report_on(bench, bench.gather(rows), taken, on_progress=on_progress)
 
 

@@ -41,19 +41,33 @@ class TextSplit:
     notes: tuple[str, ...] = ()
 
 
-def gather_rows_of_text(
-    model: TracedModel, texts: TextSource, *, n_rows: int, row_tokens: int | None, seed: int, least: int
-) -> TextRows:
-    """Passages of text for a lens, each once, in an order drawn by the seed; shorter ones than `least` are left out.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassageSizes:
+    """How much text is wanted.
+
+    Attributes:
+        n_rows: Passages, of all parts together.
+        row_tokens: Tokens of a passage; None for `most_tokens`, or fewer where the text or the context is short.
+        most_tokens: The same where nobody says.
+        least: The fewest tokens of a passage: shorter ones are left out.
+    """
+
+    n_rows: int
+    row_tokens: int | None = None
+    most_tokens: int = 128
+    least: int = 2
+
+
+def gather_rows_of_text(model: TracedModel, texts: TextSource, sizes: PassageSizes, *, seed: int) -> TextRows:
+    """Passages of text for a lens, each once, in an order drawn by the seed.
 
     Raises:
         TaskError: If a file cannot be read, or no passage is long enough.
         PromptTooLongError: If a row of token ids is longer than the model's context.
         UsageError: If a text has no tokenizer, or a number makes no sense.
     """
-    n_rows = _at_least("n_rows", n_rows, 1)
-    lengths = _lengths(model, row_tokens, least)
-    for length in lengths:
+    n_rows, least = _at_least("n_rows", sizes.n_rows, 1), sizes.least
+    for length in _lengths(model, sizes):
         found = gather_text(model, texts, n_rows=n_rows, n_tokens=length, seed=seed, least=least)
         distinct = [row for row in dict.fromkeys(found.rows) if len(row) >= least]
         if texts is None or len(distinct) >= _ENOUGH_ROWS or not found.is_cut:
@@ -78,9 +92,7 @@ def gather_rows_of_text(
     )
 
 
-def split_text(
-    model: TracedModel, texts: TextSource, *, n_rows: int, row_tokens: int | None, seed: int, least: int
-) -> TextSplit:
+def split_text(model: TracedModel, texts: TextSource, sizes: PassageSizes, *, seed: int) -> TextSplit:
     """Passages to fit a lens on, to choose by, and to report on.
 
     Laws: equal arguments give equal passages; no passage of one part shares a run of 13 tokens with another part.
@@ -90,7 +102,7 @@ def split_text(
         PromptTooLongError: If a row of token ids is longer than the model's context.
         UsageError: If a text has no tokenizer, or a number makes no sense.
     """
-    found = gather_rows_of_text(model, texts, n_rows=n_rows, row_tokens=row_tokens, seed=seed, least=least)
+    found = gather_rows_of_text(model, texts, sizes, seed=seed)
     n_held = min(_MOST_HELD, max(1, len(found.rows) // _SHARE_HELD))
     report, choose = found.rows[:n_held], found.rows[n_held : 2 * n_held]
     choose = tuple(_without(choose, report))
@@ -116,16 +128,17 @@ def _without(rows: Iterable[tuple[int, ...]], others: Iterable[tuple[int, ...]])
     return [row for row in rows if not runs_of([row]) & seen]
 
 
-def _lengths(model: TracedModel, row_tokens: int | None, least: int) -> Sequence[int]:
-    longest = model.network.max_length
-    if row_tokens is not None:
-        return [_at_least("row_tokens", row_tokens, least)]
+def _lengths(model: TracedModel, sizes: PassageSizes) -> Sequence[int]:
+    """Tokens of a passage, the first of which there are enough."""
+    longest, least, most = model.network.max_length, sizes.least, sizes.most_tokens
+    if sizes.row_tokens is not None:
+        return [_at_least("row_tokens", sizes.row_tokens, least)]
     if longest is not None and longest < least:
         raise UsageError(
             f"A lens of this kind needs passages of {least} tokens, and the context of {model.name!r} is {longest} "
             "tokens. Use another kind of lens."
         )
-    fitting = [length for length in _LENGTHS if longest is None or length <= longest]
+    fitting = [length for length in _LENGTHS if length <= min(most, longest or most)]
     return fitting or [min(_LENGTHS[-1], longest or _LENGTHS[-1])]
 
 

@@ -38,7 +38,7 @@ from layertracer.tracing._patching.answers import AnswerReader
 from layertracer.tracing._patching.audit import CausalAuditor, plan_looks
 from layertracer.tracing._patching.batch_sizes import buckets, plan_cells
 from layertracer.tracing._patching.cells import CellPasses, Windows
-from layertracer.tracing._patching.entrance import find_entrance
+from layertracer.tracing._patching.entrance import Entrance, find_entrance
 from layertracer.tracing._patching.prompts import CausalOptions, CausalPrompt, check_prompts
 from layertracer.tracing._patching.readings import (
     CausalInterrupted,
@@ -55,6 +55,9 @@ Found = TypeVar("Found")
 _LOG = logging.getLogger("layertracer")
 _GROWTH = 3
 """How many times the tensors of a pass a process grows by: what was freed is kept in pieces that do not always fit."""
+_CELLS = 2
+"""How many times what is enough for other passes on a CPU those of cells may take: their rows come in layer by layer,
+so that half of them are there on average."""
 
 
 @without_gradients()
@@ -216,8 +219,9 @@ class _Tracing:
     ) -> _Tracing:
         """Nothing done yet."""
         network, notes = model.network, list[str]()
-        entrance, noise_std = find_entrance(network), None
+        entrance, noise_std = Entrance(network=network, module=None), None
         if options.corrupt == "noise":
+            entrance = find_entrance(network)
             noise_std = options.noise_scale * embedding_std(entrance, prompts)
             notes += [entrance.note] if entrance.note else []
         budget_bytes = default_budget_bytes(network) if options.memory is None else parse_memory(options.memory)
@@ -366,7 +370,7 @@ class _Tracing:
             bucket,
             n_windows=len(windows.distinct),
             n_sites=len(windows.of_layer),
-            budget_bytes=self._pass_bytes,
+            budget_bytes=min(self.budget_bytes, _CELLS * self._pass_bytes),
             ladder=passes.cached,
         )
         if passes.is_plain:

@@ -21,6 +21,7 @@ class MaskPerturber:
     mask: Mask
     keep: OnDevices
     fills: Fills | None = None
+    by_prompt: bool = False
     _picks: dict[int, OnDevices] = field(default_factory=dict, repr=False)
 
     @property
@@ -30,8 +31,8 @@ class MaskPerturber:
 
     @property
     def is_per_prompt(self) -> bool:
-        """No: the same is done to every prompt."""
-        return False
+        """Whether every prompt has masks of its own."""
+        return self.by_prompt
 
     @property
     def keeps_pairs(self) -> bool:
@@ -41,9 +42,19 @@ class MaskPerturber:
     def __call__(self, values: Tensor, *, call: LayerCall, draws: Sequence[int]) -> Tensor:
         """See `Perturber`."""
         layer, first = call.layer, call.first
-        keep = take_draws(self.keep.on(values.device)[layer], draws)
-        keep = keep.reshape(len(draws), *[1] * (values.ndim - 1), keep.shape[-1])
+        if self.by_prompt:
+            keep = self._keep_of_prompts(call.prompts or (0,) * len(values), values, layer=layer, draws=draws)
+        else:
+            keep = take_draws(self.keep.on(values.device)[layer], draws)
+            keep = keep.reshape(len(draws), *[1] * (values.ndim - 1), keep.shape[-1])
         return torch.where(keep, values, self._fill(values, layer=layer, draws=draws, first=first))
+
+    def _keep_of_prompts(self, prompts: Sequence[int], values: Tensor, *, layer: int, draws: Sequence[int]) -> Tensor:
+        """What stays in each prompt, [draw, prompt, 1, …, width]; a probe's rows are taken for the first prompt."""
+        width = values.shape[-1]
+        by_prompt = {one: self.mask.keep_of_prompt(one, layer=layer, width=width)[list(draws)] for one in set(prompts)}
+        keep = torch.from_numpy(np.stack([by_prompt[one] for one in prompts], axis=1)).to(values.device)
+        return keep.reshape(*keep.shape[:2], *[1] * (values.ndim - 2), width)
 
     def _fill(self, values: Tensor, *, layer: int, draws: Sequence[int], first: int) -> Tensor:
         if self.mask.fill == "zero":
@@ -73,4 +84,4 @@ class MaskPerturber:
 def make_mask(mask: Mask, bench: Bench) -> MaskPerturber:
     """A mask made ready for a model."""
     keep = torch.from_numpy(mask.keep_array(n_layers=bench.n_layers, width=bench.width).copy()).to(bench.device)
-    return MaskPerturber(mask=mask, keep=OnDevices(keep), fills=bench.fills)
+    return MaskPerturber(mask=mask, keep=OnDevices(keep), fills=bench.fills, by_prompt=bench.by_prompt)

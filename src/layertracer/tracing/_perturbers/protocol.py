@@ -150,12 +150,14 @@ class Bench:
         width: Dimensions at the site.
         device: Where token ids lie.
         fills: What masked dimensions become, where they become something that stands there in clean runs.
+        by_prompt: Whether every prompt has draws of its own, by its number in the task; if not, all share the same.
     """
 
     n_layers: int
     width: int
     device: torch.device
     fills: Fills | None = None
+    by_prompt: bool = False
 
 
 MakePerturber = Callable[..., Perturber]
@@ -180,7 +182,13 @@ def is_perturbation(given: object) -> bool:
 
 
 def make_perturber(
-    perturbation: Perturbation, *, n_layers: int, width: int, device: torch.device, fills: Fills | None = None
+    perturbation: Perturbation,
+    *,
+    n_layers: int,
+    width: int,
+    device: torch.device,
+    fills: Fills | None = None,
+    by_prompt: bool = False,
 ) -> Perturber:
     """A specification made ready for a model of `n_layers` layers and that width.
 
@@ -194,7 +202,8 @@ def make_perturber(
             "Mask.explicit(keep)."
         )
     kind = kind_of(perturbation)
-    make, bench = PERTURBERS[kind], Bench(n_layers=n_layers, width=width, device=device, fills=fills)
+    make = PERTURBERS[kind]
+    bench = Bench(n_layers=n_layers, width=width, device=device, fills=fills, by_prompt=by_prompt)
     with telling_whose(f"The perturbation {kind!r}", "when it was made ready for the model", code=make):
         made = make(perturbation, bench)
     if not isinstance(made, Perturber):

@@ -71,7 +71,8 @@ class RandomDirectionPerturber:
         removed = torch.linalg.vector_norm(torch.where(masked, values.float(), 0.0), dim=-1, keepdim=True)
         shape = (call.first + values.shape[1], *values.shape[2:])
         unit = torch.stack([self._unit(call.layer, draw, shape)[call.first :] for draw in draws]).to(values.device)
-        return (values.float() + removed * unit[:, None]).to(values.dtype)
+        moved: Tensor = values.float() + removed * unit[:, None]
+        return moved.to(values.dtype)
 
     def _unit(self, layer: int, draw: int, shape: tuple[int, ...]) -> Tensor:
         """Directions of length 1, one for each position; those of early ones do not depend on how many there are."""

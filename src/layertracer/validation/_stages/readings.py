@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from layertracer._types import EncodedSample, Sample
-from layertracer.tracing import Lens, Progress, read_layers
+from layertracer.tracing import Lens, Progress, encode_for, read_layers
 from layertracer.validation._setting import Setting
 from layertracer.validation._stages.keeping import Found, not_measured
 
@@ -23,6 +23,7 @@ N_OTHERS, N_ORDINARY = 8, 8
 """Random targets of each prompt: answers of other prompts, and ordinary tokens."""
 _VALUES_AT_A_TIME = 2**27
 """Log-probabilities that are kept whole while they are read: half a gigabyte."""
+_BEHIND_AN_ENCODER = "Answers begin with tokens that say nothing of them, behind what an encoder has read."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +101,29 @@ def read_lens(setting: Setting, lens: Lens | None, tell: Tell) -> Found:
         many of these are other prompts' answers.
     """
     if setting.model.network.call.has_encoder and any(sample.n_lead for sample in setting.encoded):
-        return not_measured("Answers begin with tokens that say nothing of them, behind what an encoder has read.")
-    prompts, n_rows = lay_out_targets(setting), 1 + setting.n_layers
+        return not_measured(_BEHIND_AN_ENCODER)
+    return _read_prompts(setting, lay_out_targets(setting), lens, tell)
+
+
+def read_answers(setting: Setting, samples: Sequence[Sample], tell: Tell) -> Found:
+    """Log-probabilities of the answers of other prompts than the task's, as the logit lens reads them.
+
+    Returns:
+        As `read_lens`, without random targets.
+    """
+    encoded = encode_for(setting.model, samples, chat=False).samples
+    if setting.model.network.call.has_encoder and any(sample.n_lead for sample in encoded):
+        return not_measured(_BEHIND_AN_ENCODER)
+    prompts = [
+        ReadPrompt(sample=_as_read(one, given), answers=followed_answers(one), others=(), ordinary=())
+        for one, given in zip(encoded, samples, strict=True)
+    ]
+    return _read_prompts(setting, prompts, None, tell)
+
+
+def _read_prompts(setting: Setting, prompts: Sequence[ReadPrompt], lens: Lens | None, tell: Tell) -> Found:
+    """What a lens reads of some prompts' tokens."""
+    n_rows = 1 + setting.n_layers
     shape = (len(prompts), N_OTHERS + N_ORDINARY, n_rows)
     arrays: dict[str, NDArray[np.float32]] = {
         "log_prob": np.full((len(prompts), n_rows), np.nan, np.float32),

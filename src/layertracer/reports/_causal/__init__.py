@@ -1,0 +1,1 @@
+"""A causal trace for people: page, terminal, JSON, CSV."""
