@@ -147,7 +147,8 @@ def count_prompts(n_repeats: int) -> Iterator[tuple[str, ...]]:
     """Correlations over prompts in sets of demonstrations: with prompts as the units, and with sets."""
     for n, n_sets in ((32, 8), (64, 16)):
         for rho in (0.0, 0.8):
-            truth = float(correlate(*two_of_each(np.random.default_rng(9), 200_000, rho, 200_000), "spearman"))
+            many, others = two_of_each(np.random.default_rng(9), 200_000, rho, 200_000)
+            truth = float(correlate(many, others, "spearman"))
             held, false = [], []
             for repeat in range(n_repeats):
                 one, other = two_of_each(np.random.default_rng([2, repeat]), n, rho, n_sets)

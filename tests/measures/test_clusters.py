@@ -14,6 +14,7 @@ from layertracer import UsageError
 from layertracer.measures import (
     FirstTop1,
     HalfMax,
+    OnsetCriterion,
     Rise,
     TargetCurves,
     cluster_interval,
@@ -352,7 +353,7 @@ def test_fire_rates_by_hand() -> None:
     """A rate is the share of curves; where none fires, or tokens repeat one another, they are worth one a prompt."""
     rng = np.random.default_rng(0)
     fires = rng.random((20, 1)) < 0.3
-    criteria = {"first": FirstTop1(), "rise": Rise()}
+    criteria: dict[str, OnsetCriterion] = {"first": FirstTop1(), "rise": Rise()}
     single, copies = (fire_rates(random_tokens(one), criteria) for one in (fires, fires.repeat(7, axis=1)))
     assert single["first"].rate == copies["first"].rate == fires.mean()
     assert (copies["first"].n_fired, copies["first"].n_curves) == (7 * fires.sum(), 140)
@@ -362,7 +363,7 @@ def test_fire_rates_by_hand() -> None:
     assert copies["rise"].interval.low == 0.0
     assert copies["rise"].interval.high == pytest.approx(wilson(0.0, worth).high)
     free = fire_rates(random_tokens(rng.random((20, 200)) < 0.3), criteria)["first"].interval
-    assert free.high - free.low < 0.06
+    assert free.high - free.low < 0.15
     with pytest.raises(UsageError, match="of two prompts or more"):
         fire_rates(random_tokens(fires[:1]), criteria)
 
@@ -389,5 +390,5 @@ def test_intervals_of_rates_hold() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("between", [0.0, 0.05, 0.2, 0.5])
 def test_intervals_of_rates_hold_however_prompts_differ(between: float) -> None:
-    """At 95 %, at least 93 % of 2000 intervals hold the rate; 91 % where few prompts are nearly all or none."""
-    assert fire_coverage(between=between, runs=2000) >= (0.93 if between < 0.5 else 0.91)
+    """At 95 %, at least 93 % of 2000 intervals hold the rate."""
+    assert fire_coverage(between=between, runs=2000) >= 0.93
