@@ -33,9 +33,9 @@ _LEADS = {
     "evidence-miniatures.md": (
         "the trained miniatures",
         (
-            "The same of the four miniatures that come with LayerTracer, on antonyms of which they know every word. They "
-            "have 8 layers: too few for an order of layers to be told from chance by circular shifts (p is at least "
-            "1/8)."
+            "The same of the four miniatures that come with LayerTracer, on antonyms of which they know every word. "
+            "They have 8 layers: too few for an order of layers to be told from chance by circular shifts (p is at "
+            "least 1/8)."
         ),
     ),
 }
