@@ -11,9 +11,10 @@ import click
 import torch
 
 import layertracer as lt
+from layertracer._errors import LayerTracerError
+
 from evidence_study.page import write_pages
 from evidence_study.plan import EVERYTHING, RESULTS, SEED, STATE, Asked, prose
-from layertracer._errors import LayerTracerError
 
 
 @click.command()

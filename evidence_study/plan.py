@@ -42,7 +42,8 @@ class Asked:
 
 _LENSES = {"lenses": ("tuned", "jacobian")}
 
-SMOLLM2 = (Asked(model="smollm2", n_prompts=24, has_text=True, options=_LENSES),)
+SMOLLM2 = (Asked(model="smollm2", n_prompts=16, has_text=True, options=_LENSES | {"fractions": (0.02, 0.2, 0.8)}),)
+"""Fewer prompts and doses: a dose of 30 layers at three sites is some minutes of a processor."""
 MINIATURES = tuple(
     Asked(model=f"mini/{name}", options=_LENSES) for name in ("attention", "hybrid", "gated-deltanet", "mamba2")
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import layertracer
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("benchmarks", "design_study", "examples", "scripts", "study", "training")
+PROGRAMS = ("benchmarks", "design_study", "evidence_study", "examples", "scripts", "study", "training")
 
 USED_ELSEWHERE = {
     "list_commands": "click calls it",

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import layertracer as lt
-from layertracer.evidence import EvidenceRecord, Verdict, find_contradictions
+from layertracer.evidence import EvidenceRecord, Verdict
+from layertracer.evidence._laws import find_contradictions
 from layertracer.validation import (
     ValidationInterrupted,
     ValidationOptions,
@@ -223,7 +224,7 @@ class TestPartly:
 
     def test_an_encoder_decoder(self) -> None:
         """The decoder's layers are traced; causal tracing is not measured, and says why."""
-        samples = [lt.Sample(prompt_ids=(5, 6 + index, 7), answer_id=9 + index % 3) for index in range(6)]
+        samples = [lt.Sample(prompt_ids=(5, 6 + n, 7), decoder_ids=(1,), answer_id=9 + n % 3) for n in range(6)]
         evidence = lt.validate(tiny("encdec:t5"), samples, **LIGHT)
         assert "encoder" in evidence.causal_reason
         assert evidence.effects

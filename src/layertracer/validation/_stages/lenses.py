@@ -33,7 +33,13 @@ def read_fitted(setting: Setting, asked: str | Lens, tell: Tell) -> Found:
     """
     text = setting.question.text if setting.question.with_text else None
     if isinstance(asked, str):
-        lens: Any = fit_lens(setting.model, text, kind=asked, seed=setting.options.seed, on_progress=tell)
+        lens: Any = fit_lens(
+            setting.model,
+            text,
+            kind=asked,  # type: ignore[arg-type]  # one of them
+            seed=setting.options.seed,
+            on_progress=tell,
+        )
         reports: Mapping[str, LensReport] = lens.reports
     else:
         lens = asked

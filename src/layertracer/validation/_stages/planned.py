@@ -12,7 +12,8 @@ from layertracer.validation._stages.masked import N_DRAWS
 
 _HALF = 0.5
 """A perturbed row runs through half of the layers, on average."""
-_N_SITES, _N_WIDE = 4, 3
+_STATE = 1
+"""Sites that have no dimensions, where all are traced."""
 _IMPORTANCE, _QUICK_IMPORTANCE = 4.0, 2.0
 _FITTING: Mapping[str, float] = {"linear": 150.0, "tuned": 800.0, "jacobian": 4000.0}
 
@@ -47,21 +48,23 @@ def _n_forwards(setting: Setting, name: str) -> float:
     def traced(n_prompts: int, n_rows: float) -> float:
         return n_prompts * (1.0 + _HALF * n_layers * n_rows)
 
-    rows_of_dose = _N_WIDE * (N_DRAWS * (len(options.doses) + 1) + 1)
+    n_sites = len(options.sites)
+    n_wide = n_sites if options.quick else n_sites - _STATE
+    rows_of_dose = n_wide * (N_DRAWS * (len(options.doses) + 1) + 1)
     importance = _QUICK_IMPORTANCE if options.quick else _IMPORTANCE
     kind = name.partition(":")[2]
     length = max(len(sample.prompt_ids) for sample in setting.encoded)
     by_name = {
-        "traces": traced(n, _N_SITES * N_DRAWS),
+        "traces": traced(n, n_sites * N_DRAWS),
         "readings": float(n),
         "doses": traced(n_few, rows_of_dose),
         "importance": traced(n, importance),
-        "random_directions": traced(n_few, _N_WIDE * N_DRAWS),
-        "reinitialised_model": traced(n_few, _N_SITES * N_DRAWS),
+        "random_directions": traced(n_few, n_wide * N_DRAWS),
+        "reinitialised_model": traced(n_few, n_sites * N_DRAWS),
         "arbitrary_labels": float(n),
         "shuffled_demonstrations": float(n),
         "causal": n_few * _HALF * _HALF * n_layers * min(length, 40),
-        "text": traced(setting.options.n_passages, _N_SITES * N_DRAWS),
+        "text": traced(setting.options.n_passages, n_sites * N_DRAWS),
         "text_importance": traced(setting.options.n_passages, importance),
         "crossed": traced(6 * options.n_demonstration_sets * options.n_templates, N_DRAWS),
     }

@@ -201,6 +201,7 @@ def judge_templates(record: EvidenceRecord, extras: Extras) -> Verdict:
         "templates",
         answer,
         f"Behind {len(layers)} combinations of demonstrations and templates Rise names {spread}; in {near} it is "
-        f"within ±1 of layer {middle} (share {near / len(layers):.2f}, 95 % interval {span(held)}){sources}.",
+        f"within ±1 of layer {middle}, of the same queries (share {near / len(layers):.2f}, 95 % interval "
+        f"{span(held)}){sources}.",
         levels,
     )
