@@ -20,7 +20,14 @@ from layertracer.reports._evidence.wording import (
     passed_words,
     rows_words,
 )
-from layertracer.reports._values.numbers import show_count, show_estimate, show_interval, show_number, show_ranges, show_share
+from layertracer.reports._values.numbers import (
+    show_count,
+    show_estimate,
+    show_interval,
+    show_number,
+    show_ranges,
+    show_share,
+)
 from layertracer.reports._values.parts import Table
 from layertracer.reports._values.visible import plain
 
