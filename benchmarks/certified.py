@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 import layertracer as lt
 from benchmarks.machine import describe_machine
-from layertracer.measures import find_vulnerable_layer, race_means
+from layertracer.measures import Sampling, find_vulnerable_layer, race_means
 from layertracer.tasks import Task
 from layertracer.tracing import TraceOptions, trace_model
 
@@ -149,7 +149,7 @@ def measure_blocks(
         start = len(kept["js_bits"])
         began = time.process_time()
         block = list(task)[start : min(start + BLOCK, n_prompts)]
-        mask = lt.Mask(site=site, seed=start)  # type: ignore[arg-type]  # one of the sites
+        mask = lt.Mask(site=site, seed=start)
         record = trace_model(model, block, TraceOptions(perturbation=mask, by_prompt=True, audit=0.0))
         kept["js_bits"] += record.js_bits.astype(np.float64).mean(axis=1).round(9).tolist()
         kept["cpu_s"] += time.process_time() - began
@@ -181,7 +181,7 @@ def end_of_block(n_rounds: int, n_prompts: int) -> int:
 
 def summarize(observed: Array, *, n_orders: int) -> dict[str, Any]:
     """Over many orders of the prompts: what is named, and what it takes; and what all cells say."""
-    whole = find_vulnerable_layer(observed[:, None, :])
+    whole = find_vulnerable_layer(observed[:, None, :], sampling=Sampling(draws="given"))  # a prompt's own
     found = [replay(observed, np.random.default_rng(seed).permutation(len(observed))) for seed in range(n_orders)]
     names = [winner for winner, *_ in found if winner is not None]
     mean = observed.mean(axis=0)

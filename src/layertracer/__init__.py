@@ -69,8 +69,10 @@ if TYPE_CHECKING:
         load_run,
         plan,
         plan_design,
+        plan_validation,
         read_layers,
         trace,
+        validate,
         verify_run,
     )
     from layertracer.comparisons import ComparisonSettings
@@ -154,8 +156,10 @@ __all__ = [
     "load_task",
     "plan",
     "plan_design",
+    "plan_validation",
     "read_layers",
     "trace",
+    "validate",
     "verify_run",
     "wrap_model",
 ]
@@ -195,8 +199,10 @@ _HOMES = {
         "load_run",
         "plan",
         "plan_design",
+        "plan_validation",
         "read_layers",
         "trace",
+        "validate",
         "verify_run",
     ),
     "comparisons": ("ComparisonSettings",),

@@ -11,6 +11,7 @@ from layertracer.api._lenses import fit_lens, load_lens
 from layertracer.api._plan import plan
 from layertracer.api._readout import read_layers
 from layertracer.api._trace import Trace, load_run, trace, verify_run
+from layertracer.api._validate import plan_validation, validate
 
 __all__ = [
     "Advice",
@@ -31,8 +32,10 @@ __all__ = [
     "load_run",
     "plan",
     "plan_design",
+    "plan_validation",
     "read_layers",
     "sites_there_are",
     "trace",
+    "validate",
     "verify_run",
 ]

@@ -11,6 +11,7 @@ from layertracer.cli._commands.causal import causal_command
 from layertracer.cli._commands.compare import compare_command
 from layertracer.cli._commands.design import design_command
 from layertracer.cli._commands.inspect import inspect_command
+from layertracer.cli._commands.lens import lens_command
 from layertracer.cli._commands.models import models_command
 from layertracer.cli._commands.plan import plan_command
 from layertracer.cli._commands.report import report_command
@@ -72,5 +73,6 @@ for _command in (
     compare_command,
     verify_command,
     causal_command,
+    lens_command,
 ):
     main.add_command(_command)

@@ -7,7 +7,7 @@ from layertracer.runs._folders.claims import FolderClaim, claim_folder, require_
 from layertracer.runs._folders.full_paths import expand_home, full_path
 from layertracer.runs._folders.kinds import ADVICE, CAUSAL, EVIDENCE, LENS, RUN, FolderKind, kinds_at
 from layertracer.runs._folders.siblings import name_limit, shorten_name
-from layertracer.runs._folders.whole_folders import write_file, write_folder
+from layertracer.runs._folders.whole_folders import refuse_occupied, write_file, write_folder
 from layertracer.runs._format_page import describe_format
 from layertracer.runs._header import decode_header, encode_header, has_valid_checksum, stored_checksum, to_json_value
 from layertracer.runs._header_fields import HEADER_FIELDS, PROVENANCE, HeaderField
@@ -145,6 +145,7 @@ __all__ = [
     "read_record",
     "read_run",
     "reason_of",
+    "refuse_occupied",
     "remove_parts",
     "require_claim",
     "require_folder",

@@ -24,6 +24,7 @@ from layertracer.tracing._lenses.affine import AffineLens
 from layertracer.tracing._lenses.linear import LinearLens
 from layertracer.tracing._lenses.protocol import Lens, register_lens, take_lenses
 from layertracer.tracing._lenses.report import LensReport
+from layertracer.tracing._lenses.storage import describe_lens
 from layertracer.tracing._lenses.streams import gather_streams
 from layertracer.tracing._make_substituter import make_substituter
 from layertracer.tracing._model import Loadable, TracedModel, encode_for, is_module, load_model, wrap_model
@@ -90,6 +91,7 @@ __all__ = [
     "TracePlan",
     "TracedModel",
     "attribute_logits",
+    "describe_lens",
     "describe_model",
     "encode_facts",
     "encode_for",

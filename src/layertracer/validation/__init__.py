@@ -8,11 +8,12 @@ from layertracer.validation._importance.infos import IMPORTANCE_NAMES
 from layertracer.validation._importance.measure import Importance, measure_importance
 from layertracer.validation._importance.probes import probe_layers
 from layertracer.validation._importance.relation import RelationFaithfulness, relation_faithfulness
-from layertracer.validation._question import ValidationOptions, ValidationQuestion
-from layertracer.validation._validate import ValidationInterrupted, run_validation
+from layertracer.validation._question import REFERENCE, ValidationOptions, ValidationQuestion
+from layertracer.validation._validate import ValidationInterrupted, plan_validation, run_validation
 
 __all__ = [
     "IMPORTANCE_NAMES",
+    "REFERENCE",
     "CausalSettings",
     "CausalTraceInterrupted",
     "EditorRange",
@@ -25,6 +26,7 @@ __all__ = [
     "fidelity_intervals",
     "gradient_fidelity",
     "measure_importance",
+    "plan_validation",
     "probe_layers",
     "relation_faithfulness",
     "run_validation",

@@ -66,6 +66,21 @@ class ValidationInterrupted(KeyboardInterrupt):
         self.record = record
 
 
+def plan_validation(question: ValidationQuestion, *, folder: Path | None = None) -> ValidationPlan:
+    """What a validation takes, about; one forward is timed.
+
+    Args:
+        question: What is asked.
+        folder: Where an earlier call may have kept stages.
+
+    Raises:
+        LayerTracerError: If the prompts make no sense for this model, or the folder holds another validation.
+    """
+    setting = make_setting(question)
+    keeper = StageKeeper(Checkpoints(folder, as_asked(setting), noun=NOUN), None)
+    return plan_stages(setting, _words(setting), keeper.known)
+
+
 def run_validation(
     question: ValidationQuestion,
     *,

@@ -77,6 +77,17 @@ _until_options = add_options(
     ),
 )
 
+_lens_options = add_options(
+    option(
+        "--lens",
+        "lenses",
+        metavar="FOLDER|logit",
+        multiple=True,
+        help="Lens to read the layers through beside the logit lens: the folder of a fitted one; repeatable.",
+    ),
+    option("--allow-pickle", is_flag=True, help="Read published lenses, which are pickled; no code in them runs."),
+)
+
 _output_options = add_options(
     effort_options,
     option(
@@ -101,6 +112,7 @@ _UNTIL = ("until", "confidence", "budget")
 @task_options
 @target_options
 @_onset_options
+@_lens_options
 @perturbation_options
 @_until_options
 @model_options
@@ -205,11 +217,15 @@ def _trace(
     display: ProgressDisplay,
 ) -> Trace:
     display.begin(f"Loading {model}")
-    from layertracer.api import trace
+    from layertracer.api import load_lens, trace
     from layertracer.tracing import Progress
 
     loaded = load_asked_model(model, settings)
     task: Task = asked["task"]
+    lenses = [
+        "logit" if one == "logit" else load_lens(one, loaded, allow_pickle=settings["allow_pickle"])
+        for one in dict.fromkeys(settings["lenses"])
+    ]
     display.begin(f"Tracing {loaded.name} on {task.name}", f"{loaded.anatomy.n_layers} layers")
     say_what_was_read(task, display)
 
@@ -225,6 +241,7 @@ def _trace(
         loaded,
         **asked,
         **trace_settings(settings),
+        lens=lenses,
         **{name: settings[name] for name in _UNTIL if settings[name] is not None},
         seed=settings["seed"],
         progress=advance,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,7 +93,9 @@ def read_published(published: Published, model: TracedModel, *, allow_pickle: bo
 
 def _unpickled(path: Path) -> Mapping[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what PyTorch thinks of pickles of others
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except _UNUSABLE as error:
         raise _foreign(path, printable(str(error)).partition("\n")[0][:200]) from None
     if not isinstance(content, Mapping):

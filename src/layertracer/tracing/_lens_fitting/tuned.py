@@ -47,7 +47,7 @@ class TunedFit:
 def fit_tuned(  # noqa: PLR0913 - settings by name
     bench: LensBench,
     fit: Float[Tensor, "lens_row token width"],
-    choose: Float[Tensor, "lens_row token width"],
+    choose: Float[Tensor, "lens_row held_out width"],
     *,
     n_steps: int,
     n_batch: int,

@@ -24,6 +24,7 @@ from layertracer.runs import (
     Whole,
     decode_header,
     encode_header,
+    expand_home,
     full_path,
     has_valid_checksum,
     read_of_folder,
@@ -157,6 +158,18 @@ def read_lens_header(folder: Path) -> dict[str, Any]:
     if any(layer >= header["n_layers"] - 1 for layer in header["fallback"]):
         raise _damaged(folder, LENS_FILE, f"fallback names layers that a lens of {header['n_layers']} layers lacks")
     return header
+
+
+def describe_lens(path: Path) -> dict[str, Any]:
+    """What a stored lens says of itself: its name and kind, what it was fitted on, its reports. No model is needed.
+
+    Raises:
+        RunError: If there is no lens.
+        DamagedRunError: If the header is not as it was written.
+        RunFormatError: If it was written by a newer version of LayerTracer.
+    """
+    header = read_lens_header(expand_home(path))
+    return {name: header[name] for name in ("name", "kind", "facts", "reports", "fallback")}
 
 
 def _check_tensors(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:

@@ -67,12 +67,12 @@ def plan_looks(collected: Collected, *, share: float, seed: int) -> dict[int, Lo
     if not share:
         return {}
     patched = np.flatnonzero(collected.is_patched).tolist()
-    last = {(len(prompt.ids), prompt.first): number for number in patched if (prompt := collected.prompts[number])}
-    looks = {}
+    prompts, looks = collected.prompts, dict[int, Look]()
+    last = {(len(prompts[number].ids), prompts[number].first): number for number in patched}
     for number in patched:
         look = _drawn(collected, number, share=share, seed=seed)
         if number in last.values():
-            layers, first = list(collected.windows.of_layer), collected.prompts[number].first
+            layers, first = list(collected.windows.of_layer), prompts[number].first
             corners = [(layer, first) for layer in (*layers[-2:-1], layers[0])]
             look = replace(look, draw=collected.n_draws - 1, cells=tuple(dict.fromkeys([*corners, *look.cells])))
         if look.cells:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layertracer.evidence import LensQuality
-from layertracer.tracing import Lens, LensReport, Progress, measure_lens_quality
+from layertracer.tracing import Lens, LensReport, Progress, fit_lens, measure_lens_quality
 from layertracer.validation._setting import Setting
 from layertracer.validation._stages.keeping import Found
 from layertracer.validation._stages.readings import LOGIT, read_lens
@@ -31,8 +31,6 @@ def read_fitted(setting: Setting, asked: str | Lens, tell: Tell) -> Found:
     Raises:
         LayerTracerError: As `fit_lens`.
     """
-    from layertracer.tracing import fit_lens
-
     text = setting.question.text if setting.question.with_text else None
     if isinstance(asked, str):
         lens: Any = fit_lens(setting.model, text, kind=asked, seed=setting.options.seed, on_progress=tell)
