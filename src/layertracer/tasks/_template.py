@@ -17,7 +17,9 @@ WORD_PAIR_TEMPLATES: tuple[str, ...] = (
     "Input: {input}\nOutput: {output}",
     "Q: {input}\nA: {output}",
 )
-"""Ways to write a word pair that small models follow, the usual one first; for `load_task` and `cross_task`."""
+"""Ways to write a word pair that small models follow, the usual one first; for `load_task` and `cross_task`.
+
+The miniatures follow the first three: of letters and colons such as "Q:" they know nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
