@@ -89,10 +89,10 @@ class TestPlanted:
         assert causal is not None
         assert not causal.excluded
         recovery = causal.recovery
-        assert np.allclose(recovery[:, :ANSWER_LAYER, 0], 1.0, atol=0.02)
-        assert np.allclose(recovery[:, ANSWER_LAYER:, 0], 0.0, atol=0.02)
-        assert np.allclose(recovery[:, :ANSWER_LAYER, -1], 0.0, atol=0.02)
-        assert np.allclose(recovery[:, ANSWER_LAYER:, -1], 1.0, atol=0.02)
+        assert np.allclose(recovery[:, :ANSWER_LAYER, 0], 1.0, atol=0.05)
+        assert np.allclose(recovery[:, ANSWER_LAYER:, 0], 0.0, atol=0.05)
+        assert np.allclose(recovery[:, :ANSWER_LAYER, -1], 0.0, atol=0.05)
+        assert np.allclose(recovery[:, ANSWER_LAYER:, -1], 1.0, atol=0.05)
 
     def test_without_spread_there_is_no_correlation(self) -> None:
         """Where particle and causal depth are the same in every prompt, their correlation is undecided, not 1."""

@@ -52,7 +52,7 @@ class Checkpoints:
         """Keep numbers; when this returns, they are on the disk.
 
         Args:
-            meta: What they are, as JSON values.
+            meta: What they are, as JSON values; what was named first is named first when it is found again.
             arrays: The numbers.
 
         Raises:
@@ -61,7 +61,7 @@ class Checkpoints:
         if self._folder is None:
             return
         content = io.BytesIO()
-        words = np.frombuffer(json.dumps(meta, sort_keys=True).encode(), np.uint8)
+        words = np.frombuffer(json.dumps(meta).encode(), np.uint8)
         np.savez(content, allow_pickle=False, **{_META: words, **arrays})
         write_part(self._folder, self._next, content.getvalue())
         self._next += 1
