@@ -580,4 +580,4 @@ def test_version_1_loads_for_ever() -> None:
     causal = read_causal(STORED / "v1" / "causal")
     assert (causal.corrupt, causal.direction, causal.noise_std, causal.window) == ("noise", "noise", 0.41, 3)
     assert np.isnan(causal.restored_prob[:, [2, 7]]).all()
-    assert int((~np.isnan(causal.restored_prob)).sum()) == 360
+    assert int((~np.isnan(causal.restored_prob)).sum()) == 8 * sum(n - 1 for n in (11, 10, 9, 11, 10))
