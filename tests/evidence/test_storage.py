@@ -58,6 +58,7 @@ from tests.support.records.evidence_records import (
 from tests.support.records.sample_records import make_record
 
 HEADER, CAUSAL_HEADER = "evidence.json", "causal.json"
+STORED = Path(__file__).parents[1] / "stored_evidence"
 
 
 @pytest.fixture(scope="module")
@@ -558,3 +559,25 @@ def _is_field(place: str) -> bool:
 
     kind, _, field = place.partition(".")
     return field in hints_of(getattr(package, kind, None) or getattr(_types, kind))
+
+
+# ---------------------------------------------------------------- old formats
+
+
+def test_version_1_loads_for_ever() -> None:
+    """Evidence and causal traces of version 1 load with all their numbers and texts."""
+    record = read_evidence(STORED / "v1" / "rich")
+    assert len(record.verdicts) == 11
+    assert record.verdicts[0].answer == "no"
+    assert [one.js_bits.shape for one in record.effects] == [(16, 8)] * 3 + [(32, 8)] * 3
+    assert record.particles[0].per_prompt[:3] == (None, 4, 3)
+    assert record.doses[0].n_dominant == 3
+    assert record.causal is not None
+    assert record.causal.token_texts[0][2] == " Needle"
+    bare = read_evidence(STORED / "v1" / "bare")
+    assert np.isnan(bare.solved_share)
+    assert bare.causal_reason.startswith("The task says no subjects")
+    causal = read_causal(STORED / "v1" / "causal")
+    assert (causal.corrupt, causal.direction, causal.noise_std, causal.window) == ("noise", "noise", 0.41, 3)
+    assert np.isnan(causal.restored_prob[:, [2, 7]]).all()
+    assert int((~np.isnan(causal.restored_prob)).sum()) == 8 * sum(n - 1 for n in (11, 10, 9, 11, 10))
