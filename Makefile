@@ -12,6 +12,7 @@
 #   make bench-quick    the same with smaller jobs, some ten minutes
 #   make miniatures train the miniatures that are not there yet, hours (make miniatures FAST=1: a few steps of each)
 #   make study      trace and compare the miniatures; write docs/miniatures.md
+#   make evidence     validate the embedded models, half an hour and more; write docs/evidence-*.md
 #   make design-study   train hybrids of the miniatures by placement, hours; write their part of docs/design.md
 #   make format     let ruff put the code in order
 #   make clean      remove what was built and set up
@@ -40,7 +41,7 @@ unexport PYTHONHOME
 
 .DELETE_ON_ERROR:
 .PHONY: setup runtime demo test test-fast test-all durations check lint types floors docs-check doctests docs architectures \
-	format clean bench bench-quick bench-setup bench-baseline miniatures study design-study
+	format clean bench bench-quick bench-setup bench-baseline miniatures study design-study evidence
 
 setup: runtime $(STAMPS)/development
 
@@ -98,7 +99,7 @@ architectures: setup
 
 # One thread a training: two trainings side by side (make miniatures NAMES="moe sliding") use two cores better than one
 # training with two threads. What was stopped goes on from build/miniatures.
-miniatures study design-study: export OMP_NUM_THREADS = 1
+miniatures study design-study evidence: export OMP_NUM_THREADS = 1
 
 miniatures: runtime
 ifdef FAST
@@ -114,6 +115,11 @@ study: runtime
 # What was stopped goes on from build/design-study, one placement at most is lost.
 design-study: runtime
 	$(BIN)/python -m design_study $(STUDY)
+
+# Stages that are finished are kept in build/evidence-study; finished evidence in evidence_study/results is not measured
+# again.
+evidence: runtime
+	$(BIN)/python -m evidence_study $(EVIDENCE)
 
 bench: bench-setup
 	$(BIN)/python -m benchmarks $(BENCH)

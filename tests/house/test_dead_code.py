@@ -11,13 +11,14 @@ from pathlib import Path
 import layertracer
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("benchmarks", "design_study", "examples", "scripts", "study", "training")
+PROGRAMS = ("benchmarks", "design_study", "evidence_study", "examples", "scripts", "study", "training")
 
 USED_ELSEWHERE = {
     "list_commands": "click calls it",
     "format_options": "likewise",
     "to_pandas": "users call it",
     "editor_range": "users call it on a causal trace",
+    "fidelity_intervals": "users call it on measures of importance",
     "relation_faithfulness": "users call it on samples of one relation",
     "cka": "users read it off a profile of layers",
     "read_parts": "for traces that go on after a kill",

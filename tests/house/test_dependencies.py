@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("benchmarks", "design_study", "examples", "scripts", "study", "training")
+PROGRAMS = ("benchmarks", "design_study", "evidence_study", "examples", "scripts", "study", "training")
 OWN = {"layertracer", "tests", *PROGRAMS}
 NOT_INSTALLED = {
     # Peers, each in an environment of its own (benchmarks/requirements-*.txt).

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from layertracer.hybrids._measuring.costs import Asked, plan_costs, searched, time_forward
-from layertracer.tracing import JudgedRow
+from layertracer._types import Sample
+from layertracer.hybrids._measuring.costs import Asked, plan_costs, searched
+from layertracer.tracing import JudgedRow, time_forward
 
 from tests.support.tiny import tiny
 
@@ -57,4 +58,4 @@ class TestPlan:
 
     def test_a_forward_is_timed(self) -> None:
         """Tokens a second, more than one and finite."""
-        assert 1.0 < time_forward(tiny("llama"), ROW) < 1e9
+        assert 1.0 < time_forward(tiny("llama"), Sample(prompt_ids=ROW.ids)) < 1e9

@@ -14,11 +14,13 @@ from layertracer import UsageError
 from layertracer.measures import (
     FirstTop1,
     HalfMax,
+    OnsetCriterion,
     Rise,
     TargetCurves,
     cluster_interval,
     find_task_particle,
     fire_rates,
+    join_clusters,
     prompts_needed,
     student_quantile,
     variance_shares,
@@ -93,6 +95,32 @@ def test_intervals_by_clusters_hold() -> None:
 def test_intervals_by_clusters_hold_whatever_their_number(n_clusters: int, spread: float) -> None:
     """At 95 %, at least 93 % of 2000 intervals hold the mean, of clusters of unequal sizes."""
     assert cluster_coverage(n_clusters=n_clusters, per_cluster=6, runs=2000, spread=spread) >= 0.93
+
+
+@given(labels=st.lists(st.tuples(st.integers(0, 4), st.one_of(st.none(), st.integers(0, 3))), min_size=1, max_size=14))
+def test_prompts_that_share_anything_are_of_one_cluster(labels: list[tuple[int, int | None]]) -> None:
+    """Clusters are the connected groups of prompts, found here by walking from prompt to prompt."""
+    found = join_clusters(*zip(*labels, strict=True))
+
+    def touch(a: tuple[int, int | None], b: tuple[int, int | None]) -> bool:
+        return a[0] == b[0] or (a[1] is not None and a[1] == b[1])
+
+    for start in range(len(labels)):
+        reached, queue = {start}, [start]
+        while queue:
+            here = queue.pop()
+            new = {there for there in range(len(labels)) if touch(labels[here], labels[there])} - reached
+            reached |= new
+            queue += new
+        assert {place for place, number in enumerate(found) if number == found[start]} == reached
+
+
+def test_sets_and_templates_as_clusters() -> None:
+    """Sets within templates give the templates, crossed ones one cluster; without labels there is none."""
+    assert join_clusters([4, 7, 9, 5], [0, 1, 0, 1]) == (0, 1, 0, 1)
+    assert join_clusters([0, 0, 1, 1], [0, 1, 0, 1]) == (0, 0, 0, 0)
+    assert join_clusters([None, None], [1, 0]) == (0, 1)
+    assert join_clusters([None, None], [None, None]) == (None, None)
 
 
 def mean_squares(y: np.ndarray) -> dict[str, float]:
@@ -325,7 +353,7 @@ def test_fire_rates_by_hand() -> None:
     """A rate is the share of curves; where none fires, or tokens repeat one another, they are worth one a prompt."""
     rng = np.random.default_rng(0)
     fires = rng.random((20, 1)) < 0.3
-    criteria = {"first": FirstTop1(), "rise": Rise()}
+    criteria: dict[str, OnsetCriterion] = {"first": FirstTop1(), "rise": Rise()}
     single, copies = (fire_rates(random_tokens(one), criteria) for one in (fires, fires.repeat(7, axis=1)))
     assert single["first"].rate == copies["first"].rate == fires.mean()
     assert (copies["first"].n_fired, copies["first"].n_curves) == (7 * fires.sum(), 140)
@@ -335,7 +363,7 @@ def test_fire_rates_by_hand() -> None:
     assert copies["rise"].interval.low == 0.0
     assert copies["rise"].interval.high == pytest.approx(wilson(0.0, worth).high)
     free = fire_rates(random_tokens(rng.random((20, 200)) < 0.3), criteria)["first"].interval
-    assert free.high - free.low < 0.06
+    assert free.high - free.low < 0.15
     with pytest.raises(UsageError, match="of two prompts or more"):
         fire_rates(random_tokens(fires[:1]), criteria)
 

@@ -43,6 +43,7 @@ from tests.support.records.evidence_records import (
 
 FIGURES = (
     *("threshold", "lens", "false-positives", "causal", "prompt-by-prompt", "mask", "importance", "measures"),
+    *("agreement-1", "agreement-2"),
     *("dose", "dominant", "running-text", "prompts", "templates", "probes"),
 )
 PAGES = {**EVIDENCE_RECORDS, "large": large_evidence, "one": lambda: make_evidence(2, 1)}
@@ -216,13 +217,23 @@ def test_figures_hold_the_records_numbers(rich: EvidenceRecord, page: str) -> No
 def test_the_matrix_marks_what_stays_after_holm(rich: EvidenceRecord, page: str) -> None:
     """A cell has its correlation, with a star where Holm's p is below 0.05; what is undefined has a dash."""
     [matrix] = _figures(page)["importance"]["data"]
-    over_layers = [one for one in rich.agreements if one.units == "layers"]
+    over_layers = [one for one in rich.agreements if one.family == "layers"]
     assert np.ravel(matrix["z"]).tolist() == [one.value for one in over_layers]
     stars = [text.endswith("*") for row in matrix["text"] for text in row]
     assert stars == [one.p_holm is not None and one.p_holm < 0.05 for one in over_layers]
     undefined = dataclasses.replace(over_layers[0], value=None, interval=None, p=None, p_holm=None)
-    shown = render_evidence_page(dataclasses.replace(rich, agreements=(undefined,)))
-    assert _figures(shown)["importance"]["data"][0]["text"] == [["–"]]
+    shown = render_evidence_page(dataclasses.replace(rich, agreements=(undefined, over_layers[1])))
+    assert _figures(shown)["importance"]["data"][0]["text"][0][0] == "–"
+
+
+def test_families_are_not_mixed(rich: EvidenceRecord, page: str) -> None:
+    """The same two things, compared on the task and on running text, stand in two figures with their own numbers."""
+    figures = _figures(page)
+    assert figures["agreement-1"]["data"][0]["z"] == [[None] * 8]
+    assert figures["importance"]["data"][0]["z"][0] == [one.value for one in rich.agreements[:8]]
+    assert "Agreement: layers on running text" in page
+    points = figures["agreement-2"]["data"]  # a matrix would have nothing but a diagonal
+    assert sum(len(trace["x"]) for trace in points) == len(SITES)
 
 
 def test_the_forest_has_every_defined_correlation(rich: EvidenceRecord, page: str) -> None:
@@ -325,7 +336,7 @@ def test_hostile_names_do_nothing_in_a_browser(tmp_path: Path, open_page: Callab
     assert opened.complaints == []
     assert opened.requests == [path.as_uri()]
     assert opened.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
-    texts = " ".join(opened.hover_texts("importance", across=0.5, down=0.7 / 4))
+    texts = " ".join(opened.hover_texts("importance", across=1.94 / 2.08, down=0.75 / 4))
     assert "</script><img src" in texts
 
 

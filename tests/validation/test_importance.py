@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 import layertracer as lt
-from layertracer._types import LayerMeasure
-from layertracer.validation import IMPORTANCE_NAMES, Importance, gradient_fidelity, measure_importance
+from layertracer._types import LayerMeasure, MeasureInfo
+from layertracer.validation import (
+    IMPORTANCE_NAMES,
+    Importance,
+    fidelity_intervals,
+    gradient_fidelity,
+    measure_importance,
+)
 
 from tests.support.models.families import BY_NAME
 from tests.support.models.planted import N_TOKENS, planted_answer
@@ -154,3 +160,27 @@ def test_small_additions_are_estimated_well() -> None:
     names = ["gradient_mixer", "gradient_mlp", "zero_mixer_loss_nats", "zero_mlp_loss_nats"]
     found = measure_importance(lt.wrap_model(module, name="small"), samples(), names=names)
     assert min(gradient_fidelity(found).values()) > 0.99
+
+
+def test_fidelity_has_intervals_over_prompts() -> None:
+    """Five prompts or more give an interval that holds the correlation; fewer give none; more prompts narrow it."""
+    rng = np.random.default_rng(0)
+
+    def made(n: int) -> dict[str, LayerMeasure]:
+        loss = rng.standard_normal((n, 6))
+        estimate = -loss + rng.standard_normal((n, 6))
+        values = {"gradient_mlp": estimate, "zero_mlp_loss_nats": loss}
+        return {
+            name: LayerMeasure(info=MeasureInfo(name=name, unit="nats", meaning="made"), values=own)
+            for name, own in values.items()
+        }
+
+    assert fidelity_intervals(made(4)) == {}
+    widths = []
+    for n in (8, 80):
+        given = made(n)
+        value = gradient_fidelity(given)["gradient_mlp_pearson"]
+        interval = fidelity_intervals(given)["gradient_mlp_pearson"]
+        assert interval.low <= value <= interval.high
+        widths.append(interval.high - interval.low)
+    assert widths[1] < 0.75 * widths[0]

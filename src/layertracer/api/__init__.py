@@ -11,6 +11,7 @@ from layertracer.api._lenses import fit_lens, load_lens, read_grid
 from layertracer.api._plan import plan
 from layertracer.api._readout import read_layers
 from layertracer.api._trace import Trace, load_run, trace, verify_run
+from layertracer.api._validate import plan_validation, validate
 
 __all__ = [
     "Advice",
@@ -31,9 +32,11 @@ __all__ = [
     "load_run",
     "plan",
     "plan_design",
+    "plan_validation",
     "read_grid",
     "read_layers",
     "sites_there_are",
     "trace",
+    "validate",
     "verify_run",
 ]

@@ -43,7 +43,9 @@ def asked_of_layers(perturbation: object, lens: object, *, target: object, targe
     }
 
 
-def prompts_for(model: TracedModel, given: object, *, needs_answers: bool) -> Task | tuple[Sample, ...]:
+def prompts_for(
+    model: TracedModel, given: object, *, needs_answers: bool, whole: bool = False
+) -> Task | tuple[Sample, ...]:
     """The prompts that a model is to read, see `take_samples`.
 
     Raises:
@@ -52,4 +54,6 @@ def prompts_for(model: TracedModel, given: object, *, needs_answers: bool) -> Ta
     config = getattr(model.module, "config", None)
     pad_id = getattr(model.tokenizer, "pad_token_id", None)
     pad_id = getattr(config, "pad_token_id", None) if pad_id is None else pad_id
-    return take_samples(given, needs_answers=needs_answers, pad_id=pad_id if isinstance(pad_id, int) else None)
+    return take_samples(
+        given, needs_answers=needs_answers, pad_id=pad_id if isinstance(pad_id, int) else None, whole=whole
+    )

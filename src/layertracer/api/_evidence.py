@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from layertracer.api._taken import take_choice, take_path
 from layertracer.evidence import Agreement, EvidenceRecord, read_evidence, same_evidence, save_evidence
 
@@ -77,14 +79,14 @@ class Evidence(EvidenceRecord):
         import pandas as pd
 
         asked = take_choice("value", value, _VALUES)
-        index = list(dict.fromkeys((one.family, one.method, one.one) for one in self.agreements))
+        index = sorted({(one.family, one.method, one.one) for one in self.agreements})
         columns = list(dict.fromkeys(one.other for one in self.agreements))
         levels = [[row[level] for row in index] for level in range(3)]
         rows = pd.MultiIndex.from_arrays(levels, names=["family", "method", "one"])
-        frame = pd.DataFrame(float("nan"), index=rows, columns=pd.Index(columns, name="other"), dtype="float64")
+        cells = np.full((len(index), len(columns)), np.nan)
         for one in self.agreements:
-            frame.loc[(one.family, one.method, one.one), one.other] = _cell(one, asked)
-        return frame
+            cells[index.index((one.family, one.method, one.one)), columns.index(one.other)] = _cell(one, asked)
+        return pd.DataFrame(cells, index=rows, columns=pd.Index(columns, name="other", dtype="str"))
 
     def __eq__(self, other: object) -> bool:
         """Whether both hold the same evidence: arrays element by element, NaN equal to NaN."""

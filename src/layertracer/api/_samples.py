@@ -27,7 +27,9 @@ _TAKEN = (
 )
 
 
-def take_samples(given: object, *, needs_answers: bool, pad_id: int | None = None) -> Task | tuple[Sample, ...]:
+def take_samples(
+    given: object, *, needs_answers: bool, pad_id: int | None = None, whole: bool = False
+) -> Task | tuple[Sample, ...]:
     """A task, or samples, out of whatever plainly holds prompts.
 
     ==========================================  =====================================================================
@@ -46,6 +48,8 @@ def take_samples(given: object, *, needs_answers: bool, pad_id: int | None = Non
         given: What a user gave.
         needs_answers: Whether an answer is to be followed.
         pad_id: The token that pads rows of the model's tokenizer; None where none does.
+        whole: Whether the name of a built-in task stands for all its prompts, as where it is read until something is
+            certain.
 
     Raises:
         UsageError: If it is none of these, or rows may be padded and no mask says where.
@@ -55,7 +59,7 @@ def take_samples(given: object, *, needs_answers: bool, pad_id: int | None = Non
     if isinstance(given, Task):
         return given
     if isinstance(given, str | os.PathLike):
-        return _load(given)
+        return _load(given, whole=whole)
     table = _records_of(given)
     if table is not None:
         items: list[Any] = table
@@ -72,11 +76,11 @@ def take_samples(given: object, *, needs_answers: bool, pad_id: int | None = Non
     return _samples_of(items, pad_id)
 
 
-def _load(name: str | os.PathLike[str]) -> Task:
+def _load(name: str | os.PathLike[str], *, whole: bool) -> Task:
     """The task of a name or a path; a moderate number of prompts of one that is built in."""
     is_built_in = name in {info.name for info in list_tasks()}
     try:
-        return load_task(name, limit=_N_BUILT_IN if is_built_in else None)
+        return load_task(name, limit=_N_BUILT_IN if is_built_in and not whole else None)
     except UnknownNameError as error:
         if any(char.isspace() for char in os.fspath(name)):
             raise UnknownNameError(f"{error} One prompt of your own is given in a list: [text].") from None

@@ -173,9 +173,9 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
     Args:
         model: From `load_model` or `wrap_model`; or what those take: a module, a name, a path. It is then loaded or
             wrapped for this trace alone: load it once where there are several.
-        task: From `load_task`, or a name or a file that it takes (32 prompts of a built-in task, all of a file); or
-            prompts: samples, pairs (prompt, answer), dictionaries, a DataFrame, a Dataset, texts (target="model"),
-            token ids, or what a tokenizer returned.
+        task: From `load_task`, or a name or a file that it takes (32 prompts of a built-in task, all of a file, and of
+            either with `until`); or prompts: samples, pairs (prompt, answer), dictionaries, a DataFrame, a Dataset,
+            texts (target="model"), token ids, or what a tokenizer returned.
         perturbation: What is done to each layer; `Mask()` by default. The name of a site stands for a mask there. Of a
             list of them each is done by itself, in the same pass, and what it does is in `effects`; "all" stands for
             masks at all sites that the model has.
@@ -236,7 +236,7 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
         **_asked_until(until, confidence=confidence, budget=budget),
     )
     taken = take_model(model)
-    samples = prompts_for(taken, task, needs_answers=target == "answer")
+    samples = prompts_for(taken, task, needs_answers=target == "answer", whole=until is not None)
     return _trace_to_the_end(taken, samples, options, progress=progress, on_plan=on_plan)
 
 

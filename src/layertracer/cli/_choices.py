@@ -7,6 +7,7 @@ SITES = ("block_output", "mixer_output", "mlp_output", "state")
 ALL_SITES = "all"
 CAUSAL_SITES = ("block_output", "mixer_output", "mlp_output")
 CORRUPTIONS = ("noise", "swap")
+LENS_KINDS = ("linear", "tuned", "jacobian")
 DIRECTIONS = ("denoise", "noise")
 SCHEMES = ("partition", "random")
 FILLS = ("zero", "mean", "resample")

@@ -17,6 +17,7 @@ from layertracer.cli._commands.plan import plan_command
 from layertracer.cli._commands.report import report_command
 from layertracer.cli._commands.tasks import tasks_command
 from layertracer.cli._commands.trace import trace_command
+from layertracer.cli._commands.validate import validate_command
 from layertracer.cli._commands.verify import verify_command
 from layertracer.cli._exit_codes import CommandLine, debug_option
 from layertracer.cli._library_messages import escape_library_messages
@@ -74,5 +75,6 @@ for _command in (
     verify_command,
     causal_command,
     lens_command,
+    validate_command,
 ):
     main.add_command(_command)

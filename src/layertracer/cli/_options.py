@@ -116,7 +116,7 @@ def load_asked_model(model: str, settings: Mapping[str, Any]) -> TracedModel:
     return load_model(model, **{name: settings[name] for name in _OF_MODEL})
 
 
-task_options: Callable[[Any], Any] = add_options(
+prompt_options: Callable[[Any], Any] = add_options(
     option("--shots", type=click.IntRange(min=0), default=5, help="Demonstrations before each question."),
     option(
         "--demonstration-sets",
@@ -162,6 +162,10 @@ task_options: Callable[[Any], Any] = add_options(
         default=None,
         help="recall: fewest pairs behind the one that is asked for.  [default: 0]",
     ),
+)
+"""What prompts a task makes."""
+
+chat_options: Callable[[Any], Any] = add_options(
     option("--chat", is_flag=True, help="Put prompts into the tokenizer's chat template."),
     option("--system", metavar="TEXT", default=None, help="Text of a system's turn before each prompt; --chat only."),
     option(
@@ -173,3 +177,6 @@ task_options: Callable[[Any], Any] = add_options(
         help="What else the chat template is given, e.g. enable_thinking=false; may be given several times.",
     ),
 )
+"""How prompts are put into a chat template."""
+
+task_options: Callable[[Any], Any] = add_options(prompt_options, chat_options)

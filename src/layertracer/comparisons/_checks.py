@@ -13,7 +13,7 @@ from layertracer.comparisons._settings import ComparisonSettings
 from layertracer.comparisons._sites import FREE_PARTS
 from layertracer.runs import TraceRecord
 
-_TASK_KEYS = ("name", "kind", "n_shot", "demonstration_sets", "template", "chat", "system")
+_TASK_KEYS = ("name", "kind", "n_shot", "demonstration_sets", "template", "templates", "chat", "system")
 """Parts of a task that make its prompts what they are. Its seed and limit only choose among them."""
 
 _ROUNDING_BITS = 1e-5

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from layertracer._errors import UsageError
-from layertracer._types import MeanMixer
+from layertracer._types import MeanMixer, Sample
 from layertracer.advice import DesignPlan
 from layertracer.hybrids._design_options import DesignOptions, check_keep, default_keep, first_rows, row_tokens
 from layertracer.hybrids._judging.judge import leave_out_unsolved
 from layertracer.hybrids._judging.rows import Rows, Sizes, split_rows
 from layertracer.hybrids._judging.task_rows import TaskSource
-from layertracer.hybrids._measuring.costs import Asked, plan_costs, time_forward
+from layertracer.hybrids._measuring.costs import Asked, plan_costs
 from layertracer.hybrids._measuring.kept_measures import KeptMeasures
 from layertracer.hybrids._measuring.kv_cache import CacheSizes, layers_within, measure_cache
 from layertracer.runs import Checkpoints
-from layertracer.tracing import Substituter, TextSource, TracedModel, describe_model, make_substituter
+from layertracer.tracing import Substituter, TextSource, TracedModel, describe_model, make_substituter, time_forward
 
 _N_RATIO = 9
 """Sizes on the curve of the ratio, about."""
@@ -205,5 +205,5 @@ def _plan(model: TracedModel, options: DesignOptions, substituter: Substituter, 
         search=rows.search.by_kind,
         compared=first_rows(rows.held_out, options.n_compared).by_kind,
         held_out=rows.held_out.by_kind,
-        tokens_per_s=time_forward(model, longest),
+        tokens_per_s=time_forward(model, Sample(prompt_ids=longest.ids)),
     )

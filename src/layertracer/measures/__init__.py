@@ -25,6 +25,7 @@ from layertracer.measures._certified.race import Race, check_level, least_rounds
 from layertracer.measures._checked_arrays import find_missing
 from layertracer.measures._clusters.cluster_mean import ClusterMean, cluster_interval
 from layertracer.measures._clusters.fire_rates import FireRate, fire_rates
+from layertracer.measures._clusters.join import join_clusters
 from layertracer.measures._clusters.prompts_needed import PromptsNeeded, prompts_needed
 from layertracer.measures._clusters.student import student_quantile
 from layertracer.measures._clusters.variance import VarianceShares, variance_shares
@@ -118,6 +119,7 @@ __all__ = [
     "group_sizes",
     "holm",
     "interpolate_profile",
+    "join_clusters",
     "largest_layer",
     "layer_interval",
     "least_rounds",

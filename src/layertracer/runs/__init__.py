@@ -44,7 +44,7 @@ from layertracer.runs._record_folders.pages import FormatWords, describe_record_
 from layertracer.runs._record_folders.record_format import RecordFormat
 from layertracer.runs._record_folders.rules import Array, OrNan, RecordRules
 from layertracer.runs._record_folders.storage import read_record, save_record
-from layertracer.runs._record_folders.trees import to_tree
+from layertracer.runs._record_folders.trees import from_tree, to_tree
 from layertracer.runs._record_folders.verifying import verify_record
 from layertracer.runs._schema import (
     HEADER_FILE,
@@ -131,6 +131,7 @@ __all__ = [
     "flat_columns",
     "flatten",
     "flatten_rules",
+    "from_tree",
     "full_path",
     "has_parts",
     "has_valid_checksum",

@@ -22,6 +22,7 @@ from layertracer.runs._json_rules import (
     Whole,
 )
 from layertracer.runs._schema import LARGEST_TABLE_BYTES, MOST_NAMED, RUN_FORMAT, RUN_FORMAT_VERSION, SIZES, TABLES
+from layertracer.runs._verification.certificate_fields import CERTIFICATE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,38 +162,6 @@ _AUDIT = Fields(
         "worst_nats": Nullable(_ERROR),
         "worst_bits": Nullable(_ERROR),
         "notes": _TEXTS,
-    },
-    closed=True,
-)
-
-_UNIT = Number(high=1 + 1e-5)
-_ENDS = Items(Nullable(_UNIT))
-_LAYERS = Items(Nullable(_COUNT))
-_CERTIFICATE = Fields(
-    required={
-        "layer": Nullable(_COUNT),
-        "confidence": Number(low=1e-12, high=1 - 1e-12),
-        "contenders": Items(_COUNT),
-        "ending": Text(choices=("certified", "prompts", "budget", "stopped")),
-        "n_cells": Whole(),
-        "n_total": Whole(),
-        "budget": Nullable(Whole(low=1)),
-        "n_whole": _COUNT,
-        "order": Items(_COUNT),
-        "n_prompts": _COUNT,
-        "js_bits": Items(Items(Number(low=-1e-5, high=1 + 1e-5))),
-        "low_js_bits": _ENDS,
-        "high_js_bits": _ENDS,
-        "particles": _LAYERS,
-        "particle": Fields(
-            required={
-                "layer": Nullable(_COUNT),
-                "contenders": _LAYERS,
-                "share_low": Items(_UNIT),
-                "share_high": Items(_UNIT),
-            },
-            closed=True,
-        ),
     },
     closed=True,
 )
@@ -371,7 +340,7 @@ HEADER_FIELDS = (
         "in which all layers were measured: the prompts of the tables), and what follows from these: `layer`, "
         "`contenders`, `n_cells`, `n_total`, `low_js_bits`, `high_js_bits`, `particle`. Each prompt of such a run has "
         "masks (or noise) of its own. Absent in other traces",
-        rule=_CERTIFICATE,
+        rule=CERTIFICATE,
         optional=True,
     ),
     HeaderField(

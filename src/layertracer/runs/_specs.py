@@ -45,7 +45,8 @@ class PromptRecord:
             read as the end of the prompt where an answer is followed, and the token behind them is the first followed.
         other_answer_ids: Token ids of the other answers that are right.
         other_answer_texts: Their texts; empty where they are ids.
-        demonstration_set: Which set of demonstrations it begins with; None where the task has only one, or none.
+        demonstration_set: Which set of demonstrations it begins with; None where the task has only one, or none. Where
+            there are several templates, which prompts share one, each writing its demonstrations in its own way.
     """
 
     prompt_ids: tuple[int, ...]

@@ -12,6 +12,7 @@ from layertracer.tasks._lent_contrasts import lend_contrasts, pool_of
 from layertracer.tasks._load import default_limit, load_task
 from layertracer.tasks._make import limit_task
 from layertracer.tasks._recall import recall_words
+from layertracer.tasks._recall_contrasts import with_other_keys
 from layertracer.tasks._records import task_from_records
 from layertracer.tasks._subjects import with_subjects
 from layertracer.tasks._task import Task, TaskInfo
@@ -57,6 +58,7 @@ __all__ = [
     "show_tokens",
     "task_from_records",
     "with_arbitrary_labels",
+    "with_other_keys",
     "with_shuffled_demonstrations",
     "with_subjects",
     "within",

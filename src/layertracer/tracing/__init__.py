@@ -47,6 +47,7 @@ from layertracer.tracing._site_rms import measure_site_rms
 from layertracer.tracing._sites.protocol import register_site
 from layertracer.tracing._substituter import Substituter
 from layertracer.tracing._texts.text_rows import TextRows, TextSource, gather_text, runs_of
+from layertracer.tracing._timing import time_forward
 from layertracer.tracing._trace import MEASURING, TraceInterrupted, trace_model
 
 __all__ = [
@@ -123,6 +124,7 @@ __all__ = [
     "run_causal",
     "runs_of",
     "take_lenses",
+    "time_forward",
     "token_texts",
     "top_tokens",
     "trace_model",

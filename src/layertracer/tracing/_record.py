@@ -23,6 +23,7 @@ from layertracer._types import (
     Status,
     panics_as_errors,
 )
+from layertracer.measures import join_clusters
 from layertracer.models import fingerprint, n_distinct_parameters
 from layertracer.runs import (
     EffectRecord,
@@ -81,7 +82,8 @@ def build_record(
     done = np.flatnonzero(readings.finished)
     effects = _effect_records(parts, readings, site_rms, done)
     first = next(iter(effects.values()))
-    prompts = tuple(_prompt_record(parts.samples[index], readings, index) for index in done.tolist())
+    clusters = _clusters(parts.samples)
+    prompts = tuple(_prompt_record(parts.samples[index], readings, index, clusters[index]) for index in done.tolist())
     logit = readings.logit
     log_prob, rank = readings.of_all_continuations("logit")
     return TraceRecord(
@@ -181,7 +183,14 @@ def describe_model(model: TracedModel) -> ModelRecord:
     )
 
 
-def _prompt_record(sample: EncodedSample, readings: Readings, index: int) -> PromptRecord:
+def _clusters(samples: Sequence[EncodedSample]) -> Sequence[int | None]:
+    """What intervals resample: the sets of demonstrations; with several templates, prompts that share either."""
+    sets = [sample.demonstration_set for sample in samples]
+    templates = [sample.template for sample in samples]
+    return sets if all(template is None for template in templates) else join_clusters(sets, templates)
+
+
+def _prompt_record(sample: EncodedSample, readings: Readings, index: int, cluster: int | None) -> PromptRecord:
     top, target = readings.top1_ids[index], readings.target_ids[index]
     answers = readings.answers.get(index, AnswersRead())
     return PromptRecord(
@@ -197,7 +206,7 @@ def _prompt_record(sample: EncodedSample, readings: Readings, index: int) -> Pro
         n_lead=sample.n_lead,
         other_answer_ids=tuple(other.ids for other in sample.others),
         other_answer_texts=tuple(other.text for other in sample.others if other.text is not None),
-        demonstration_set=sample.demonstration_set,
+        demonstration_set=cluster,
     )
 
 

@@ -347,28 +347,23 @@ def _make_run(
 ) -> _Run | RoundsRun:
     """The measurements of all prompts; or in rounds, until a layer is certified."""
 
-    def begin(
-        prompts: Sequence[Prompt],
-        options: TraceOptions,
-        readings: Readings | None = None,
-        on_plan: Callable[[TracePlan], None] | None = None,
-    ) -> _Run:
+    def begin(some: Sequence[Prompt], options: TraceOptions, readings: Readings | None = None) -> _Run:
+        """The run of some prompts; the plan that a caller hears of is that of all."""
         return _Run(
             model=model,
             samples=samples,
-            prompts=prompts,
+            prompts=some,
             options=options,
             on_progress=on_progress,
-            on_plan=on_plan,
+            on_plan=on_plan if readings is None else None,
             readings=readings,
         )
 
     if options.until is None:
-        return begin(prompts, options, on_plan=on_plan)
+        return begin(prompts, options)
     readings = _room_for(model, prompts, options)
-    return RoundsRun(
-        model=model, prompts=prompts, options=options, all_readings=readings, begin=begin, on_plan=shielded(on_plan)
-    )
+    told = shielded(on_plan)
+    return RoundsRun(model=model, prompts=prompts, options=options, all_readings=readings, begin=begin, on_plan=told)
 
 
 def _measure_all(run: _Run | RoundsRun) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from layertracer._types import Sample
+from layertracer._types import Sample, Site, sites_there_are
 from layertracer.evidence import Corruption
 from layertracer.tasks import Task
 from layertracer.tracing import Lens, TracedModel
@@ -18,8 +18,11 @@ Text: TypeAlias = "str | os.PathLike[str] | Task | Sequence[Sample] | None"
 REFERENCE = 0.2
 """The share of the dimensions that a mask of the trace's defaults takes."""
 
-_QUICK_PROMPTS, _QUICK_FEW = 16, 8
+_QUICK_PROMPTS, _QUICK_FEW = 16, 6
+_QUICK_SITES = 2
 _FEW = 12
+_PASSAGES, _QUICK_PASSAGES = 8, 5
+_TOKENS, _QUICK_TOKENS = 64, 24
 _FRACTIONS, _QUICK_FRACTIONS = (0.01, 0.02, 0.05, 0.1, REFERENCE, 0.4, 0.8), (0.05, REFERENCE, 0.8)
 _CONTROLS = ("arbitrary_labels", "shuffled_demonstrations", "reinitialised_model", "random_directions")
 _QUICK_CONTROLS = ("arbitrary_labels", "reinitialised_model")
@@ -68,6 +71,21 @@ class ValidationOptions:
         if self.controls is not None:
             return self.controls
         return _QUICK_CONTROLS if self.quick else _CONTROLS
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Sites to trace, the usual one first; in the short form that and the block's output."""
+        return sites_there_are()[:_QUICK_SITES] if self.quick else sites_there_are()
+
+    @property
+    def n_passages(self) -> int:
+        """Passages of running text."""
+        return _QUICK_PASSAGES if self.quick else _PASSAGES
+
+    @property
+    def passage_tokens(self) -> int:
+        """Tokens of each."""
+        return _QUICK_TOKENS if self.quick else _TOKENS
 
     @property
     def most_prompts(self) -> int | None:

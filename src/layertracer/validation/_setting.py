@@ -9,7 +9,7 @@ from typing import Any
 
 from layertracer._errors import SelfCheckError, TaskError
 from layertracer._types import EncodedSample, Sample
-from layertracer.tasks import Task, fit_task, limit_task
+from layertracer.tasks import Task, fit_task, limit_task, with_other_keys
 from layertracer.tracing import TracedModel, describe_model, encode_for
 from layertracer.validation._question import ValidationOptions, ValidationQuestion
 
@@ -56,14 +56,20 @@ class Setting:
         """The prompts for causal tracing: a task where it is one, which can lend contrasts from all of its pairs."""
         if self.task is None or self.task.recipe is None:
             return self.few
-        return limit_task(self.task, len(self.few))
+        limited = limit_task(self.task, len(self.few))
+        if self.task.recipe.material.words is None:
+            return limited
+        return with_other_keys(limited, self.model.tokenizer, seed=self.options.seed)
 
     @property
     def has_demonstrations(self) -> bool:
         """Whether the prompts begin with demonstrations that can be told from what they ask."""
         recipe = None if self.task is None else self.task.recipe
-        return recipe is not None and recipe.material.samples is None and recipe.material.words is None and bool(
-            recipe.options.n_shot
+        return (
+            recipe is not None
+            and recipe.material.samples is None
+            and recipe.material.words is None
+            and bool(recipe.options.n_shot)
         )
 
     @property

@@ -257,6 +257,16 @@ def _agreements(maker: _Maker, names: tuple[str, ...], *, has_causal: bool) -> t
                 units="layers",
             )
         )
+    found += [
+        dataclasses.replace(one, family="layers on running text", value=None, interval=None, p=None, p_holm=None)
+        for one in found[: len(names)]
+    ]
+    found += [
+        dataclasses.replace(
+            found[0], one=f"js_bits at {site}", other=f"js_bits at {site} on text", family="task and running text"
+        )
+        for site in SITES
+    ]
     for lens in LENSES if has_causal else ():
         for criterion in CRITERIA:
             is_known = criterion != "first_top1"

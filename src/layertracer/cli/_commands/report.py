@@ -18,7 +18,7 @@ from layertracer.cli._writing import Writing
 _PATH: Any = click.Path(path_type=Path)
 
 
-@click.command("report", short_help="Write the report of a stored run, of design advice, or of evidence.")
+@click.command("report", short_help="Write the report of a stored run, advice, evidence, or causal trace.")
 @click.argument("run", type=_PATH)
 @option("--out", type=_PATH, metavar="FILE", default=None, help="HTML file to write.  [default: RUN/report.html]")
 @option(
@@ -44,7 +44,7 @@ def report_command(
 ) -> None:
     """Write the report of a stored RUN, and print its summary.
 
-    RUN is the folder that a trace, a design or a validation printed. No model is loaded.
+    RUN is the folder that a trace, a design, a validation or a causal trace printed. No model is loaded.
     """
     drawing = _find_drawing(run)
     if drawing is not None:
@@ -119,6 +119,15 @@ def _find_drawing(folder: Path) -> _Drawing | None:
             as_json=reports.evidence_json,
             as_text=reports.render_evidence_text,
             write=reports.write_evidence_report,
+        )
+    if evidence.is_causal(folder):
+        return _Drawing(
+            holds="a causal trace",
+            name="causal",
+            read=evidence.read_causal,
+            as_json=reports.causal_json,
+            as_text=reports.render_causal_text,
+            write=reports.write_causal_report,
         )
     return None
 

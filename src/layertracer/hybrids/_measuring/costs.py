@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import torch
 
 from layertracer.advice import DesignPlan, PlannedStage, Search
 from layertracer.hybrids._judging.rows import TEXT
 from layertracer.hybrids._measuring.joint_trace import MOST_PROMPTS
 from layertracer.hybrids._placing.search import AT_ONCE, MOST_ENUMERATED, MOST_SWAPS
-from layertracer.models import in_evaluation_mode, without_gradients
-from layertracer.tracing import JudgedRow, TracedModel
+from layertracer.tracing import JudgedRow
 
 _HALF = 0.5
 """Share of a forward that a placement takes which has the lower half of the layers, on average, with others."""
@@ -113,21 +109,6 @@ def searched(asked: Asked) -> tuple[int, float]:
         looked_at += n_steps * AT_ONCE + round(len(many) * _N_ROUNDS * n_round)
         calls += n_steps + len(many) * _N_ROUNDS * 2
     return looked_at, calls
-
-
-@without_gradients()
-def time_forward(model: TracedModel, row: JudgedRow) -> float:
-    """Tokens a second of one plain forward of a row, in seconds of the processor; on a GPU, of the clock."""
-    network = model.network
-    ids = torch.tensor([row.ids], device=model.device)
-    clock = time.process_time if model.device.type == "cpu" else time.perf_counter
-    with in_evaluation_mode(network.call.module):
-        network.call.logits(ids)
-        began = clock()
-        network.call.logits(ids)
-        if model.device.type == "cuda":
-            torch.cuda.synchronize(model.device)
-    return len(row.ids) / max(clock() - began, 1e-6)
 
 
 def _prompts(rows: Rows, most: int) -> dict[str, Sequence[JudgedRow]]:

@@ -187,7 +187,7 @@ def _checked(
         raise UsageError(
             f"A race needs values of shape [round, option] with at least one option, got {list(observed.shape)}."
         )
-    takes_part = ~np.isnan(observed).all(axis=0) if len(observed) else np.ones(observed.shape[1], dtype=bool)
+    takes_part = np.asarray(~np.isnan(observed).all(axis=0) | (len(observed) == 0))
     if not takes_part.any():
         raise UsageError("A race needs an option that is observed, and every value is NaN.")
     check_unit_range(observed[~np.isnan(observed)])

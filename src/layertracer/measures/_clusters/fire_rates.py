@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -43,8 +44,9 @@ def fire_rates(
     """How often each criterion fires on random tokens, with intervals by clusters of one prompt's tokens.
 
     The tokens of a prompt are read from one run and fire together. A share's variance over prompts says how many
-    independent curves the prompts × tokens are worth, from one a prompt up to all of them; Wilson's interval is that of
-    as many. Where none fires, or all do, the variance says nothing, and they are taken to be worth one a prompt.
+    independent curves the prompts × tokens are worth, from one a prompt up to all of them. Where few prompts fire that
+    variance is too small more often than not, so Wilson's interval is that of the geometric mean of this number and of
+    one a prompt. Where none fires, or all do, the variance says nothing, and they are taken to be worth one a prompt.
 
     Laws: the interval holds the rate; one token a prompt gives Wilson's interval, wider by Student's t; tokens that
     repeat one another narrow nothing.
@@ -84,6 +86,6 @@ def _rate(fires: Bool[np.ndarray, "prompt token"], level: float) -> FireRate:
     worth = min(rate * (1.0 - rate) / variance, float(n_curves)) if variance > 0.0 else float(n_prompts)
     degrees = n_prompts - 1
     wider = NormalDist().inv_cdf((1.0 + level) / 2.0) / student_quantile((1.0 + level) / 2.0, degrees)
-    n_worth = max(worth, float(n_prompts)) * wider**2
+    n_worth = math.sqrt(max(worth, float(n_prompts)) * n_prompts) * wider**2
     held = wilson(rate * n_worth, n_worth, level)
     return FireRate(rate=rate, interval=held, n_fired=int(fires.sum()), n_curves=n_curves, n_prompts=n_prompts)

@@ -29,6 +29,12 @@ def columns_of_matrix(agreements: Sequence[Agreement]) -> list[tuple[str, str]]:
     return list(dict.fromkeys((one.other, one.method) for one in agreements))
 
 
+def is_dense(agreements: Sequence[Agreement]) -> bool:
+    """Whether at least half of the cells of a matrix would have something, and it has rows and columns."""
+    rows, columns = {one.one for one in agreements}, columns_of_matrix(agreements)
+    return len(columns) > 1 and 2 * len(agreements) >= len(rows) * len(columns)
+
+
 def draw_matrix(agreements: Sequence[Agreement], title: str) -> Figure | None:
     """Correlations as cells with their numbers; None where there are none."""
     if not agreements:
@@ -38,7 +44,7 @@ def draw_matrix(agreements: Sequence[Agreement], title: str) -> Figure | None:
     by_place = {(one.one, one.other, one.method): one for one in agreements}
     cells = [[by_place.get((row, *column)) for column in columns] for row in rows]
     several = len({method for _, method in columns}) > 1
-    names = [f"{plain(other, 24)}{f', {method}' if several else ''}" for other, method in columns]
+    names = [f"{plain(other, 26)}{f', {method}' if several else ''}" for other, method in columns]
     trace: Trace = {
         "type": "heatmap",
         "x": list(range(len(columns))),
@@ -83,7 +89,7 @@ def draw_forest(agreements: Sequence[Agreement], title: str) -> Figure | None:
         found = [one for one in agreements if one.method == method and (one.one, one.other) in pairs]
         height = 0.1 + 0.3 * (place + 0.5) / len(methods)
         data.append(_points([one for one in found if one.value is not None], pairs, height, color) | {"name": method})
-    names = [f"{plain(one, 36)} · {plain(other, 36)}" for one, other in pairs]
+    names = [f"{plain(one, 36)} · {plain(other, 56)}" for one, other in pairs]
     zero = {"color": "var(--ink-soft)", "width": 1.5, "dash": "4px,3px"}
     line = {"type": "line", "xref": "x", "yref": "y domain", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "line": zero}
     return {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from layertracer._types import Interval
 from layertracer.evidence import EvidenceRecord
 from layertracer.reports._evidence.wording import (
+    PROMPTS,
     SHORT,
     TASK,
     AnswerLine,
@@ -125,7 +126,7 @@ def _tiles(record: EvidenceRecord) -> Iterator[Tile]:
             unit=f"of {record.model['n_layers']} layers" if effect.is_clear else "stands out",
             details=(told,) if effect.is_clear else (f"largest at {effect.layer}", told),
         )
-    compared = next((one for one in record.agreements if one.units == "prompts" and one.value is not None), None)
+    compared = next((one for one in record.agreements if one.units == PROMPTS and one.value is not None), None)
     if compared is not None and compared.value is not None:
         yield Tile(
             label=f"{plain(compared.one, 30)} and {plain(compared.other, 30)}",

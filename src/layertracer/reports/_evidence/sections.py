@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from layertracer.evidence import Agreement, EvidenceRecord
 from layertracer.reports._drawing.page_sections import PageSection
 from layertracer.reports._drawing.plotly_layout import Figure
 from layertracer.reports._drawing.role_map import draw_role_map
-from layertracer.reports._evidence.agreement_figures import draw_forest, draw_matrix
+from layertracer.reports._evidence.agreement_figures import draw_forest, draw_matrix, is_dense
 from layertracer.reports._evidence.dose_figures import draw_dominant, draw_doses
 from layertracer.reports._evidence.layer_figures import draw_strips, effect_strips, measure_strips
 from layertracer.reports._evidence.lens_figures import draw_lens_quality, draw_probes
@@ -33,10 +33,10 @@ from layertracer.reports._evidence.tables import (
     target_table,
     variance_table,
 )
-from layertracer.reports._evidence.wording import SHORT, AnswerLine, lens_name, rows_words
+from layertracer.reports._evidence.wording import PROMPTS, SHORT, AnswerLine, lens_name, rows_words
 from layertracer.reports._evidence.words import FOREST, LEADS, MATRIX, TITLES, causal_lead, lead_of
 from layertracer.reports._values.parts import Table
-from layertracer.reports._values.visible import shorten, visible_text
+from layertracer.reports._values.visible import plain, shorten, visible_text
 
 Tables = tuple[tuple[str, Table], ...]
 
@@ -92,6 +92,8 @@ def evidence_sections(record: EvidenceRecord, overview: EvidenceOverview) -> Ite
             yield from _from_prompt_to_prompt(record)
         if question == "importance":
             yield from _measures(record)
+        if question == "running_text":
+            yield from _other_families(record)
     for section, answer in answers.items():
         yield _section(section, answer.short, answer.asked, Shown(), answer)
     probes = _probes(record)
@@ -178,14 +180,9 @@ def _mask(record: EvidenceRecord) -> Shown:
 
 
 def _importance(record: EvidenceRecord) -> Shown:
-    chosen = _compared(record, "layers")
-    return Shown(
-        lead=MATRIX,
-        alt=f"A matrix of {len(chosen)} correlations between JS at each site and other measures of importance.",
-        drawing=draw_matrix(chosen, "Correlation over layers"),
-        tables=_tables(First_order_estimates=fidelity_table(record)),
-        numbers=agreement_table(chosen),
-    )
+    family = next(iter(_over_layers(record)), None)
+    shown = _agreement(_over_layers(record)[family], "Correlation over layers") if family is not None else Shown()
+    return replace(shown, tables=_tables(First_order_estimates=fidelity_table(record)))
 
 
 def _controls(record: EvidenceRecord) -> Shown:
@@ -262,13 +259,37 @@ _SHOWN: Mapping[str, Callable[[EvidenceRecord], Shown]] = {
 # ---------------------------------------------------------------- what no question asks for
 
 
-def _compared(record: EvidenceRecord, units: str) -> list[Agreement]:
-    """Comparisons over prompts, or over anything else."""
-    return [one for one in record.agreements if (one.units == "prompts") == (units == "prompts")]
+def _over_layers(record: EvidenceRecord) -> Mapping[str, list[Agreement]]:
+    """Comparisons over layers by family, in their order; the first family is that of the question."""
+    families: dict[str, list[Agreement]] = {}
+    for one in record.agreements:
+        if one.units != PROMPTS:
+            families.setdefault(one.family, []).append(one)
+    return families
+
+
+def _agreement(chosen: list[Agreement], title: str) -> Shown:
+    """A matrix, or points with intervals where most cells of a matrix would be empty."""
+    is_matrix = is_dense(chosen)
+    return Shown(
+        lead=MATRIX if is_matrix else FOREST,
+        alt=f"{'A matrix of ' if is_matrix else ''}{len(chosen)} correlations over layers, from −1 to 1.",
+        drawing=draw_matrix(chosen, title) if is_matrix else draw_forest(chosen, title),
+        numbers=agreement_table(chosen),
+    )
+
+
+def _other_families(record: EvidenceRecord) -> Iterator[EvidenceSection]:
+    """Comparisons over layers beside those of the question, such as those on running text."""
+    for number, (family, chosen) in enumerate(_over_layers(record).items()):
+        if number:
+            shown = _agreement(chosen, "Correlation over layers")
+            words = plain(family, 60)
+            yield _section(f"agreement-{number}", f"Agreement, {words}"[:32], f"Agreement: {words}", shown, None)
 
 
 def _from_prompt_to_prompt(record: EvidenceRecord) -> Iterator[EvidenceSection]:
-    chosen = _compared(record, "prompts")
+    chosen = [one for one in record.agreements if one.units == PROMPTS]
     shown = Shown(
         lead=FOREST,
         alt=f"{len(chosen)} correlations over prompts as points with their intervals, on an axis from −1 to 1.",

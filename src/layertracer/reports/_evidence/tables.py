@@ -20,7 +20,14 @@ from layertracer.reports._evidence.wording import (
     passed_words,
     rows_words,
 )
-from layertracer.reports._values.numbers import show_estimate, show_interval, show_number, show_ranges, show_share
+from layertracer.reports._values.numbers import (
+    show_count,
+    show_estimate,
+    show_interval,
+    show_number,
+    show_ranges,
+    show_share,
+)
 from layertracer.reports._values.parts import Table
 from layertracer.reports._values.visible import plain
 
@@ -157,8 +164,8 @@ def dominant_table(record: EvidenceRecord) -> Table | None:
     for dose in dominant_doses(record):
         curves = (
             ("all dimensions", reference_curve(dose)),
-            (f"the {dose.n_dominant} dominant ones never masked", dose.without_dominant),
-            ("they alone masked", dose.only_dominant),
+            (f"{show_count(dose.n_dominant, 'dominant dimension')} never masked", dose.without_dominant),
+            ("dominant dimensions alone", dose.only_dominant),
         )
         for name, values in curves:
             if values is not None and np.isfinite(values).any():

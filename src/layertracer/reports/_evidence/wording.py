@@ -9,7 +9,7 @@ from layertracer.evidence import Agreement, Control, EvidenceRecord, Verdict
 from layertracer.reports._values.numbers import show_estimate, show_number
 from layertracer.reports._values.visible import plain, shorten, visible_text
 
-TASK, TEXT = "task", "text"
+TASK, PROMPTS = "task", "prompts"
 SIGNIFICANT = 0.05
 """A p-value after Holm's correction below which an agreement is marked."""
 

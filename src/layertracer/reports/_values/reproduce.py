@@ -21,7 +21,7 @@ _TASK_OPTIONS = {
     "--min-distance": "min_distance",
 }
 _TASK_ARGUMENTS = (
-    *("n_shot", "demonstration_sets", "limit", "seed", "template"),
+    *("n_shot", "demonstration_sets", "limit", "seed", "template", "templates"),
     *("prompt_field", "answer_field", "answer_prefix", "header", "n_keys", "min_distance"),
 )
 _DEFAULT_TEMPLATE = "{input} -> {output}"
@@ -42,8 +42,8 @@ _CLASSES = {
 def command_line(record: TraceRecord) -> str | None:
     """The command, quoted for a shell; None where the command line cannot express the trace.
 
-    The command line has no given masks, no single positions, and no criterion but with its default parameters (apart
-    from the threshold of `Rise`); these need Python.
+    The command line has no given masks, no several templates, no single positions, and no criterion but with its
+    default parameters (apart from the threshold of `Rise`); these need Python.
     """
     spec = record.spec
     perturbation, task = _perturbation_words(spec), _task_words(spec.task)
@@ -113,8 +113,8 @@ def quote_word(word: str) -> str:
 
 
 def _task_words(task: Mapping[str, Any]) -> list[str] | None:
-    """Options for the task; None for samples that were given in Python."""
-    if _is_given(task):
+    """Options for the task; None for samples that were given in Python, and for several templates."""
+    if _is_given(task) or task.get("templates"):
         return None
     words = ["--task", _task_source(task), "--limit", str(task.get("limit") or "all")]
     for option, key in _TASK_OPTIONS.items():

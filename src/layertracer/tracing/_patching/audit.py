@@ -26,8 +26,11 @@ from layertracer.tracing._proofs.rounding import (
 
 _DRAWN = 8
 """What the generators of the audit are for, apart from all others."""
-_OF_A_FORWARD = 0.25
-"""What a cell costs of a forward: what comes before its position and below its layer is not computed."""
+_OF_A_FORWARD, _ALONE = 0.25, 3.0
+"""What a cell costs of a forward beside others, since what comes before its position and below its layer is not
+computed; and what a forward costs when it is alone: a model's weights are read for one short row."""
+_LEAST_CELLS = 2
+"""Cells that are worth running a prompt's two runs alone for."""
 
 Cell = tuple[int, int]
 """A layer that has the site, and a position."""
@@ -49,30 +52,46 @@ class Look:
 
 
 def plan_looks(collected: Collected, *, share: float, seed: int) -> dict[int, Look]:
-    """What is measured again of each prompt that is patched, chosen from the question and before anything is patched.
+    """What is measured again of each prompt that is patched, chosen before anything is patched.
 
-    A share of each prompt's arithmetic, rounded by chance, drawn by the seed and the prompt's index; and in any case
-    the cell at the last layer and the first corrupted position of the first prompt of each length.
+    A share of each prompt's arithmetic, drawn by the seed and the prompt's index: where it is worth less than a few
+    forwards, those are made of as many of the prompts as it pays for. And in any case, of the last prompt and draw of
+    each length and first corrupted position, whose rows come last, the cells at that position in the first layer and in
+    the last but one.
+
+    Args:
+        collected: The prompts, and which of them are patched.
+        share: Share of the arithmetic that this may take, apart from what is looked at in any case; 0 for none at all.
+        seed: What draws.
     """
     if not share:
         return {}
-    looks: dict[int, Look] = {}
-    lengths: set[int] = set()
-    layers = list(collected.windows.of_layer)
-    by_index = sorted(np.flatnonzero(collected.is_patched).tolist(), key=lambda one: collected.prompts[one].index)
-    for number in by_index:
-        prompt = collected.prompts[number]
-        generator = np.random.default_rng([seed, prompt.index, _DRAWN])
-        cells = [(layer, position) for position in range(prompt.first, len(prompt.ids)) for layer in layers]
-        owed = share * collected.n_draws * _OF_A_FORWARD * len(cells)
-        n_cells = min(len(cells), int(owed) + int(generator.random() < owed % 1))
-        draw = int(generator.integers(collected.n_draws))
-        which = [cells[one] for one in generator.choice(len(cells), n_cells, replace=False)]
-        corner = [] if len(prompt.ids) in lengths else [(layers[-1], prompt.first)]
-        lengths.add(len(prompt.ids))
-        if which or corner:
-            looks[number] = Look(draw=draw, cells=tuple(dict.fromkeys([*corner, *which])), n_drawn=len(which))
+    patched = np.flatnonzero(collected.is_patched).tolist()
+    prompts, looks = collected.prompts, dict[int, Look]()
+    last = {(len(prompts[number].ids), prompts[number].first): number for number in patched}
+    for number in patched:
+        look = _drawn(collected, number, share=share, seed=seed)
+        if number in last.values():
+            layers, first = list(collected.windows.of_layer), prompts[number].first
+            corners = [(layer, first) for layer in (*layers[-2:-1], layers[0])]
+            look = replace(look, draw=collected.n_draws - 1, cells=tuple(dict.fromkeys([*corners, *look.cells])))
+        if look.cells:
+            looks[number] = look
     return looks
+
+
+def _drawn(collected: Collected, number: int, *, share: float, seed: int) -> Look:
+    """What the seed draws of one prompt."""
+    prompt = collected.prompts[number]
+    generator = np.random.default_rng([seed, prompt.index, _DRAWN])
+    positions = range(prompt.first, len(prompt.ids))
+    cells = [(layer, position) for position in positions for layer in collected.windows.of_layer]
+    owed = share * collected.n_draws * _OF_A_FORWARD * len(cells) / _ALONE
+    is_looked_at = owed >= 2 + _LEAST_CELLS or generator.random() < owed / (2 + _LEAST_CELLS)
+    n_cells = min(len(cells), max(_LEAST_CELLS, int(owed) - 2)) if is_looked_at else 0
+    draw = int(generator.integers(collected.n_draws))
+    which = generator.choice(len(cells), n_cells, replace=False).tolist()
+    return Look(draw=draw, cells=tuple(cells[one] for one in which), n_drawn=n_cells)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -30,9 +30,6 @@ from layertracer.tracing._patching.prompts import CausalPrompt
 from layertracer.tracing._patching.two_runs import Case, Corruption, Run, TwoRuns
 from layertracer.tracing._sites.protocol import layers_with
 
-_FIRST_READ = 2
-"""Tokens that are read at least before what follows: RWKV mixes up the rows of a batch that begins with one alone."""
-
 Layers = tuple[int, ...]
 """The layers that one cell patches together."""
 
@@ -140,7 +137,7 @@ class CellPasses:
             return 0
         shortest = self.cached.continuation.shortest
         start = min(position, length - shortest)
-        return start if start >= max(_FIRST_READ, shortest) else 0
+        return start if start >= shortest else 0
 
     def _read_on(self, run: Run, before: RowCache | None, n_before: int, end: int) -> RowCache:
         """What the base run remembers of more tokens than before."""

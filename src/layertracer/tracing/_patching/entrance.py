@@ -22,7 +22,7 @@ from layertracer.tracing._batching.rows import from_rows_first, to_rows_first
 Order = Literal["rows", "columns", "flat"]
 """How ids come to the module: [row, position], [position, row], or all rows behind one another."""
 
-_BATCH, _LENGTH = 2, 5
+_BATCH, _LENGTH = 2, 3
 
 
 class _Seen(Exception):  # noqa: N818 - not an error: it ends a forward of which no more is needed

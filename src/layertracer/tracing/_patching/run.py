@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from layertracer._errors import AnatomyError, LayerTracerError, SelfCheckError, SiteError, printable_cause
-from layertracer._types import Audit, Method
+from layertracer._errors import AnatomyError, LayerTracerError, SelfCheckError, printable_cause
+from layertracer._types import Audit
 from layertracer.models import in_evaluation_mode, is_out_of_memory, keeping_loaded, without_gradients
 from layertracer.tracing._batching.memory_budget import (
     PassPlan,
@@ -31,14 +31,12 @@ from layertracer.tracing._failures import (
     shielded,
 )
 from layertracer.tracing._model import TracedModel
-from layertracer.tracing._options import why_not_offered
-from layertracer.tracing._passes.cached_ladder import CachedLadder
 from layertracer.tracing._passes.tail import Tail
 from layertracer.tracing._patching.answers import AnswerReader
 from layertracer.tracing._patching.audit import CausalAuditor, plan_looks
 from layertracer.tracing._patching.batch_sizes import buckets, plan_cells
 from layertracer.tracing._patching.cells import CellPasses, Windows
-from layertracer.tracing._patching.entrance import find_entrance
+from layertracer.tracing._patching.entrance import Entrance, find_entrance
 from layertracer.tracing._patching.prompts import CausalOptions, CausalPrompt, check_prompts
 from layertracer.tracing._patching.readings import (
     CausalInterrupted,
@@ -49,12 +47,16 @@ from layertracer.tracing._patching.readings import (
     PromptCells,
 )
 from layertracer.tracing._patching.two_runs import Case, Corruption, Run, embedding_std
+from layertracer.tracing._patching.ways import Way, refuse_unsuited, ways_of
 from layertracer.tracing._proofs.alone import Disagreement
 
 Found = TypeVar("Found")
 _LOG = logging.getLogger("layertracer")
 _GROWTH = 3
 """How many times the tensors of a pass a process grows by: what was freed is kept in pieces that do not always fit."""
+_CELLS = 2
+"""How many times what is enough for other passes on a CPU those of cells may take: their rows come in layer by layer,
+so that half of them are there on average."""
 
 
 @without_gradients()
@@ -94,7 +96,7 @@ def run_causal(
         CausalInterrupted: On Ctrl-C; carries what was finished.
     """
     options, network = options or CausalOptions(), model.network
-    _refuse_unsuited(model, options)
+    refuse_unsuited(model, options)
     check_prompts(prompts, options, network)
     told = None if on_progress is None else shielded(partial(_spread, on_progress))
     kept = None if on_finished is None else shielded(partial(_spread, on_finished))
@@ -125,72 +127,6 @@ def _spread(callback: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     callback(*arguments)
 
 
-def _refuse_unsuited(model: TracedModel, options: CausalOptions) -> None:
-    """Raise where a model is none in which values can be put from one run into another.
-
-    Raises:
-        SiteError: If it has an encoder, or the site is not offered.
-    """
-    if model.network.call.has_encoder:
-        raise SiteError(
-            f"{model.name!r} reads one text with an encoder and writes another with its decoder: causal tracing is of "
-            "one text, whose positions stand for one another in two runs. Use a decoder-only model."
-        )
-    if why_not := why_not_offered(model, options.site):
-        raise SiteError(
-            f"The site {options.site!r} {why_not.strip(',')} in {model.name!r}. Use site='block_output', which every "
-            "model has."
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Way:
-    """One of the ways in which cells are computed.
-
-    Attributes:
-        name: What sets it apart, as the end of a sentence.
-        method: Whether cells share passes.
-        cached: How rows go on from what they remember; None where whole prompts are run.
-    """
-
-    name: str
-    method: Method
-    cached: CachedLadder | None
-
-
-def _ways(
-    model: TracedModel, prompts: Sequence[CausalPrompt], options: CausalOptions, notes: list[str]
-) -> Iterator[_Way]:
-    """The fastest way that is proved for a model, and those that are slower."""
-    if model.self_check.method == "ladder":
-        cached, why_not = _cached_ladder(model, prompts, options)
-        if why_not:
-            notes.append(
-                f"Tokens before the patched position are read again for every cell, which takes longer: {why_not}."
-            )
-        if cached is not None:
-            yield _Way(name="", method="ladder", cached=cached)
-        yield _Way(name="without the model's own cache", method="ladder", cached=None)
-    yield _Way(name="by the plain method, one prompt and one hooked forward at a time", method="plain", cached=None)
-
-
-def _cached_ladder(
-    model: TracedModel, prompts: Sequence[CausalPrompt], options: CausalOptions
-) -> tuple[CachedLadder | None, str]:
-    """How rows go on from what they remember, or why they do not."""
-    if all(len(prompt.ids) == 1 for prompt in prompts):
-        return None, ""
-    read = {token for prompt in prompts for token in (*prompt.ids, *(prompt.corrupted_ids or ()))}
-    if uncounted := sorted(model.network.uncounted_tokens & read):
-        return None, (
-            f"some hold token {uncounted[0]}, the padding token, which the model does not count as a position"
-        )
-    try:
-        return model.prefix_proof.ladder(options.site), ""
-    except SiteError as refusal:
-        return None, str(refusal)
-
-
 @dataclass(slots=True, kw_only=True)
 class _Tracing:
     """Causal tracing of some prompts, as far as it is done."""
@@ -205,7 +141,7 @@ class _Tracing:
     budget_bytes: int
     told: Callable[[tuple[int, int]], None] | None = None
     kept: Callable[[tuple[int, PromptCells]], None] | None = None
-    way: _Way = field(init=False)
+    way: Way = field(init=False)
     _followed_up: list[str] = field(init=False, default_factory=list)
     _auditor: CausalAuditor | None = field(init=False, default=None)
     _n_done: int = field(init=False, default=0)
@@ -216,8 +152,9 @@ class _Tracing:
     ) -> _Tracing:
         """Nothing done yet."""
         network, notes = model.network, list[str]()
-        entrance, noise_std = find_entrance(network), None
+        entrance, noise_std = Entrance(network=network, module=None), None
         if options.corrupt == "noise":
+            entrance = find_entrance(network)
             noise_std = options.noise_scale * embedding_std(entrance, prompts)
             notes += [entrance.note] if entrance.note else []
         budget_bytes = default_budget_bytes(network) if options.memory is None else parse_memory(options.memory)
@@ -236,7 +173,7 @@ class _Tracing:
             notes=notes,
             budget_bytes=budget_bytes // _GROWTH,
         )
-        tracing.way = _Way(name="", method=model.self_check.method, cached=None)
+        tracing.way = Way(name="", method=model.self_check.method, cached=None)
         return tracing
 
     def readings(self) -> CausalReadings:
@@ -257,7 +194,7 @@ class _Tracing:
             SelfCheckError: If none does.
         """
         why: list[str] = []
-        for way in _ways(self.model, self.prompts, self.options, self.notes):
+        for way in ways_of(self.model, self.prompts, self.options, self.notes):
             self.way = way
             self._follow_up(why)
             try:
@@ -284,7 +221,7 @@ class _Tracing:
             _LOG.warning("%s: %s", self.model.name, self._followed_up[0])
             self.collected.forget()
 
-    def _measure_by(self, way: _Way) -> None:
+    def _measure_by(self, way: Way) -> None:
         """Measure all prompts by one way.
 
         Raises:
@@ -302,7 +239,7 @@ class _Tracing:
         for bucket in buckets(cases):
             self._measure_bucket(passes, bucket)
 
-    def _passes(self, way: _Way) -> CellPasses:
+    def _passes(self, way: Way) -> CellPasses:
         network = self.model.network
         reader = AnswerReader(
             tail=Tail(network), d_vocab=network.anatomy.d_vocab, chunk_bytes=chunk_bytes(self.budget_bytes)
@@ -366,7 +303,7 @@ class _Tracing:
             bucket,
             n_windows=len(windows.distinct),
             n_sites=len(windows.of_layer),
-            budget_bytes=self._pass_bytes,
+            budget_bytes=min(self.budget_bytes, _CELLS * self._pass_bytes),
             ladder=passes.cached,
         )
         if passes.is_plain:

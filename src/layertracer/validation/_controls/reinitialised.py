@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -68,7 +68,7 @@ def _drawn(values: Tensor, generator: torch.Generator) -> Tensor:
     return values.mean() + spread * torch.randn(values.shape, generator=generator)
 
 
-def trace_reinitialised(setting: Setting, sites: list[Site], tell: Callable[[Progress], None]) -> Found:
+def trace_reinitialised(setting: Setting, sites: Sequence[Site], tell: Callable[[Progress], None]) -> Found:
     """The trace of the first prompts with weights drawn anew.
 
     Returns:

@@ -77,9 +77,7 @@ def corrected(agreements: Sequence[Agreement]) -> tuple[Agreement, ...]:
     return tuple(found)
 
 
-def _of_layers(
-    compared: Compared, rows: str, measures: Mapping[str, LayerMeasure], family: str
-) -> Iterator[Agreement]:
+def _of_layers(compared: Compared, rows: str, measures: Mapping[str, LayerMeasure], family: str) -> Iterator[Agreement]:
     """JS at every site with every measure."""
     for effect in compared.effects:
         if effect.rows != rows:

@@ -128,6 +128,11 @@ class _Order:
         return (-1.0, 1.0) if interval is None else (interval.low, interval.high)
 
     @property
+    def is_beyond_chance(self) -> bool:
+        """Whether the layers agree more than curves do that are merely smooth."""
+        return self.found.p is not None and self.found.p <= _MOST_P
+
+    @property
     def words(self) -> str:
         """The correlation in words."""
         if self.found.value is None:
@@ -165,7 +170,7 @@ def _new_weights(trace: Found, control: Found, **settings: Any) -> Iterator[Cont
             value=float("nan") if order.found.value is None else order.found.value,
             true_value=1.0,
             unit="correlation",
-            passed=True if high < _HALF else False if low > _HALF else None,
+            passed=True if high < _HALF else False if low > _HALF and order.is_beyond_chance else None,
             sentence=f"{_WITH[REINITIALISED]}, {order.words}; the largest effect is at layer {order.layer}, in truth "
             f"at {trace.facts['sites'][site]['layer']}.",
         )
@@ -178,8 +183,8 @@ def _directions(trace: Found, control: Found, **settings: Any) -> Iterator[Contr
         order, said = _order(trace, control, site, **settings), trace.facts["sites"][site]
         low, high = order.ends
         is_there = order.layer in said["contenders"]
-        p = 1.0 if order.found.p is None else order.found.p
-        passed = True if is_there and low > 0 and p <= _MOST_P else False if high < _HALF and not is_there else None
+        agrees = is_there and low > 0 and order.is_beyond_chance
+        passed = True if agrees else False if high < _HALF and not is_there else None
         value, true = (float(curve.mean(axis=0)[said["layer"]]) for curve in (order.own, order.true))
         yield Control(
             name=DIRECTIONS,

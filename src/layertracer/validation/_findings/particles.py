@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
-from layertracer._types import Interval
 from layertracer.evidence import ParticleReading
 from layertracer.measures import (
-    NONE_FOUND,
     ONSET_NAMES,
     Sampling,
     TargetCurves,
     find_task_particle,
+    fire_rates,
     onset_from_name,
-    wilson,
 )
 from layertracer.validation._stages.keeping import Found
-from layertracer.validation._stages.readings import LOGIT
+from layertracer.validation._stages.readings import LOGIT, N_OTHERS
 
 CRITERIA: tuple[str, ...] = ONSET_NAMES
 """All criteria, at their defaults."""
@@ -73,44 +70,37 @@ def find_particles(
 
 
 def _false_positives(found: Found | None, criterion: str) -> dict[str, Any]:
-    """How often a criterion fires on random targets, over prompts; nothing where none were read."""
-    if found is None:
+    """How often a criterion fires on random targets, over prompts; nothing where none were read.
+
+    Of a prompt as many targets count as the one with fewest has.
+    """
+    if found is None or len(found.arrays["n_others"]) < 2:
         return {}
-    fired, is_other, is_there = fire_on_random(found, criterion)
-    rates = {"false_positive": is_other, "random_token": is_there & ~is_other}
-    numbers: dict[str, Any] = {"n_random": int((is_there & is_other).sum())}
-    numbers["n_random_tokens"] = int((is_there & ~is_other).sum())
-    for name, which in rates.items():
-        of = which & is_there
-        if of.any():
-            rate = float(fired[of].mean())
-            numbers[f"{name}_rate"] = rate
-            numbers[f"{name}_interval"] = over_prompts(rate, int(of.any(axis=1).sum()))
+    n_others, n_kept = found.arrays["n_others"], found.arrays["random_log_prob"].shape[1] - N_OTHERS
+    kinds = {
+        "false_positive": ([list(range(int(n_others.min())))] * len(n_others), "n_random"),
+        "random_token": ([list(range(int(n), int(n) + n_kept)) for n in n_others], "n_random_tokens"),
+    }
+    numbers: dict[str, Any] = {}
+    for name, (places, counted) in kinds.items():
+        curves = _curves_at(found, np.array(places, dtype=np.int64))
+        if curves is not None:
+            rate = fire_rates(curves, {criterion: onset_from_name(criterion)})[criterion]
+            numbers |= {f"{name}_rate": rate.rate, f"{name}_interval": rate.interval, counted: rate.n_curves}
     return numbers
 
 
-def over_prompts(rate: float, n_prompts: int) -> Interval:
-    """Wilson's interval of a share of targets, each prompt counting as one observation of it.
-
-    The targets of a prompt are read from the same distributions, and so count once together: wider than their number
-    would have it, and never too narrow.
-    """
-    found = rate * n_prompts
-    below, above = wilson(math.floor(found), n_prompts), wilson(math.ceil(found), n_prompts)
-    return Interval(low=below.low, high=above.high, level=below.level)
-
-
-def fire_on_random(
-    found: Found, criterion: str
-) -> tuple[Bool[np.ndarray, "prompt target"], Bool[np.ndarray, "prompt target"], Bool[np.ndarray, "prompt target"]]:
-    """Whether a criterion fires on each random target, which are other prompts' answers, and which are there at all."""
-    log_prob, is_top = found.arrays["random_log_prob"], found.arrays["random_is_top"]
-    is_there = np.isfinite(log_prob).all(axis=2) | (log_prob == -np.inf).any(axis=2)
-    filled = np.where(np.isnan(log_prob), 0.0, log_prob)
-    curves = TargetCurves(log_prob=filled[..., 1:], embedding_log_prob=filled[..., 0], top1_share=is_top[..., 1:])
-    layers: Int[np.ndarray, "prompt target"] = onset_from_name(criterion).find(curves)
-    place = np.arange(log_prob.shape[1])
-    return (layers != NONE_FOUND) & is_there, (place < found.arrays["n_others"][:, None]) & is_there, is_there
+def _curves_at(found: Found, places: Int[np.ndarray, "prompt token"]) -> TargetCurves | None:
+    """Curves of some random targets of every prompt; None where there are none, or not so many."""
+    if not places.size:
+        return None
+    log_prob, is_top = (
+        np.take_along_axis(found.arrays[name], places[:, :, None], axis=1)
+        for name in ("random_log_prob", "random_is_top")
+    )
+    if np.isnan(log_prob).any():
+        return None
+    return TargetCurves(log_prob=log_prob[..., 1:], embedding_log_prob=log_prob[..., 0], top1_share=is_top[..., 1:])
 
 
 def mean_target_prob(trace: Found, readings: Mapping[str, Found]) -> dict[str, Float[np.ndarray, " row"]]:

@@ -70,7 +70,9 @@ class StageKeeper:
         """Say what will be done, so that it can be told how far it is."""
         self._stages = stages
 
-    def take(self, name: str, measure: Callable[[Callable[[Progress], None]], Found]) -> Found:
+    def take(
+        self, name: str, measure: Callable[[Callable[[Progress], None]], Found], *, is_needed: bool = False
+    ) -> Found:
         """What a stage finds: from the disk, or measured now and kept.
 
         A stage that cannot be measured says why, and costs nothing of what others found; it is not kept, so that the
@@ -79,8 +81,10 @@ class StageKeeper:
         Args:
             name: Its name.
             measure: Measures it; is given a function that takes the progress within it.
+            is_needed: Whether there is nothing without it, so that an error ends everything.
 
         Raises:
+            LayerTracerError: If it is needed and cannot be measured.
             KeyboardInterrupt: On Ctrl-C.
         """
         if name not in self._found:
@@ -89,6 +93,8 @@ class StageKeeper:
             try:
                 found = measure(lambda progress: self._tell(name, progress.done / max(progress.total, 1)))
             except LayerTracerError as error:
+                if is_needed:
+                    raise
                 return not_measured(str(error))
             found = Found(
                 facts=found.facts,

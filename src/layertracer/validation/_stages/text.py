@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from layertracer._types import Sample
 from layertracer.tracing import Progress, gather_text
 from layertracer.validation._setting import Setting
@@ -15,8 +18,6 @@ from layertracer.validation._stages.traces import trace_sites
 
 Tell = Callable[[Progress], None]
 
-_N_ROWS, _QUICK_ROWS = 8, 4
-_N_TOKENS, _QUICK_TOKENS = 64, 32
 _LEAST_TOKENS = 12
 """Fewest tokens of a passage that is left over at the end of a text."""
 _READ_FROM = 0.25
@@ -30,14 +31,18 @@ def text_samples(setting: Setting) -> tuple[tuple[Sample, ...], tuple[str, ...]]
         TaskError: If the text cannot be read, or is too short.
         UsageError: If a text has no tokenizer.
     """
-    quick, model = setting.options.quick, setting.model
-    n_rows, n_tokens = (_QUICK_ROWS, _QUICK_TOKENS) if quick else (_N_ROWS, _N_TOKENS)
-    longest = model.network.max_length
+    model, longest = setting.model, setting.model.network.max_length
+    n_rows, n_tokens = setting.options.n_passages, setting.options.passage_tokens
     n_tokens = n_tokens if longest is None else min(n_tokens, longest)
     found = gather_text(
         model, setting.question.text, n_rows=n_rows, n_tokens=n_tokens, seed=setting.options.seed, least=_LEAST_TOKENS
     )
-    samples = [one for ids in found.rows[:n_rows] for one in _cut(model.tokenizer, ids[:n_tokens])]
+    # Prompts of one passage are taken anew together, as those behind one set of demonstrations are.
+    samples = [
+        replace(one, demonstration_set=row)
+        for row, ids in enumerate(found.rows[:n_rows])
+        for one in _cut(model.tokenizer, ids[:n_tokens])
+    ]
     return tuple(samples), (f"{found.said}.", *found.notes)
 
 
@@ -66,7 +71,7 @@ def trace_text(setting: Setting, tell: Tell) -> Found:
     samples, notes = text_samples(setting)
     if not samples:
         return not_measured(f"{' '.join(notes)} That is too short: a passage takes {_LEAST_TOKENS} tokens.")
-    return _said(trace_sites(setting, samples, tell, target_tokens="all"), notes)
+    return _by_passage(trace_sites(setting, samples, tell, target_tokens="all"), samples, notes)
 
 
 def measure_text(setting: Setting, tell: Tell) -> Found:
@@ -74,8 +79,16 @@ def measure_text(setting: Setting, tell: Tell) -> Found:
     samples, notes = text_samples(setting)
     if not samples:
         return not_measured(" ".join(notes))
-    return _said(take_importance(setting, samples, tell, target_tokens="all"), notes)
+    return _by_passage(take_importance(setting, samples, tell, target_tokens="all"), samples, notes)
 
 
-def _said(found: Found, notes: Sequence[str]) -> Found:
-    return replace(found, facts={**found.facts, "notes": [*notes, *found.notes]})
+def _by_passage(found: Found, samples: Sequence[Sample], notes: Sequence[str]) -> Found:
+    """What was found, a mean over the prompts of each passage where there are several."""
+    rows = [sample.demonstration_set for sample in samples]
+    distinct = list(dict.fromkeys(rows))
+    arrays: dict[str, NDArray[Any]] = dict(found.arrays)
+    if len(distinct) < len(rows):
+        members = [[place for place, row in enumerate(rows) if row == one] for one in distinct]
+        of_prompts = {name for name, values in arrays.items() if len(values) == len(rows) and values.dtype.kind == "f"}
+        arrays |= {name: np.stack([arrays[name][some].mean(axis=0) for some in members]) for name in of_prompts}
+    return replace(found, facts={**found.facts, "notes": [*notes, *found.notes]}, arrays=arrays)

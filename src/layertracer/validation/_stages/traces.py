@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from layertracer._errors import SiteError
-from layertracer._types import FALLBACK_SITE, Mask, Perturbation, Sample, TargetTokens, sites_there_are
+from layertracer._types import FALLBACK_SITE, Mask, Perturbation, Sample, TargetTokens
 from layertracer.runs import TraceRecord
 from layertracer.tracing import Progress, TraceOptions, trace_model
 from layertracer.validation._setting import Setting
@@ -35,7 +35,7 @@ def trace_sites(
         LayerTracerError: As `trace_model`.
     """
     seed, notes = setting.options.seed, []
-    tried = [[Mask(site=site, seed=seed) for site in sites_there_are()], [Mask(site=FALLBACK_SITE, seed=seed)]]
+    tried = [[Mask(site=site, seed=seed) for site in setting.options.sites], [Mask(site=FALLBACK_SITE, seed=seed)]]
     try:
         options = options_of(setting, tried[0], target_tokens=target_tokens)
         record = trace_model(setting.model, samples, options, on_progress=tell)

@@ -10,8 +10,8 @@ from jaxtyping import Float64
 
 from layertracer._types import Interval
 from layertracer.measures import (
-    Correlation,
     MIN_UNITS,
+    Correlation,
     Sampling,
     Sensitivity,
     TargetCurves,

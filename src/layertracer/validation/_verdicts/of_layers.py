@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from layertracer.evidence import Agreement, Control, EvidenceRecord, SiteEffect, Verdict
+from layertracer.measures import Correlation
 from layertracer.validation._findings.agreements import LAYERS, TASK_AND_TEXT, js_name
 from layertracer.validation._findings.controls import DIRECTIONS
 from layertracer.validation._verdicts.extras import Extras
@@ -77,7 +78,12 @@ def _agrees(found: Agreement) -> str:
         return "undecided"
     if found.interval.high < _HALF:
         return "no"
-    return "yes" if found.interval.low > 0 and found.p is not None and found.p <= _MOST_P else "undecided"
+    return "yes" if found.interval.low > 0 and _is_beyond_chance(found) else "undecided"
+
+
+def _is_beyond_chance(found: Agreement | Correlation) -> bool:
+    """Whether layers agree more than curves do that are merely smooth."""
+    return found.p is not None and found.p <= _MOST_P
 
 
 def judge_controls(record: EvidenceRecord, extras: Extras) -> Verdict:
@@ -85,15 +91,14 @@ def judge_controls(record: EvidenceRecord, extras: Extras) -> Verdict:
     controls: Sequence[Control] = [one for one in record.controls if one.name != DIRECTIONS]
     if not controls:
         return unmeasured("controls", extras.why_not.get("controls", "No control was measured."))
-    passed = [one for one in controls if one.passed]
-    failed, open_ones = [one for one in controls if one.passed is False], [one for one in controls if one.passed is None]
+    passed, failed, open_ones = ([one for one in controls if one.passed is asked] for asked in (True, False, None))
     answer = "no" if failed else "undecided" if open_ones else "yes"
     telling = failed or open_ones or passed
     return verdict(
         "controls",
         answer,
-        f"{len(passed)} of {len(controls)} come out as expected, {len(failed)} do not, {len(open_ones)} cannot be told. "
-        + " ".join(one.sentence for one in telling[:3]),
+        f"{len(passed)} of {len(controls)} come out as expected, {len(failed)} do not, of {len(open_ones)} it "
+        "cannot be told. " + " ".join(one.sentence for one in telling[:3]),
         " ".join(one.sentence for one in controls if one not in telling[:3]),
     )
 
@@ -104,21 +109,23 @@ def judge_dose(record: EvidenceRecord, extras: Extras) -> Verdict:
     if site is None or not extras.doses[site]:
         return unmeasured("dose", extras.why_not.get("doses", "It was not asked for."))
     found = extras.doses[site]
-    intervals = [one.interval for one in found.values()]
-    known = [one for one in intervals if one is not None]
+    known = [one.interval for one in found.values() if one.interval is not None]
     answer = "undecided"
     if any(one.high < _HALF for one in known):
         answer = "no"
-    elif len(known) == len(intervals) and all(one.low > _HALF for one in known):
+    elif all(
+        one.interval is not None and one.interval.low > _HALF and _is_beyond_chance(one) for one in found.values()
+    ):
         answer = "yes"
     dose = next(one for one in record.doses if one.site == site)
-    layers = listed([f"{layer} at {100 * share:.0f} %" for share, layer in zip(dose.fractions, dose.layer, strict=True)])
+    largest = zip(dose.fractions, dose.layer, strict=True)
+    layers = listed([f"{layer} at {100 * share:.0f} %" for share, layer in largest])
     said = listed([f"{100 * fraction:.0f} % {correlation_words(one)}" for fraction, one in found.items()])
     return verdict(
         "dose",
         answer,
-        f"At {site}, the layers' rank correlation with those at {100 * dose.reference:.0f} %: {said}. The largest effect "
-        f"is at layer {layers}.",
+        f"At {site}, the layers' rank correlation with those at {100 * dose.reference:.0f} %: {said}. The largest "
+        f"effect is at layer {layers}.",
     )
 
 

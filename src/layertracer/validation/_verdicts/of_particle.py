@@ -28,10 +28,10 @@ _NEAR = 1.0
 _HALF = 0.5
 
 
-def _readings(record: EvidenceRecord, *, lens: str | None = None, criterion: str | None = None) -> list[ParticleReading]:
-    return [
-        one for one in record.particles if lens in (None, one.lens) and criterion in (None, one.criterion)
-    ]
+def _readings(
+    record: EvidenceRecord, *, lens: str | None = None, criterion: str | None = None
+) -> list[ParticleReading]:
+    return [one for one in record.particles if lens in (None, one.lens) and criterion in (None, one.criterion)]
 
 
 def _compare(readings: Sequence[ParticleReading]) -> str:
@@ -120,6 +120,7 @@ def _percent(interval: Interval) -> str:
 
 def judge_causal(record: EvidenceRecord, extras: Extras) -> Verdict:
     """Whether the particle correlates with the depth of the causal effect as the paper says."""
+    del extras
     if record.causal is None:
         return unmeasured("causal", record.causal_reason)
     found = {one.other: one for one in _causal(record, "pearson")}
@@ -189,14 +190,18 @@ def judge_templates(record: EvidenceRecord, extras: Extras) -> Verdict:
     held = wilson(near, len(layers))
     answer = "yes" if held.low > _HALF else "no" if held.high < _HALF else "undecided"
     spread = f"layers {min(found)} to {max(found)}" if found else "no layer"
-    sources = "" if shares is None or not shares.shares else "; shares of its variance: " + listed(
-        [f"{source} {100 * share:.0f} %" for source, share in shares.shares.items()]
+    sources = (
+        ""
+        if shares is None or not shares.shares
+        else "; shares of its variance: "
+        + listed([f"{source} {100 * share:.0f} %" for source, share in shares.shares.items()])
     )
     levels = "" if shares is None else shares.note
     return verdict(
         "templates",
         answer,
-        f"Behind {len(layers)} combinations of demonstrations and templates Rise names {spread}; in {near} it is within "
-        f"±1 of layer {middle} (share {near / len(layers):.2f}, 95 % interval {span(held)}){sources}.",
+        f"Behind {len(layers)} combinations of demonstrations and templates Rise names {spread}; in {near} it is "
+        f"within ±1 of layer {middle}, of the same queries (share {near / len(layers):.2f}, 95 % interval "
+        f"{span(held)}){sources}.",
         levels,
     )

@@ -1,0 +1,1 @@
+"""Evidence on the embedded models: is the task particle real, is the vulnerable layer real."""
