@@ -2,7 +2,6 @@
 
 from layertracer._types.certificates import Certificate, Ending, ParticleCertificate, Until
 from layertracer._types.draws import count_sure_draws, name_draws
-from layertracer._types.fingerprint import WHOLE_FINGERPRINT
 from layertracer._types.given import checked_number, checked_whole, shown
 from layertracer._types.interrupts import InterruptGate, keeping_interrupts_back
 from layertracer._types.lens_grid import GridReading, LensGrid
@@ -30,6 +29,7 @@ from layertracer._types.perturbations import Draws, Perturbation, check_choice, 
 from layertracer._types.plain_files import FileTooLargeError, NotAFileError, read_plain_file
 from layertracer._types.registries import Registration, Registrations
 from layertracer._types.results import (
+    WHOLE_FINGERPRINT,
     Audit,
     Check,
     Interval,

@@ -13,6 +13,11 @@ Status = Literal["complete", "interrupted", "failed"]
 """How a run ended. An interrupted or failed run keeps the prompts that were finished."""
 
 
+WHOLE_FINGERPRINT = "v2-"
+"""Begins the fingerprint of all weights and settings. Those of older versions, of shapes and the unembedding, begin
+otherwise."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
     """An interval from resamples.

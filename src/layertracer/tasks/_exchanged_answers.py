@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +15,6 @@ from layertracer.tasks._files.material import Pair
 from layertracer.tasks._make import divide_demonstrations, write_sample
 from layertracer.tasks._task import Task
 from layertracer.tasks._template import Template
-
-Item = TypeVar("Item")
 
 
 def with_arbitrary_labels(given: Task | Sequence[Sample], *, n: int, seed: int) -> tuple[Sample, ...] | None:
