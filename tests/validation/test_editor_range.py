@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -90,3 +92,20 @@ def test_another_site_is_refused() -> None:
     """The range is one of MLPs."""
     with pytest.raises(lt.UsageError, match="site='mlp_output'"):
         editor_range(causal(peaked(60), site="block_output"))
+
+
+def test_copies_of_prompts_are_no_prompts() -> None:
+    """Prompts that are taken anew together are one: copies of a few make nothing surer."""
+    few = peaked(4)
+    copied = replace(causal(np.repeat(few, 20, axis=0)), spec={"units": [row // 20 for row in range(80)]})
+    found = editor_range(copied)
+    assert found.first is None
+    assert "80 prompts are of 4 different ones" in found.sentence
+
+
+def test_a_layer_without_an_mlp_is_not_in_it() -> None:
+    """Where a layer has no MLP it has no effect: the others are taken as they are."""
+    effects = peaked(60)
+    effects[:, 8] = np.nan
+    found = editor_range(causal(effects))
+    assert (found.first, found.peak, found.last, found.n_prompts) == (3, 4, 6, 60)

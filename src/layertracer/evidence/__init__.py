@@ -1,6 +1,6 @@
 """Evidence as data: causal tracing, agreement, controls, and what they come to. No torch."""
 
-from layertracer.evidence._causal_arrival import Arrival, find_arrival
+from layertracer.evidence._causal_arrival import Arrival, find_arrival, units_of
 from layertracer.evidence._causal_records import (
     CausalRecord,
     Corruption,
@@ -10,7 +10,7 @@ from layertracer.evidence._causal_records import (
     RoleEffects,
     TokenRole,
 )
-from layertracer.evidence._causal_roles import ROLES, Peak, find_peak, mean_by_role, mean_interval, role_of
+from layertracer.evidence._causal_roles import ROLES, Peak, find_peak, mean_by_role, mean_interval, role_of, sampling_of
 from layertracer.evidence._format_page import describe_evidence_format
 from layertracer.evidence._records import (
     Agreement,
@@ -77,8 +77,10 @@ __all__ = [
     "role_of",
     "same_causal",
     "same_evidence",
+    "sampling_of",
     "save_causal",
     "save_evidence",
+    "units_of",
     "verify_causal",
     "verify_evidence",
 ]

@@ -14,8 +14,8 @@ from jaxtyping import Float64, Int
 
 from layertracer._errors import UsageError
 from layertracer._types import Interval
-from layertracer.evidence import CausalRecord
-from layertracer.measures import MIN_UNITS
+from layertracer.evidence import CausalRecord, sampling_of, units_of
+from layertracer.measures import MIN_UNITS, Sampling, count_units, resample_mean_curves
 
 NEAR_PEAK = 0.5
 """Share of the largest effect that a layer of the range has at least; its layers follow one another."""
@@ -67,13 +67,13 @@ def editor_range(causal: CausalRecord, *, seed: int = 0) -> EditorRange:
             f"The range of an editor is read from MLPs, and this causal trace is of site={causal.site!r}. Trace with "
             "site='mlp_output'."
         )
-    effects = _at_last_subject(causal)
-    n = len(effects)
-    if n < MIN_UNITS:
-        return _undecided(n, f"{n} prompts are too few for an interval ({MIN_UNITS} at least)")
+    effects, sampling = _at_last_subject(causal)
+    n, n_units = len(effects), count_units(sampling, len(effects))
+    if n_units < MIN_UNITS:
+        alike = "" if n_units == n else f" are of {n_units} different ones, which"
+        return _undecided(n, f"{n} prompts{alike} are too few for an interval ({MIN_UNITS} at least)")
     first, peak, last = _range(effects.mean(axis=0))
-    drawn = np.random.default_rng([seed, n]).integers(n, size=(_N_RESAMPLES, n))
-    means = effects[drawn].mean(axis=1)
+    means = resample_mean_curves(effects, n_resamples=_N_RESAMPLES, seed=seed, sampling=sampling)
     ranges = np.array([_range(mean) for mean in means])
     intervals = [_interval(column) for column in ranges.T]
     low = float(np.quantile(means[:, peak], (1 - _LEVEL) / 2))
@@ -100,12 +100,17 @@ def editor_range(causal: CausalRecord, *, seed: int = 0) -> EditorRange:
     )
 
 
-def _at_last_subject(causal: CausalRecord) -> Float64[np.ndarray, "prompt layer"]:
-    """The indirect effect of each layer at the subject's last token, of the prompts that have one."""
+def _at_last_subject(causal: CausalRecord) -> tuple[Float64[np.ndarray, "prompt layer"], Sampling]:
+    """The indirect effect of each layer at the subject's last token, of the prompts that have one; 0 without an MLP.
+
+    And what of these prompts would be taken anew together.
+    """
     effects, ends = causal.indirect_effect, causal.subject_spans[:, 1]
-    found = [effects[row, :, end - 1] for row, end in enumerate(ends.tolist()) if end > 0]
-    kept = [one for one in found if np.isfinite(one).all()]
-    return np.array(kept, dtype=np.float64).reshape(len(kept), causal.n_layers)
+    rows = [row for row, end in enumerate(ends.tolist()) if end > 0 and not np.isnan(effects[row, :, end - 1]).all()]
+    kept = np.array([effects[row, :, ends[row] - 1] for row in rows], dtype=np.float64)
+    kept = kept.reshape(len(rows), causal.n_layers)
+    lack_it = np.isnan(kept).all(axis=0)
+    return np.where(lack_it, 0.0, kept), sampling_of(units_of(causal), np.array(rows, dtype=np.int64))
 
 
 def _range(mean: Float64[np.ndarray, " layer"]) -> tuple[int, int, int]:
