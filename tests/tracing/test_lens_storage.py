@@ -50,6 +50,10 @@ def test_what_is_loaded_is_what_was_saved(lens: AffineLens, saved: Path, tmp_pat
     for file in ("lens.json", "lens.safetensors"):
         assert (again / file).read_bytes() == (saved / file).read_bytes()
     assert load_lens(saved / "lens.json", tiny("llama")).details == lens.details
+    other = lt.load_lens(saved, tiny("llama"), name="other")
+    assert other.name == other.quality.lens == "other"
+    np.testing.assert_array_equal(other.quality.kl_nats, lens.quality.kl_nats)
+    assert set(other.details["reports"]) == {"other", "logit"}
 
 
 def test_a_lens_is_not_written_over_unasked(lens: AffineLens, saved: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from layertracer._types import LensGrid, checked_whole
+from layertracer._types import LensGrid, checked_name, checked_whole
 from layertracer.api._asked import LensLike, ModelLike, ProgressLike, TaskLike, prompts_for
 from layertracer.api._asked_rows import text_for
 from layertracer.api._progress import telling_progress
@@ -81,13 +81,16 @@ def fit_lens(  # noqa: PLR0913 - what users call takes its settings by name
         )
 
 
-def load_lens(path: str | os.PathLike[str], model: ModelLike, *, allow_pickle: bool = False) -> AffineLens:
+def load_lens(
+    path: str | os.PathLike[str], model: ModelLike, *, name: str | None = None, allow_pickle: bool = False
+) -> AffineLens:
     """A fitted lens from a disk, for a model.
 
     Args:
         path: The folder that `lens.save` or `layertracer lens fit` made; or a published lens: the folder of a tuned
             lens (`config.json`, `params.pt`), or the file of a Jacobian lens.
         model: The model that it is for, as for `trace`.
+        name: What its readings are called here; None for its own name.
         allow_pickle: Whether a published lens's pickled file may be read: tensors and plain values are taken out of it,
             and no code in it runs.
 
@@ -95,13 +98,15 @@ def load_lens(path: str | os.PathLike[str], model: ModelLike, *, allow_pickle: b
         RunError: If there is no lens, or it is pickled and that was not allowed.
         DamagedRunError: If it is cut short, altered, holds NaN, or is something else.
         RunFormatError: If it was written by a newer version of LayerTracer.
-        UsageError: If it is for a model of another width, another number of layers or another unembedding.
+        UsageError: If it is for a model of another width, another number of layers or another unembedding, or
+            the name is no identifier.
     """
     from layertracer.tracing import load_lens as load
 
     if not isinstance(path, str | os.PathLike):
         raise refused("path", path, "Give the folder of a lens.")
-    return load(Path(path), take_model(model), allow_pickle=take_flag("allow_pickle", allow_pickle))
+    lens = load(Path(path), take_model(model), allow_pickle=take_flag("allow_pickle", allow_pickle))
+    return lens if name is None else lens.renamed(checked_name("lens", name))
 
 
 def read_grid(

@@ -49,7 +49,7 @@ def lens_command() -> None:
     """Fit lenses that translate a layer's stream before the model's tail reads it, and show what they are worth."""
 
 
-@lens_command.command("fit", short_help="Fit a lens to a model.")
+@click.command("fit", short_help="Fit a lens to a model.")
 @click.argument("model", default=DEFAULT_MODEL)
 @_fit_options
 @model_options
@@ -91,7 +91,7 @@ def fit_command(context: click.Context, /, model: str, **settings: Any) -> None:
     _show(facts | {"reports": lens.details["reports"], "folder": str(folder)}, as_json=settings["as_json"])
 
 
-@lens_command.command("show", short_help="Show what a stored lens is worth.")
+@click.command("show", short_help="Show what a stored lens is worth.")
 @click.argument("folder", type=_PATH)
 @option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the table.")
 @debug_option
@@ -106,7 +106,7 @@ def show_command(folder: Path, *, as_json: bool) -> None:
     _show({**describe_lens(folder), "folder": str(folder)}, as_json=as_json)
 
 
-@lens_command.command("grid", short_help="Show what lenses read at every position and layer of a prompt.")
+@click.command("grid", short_help="Show what lenses read at every position and layer of a prompt.")
 @click.argument("model")
 @click.argument("prompt")
 @option(
@@ -207,3 +207,7 @@ _COLUMNS = (("kl_nats", 3), ("bias_nats", 3), ("top1", 2))
 
 def _shown(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+for _command in (fit_command, show_command, grid_command):
+    lens_command.add_command(_command)
