@@ -75,6 +75,19 @@ def humped(rng: np.random.Generator, n: int, n_layers: int) -> Array:
     return np.asarray(humps + 0.05 * rng.standard_normal((n, n_layers)))
 
 
+def fading(rng: np.random.Generator, n: int, n_layers: int) -> Array:
+    """Decays from the first layer, of a random rate and sign, and a little noise."""
+    sign, rate = rng.choice([-1.0, 1.0], (n, 1)), rng.uniform(0.5, 8, (n, 1))
+    return np.asarray(sign * np.exp(-np.arange(n_layers) / rate) + 0.02 * rng.standard_normal((n, n_layers)))
+
+
+def with_special_ends(rng: np.random.Generator, n: int, n_layers: int) -> Array:
+    """Noise with a first and a last layer that stand out, each by a random amount and sign."""
+    curves = 0.1 * rng.standard_normal((n, n_layers))
+    curves[:, [0, -1]] += rng.uniform(1, 3, (n, 2)) * rng.choice([-1.0, 1.0], (n, 2))
+    return curves
+
+
 NULLS: dict[str, Curves] = {
     "layers by themselves": autoregressive(0.0),
     "neighbours correlate by 0.8": autoregressive(0.8),
@@ -84,6 +97,8 @@ NULLS: dict[str, Curves] = {
     "rising or falling": rising,
     "random walks with drift": walking,
     "one hump each": humped,
+    "fading from the first layer": fading,
+    "first and last layer special": with_special_ends,
 }
 
 

@@ -35,6 +35,10 @@ _FEWEST_SHIFTED = 4
 _OTHER_STREAM = 0x9E3779B9
 """Added to the seed where the second of two unpaired arrays is resampled."""
 
+_SLOWEST, _FASTER, _MOST_DECAYS, _LAYERS_OF_DECAY = 3.0, 3.2, 3, 10
+"""Decays that curves are freed of: the slowest falls to 1/e within a third of the layers, each other one 3.2 times as
+fast."""
+
 _FLAT = 1e-9
 """What is left of a curve that is a line, as a share of its range, is rounding."""
 
@@ -71,10 +75,12 @@ def correlate_layers(  # noqa: PLR0913 - settings by name
     Both are counted in the note.
 
     p is the share of the circular shifts of one curve against the other whose correlation is as far from 0 or farther,
-    the curves as they are among them: with n layers it is at least 1/n. Curves that merely rise or fall, or that are
-    random walks, would agree too often by that. So the same is asked of the curves less the lines fitted to them, and
-    less the lines through their ends, and the largest of the three is p. What two curves have in common beyond both
-    rising or falling with depth is what p is small for.
+    the curves as they are among them: with n layers it is at least 1/n. Curves that merely rise or fall, that are
+    random walks, or of which the first and the last layer are special, as in most models, would agree too often by
+    that. So the same is asked of the curves less the lines fitted to them, less the lines through their ends, with
+    their ends as the layers beside them, and less the decays from either end that fit them best; the largest of all is
+    p. What two curves have in common beyond rising, falling, or fading with depth, and beyond special ends, is what p
+    is small for.
 
     The interval is over prompts: they, or the units that they belong to, are weighed anew, for both curves alike.
     Noise in mean curves makes correlations smaller, and a resample doubles that noise; the interval is the hull of the
@@ -203,9 +209,7 @@ def shift_p(
         other: The other one, over the same layers.
         method: "spearman" or "pearson".
     """
-    return max(
-        _share_as_far(close(one), close(other), method) for close in (np.asarray, _less_fitted_line, _less_end_line)
-    )
+    return max(_share_as_far(less(one), less(other), method) for less in _LESS)
 
 
 def _share_as_far(one: Float[np.ndarray, " layer"], other: Float[np.ndarray, " layer"], method: Method) -> float:
@@ -227,6 +231,29 @@ def _less_fitted_line(curve: Float[np.ndarray, " layer"]) -> Float[np.ndarray, "
 def _less_end_line(curve: Float[np.ndarray, " layer"]) -> Float[np.ndarray, " layer"]:
     """The curve less the line through its ends."""
     return _flatten(curve - np.linspace(curve[0], curve[-1], len(curve)), curve)
+
+
+def _with_plain_ends(curve: Float[np.ndarray, " layer"]) -> Float[np.ndarray, " layer"]:
+    """The curve with its first and last layer as their neighbours are."""
+    return np.concatenate([curve[1:2], curve[1:-1], curve[-2:-1]])
+
+
+def _less_line_within(curve: Float[np.ndarray, " layer"]) -> Float[np.ndarray, " layer"]:
+    """The same, less the line of least squares."""
+    return _less_fitted_line(_with_plain_ends(curve))
+
+
+def _less_decays(curve: Float[np.ndarray, " layer"]) -> Float[np.ndarray, " layer"]:
+    """The curve less the line and the exponential decays from either end that fit it best.
+
+    Up to three rates for each end, one for every ten layers: what is left has dimensions enough to agree in.
+    """
+    n = len(curve)
+    depth = np.arange(n, dtype=np.float64)
+    rates = [n / (_SLOWEST * _FASTER**number) for number in range(min(_MOST_DECAYS, n // _LAYERS_OF_DECAY))]
+    decays = [np.exp(-end / rate) for rate in rates for end in (depth, depth[::-1])]
+    basis, _ = np.linalg.qr(np.column_stack([np.ones(n), depth, *decays]))
+    return _flatten(curve - basis @ (basis.T @ curve), curve)
 
 
 def _flatten(left: Float[np.ndarray, " layer"], curve: Float[np.ndarray, " layer"]) -> Float[np.ndarray, " layer"]:
@@ -283,3 +310,7 @@ def _ratio(
     is_known = (square > 0.0) & (other > 0.0)
     norm = np.sqrt(np.where(is_known, square * other, 1.0))
     return np.asarray(np.clip(np.where(is_known, product / norm, np.sign(sign)), -1.0, 1.0))
+
+
+_LESS = (np.asarray, _less_fitted_line, _less_end_line, _with_plain_ends, _less_line_within, _less_decays)
+"""What curves are looked at less of; p is the largest of all."""
