@@ -275,3 +275,21 @@ class TestWordPairs:
         names = {one.name: one.passed for one in evidence.controls if one.measured == "particle"}
         assert names == {"arbitrary_labels": True, "reinitialised_model": True}
         assert verdict(evidence, "lens").answer == "not measured"
+
+
+class TestLabels:
+    """A task with few answers, which probes can read off the stream."""
+
+    def test_probes_are_kept(self, tmp_path: Path) -> None:
+        """Where several prompts have one answer, probes read it; elsewhere it is said why there are none."""
+        samples = [
+            lt.Sample(prompt_ids=(first, 3 + n % 5, 4 + n // 5), answer_id=planted_answer((first,)))
+            for n in range(20)
+            for first in (1, 8)
+        ]
+        evidence = lt.validate(tiny("planted"), samples, **LIGHT | {"causal": False})
+        assert evidence.probes
+        assert evidence.causal_reason
+        evidence.save(tmp_path / "evidence")
+        assert lt.load_evidence(tmp_path / "evidence").probes == evidence.probes
+        assert any("probes" in note for note in planted().notes)

@@ -68,8 +68,8 @@ def with_shuffled_demonstrations(task: Task, *, n: int, seed: int) -> tuple[Samp
         >>> task = load_task("antonym", n_shot=2, limit=1)
         >>> for sample in (task[0], with_shuffled_demonstrations(task, n=1, seed=0)[0]):
         ...     print(sample.prompt.splitlines())
-        ['true -> false', 'light -> dark', 'hot ->']
-        ['true -> dark', 'light -> false', 'hot ->']
+        ['danger -> safety', 'hot -> cold', 'penalty ->']
+        ['danger -> cold', 'hot -> safety', 'penalty ->']
 
     Source:
         Min et al. (2022), "Rethinking the role of demonstrations: what makes in-context learning work?"

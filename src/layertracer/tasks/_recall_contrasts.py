@@ -23,15 +23,6 @@ def with_other_keys(task: Task, tokenizer: Tokenizer | None, *, seed: int) -> tu
         task: A generated task.
         tokenizer: The model's tokenizer.
         seed: Seed of the choice.
-
-    Example:
-        >>> class Words:
-        ...     def __call__(self, texts, **_):
-        ...         return {"input_ids": [[len(word) for word in text.split()] for text in texts]}
-        >>> from layertracer.tasks import load_task
-        >>> sample = with_other_keys(load_task("recall", n_shot=1, limit=1), Words(), seed=0)[0]
-        >>> sample.prompt.splitlines()[:-1] == sample.contrast.splitlines()[:-1]
-        True
     """
     samples = with_subjects(task)
     if tokenizer is None or task.recipe is None or task.recipe.material.words is None:

@@ -29,6 +29,7 @@ from layertracer.validation._stages.keeping import Found, StageKeeper, not_measu
 from layertracer.validation._stages.lenses import lens_qualities, name_of, read_fitted
 from layertracer.validation._stages.masked import measure_doses
 from layertracer.validation._stages.planned import plan_stages
+from layertracer.validation._stages.probing import take_probes, unpack_probes
 from layertracer.validation._stages.readings import LOGIT, read_lens
 from layertracer.validation._stages.text import measure_text, trace_text
 from layertracer.validation._stages.traces import trace_sites
@@ -44,7 +45,7 @@ Stage = Callable[[Callable[[Progress], None]], Found]
 
 NOUN = "validation"
 _TRACES, _READINGS, _DOSES, _IMPORTANCE, _CAUSAL = "traces", "readings", "doses", "importance", "causal"
-_TEXT, _TEXT_IMPORTANCE, _CROSSED, _LENS = "text", "text_importance", "crossed", "lens:"
+_TEXT, _TEXT_IMPORTANCE, _CROSSED, _PROBES, _LENS = "text", "text_importance", "crossed", "probes", "lens:"
 
 _NOT_ASKED: Mapping[str, str] = {
     _CAUSAL: "Causal tracing was not asked for.",
@@ -155,7 +156,7 @@ def _words(setting: Setting) -> dict[str, str]:
         words |= {_TEXT: "trace of running text", _TEXT_IMPORTANCE: "importance on running text"}
     if not options.quick:
         words |= {f"{_LENS}{name_of(lens)}": f"lens {name_of(lens)}" for lens in options.lenses}
-        words[_CROSSED] = "demonstrations and templates crossed"
+        words |= {_CROSSED: "demonstrations and templates crossed", _PROBES: "probes of the answer"}
     return words
 
 
@@ -175,6 +176,7 @@ def _stages(setting: Setting, trace: Found) -> dict[str, Stage]:
         _TEXT: lambda tell: trace_text(setting, tell),
         _TEXT_IMPORTANCE: lambda tell: measure_text(setting, tell),
         _CROSSED: lambda tell: measure_crossed(setting, first, tell),
+        _PROBES: lambda _: take_probes(setting),
     }
     for lens in setting.options.lenses:
         every[f"{_LENS}{name_of(lens)}"] = partial(read_fitted, setting, lens)
@@ -214,7 +216,7 @@ def _record(setting: Setting, every: Mapping[str, Found], *, notes: Sequence[str
     description = describe_model(setting.model)
     causal = _causal(stages)
     measured = _measured(setting, stages, causal)
-    fidelity = stages.get(_IMPORTANCE) or not_measured("")
+    fidelity, probes = stages.get(_IMPORTANCE) or not_measured(""), stages.get(_PROBES)
     record = EvidenceRecord(
         model={
             "name": setting.model.name,
@@ -233,7 +235,7 @@ def _record(setting: Setting, every: Mapping[str, Found], *, notes: Sequence[str
         causal_reason="" if causal is not None else stages.why_not.get(_CAUSAL, ""),
         controls=judge_controls(trace, every, units=units, seed=seed),
         lenses=lens_qualities(stages.lenses),
-        probes=(),
+        probes=() if probes is None else unpack_probes(probes),
         gradient_fidelity=dict(fidelity.facts.get("fidelity", {})),
         provenance={},
         spec=_spec(setting, every),

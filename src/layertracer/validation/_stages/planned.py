@@ -63,6 +63,7 @@ def _n_forwards(setting: Setting, name: str) -> float:
         "reinitialised_model": traced(n_few, n_sites * N_DRAWS),
         "arbitrary_labels": float(n),
         "shuffled_demonstrations": float(n),
+        "probes": float(n),
         "causal": n_few * _HALF * _HALF * n_layers * min(length, 40),
         "text": traced(setting.options.n_passages, n_sites * N_DRAWS),
         "text_importance": traced(setting.options.n_passages, importance),
