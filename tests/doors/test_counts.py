@@ -15,7 +15,7 @@ EXPERIMENTS = (
     *("validation", "tracing/_patching", "tracing/_lens_fitting", "tracing/_certify.py"),
     *("reports/_causal", "reports/_evidence"),
 )
-"""Experiments that are about particular methods, and so name them: users of the doors, as those who call the tool are."""
+"""Experiments that are about particular methods, and so name them: users of the doors, as callers are."""
 
 
 def names_in(path: Path) -> set[str]:
