@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import layertracer as lt
 from layertracer._errors import DamagedRunError, RunError, RunFormatError, UsageError
-from layertracer.tracing import AffineLens, fit_lens, load_lens
+from layertracer.tracing import AffineLens, describe_lens, fit_lens, load_lens
 
 from tests.support.tiny import fresh, tiny
 
@@ -76,6 +76,8 @@ def test_any_altered_byte_is_noticed(saved: Path, file: str) -> None:
         (saved / file).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises((DamagedRunError, RunFormatError), match=r"is damaged|Upgrade"):
             load_lens(saved, model)
+        with pytest.raises((DamagedRunError, RunFormatError), match=r"is damaged|Upgrade"):
+            describe_lens(saved)
     for cut in (0, 1, len(whole) // 2, len(whole) - 1):
         (saved / file).write_bytes(whole[:cut])
         with pytest.raises(DamagedRunError, match="is damaged"):

@@ -93,7 +93,7 @@ LENS = FolderKind(
     files=frozenset({"lens.json", "lens.safetensors"}),
     made_by="lens fit",
     in_full="a fitted lens",
-    read_by="load_lens",
+    read_by="load_lens (on the command line: `layertracer lens show`)",
 )
 """A fitted lens."""
 

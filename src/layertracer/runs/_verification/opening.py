@@ -7,7 +7,7 @@ from pathlib import Path
 
 from layertracer._errors import RunError, printable_cause
 from layertracer._types import FileTooLargeError, NotAFileError, read_plain_file
-from layertracer.runs._folders.kinds import FolderKind, kinds_at
+from layertracer.runs._folders.kinds import LENS, FolderKind, kinds_at
 from layertracer.runs._folders.recovery import recover_run
 
 
@@ -38,10 +38,10 @@ def require_folder(folder: Path, kind: FolderKind) -> None:
 
 
 def _other_kind(folder: Path, kind: FolderKind, other: FolderKind) -> RunError:
+    drawn = "" if LENS in (kind, other) else " `layertracer report` draws either."
     return RunError(
         f"{folder} is {other.in_full}, not {kind.in_full}: it holds {other.header} and no {kind.header}. Read it "
-        f"with {other.read_by}, or give the folder that a {kind.made_by} printed. `layertracer report` draws "
-        "either."
+        f"with {other.read_by}, or give the folder that a {kind.made_by} printed.{drawn}"
     )
 
 

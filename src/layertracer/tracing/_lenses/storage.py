@@ -111,12 +111,8 @@ def read_lens(folder: Path) -> StoredLens:
     """
     require_folder(folder, LENS)
     header = read_lens_header(folder)
-    entry = header["files"][TENSOR_FILE]
     try:
-        content = read_of_folder(folder, TENSOR_FILE, entry["n_bytes"])
-        if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-            raise ValueError(f"its checksum does not fit its content ({len(content)} bytes)")
-        tensors = safetensors.torch.load(content)
+        tensors = safetensors.torch.load(_read_matrices(folder, header))
         _check_tensors(tensors, header)
     except (*UNUSABLE, safetensors.SafetensorError) as error:
         raise _damaged(folder, TENSOR_FILE, reason_of(error)) from None
@@ -129,6 +125,15 @@ def read_lens(folder: Path) -> StoredLens:
         reports=header["reports"],
         tensors=tensors,
     )
+
+
+def _read_matrices(folder: Path, header: Mapping[str, Any]) -> bytes:
+    """The bytes of a lens's matrices, as they were written; `ValueError` where they are not."""
+    entry = header["files"][TENSOR_FILE]
+    content = read_of_folder(folder, TENSOR_FILE, entry["n_bytes"])
+    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+        raise ValueError(f"its checksum does not fit its content ({len(content)} bytes)")
+    return content
 
 
 def read_lens_header(folder: Path) -> dict[str, Any]:
@@ -165,10 +170,15 @@ def describe_lens(path: Path) -> dict[str, Any]:
 
     Raises:
         RunError: If there is no lens.
-        DamagedRunError: If the header is not as it was written.
+        DamagedRunError: If the header, or the file of the matrices, is not as it was written.
         RunFormatError: If it was written by a newer version of LayerTracer.
     """
-    header = read_lens_header(expand_home(path))
+    folder = expand_home(path)
+    header = read_lens_header(folder)
+    try:
+        _read_matrices(folder, header)
+    except UNUSABLE as error:
+        raise _damaged(folder, TENSOR_FILE, reason_of(error)) from None
     return {name: header[name] for name in ("name", "kind", "facts", "reports", "fallback")}
 
 
