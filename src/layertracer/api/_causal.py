@@ -164,7 +164,7 @@ def causal_trace(  # noqa: PLR0913 - what users call takes its settings by name
         template_arguments: What else the template is given.
         out: Folder in which the causal trace is saved; None for nowhere.
         overwrite: Whether a causal trace that lies in `out` is replaced.
-        progress: True for a bar, or a function, called with `done` and `total` as it goes on.
+        progress: True for a bar, or a function of one object with `done`, `total` and `stage`, called as it goes on.
         command: The command line, for the provenance.
 
     Returns:

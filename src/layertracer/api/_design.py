@@ -88,7 +88,8 @@ def design(  # noqa: PLR0913 - what users call takes its settings by name
         out: Folder in which finished measurements are kept as they come, and the advice in the end: the same call goes
             on after Ctrl-C, and one with another `keep` or `search` takes what is there. None for nowhere.
         overwrite: Whether finished advice that lies in `out` is replaced.
-        progress: True for a bar, or a function, called with `done`, `total` and `stage` whenever something is measured.
+        progress: True for a bar, or a function of one object with `done`, `total` and `stage`, called whenever
+            something is measured.
         on_plan: Called once with the plan, before the search.
         command: The command line, for the provenance.
 

@@ -40,7 +40,8 @@ def fit_lens(  # noqa: PLR0913 - what users call takes its settings by name
     `lens.reports` has KL(final ‖ lens), bias and top-1 agreement by layer, for the lens and the logit lens;
     `lens.save(folder)` keeps it, and `lens=` of `trace` and `read_layers` takes it.
 
-    Laws: equal arguments give equal lenses; the last layer is never translated; the model stays as it is.
+    Laws: equal arguments give equal lenses; the last layer is never translated; weights, gradients and their
+    flags stay (a module is put into evaluation mode).
 
     Args:
         model: As for `trace`.
@@ -51,7 +52,7 @@ def fit_lens(  # noqa: PLR0913 - what users call takes its settings by name
         n_rows: Passages, of all three parts together; None for 64 (a Jacobian lens: 16).
         row_tokens: Tokens of a passage; None for 128 (a Jacobian lens: 64), or fewer where the text is short.
         seed: Seed of all that is drawn.
-        progress: True for a bar, or a function, called with `done`, `total` and `stage`.
+        progress: True for a bar, or a function of one object with `done`, `total` and `stage`.
 
     Raises:
         UsageError: If an argument is not of a kind that is taken, or the model is none for lenses.

@@ -203,7 +203,8 @@ def trace(  # noqa: PLR0913 - what users call takes its settings by name
             docs/certified.md.
         confidence: Of what is certified, in (0, 1).
         budget: Cells (prompts × draws × layers) that are measured until then at most; None for all.
-        progress: True for a bar, or a function, called with `done`, `total` and `stage` whenever prompts are finished.
+        progress: True for a bar, or a function of one object with `done`, `total` and `stage`, called whenever
+            prompts are finished.
         on_plan: Called once with the plan, before the first pass.
         command: The command line, for the provenance.
 

@@ -56,7 +56,7 @@ def validate(  # noqa: PLR0913 - what users call takes its settings by name
     what cannot be measured says why.
 
     Laws: the same inputs and seed give the same evidence; what is found does not depend on `out`, nor on what an
-    earlier call left there; the model stays as it is.
+    earlier call left there; weights, gradients and their flags stay (a module is put into evaluation mode).
 
     Args:
         model: As for `trace`.
@@ -75,7 +75,7 @@ def validate(  # noqa: PLR0913 - what users call takes its settings by name
         out: Folder in which finished stages are kept as they come, and the evidence in the end: the same call goes on
             after Ctrl-C. None for nowhere.
         overwrite: Whether finished evidence that lies in `out` is replaced.
-        progress: True for a bar, or a function, called with `done`, `total` and `stage`.
+        progress: True for a bar, or a function of one object with `done`, `total` and `stage`.
         on_plan: Called once with the plan, before the first stage.
         command: The command line, for the provenance.
 

@@ -68,6 +68,9 @@ def cross_task(  # noqa: PLR0913 - settings by name
     two sets; prompts of one query have one answer but for the spaces that a template puts before it; the first n
     queries do not depend on their number.
 
+    Where outputs are labels (at most half as many different outputs as pairs), as in `split_pairs`, queries share them
+    with demonstrations, and the outputs of demonstrations may be the same: inputs alone are compared.
+
     Args:
         source: What `load_task` takes, or a task that it gave: word pairs.
         demonstration_sets: Number of sets.

@@ -46,7 +46,7 @@ from layertracer.tracing._record import describe_model, token_texts
 from layertracer.tracing._site_rms import measure_site_rms
 from layertracer.tracing._sites.protocol import register_site
 from layertracer.tracing._substituter import Substituter
-from layertracer.tracing._texts.text_rows import TextRows, TextSource, gather_text, runs_of
+from layertracer.tracing._texts.text_rows import TextRows, TextSource, gather_text, runs_of, text_fingerprint
 from layertracer.tracing._timing import time_forward
 from layertracer.tracing._trace import MEASURING, TraceInterrupted, trace_model
 
@@ -124,6 +124,7 @@ __all__ = [
     "run_causal",
     "runs_of",
     "take_lenses",
+    "text_fingerprint",
     "time_forward",
     "token_texts",
     "top_tokens",

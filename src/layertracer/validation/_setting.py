@@ -120,7 +120,10 @@ def make_setting(question: ValidationQuestion) -> Setting:
 
 
 def as_asked(setting: Setting) -> dict[str, Any]:
-    """What every measurement depends on, as JSON values; lenses, controls and doses are free to change."""
+    """What every measurement depends on, as JSON values; the rest is free to change.
+
+    What it changes, each stage says for itself, see `stage_dependencies`.
+    """
     content = repr([(one.prompt_ids, one.answer_ids, one.decoder_ids) for one in setting.encoded])
     return {
         "model": setting.model.name,

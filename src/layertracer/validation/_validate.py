@@ -23,6 +23,7 @@ from layertracer.validation._question import ValidationQuestion
 from layertracer.validation._setting import Setting, as_asked, make_setting, refuse_changed_weights
 from layertracer.validation._stages.causal import trace_task_causally, unpack_causal
 from layertracer.validation._stages.crossed import measure_crossed
+from layertracer.validation._stages.dependencies import Dependencies, stage_dependencies
 from layertracer.validation._stages.few_shot import read_arbitrary_labels, read_shuffled_demonstrations
 from layertracer.validation._stages.importance import take_importance, unpack_measures
 from layertracer.validation._stages.keeping import Found, StageKeeper, not_measured
@@ -79,7 +80,8 @@ def plan_validation(question: ValidationQuestion, *, folder: Path | None = None)
     """
     setting = make_setting(question)
     keeper = StageKeeper(Checkpoints(folder, as_asked(setting), noun=NOUN), None)
-    return plan_stages(setting, _words(setting), keeper.known)
+    words = _words(setting)
+    return plan_stages(setting, words, keeper.known(_dependencies(setting, words, folder)))
 
 
 def run_validation(
@@ -112,14 +114,16 @@ def run_validation(
     setting = make_setting(question)
     checkpoints = Checkpoints(folder, as_asked(setting), noun=NOUN)
     keeper = StageKeeper(checkpoints, on_progress)
-    plan = plan_stages(setting, _words(setting), keeper.known)
+    words = _words(setting)
+    depends_on = _dependencies(setting, words, folder)
+    plan = plan_stages(setting, words, keeper.known(depends_on))
     keeper.follow(plan.stages)
     if on_plan is not None:
         on_plan(plan)
-    found = {_TRACES: keeper.take(_TRACES, _first(setting), is_needed=True)}
+    found = {_TRACES: keeper.take(_TRACES, _first(setting), depends_on=depends_on[_TRACES], is_needed=True)}
     try:
         for name, stage in _stages(setting, found[_TRACES]).items():
-            found[name] = keeper.take(name, stage)
+            found[name] = keeper.take(name, stage, depends_on=depends_on[name])
     except KeyboardInterrupt:
         notes = (*checkpoints.notes, "Interrupted: what is not measured here was not reached.")
         record = _record(setting, found, notes=notes)
@@ -128,6 +132,11 @@ def run_validation(
     refuse_changed_weights(setting)
     record = _record(setting, found, notes=checkpoints.notes)
     return replace(record, provenance=collect_provenance(command=command, started_at=started_at))
+
+
+def _dependencies(setting: Setting, words: Mapping[str, str], folder: Path | None) -> Dependencies:
+    """What each stage depends on; nothing is asked of that where nothing is kept."""
+    return dict.fromkeys(words) if folder is None else stage_dependencies(setting, words)
 
 
 def _first(setting: Setting) -> Stage:

@@ -50,7 +50,7 @@ class LinearLens:
         object.__setattr__(self, "biases", biases)
         object.__setattr__(self, "_weights", OnDevices(weights))
         object.__setattr__(self, "_biases", OnDevices(biases))
-        object.__setattr__(self, "details", {"fingerprint": self._fingerprint(), **self.details})
+        object.__setattr__(self, "details", {**self.details, "fingerprint": self._fingerprint()})
 
     @property
     def meaning(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ SHARED_RUN = 13
 """So many tokens in a row stand in two passages only where one is a copy of the other."""
 
 _BYTES_PER_TOKEN, _MOST_BYTES = 12, 2**30
+_FINGERPRINTED_BYTES, _FINGERPRINTED_ROWS, _FINGERPRINTED_TOKENS = 2**24, 64, 128
 _PREFIX = "text:"
 _SUFFIXES = (".txt", ".text", ".md", ".gz", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".tex", ".py", ".html")
 
@@ -89,6 +91,26 @@ def gather_text(
     texts = [f"{sample.prompt}{sample.answer or ''}" for sample in samples]
     what = f"{len(texts)} texts" if len(texts) > 1 else "one text"
     return _of_texts(model, texts, n_tokens=n_tokens, what=what, least=least)
+
+
+def text_fingerprint(model: TracedModel, given: str | os.PathLike[str] | Task | Sequence[Sample]) -> str:
+    """A fingerprint of a text as a model reads it; equal texts have equal ones, wherever they lie.
+
+    Of a file the beginning counts, far more than lenses are fitted on.
+
+    Raises:
+        TaskError: If a file cannot be read, or is no text.
+        UsageError: If a text has no tokenizer.
+    """
+    if isinstance(given, str | os.PathLike):
+        path = _file_of(given)
+        content: object = str(given) if path is None else read_beginning(path, n_bytes=_FINGERPRINTED_BYTES).text
+    else:
+        content = tuple(given)
+    longest = model.network.max_length
+    n_tokens = _FINGERPRINTED_TOKENS if longest is None else min(longest, _FINGERPRINTED_TOKENS)
+    rows = gather_text(model, given, n_rows=_FINGERPRINTED_ROWS, n_tokens=n_tokens, seed=0, least=2).rows
+    return hashlib.sha256(repr((content, rows)).encode()).hexdigest()
 
 
 def _of_file_or_text(model: TracedModel, given: str | os.PathLike[str], *, n_rows: int, n_tokens: int) -> TextRows:

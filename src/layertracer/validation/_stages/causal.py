@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from layertracer.evidence import CausalRecord
 from layertracer.runs import from_tree, to_tree
 from layertracer.tracing import Progress
+from layertracer.validation._causal.options import CausalSettings
+from layertracer.validation._causal.question import Asked, ask
 from layertracer.validation._causal.trace import trace_causally
 from layertracer.validation._setting import Setting
 from layertracer.validation._stages.keeping import Found, not_measured
@@ -24,7 +26,6 @@ def trace_task_causally(setting: Setting, tell: Callable[[Progress], None]) -> F
     Raises:
         TaskError: If no prompt can be used; the message counts the reasons.
     """
-    options = setting.options
     if setting.model.network.call.has_encoder:
         return not_measured(
             f"{setting.model.name!r} reads prompts with an encoder, and causal tracing patches the layers of one stack."
@@ -32,15 +33,28 @@ def trace_task_causally(setting: Setting, tell: Callable[[Progress], None]) -> F
     record = trace_causally(
         setting.model,
         setting.causal_samples,
-        corrupt=options.causal,
-        seed=options.seed,
-        audit=options.audit,
-        memory=options.memory,
+        _settings(setting),
         on_progress=tell,
     )
     arrays: dict[str, NDArray[Any]] = {}
     facts = _without_arrays(to_tree(record, keep_arrays=True), arrays, "")
     return Found(facts={"causal": facts}, arrays=arrays)
+
+
+def asked_causally(setting: Setting) -> tuple[CausalSettings, Asked]:
+    """What causal tracing is asked, and the prompts as it runs them.
+
+    Raises:
+        LayerTracerError: If they cannot be run.
+    """
+    settings = _settings(setting)
+    return settings, ask(setting.model, setting.causal_samples, settings)
+
+
+def _settings(setting: Setting) -> CausalSettings:
+    options = setting.options
+    asked: dict[str, Any] = {} if options.causal is None else {"corrupt": options.causal}
+    return CausalSettings(**asked, seed=options.seed, audit=options.audit, memory=options.memory)
 
 
 def unpack_causal(found: Found) -> CausalRecord:

@@ -8,13 +8,34 @@ import numpy as np
 
 from layertracer._types import Mask, Site
 from layertracer.measures import NONE_FOUND, Rise, TargetCurves
-from layertracer.tasks import WORD_PAIR_TEMPLATES, cross_task
+from layertracer.tasks import WORD_PAIR_TEMPLATES, CrossedTask, cross_task
 from layertracer.tracing import Progress, trace_model
 from layertracer.validation._setting import Setting
 from layertracer.validation._stages.keeping import Found, not_measured
 from layertracer.validation._stages.traces import options_of
 
 _N_QUERIES = 6
+
+
+def crossed_prompts(setting: Setting) -> CrossedTask | None:
+    """The task with several sets of demonstrations and several templates; None where it has none.
+
+    Raises:
+        EmptyTaskError: If there are too few pairs.
+    """
+    task, options = setting.task, setting.options
+    if task is None or not setting.has_demonstrations or task.recipe is None:
+        return None
+    templates = tuple(dict.fromkeys((*task.recipe.templates, *WORD_PAIR_TEMPLATES)))[: options.n_templates]
+    return cross_task(
+        task,
+        demonstration_sets=options.n_demonstration_sets,
+        templates=templates,
+        n_queries=_N_QUERIES,
+        n_shot=task.recipe.options.n_shot,
+        seed=options.seed,
+        tokenizer=setting.model.tokenizer,
+    )
 
 
 def measure_crossed(setting: Setting, site: Site, tell: Callable[[Progress], None]) -> Found:
@@ -27,21 +48,11 @@ def measure_crossed(setting: Setting, site: Site, tell: Callable[[Progress], Non
     Raises:
         EmptyTaskError: If there are too few pairs.
     """
-    task, options = setting.task, setting.options
-    if task is None or not setting.has_demonstrations or task.recipe is None:
+    crossed = crossed_prompts(setting)
+    if crossed is None:
         return not_measured("The task has no demonstrations and templates of which there could be others.")
-    own = task.recipe.templates
-    templates = tuple(dict.fromkeys((*own, *WORD_PAIR_TEMPLATES)))[: options.n_templates]
-    crossed = cross_task(
-        task,
-        demonstration_sets=options.n_demonstration_sets,
-        templates=templates,
-        n_queries=_N_QUERIES,
-        n_shot=task.recipe.options.n_shot,
-        seed=options.seed,
-        tokenizer=setting.model.tokenizer,
-    )
-    trace_options = options_of(setting, [Mask(site=str(site), seed=options.seed)])
+    templates = crossed.task.spec["templates"]
+    trace_options = options_of(setting, [Mask(site=str(site), seed=setting.options.seed)])
     record = trace_model(setting.model, crossed.task.samples, trace_options, on_progress=tell)
     layers = np.array(
         [np.nan if layer is None else float(layer) for layer in record.task_particle.per_prompt], dtype=np.float64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,8 @@ def not_measured(reason: str) -> Found:
 class StageKeeper:
     """What stages found, and what is left of them.
 
+    Law: what is taken was found where everything that the stage depends on was equal.
+
     Args:
         checkpoints: Where it is kept.
         told: Called with how far everything is.
@@ -54,24 +57,30 @@ class StageKeeper:
 
     def __init__(self, checkpoints: Checkpoints, told: Callable[[Progress], None] | None) -> None:
         self._checkpoints, self._told = checkpoints, told
-        self._found: dict[str, Found] = {}
+        self._found: dict[tuple[str, str], Found] = {}
         self._stages: Sequence[ValidationStage] = ()
         for meta, arrays in checkpoints.found(_WHAT):
-            self._found[meta["stage"]] = Found(
+            self._found[meta["stage"], _key(meta.get("depends_on"))] = Found(
                 facts=meta["facts"], arrays=arrays, why_not=meta["why_not"], cpu_s=meta["cpu_s"]
             )
 
-    @property
-    def known(self) -> Mapping[str, Found]:
-        """What is there, by the names of the stages."""
-        return self._found
+    def known(self, depends_on: Mapping[str, Mapping[str, Any] | None]) -> frozenset[str]:
+        """Names of the stages that need not be measured, by what each depends on."""
+        return frozenset(
+            name for name, needed in depends_on.items() if needed is not None and (name, _key(needed)) in self._found
+        )
 
     def follow(self, stages: Sequence[ValidationStage]) -> None:
         """Say what will be done, so that it can be told how far it is."""
         self._stages = stages
 
     def take(
-        self, name: str, measure: Callable[[Callable[[Progress], None]], Found], *, is_needed: bool = False
+        self,
+        name: str,
+        measure: Callable[[Callable[[Progress], None]], Found],
+        *,
+        depends_on: Mapping[str, Any] | None,
+        is_needed: bool = False,
     ) -> Found:
         """What a stage finds: from the disk, or measured now and kept.
 
@@ -81,13 +90,16 @@ class StageKeeper:
         Args:
             name: Its name.
             measure: Measures it; is given a function that takes the progress within it.
+            depends_on: All that its numbers depend on and the folder is not refused for, as JSON values: what was found
+                with other values is not taken. None where that cannot be said: then nothing is taken.
             is_needed: Whether there is nothing without it, so that an error ends everything.
 
         Raises:
             LayerTracerError: If it is needed and cannot be measured.
             KeyboardInterrupt: On Ctrl-C.
         """
-        if name not in self._found:
+        found = None if depends_on is None else self._found.get((name, _key(depends_on)))
+        if found is None:
             began_s = time.process_time()
             self._tell(name, 0.0)
             try:
@@ -102,14 +114,15 @@ class StageKeeper:
                 why_not=found.why_not,
                 cpu_s=time.process_time() - began_s,
             )
-            self._keep(name, found)
+            if depends_on is not None:
+                self._keep(name, depends_on, found)
         self._tell(name, 1.0)
-        return self._found[name]
+        return found
 
-    def _keep(self, name: str, found: Found) -> None:
-        self._found[name] = found
-        meta = {"what": _WHAT, "stage": name, "facts": found.facts, "why_not": found.why_not, "cpu_s": found.cpu_s}
-        self._checkpoints.add(meta, found.arrays)
+    def _keep(self, name: str, depends_on: Mapping[str, Any], found: Found) -> None:
+        self._found[name, _key(depends_on)] = found
+        meta = {"what": _WHAT, "stage": name, "depends_on": depends_on, "facts": found.facts}
+        self._checkpoints.add({**meta, "why_not": found.why_not, "cpu_s": found.cpu_s}, found.arrays)
 
     def _tell(self, name: str, share: float) -> None:
         """Say how far it is, in forwards."""
@@ -126,3 +139,7 @@ class StageKeeper:
             return
         total = sum(stage.n_forwards for stage in self._stages)
         self._told(Progress(round(done), max(1, round(total)), words))
+
+
+def _key(depends_on: Mapping[str, Any] | None) -> str:
+    return json.dumps(depends_on, sort_keys=True)

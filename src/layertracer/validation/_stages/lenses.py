@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from layertracer.evidence import LensQuality
 from layertracer.tracing import Lens, LensReport, Progress, fit_lens, measure_lens_quality
+from layertracer.validation._question import Text
 from layertracer.validation._setting import Setting
 from layertracer.validation._stages.keeping import Found
 from layertracer.validation._stages.readings import LOGIT, read_lens
@@ -25,13 +26,18 @@ def name_of(lens: str | Lens) -> str:
     return lens if isinstance(lens, str) else lens.name
 
 
+def text_of_lenses(setting: Setting) -> Text:
+    """Running text that lenses are fitted and judged on; None for what the model writes itself."""
+    return setting.question.text if setting.question.with_text else None
+
+
 def read_fitted(setting: Setting, asked: str | Lens, tell: Tell) -> Found:
     """What a lens reads of the task, and how well it reads text that it was not fitted on.
 
     Raises:
         LayerTracerError: As `fit_lens`.
     """
-    text = setting.question.text if setting.question.with_text else None
+    text = text_of_lenses(setting)
     if isinstance(asked, str):
         lens: Any = fit_lens(
             setting.model,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from layertracer.evidence import ValidationPlan, ValidationStage
 from layertracer.tracing import time_forward
 from layertracer.validation._setting import Setting
-from layertracer.validation._stages.keeping import Found
 from layertracer.validation._stages.masked import N_DRAWS
 
 _HALF = 0.5
@@ -18,13 +17,13 @@ _IMPORTANCE, _QUICK_IMPORTANCE = 4.0, 2.0
 _FITTING: Mapping[str, float] = {"linear": 150.0, "tuned": 800.0, "jacobian": 4000.0}
 
 
-def plan_stages(setting: Setting, names: Mapping[str, str], known: Mapping[str, Found]) -> ValidationPlan:
+def plan_stages(setting: Setting, names: Mapping[str, str], known: Collection[str]) -> ValidationPlan:
     """The stages with what each takes.
 
     Args:
         setting: What is measured on.
         names: Stages in the order in which they run, with their words.
-        known: What earlier calls found.
+        known: Those of them that earlier calls measured.
     """
     longest = max(range(len(setting.encoded)), key=lambda index: len(setting.encoded[index].prompt_ids))
     tokens_per_s = time_forward(setting.model, setting.samples[longest])
