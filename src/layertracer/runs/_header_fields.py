@@ -337,8 +337,9 @@ HEADER_FIELDS = (
         "by their numbers in the task without copies, in the order of the rounds), `js_bits` (for each layer the mean "
         "over the draws of each round in which it was measured, bits), `particles` (of each round's prompt; null where "
         "it has none), `confidence`, `budget` (cells; null without one), `ending`, `n_prompts` (that there were), "
-        "`n_whole` (rounds in which all layers were measured: the prompts of the tables), and what follows from these: "
-        "`layer`, `contenders`, `n_cells`, `n_total`, `low_js_bits`, `high_js_bits`, `particle`. Each prompt of such a run has "
+        "`n_whole` (rounds "
+        "in which all layers were measured: the prompts of the tables), and what follows from these: `layer`, "
+        "`contenders`, `n_cells`, `n_total`, `low_js_bits`, `high_js_bits`, `particle`. Each prompt of such a run has "
         "masks (or noise) of its own. Absent in other traces",
         rule=CERTIFICATE,
         optional=True,
