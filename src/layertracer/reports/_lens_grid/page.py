@@ -16,9 +16,14 @@ from layertracer.reports._values.numbers import round_for_json, show_share
 from layertracer.reports._values.parts import Table
 from layertracer.reports._values.visible import isolate, shorten, visible_line
 
-_ROW, _ABOVE, _BELOW = 23, 24, 96
+_ROW, _ABOVE, _BELOW = 23, 44, 84
 _CELL, _LABEL = 9, 14
 _MOST_POSITIONS = 256
+_LEAD = (
+    "Each column is a position of the prompt, below it its token; each row what leaves a layer, the embeddings at the "
+    "bottom and the model's own output on top. A cell has the most probable next token; its shade is that token's "
+    "probability."
+)
 
 
 def write_grid_report(grid: LensGrid, path: str | Path) -> Path:
@@ -52,7 +57,6 @@ def render_grid_page(grid: LensGrid) -> str:
         .get_template("grid.html.j2")
         .render(
             model=visible_line(grid.model),
-            prompt="".join(grid.text(token) for token in grid.token_ids),
             n_tokens=len(grid.token_ids),
             cut=_cut_words(grid),
             policy=content_policy(scripts.values()),
@@ -76,9 +80,7 @@ def _sections(grid: LensGrid) -> Iterator[PageSection]:
             id=f"grid-{number}",
             short=said,
             title=f"Through the lens {said}" if number else "Through the logit lens",
-            lead="Each column is a position of the prompt, below it its token; each row what leaves a layer, the "
-            "embeddings at the bottom and the model's own output on top. A cell has the most probable next token; its "
-            "shade is that token's probability.",
+            lead="" if number else _LEAD,
             alt=f"A grid of {1 + grid.n_layers} rows by positions of the prompt; the table below holds the same.",
             drawing=_draw(grid, reading),
             numbers=_table(grid, reading),
