@@ -11,6 +11,12 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "layertracer"
 ASKED_IN = ("__init__.py", "api", "cli", "reports/_values/reproduce.py")
 """Where users' words for what is built in become objects; something that is registered needs none of it."""
 
+EXPERIMENTS = (
+    *("validation", "tracing/_patching", "tracing/_lens_fitting", "tracing/_certify.py"),
+    *("reports/_causal", "reports/_evidence"),
+)
+"""Experiments that are about particular methods, and so name them: users of the doors, as callers are."""
+
 
 def names_in(path: Path) -> set[str]:
     """Every identifier and every string of a file, its docstrings and comments aside."""
@@ -41,12 +47,12 @@ def files_naming(*names: str, aside: tuple[str, ...] = ()) -> list[str]:
 @pytest.mark.parametrize(
     ("names", "aside", "most"),
     [
-        pytest.param(("LinearLens",), (), 2, id="a lens"),
-        pytest.param(("BLOCK_INFLUENCE", "block_influence"), (), 2, id="a layer measure"),
-        pytest.param(("ANGULAR_DISTANCE", "angular_distance"), (), 2, id="another layer measure"),
+        pytest.param(("LinearLens",), EXPERIMENTS, 2, id="a lens"),
+        pytest.param(("BLOCK_INFLUENCE", "block_influence"), EXPERIMENTS, 2, id="a layer measure"),
+        pytest.param(("ANGULAR_DISTANCE", "angular_distance"), EXPERIMENTS, 2, id="another layer measure"),
         pytest.param(("TargetLogProb",), (), 2, id="a row measure"),
-        pytest.param(("Skip", "SkipPerturber"), ASKED_IN, 3, id="a perturbation"),
-        pytest.param(("mlp_output",), (), 3, id="a site"),
+        pytest.param(("Skip", "SkipPerturber"), (*ASKED_IN, *EXPERIMENTS), 3, id="a perturbation"),
+        pytest.param(("mlp_output",), EXPERIMENTS, 3, id="a site"),
     ],
 )
 def test_a_method_is_known_to_few_files(names: tuple[str, ...], aside: tuple[str, ...], most: int) -> None:

@@ -203,5 +203,6 @@ def test_any_prompt_is_drawn_on_request(rich: CausalRecord, tmp_path: Path, open
     page.click("#cells-next")
     opened.wait_until("document.getElementById('cells-prompt').value === '3'")
     page.locator("details[data-table=cells] summary").click()
-    assert page.locator("details[data-table=cells] tbody tr").count() == int(rich.lengths[3] - rich.subject_spans[3, 0])
+    n_rows = int(rich.lengths[3] - rich.subject_spans[3, 0])
+    opened.wait_until(f"document.querySelectorAll('details[data-table=cells] tbody tr').length === {n_rows}")
     assert opened.complaints == []

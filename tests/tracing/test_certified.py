@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from functools import cache
@@ -15,7 +16,8 @@ import torch
 import layertracer as lt
 from layertracer._errors import DamagedRunError, TaskError, UnknownNameError, UsageError
 from layertracer.reports import render_text, summarize
-from layertracer.runs import HEADER_FILE
+from layertracer.reports._page import render_page
+from layertracer.runs import HEADER_FILE, read_run
 
 from tests.runs.alterations import contents, with_header, write_files
 from tests.support.models.planted import ANSWER, KEYS, N_TOKENS, WRONG_TOKEN, PlantedModel, planted_answer
@@ -283,3 +285,107 @@ def test_terminal_page_and_json_say_the_certificate_first(stored: Path, tmp_path
     open_one = certified(planted_samples(80), budget=90)
     text = " ".join(render_text(open_one, color=False).split())
     assert "No layer could be certified within the budget (90 of 2,400 cells); still possible at 95 %: 0–5" in text
+
+
+def test_copies_of_a_prompt_are_no_further_rounds() -> None:
+    """Prompts that are given fifteen times over are read once, with the numbers of once, and the copies are told."""
+    samples = planted_samples(36)
+    once, often = certified(samples, confidence=SURE), certified(samples * 15, confidence=SURE)
+    assert once.certificate is not None
+    assert once.certificate == often.certificate
+    assert (often.certificate.n_rounds, often.certificate.n_prompts) == (36, 36)
+    assert often.certificate.n_total == 36 * 5 * 6
+    assert often.n_requested == 36
+    told = "504 of 540 prompts are copies of another one and were left out: each is read once."
+    assert told in often.warnings
+    assert not any("copies" in warning for warning in once.warnings)
+    assert told in " ".join(render_text(often, color=False).split())
+
+
+def test_prompts_that_differ_in_their_answers_alone_are_copies() -> None:
+    """The divergence is of the prompt; the first of them is read, and further ones keep their own numbers."""
+    samples = planted_samples(10)
+    others = [lt.Sample(prompt_ids=one.prompt_ids, answer_id=0) for one in samples[:4]]
+    trace = certified([*samples[:4], *others, *samples[4:]])
+    assert trace.certificate is not None
+    assert [prompt.prompt_ids for prompt in trace.prompts] == [sample.prompt_ids for sample in samples]
+    assert trace.certificate.n_prompts == 10
+
+
+def test_too_few_different_prompts_are_refused() -> None:
+    """Copies do not make enough of them."""
+    with pytest.raises(TaskError, match=r"got 6 \(copies of a prompt count once\)"):
+        certified(planted_samples(6) * 20)
+
+
+def test_a_trace_of_all_prompts_reads_copies_too() -> None:
+    """Nothing is left out where the list itself is what is measured."""
+    assert lt.trace(tiny("planted"), planted_samples(4) * 2, perturbation="mixer_output").n_prompts == 8
+
+
+def test_reports_say_that_masks_are_each_prompts_own_where_they_are() -> None:
+    """Random masks and noise are no part of a shared draw; skipped layers are not random."""
+    samples = planted_samples(20)
+    asked = {
+        "mixer_output": "Masks are each prompt's own, drawn with it: intervals resample prompts, and with them their "
+        "masks.",
+        lt.Noise(draws=2, site="block_output"): "Noise is each prompt's own",
+        lt.Skip(): "Nothing about the perturbation is random, so intervals are over prompts alone.",
+    }
+    for perturbation, said in asked.items():
+        text = " ".join(render_text(certified(samples, perturbation=perturbation), color=False).split())
+        assert said in text
+        assert ("Nothing about the perturbation is random" in text) == isinstance(perturbation, lt.Skip)
+        assert ("each with draws of its own" in text) != isinstance(perturbation, lt.Skip)
+
+
+def test_masks_that_were_given_are_not_said_to_be_each_prompts_own() -> None:
+    """The same masks for all prompts are no draws."""
+    keep = np.zeros((6, 1, tiny("planted").anatomy.d_model), dtype=bool)
+    trace = certified(planted_samples(20), perturbation=lt.Mask.explicit(keep, site="mixer_output"))
+    text = " ".join(render_text(trace, color=False).split())
+    assert "in an order drawn by the seed. The statement" in text
+    assert "Nothing about the perturbation is random" in text
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ({}, "draws of, and holds"),
+        ({"n_shot": 0, "template": "t"}, "draws of, for this template (it says nothing of others), and holds"),
+        ({"n_shot": 5, "template": "t"}, "draws of, for these demonstrations and this template (it says"),
+        (
+            {"n_shot": 5, "template": "t", "demonstration_sets": 8},
+            "for these 8 sets of demonstrations and this template (it says nothing of others)",
+        ),
+        (
+            {"n_shot": 5, "templates": ["a", "b", "c"], "demonstration_sets": 2},
+            "for these 2 sets of demonstrations and these 3 templates (it says",
+        ),
+    ],
+)
+def test_the_certificate_is_of_the_sets_and_templates_given(task: dict[str, Any], said: str, stored: Path) -> None:
+    """In the right number, in terminal and page."""
+    record = read_run(stored)
+    record = dataclasses.replace(record, spec=dataclasses.replace(record.spec, task=task))
+    for shown in (render_text(record, color=False), render_page(record)):
+        assert said in " ".join(shown.split())
+
+
+def test_where_no_layer_was_dropped_only_the_number_of_prompts_is_told() -> None:
+    """All that was read is in the tables then."""
+    trace = certified(planted_samples(36), confidence=SURE)
+    assert trace.certificate is not None
+    assert trace.certificate.n_whole == trace.certificate.n_rounds == 36
+    assert trace.warnings[-1].startswith("How many prompts were read (36) was not fixed beforehand, so that")
+    assert not any("All but the certificate" in warning for warning in trace.warnings)
+
+
+def test_a_comparison_with_a_whole_trace_has_a_warning() -> None:
+    """One sentence for all certified runs; none where all runs are whole."""
+    samples = planted_samples(20)
+    whole, stopped = lt.trace(tiny("planted"), samples, perturbation="mixer_output"), certified(samples)
+    said = [one for one in lt.compare([whole, stopped]).warnings if "certified" in one]
+    assert len(said) == 1
+    assert "traced until a layer was certified: each prompt has masks or noise of its own there" in said[0]
+    assert not any("certified" in one for one in lt.compare([whole, whole]).warnings)

@@ -35,10 +35,10 @@ class Certificate:
     """Which layer is the most vulnerable one, sure enough to stop; or which ones can still be it.
 
     A round is one prompt, with masks (or noise) of its own: its mean over the draws is one observation of each layer.
-    What is certified is of the *population* that the prompts are independent draws of (these demonstrations and this
-    template, any masks of this kind), not of the list of prompts: prompts are read in an order drawn by the seed. Three
-    statements are made, each with the confidence by itself and whenever one stops: `layer`; the ends of all layers'
-    means at once; and `particle`.
+    What is certified is of the *population* that the prompts are independent draws of (the task's
+    own sets of demonstrations and templates, any masks of this kind), not of the list of prompts: prompts are read in
+    an order drawn by the seed, copies of one once. Three statements are made, each with the confidence by itself and
+    whenever one stops: `layer`; the ends of all layers' means at once; and `particle`.
 
     Attributes:
         layer: The layer whose mean JS divergence is larger than that of every other one; None where that is not
@@ -51,8 +51,9 @@ class Certificate:
         budget: Cells that it was to take at most; None without a limit.
         n_whole: Prompts that were measured in all layers. They are the prompts of the trace: its tables, and all that
             is computed of them, rest on these alone.
-        order: The prompts that were read, by their numbers in the task, in the order of the rounds.
-        n_prompts: Prompts that there were.
+        order: The prompts that were read, by their numbers in the task without copies, in the order of the
+            rounds.
+        n_prompts: Prompts that there were, copies of one counted once.
         js_bits: For each layer the observations, as many as rounds in which it was measured: the mean JS divergence
             over the draws of each prompt, bits. Empty for layers without the site.
         low_js_bits: For each layer the lower end of the population's mean; None without the site.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from layertracer._errors import UsageError
+from layertracer._types import name_draws
 from layertracer.comparisons._identity import describe_same_models
 from layertracer.comparisons._settings import ComparisonSettings
 from layertracer.comparisons._sites import FREE_PARTS
@@ -86,6 +87,9 @@ def _list_warnings(records: Sequence[TraceRecord], labels: Sequence[str]) -> lis
         _differ("onset criterion", records, labels, lambda one: dict(one.spec.onset)),
     ]
     warnings = [f"The runs differ, which moves numbers a little: {text}." for text in differing if text]
+    stopped = [label for record, label in zip(records, labels, strict=True) if record.certificate is not None]
+    if stopped:
+        warnings.append(_warn_of_certified(records, stopped))
     for record, label in zip(records, labels, strict=True):
         if record.status != "complete":
             warnings.append(
@@ -100,6 +104,16 @@ def _list_warnings(records: Sequence[TraceRecord], labels: Sequence[str]) -> lis
         if record.spec.perturbation.get("scheme") == "explicit":
             warnings.append(f"The masks of {label} were given by hand: whether they are alike cannot be seen here.")
     return warnings + describe_same_models(records, labels)
+
+
+def _warn_of_certified(records: Sequence[TraceRecord], stopped: Sequence[str]) -> str:
+    """What sets runs apart that were to stop by themselves, and by what their prompts were masked."""
+    runs = f"{_some(stopped)} {'was' if len(stopped) == 1 else 'were'} traced until a layer was certified"
+    is_random = any(
+        record.certificate is not None and name_draws(record.spec.perturbation) != "given" for record in records
+    )
+    own = "each prompt has masks or noise of its own there, and " if is_random else ""
+    return f"{runs}: {own}the number of prompts was not fixed beforehand, so that intervals may hold less often."
 
 
 def _differ(

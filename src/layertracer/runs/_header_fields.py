@@ -334,9 +334,9 @@ HEADER_FIELDS = (
         name="certificate",
         type="object",
         meaning="of a trace that was to stop once a layer is certified (`until`): `order` (the prompts that were read, "
-        "by their numbers in the task, in the order of the rounds), `js_bits` (for each layer the mean over the draws "
-        "of each round in which it was measured, bits), `particles` (of each round's prompt; null where it has none), "
-        "`confidence`, `budget` (cells; null without one), `ending`, `n_prompts` (that there were), `n_whole` (rounds "
+        "by their numbers in the task without copies, in the order of the rounds), `js_bits` (for each layer the mean "
+        "over the draws of each round in which it was measured, bits), `particles` (of each round's prompt; null where it "
+        "has none), `confidence`, `budget` (cells; null without one), `ending`, `n_prompts` (that there were), `n_whole` (rounds "
         "in which all layers were measured: the prompts of the tables), and what follows from these: `layer`, "
         "`contenders`, `n_cells`, `n_total`, `low_js_bits`, `high_js_bits`, `particle`. Each prompt of such a run has "
         "masks (or noise) of its own. Absent in other traces",

@@ -221,9 +221,13 @@ class RoundsRun:
         n_whole, n_read = self._n_whole(), len(self._rounds().order)
         if not n_read:
             return ()
+        kept = "those of the certificate hold whenever it stops"
+        if n_whole == n_read:
+            why = f"How many prompts were read ({n_read}) was not fixed beforehand"
+            return (f"{why}, so that intervals may hold less often than they say; {kept}.",)
         which = f"the {n_whole} prompts that were measured in all layers, of {n_read} that were read"
         why = "How many they are was not fixed beforehand, so that intervals may hold less often than they say"
-        return (f"All but the certificate rests on {which}. {why}; those of the certificate hold whenever it stops.",)
+        return (f"All but the certificate rests on {which}. {why}; {kept}.",)
 
 
 def _has_random_draws(options: TraceOptions) -> bool:
@@ -262,7 +266,8 @@ def _refuse_uncertifiable(options: TraceOptions, *, n_prompts: int) -> None:
     if n_prompts < least:
         raise TaskError(
             f"until='certified' needs {least} prompts or more to certify anything with a confidence of "
-            f"{options.confidence:g}, got {n_prompts}. Give more (hundreds, usually), or trace without it."
+            f"{options.confidence:g}, got {n_prompts} (copies of a prompt count once). Give more (hundreds, usually), "
+            "or trace without it."
         )
 
 

@@ -11,6 +11,7 @@ from layertracer._types import FALLBACK_SITE, Mask, Perturbation, Sample, Target
 from layertracer._types.sites import SITES as FACTS
 from layertracer.measures import OnsetCriterion, Rise
 from layertracer.tasks import Task
+from layertracer.tracing._batching.prompts import Prompt
 from layertracer.tracing._lenses.protocol import Lens
 from layertracer.tracing._model import LaidOut, TracedModel, lay_out
 from layertracer.tracing._perturbers.protocol import is_perturbation
@@ -85,8 +86,8 @@ class TraceOptions:
 
 
 def lay_out_task(model: TracedModel, samples: Task | Iterable[Sample], options: TraceOptions) -> LaidOut:
-    """The prompts of a task, or samples, as the options ask for them."""
-    return lay_out(
+    """The prompts of a task, or samples, as the options ask for them; each once where rounds are to be independent."""
+    laid_out = lay_out(
         model,
         samples,
         chat=options.chat,
@@ -95,6 +96,32 @@ def lay_out_task(model: TracedModel, samples: Task | Iterable[Sample], options: 
         target=options.target,
         target_tokens=options.target_tokens,
     )
+    return laid_out if options.until is None else _without_copies(laid_out)
+
+
+def _without_copies(laid_out: LaidOut) -> LaidOut:
+    """The first of all prompts that are alike, numbered anew: another copy of a prompt is no other observation.
+
+    Alike are prompts of the same tokens, whatever answer is followed: the divergence is of the prompt.
+    """
+    encoded, prompts = laid_out
+    first: dict[tuple[tuple[int, ...], tuple[int, ...] | None], int] = {}
+    for number, sample in enumerate(encoded.samples):
+        first.setdefault((sample.prompt_ids, sample.decoder_ids), number)
+    n_copies = len(prompts) - len(first)
+    if not n_copies:
+        return laid_out
+    kept = list(first.values())
+    said = f"{n_copies:,} of {len(prompts):,} prompts are copies of another one and were left out: each is read once."
+    samples = tuple(encoded.samples[number] for number in kept)
+    return LaidOut(
+        replace(encoded, samples=samples, warnings=(*encoded.warnings, said)),
+        tuple(_renumber(prompts[number], index) for index, number in enumerate(kept)),
+    )
+
+
+def _renumber(prompt: Prompt, index: int) -> Prompt:
+    return replace(prompt, index=index, more=tuple(replace(one, index=index) for one in prompt.more))
 
 
 def settle_sites(model: TracedModel, options: TraceOptions) -> tuple[TraceOptions, tuple[str, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from layertracer._types import MixerGroup, TaskParticle, VulnerableLayer
+from layertracer._types import MixerGroup, TaskParticle, VulnerableLayer, name_draws
 from layertracer.reports._values.certificate import certificate_notice
 from layertracer.reports._values.effects import EffectAnswer, effect_answers
 from layertracer.reports._values.findings import Findings, find_all, find_solved, gain, js_curve, target_curve
@@ -95,7 +95,7 @@ def build_overview(record: TraceRecord) -> Overview:
 
 
 def _notices(record: TraceRecord) -> tuple[Notice, ...]:
-    notices = [] if record.certificate is None else [certificate_notice(record.certificate)]
+    notices = [] if record.certificate is None else [certificate_notice(record.certificate, record.spec)]
     finished = f"{record.n_prompts:,} of {show_count(record.n_requested, 'prompt')}"
     if record.status == "failed":
         error = record.error or {}
@@ -301,7 +301,7 @@ def _describe_surety(record: TraceRecord, findings: Findings) -> tuple[str, ...]
     if findings.vulnerable is not None and findings.vulnerable.note is not None:
         sentences.append(f"Vulnerable layer: {findings.vulnerable.note}.")
     if not record.sampling.has_random_draws:
-        sentences.append("Nothing about the perturbation is random, so intervals are over prompts alone.")
+        sentences.append(_over_prompts_alone(record))
     if record.spec.task.get("n_shot") and record.sampling.units is None:
         sentences.append(
             "All prompts share one set of demonstrations: intervals hold for these demonstrations only (several: "
@@ -311,6 +311,17 @@ def _describe_surety(record: TraceRecord, findings: Findings) -> tuple[str, ...]
         n_sets = len(set(record.sampling.units))
         sentences.append(f"Intervals resample {show_count(n_sets, 'set')} of demonstrations, not single prompts.")
     return tuple(sentences)
+
+
+def _over_prompts_alone(record: TraceRecord) -> str:
+    """Why intervals resample prompts and no draws: these are given, or each prompt's own."""
+    if record.certificate is None or name_draws(record.spec.perturbation) == "given":
+        return "Nothing about the perturbation is random, so intervals are over prompts alone."
+    drawn, is_or_are = ("masks", "are") if record.spec.perturbation.get("kind") == "mask" else ("noise", "is")
+    return (
+        f"{drawn.capitalize()} {is_or_are} each prompt's own, drawn with it: intervals resample prompts, and with them "
+        f"their {drawn}."
+    )
 
 
 def _advise(record: TraceRecord, findings: Findings) -> str | None:

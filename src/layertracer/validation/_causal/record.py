@@ -189,7 +189,9 @@ def _notes_on_units(question: Asked) -> tuple[str, ...]:
     if own is not None and len(set(own)) < len(own):
         what = "sets of demonstrations" if len(sets) > 1 else "different prompts"
         notes.append(f"The {len(own)} prompts are of {len(set(own))} {what}: intervals resample these.")
-    few = note_on_curves(len(used), Sampling(units=own, draws="given")) if used else None
+    # Copies of one prompt are one prompt, and no set of demonstrations.
+    n, sampling = (len(used), Sampling(units=own)) if len(sets) > 1 else (len(set(own or used)), Sampling())
+    few = note_on_curves(n, replace(sampling, draws="given")) if used else None
     if few is not None:
         notes.append(f"No intervals: {few}.")
     return tuple(notes)

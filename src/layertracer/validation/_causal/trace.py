@@ -138,9 +138,12 @@ def _refuse_none(question: Asked) -> None:
         f"{n} {reason} (sample {examples[reason].prompt}: {examples[reason].explanation})"
         for reason, n in counts.most_common()
     )
+    # Contrasts that are there are of no use to noise, which needs to know where.
+    have_contrasts = counts["no_subject"] and any(sample.contrast_ids is not None for sample in question.samples)
+    swap = " These samples have contrast prompts: run those instead (corrupt='swap', --corrupt swap)."
     raise TaskError(
         f"None of {len(question.prompts)} samples can be traced causally: {listed}. Give prompts that the model "
-        "answers, with a subject that stands in them or a contrast of as many tokens."
+        f"answers, with a subject that stands in them or a contrast of as many tokens.{swap if have_contrasts else ''}"
     )
 
 

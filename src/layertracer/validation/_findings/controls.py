@@ -171,8 +171,8 @@ def _new_weights(trace: Found, control: Found, **settings: Any) -> Iterator[Cont
             true_value=1.0,
             unit="correlation",
             passed=True if high < _HALF else False if low > _HALF and order.is_beyond_chance else None,
-            sentence=f"{_WITH[REINITIALISED]}, {order.words}; the largest effect is at layer {order.layer}, in truth "
-            f"at {trace.facts['sites'][site]['layer']}.",
+            sentence=f"{_WITH[REINITIALISED]}, at {site}, {order.words}; the largest effect is at layer {order.layer}, "
+            f"in truth at {trace.facts['sites'][site]['layer']}.",
         )
 
 
@@ -197,7 +197,7 @@ def _directions(trace: Found, control: Found, **settings: Any) -> Iterator[Contr
             true_value=true,
             unit="bits",
             passed=passed,
-            sentence=f"Gaussian directions as long as what the mask takes away give {value:.3f} bits at layer "
-            f"{said['layer']}, the mask {true:.3f}; {order.words}; their largest effect is at layer {order.layer}, "
+            sentence=f"At {site}, Gaussian directions as long as what the mask takes away give {value:.3f} bits at "
+            f"layer {said['layer']}, the mask {true:.3f}; {order.words}; their largest effect is at layer {order.layer}, "
             f"{'one of' if is_there else 'none of'} the mask's contenders.",
         )

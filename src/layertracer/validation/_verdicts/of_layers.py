@@ -47,7 +47,7 @@ def judge_mask(record: EvidenceRecord, extras: Extras) -> Verdict:
     if at_site.passed and first.is_clear and at_site.layer == first.layer:
         answer = "yes"
     others = [one.sentence for one in control if one is not at_site]
-    return verdict("mask", answer, f"At {first.site}: {at_site.sentence} {sites}", " ".join(others))
+    return verdict("mask", answer, f"{at_site.sentence} {sites}", " ".join(others))
 
 
 def judge_importance(record: EvidenceRecord, extras: Extras) -> Verdict:
