@@ -13,7 +13,7 @@ import torch
 import layertracer as lt
 from layertracer._errors import LayerTracerError
 
-from evidence_study.page import write_pages
+from evidence_study.page import is_interrupted, write_pages
 from evidence_study.plan import EVERYTHING, RESULTS, SEED, STATE, Asked, prose
 
 
@@ -29,7 +29,7 @@ def main(names: tuple[str, ...], *, part: str | None, state: Path) -> None:
     torch.set_num_threads(1)
     try:
         for asked in () if part == "page" else EVERYTHING:
-            if (not names or asked.name in names) and not (RESULTS / asked.name).is_dir():
+            if (not names or asked.name in names) and not _is_finished(RESULTS / asked.name):
                 click.echo(_measure(asked, state))
         if part != "evidence":
             for path in write_pages():
@@ -38,17 +38,29 @@ def main(names: tuple[str, ...], *, part: str | None, state: Path) -> None:
         raise click.ClickException(str(error)) from None
 
 
+def _is_finished(path: Path) -> bool:
+    """Whether evidence is stored of which every stage was reached."""
+    return path.is_dir() and not is_interrupted(lt.load_evidence(path))
+
+
 def _measure(asked: Asked, state: Path) -> Path:
-    evidence = lt.validate(
-        lt.load_model(asked.model),
-        lt.load_task(asked.task, limit=asked.n_prompts, seed=SEED),
-        text=prose() if asked.has_text else None,
-        seed=SEED,
-        out=state / asked.name,
-        overwrite=True,
-        progress=_said(asked.name),
-        **asked.options,
-    )
+    """Measure, and store what was found; what was stopped by hand is stored as far as it came."""
+    try:
+        evidence = lt.validate(
+            lt.load_model(asked.model),
+            lt.load_task(asked.task, limit=asked.n_prompts, seed=SEED),
+            text=prose() if asked.has_text else None,
+            seed=SEED,
+            out=state / asked.name,
+            overwrite=True,
+            progress=_said(asked.name),
+            **asked.options,
+        )
+    except KeyboardInterrupt as stop:
+        found = getattr(stop, "record", None)
+        if found is not None:
+            found.save(RESULTS / asked.name, overwrite=True)
+        raise
     return evidence.save(RESULTS / asked.name, overwrite=True)
 
 

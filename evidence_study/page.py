@@ -62,6 +62,11 @@ def write_pages() -> list[Path]:
     return written
 
 
+def is_interrupted(evidence: EvidenceRecord) -> bool:
+    """Whether it was stopped by hand, so that some stages were not reached."""
+    return any(note.startswith("Interrupted") for note in evidence.notes)
+
+
 def _across(every: Sequence[EvidenceRecord]) -> str:
     """What referees ask first, side by side."""
     rows = [
@@ -114,9 +119,10 @@ def _facts(evidence: EvidenceRecord) -> str:
     seconds = sum(stages.values())
     fidelity = ", ".join(f"{name} {value:+.2f}" for name, value in evidence.gradient_fidelity.items())
     told = f" First-order estimates against true removals: {fidelity}." if fidelity else ""
+    open_ones = " Stopped by hand: some stages were not reached." if is_interrupted(evidence) else ""
     return (
         f"{evidence.n_prompts} prompts, {100 * evidence.solved_share:.0f} % solved, seed {evidence.seed}, "
-        f"{seconds:.0f} s of one processor.{told}\n"
+        f"{seconds:.0f} s of one processor.{told}{open_ones}\n"
     )
 
 

@@ -170,7 +170,7 @@ class TestStages:
 
     def test_another_question_is_refused(self, tmp_path: Path) -> None:
         """A folder that holds the stages of other prompts is refused, with what differs."""
-        with pytest.raises(ValidationInterrupted):
+        with pytest.raises(ValidationInterrupted, match="interrupted after"):
             run_validation(_question(planted_samples()), folder=tmp_path, on_progress=_Stopping("random directions"))
         with pytest.raises(lt.RunError, match="another validation: n_prompts was 12 and is 9"):
             run_validation(_question(planted_samples(9)), folder=tmp_path)

@@ -121,10 +121,13 @@ def run_validation(
     if on_plan is not None:
         on_plan(plan)
     found = {_TRACES: keeper.take(_TRACES, _first(setting), depends_on=depends_on[_TRACES], is_needed=True)}
+    stages = _stages(setting, found[_TRACES])
     try:
-        for name, stage in _stages(setting, found[_TRACES]).items():
+        for name, stage in stages.items():
             found[name] = keeper.take(name, stage, depends_on=depends_on[name])
     except KeyboardInterrupt:
+        # What an earlier call had finished counts, though it would only have been reached later.
+        found |= keeper.kept({name: depends_on[name] for name in stages})
         notes = (*checkpoints.notes, "Interrupted: what is not measured here was not reached.")
         record = _record(setting, found, notes=notes)
         provenance = collect_provenance(command=command, started_at=started_at)

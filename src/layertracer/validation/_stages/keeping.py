@@ -66,9 +66,15 @@ class StageKeeper:
 
     def known(self, depends_on: Mapping[str, Mapping[str, Any] | None]) -> frozenset[str]:
         """Names of the stages that need not be measured, by what each depends on."""
-        return frozenset(
-            name for name, needed in depends_on.items() if needed is not None and (name, _key(needed)) in self._found
-        )
+        return frozenset(self.kept(depends_on))
+
+    def kept(self, depends_on: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Found]:
+        """What is there already of some stages, by what each depends on."""
+        return {
+            name: self._found[name, _key(needed)]
+            for name, needed in depends_on.items()
+            if needed is not None and (name, _key(needed)) in self._found
+        }
 
     def follow(self, stages: Sequence[ValidationStage]) -> None:
         """Say what will be done, so that it can be told how far it is."""
