@@ -45,7 +45,7 @@ def stage_dependencies(setting: Setting, names: Iterable[str]) -> Dependencies:
     found: Dependencies = {}
     for name in names:
         try:
-            more = _of_lens(setting, lenses[name]) if name in lenses else own.get(name, lambda _: {})(setting)
+            more = _of_lens(setting, lenses[name]) if name in lenses else own.get(name, _of_nothing_else)(setting)
         except LayerTracerError:  # as the stage itself will be told
             more = None
         found[name] = None if more is None else {**common, **more}
@@ -100,3 +100,9 @@ def _of_prompts(setting: Setting, samples: Iterable[Sample] | None) -> str | Non
 
 def _digest(content: object) -> str:
     return hashlib.sha256(repr(content).encode()).hexdigest()
+
+
+def _of_nothing_else(setting: Setting) -> dict[str, Any]:
+    """What a stage depends on that has nothing but the common."""
+    del setting
+    return {}
