@@ -198,6 +198,6 @@ def _directions(trace: Found, control: Found, **settings: Any) -> Iterator[Contr
             unit="bits",
             passed=passed,
             sentence=f"At {site}, Gaussian directions as long as what the mask takes away give {value:.3f} bits at "
-            f"layer {said['layer']}, the mask {true:.3f}; {order.words}; their largest effect is at layer {order.layer}, "
-            f"{'one of' if is_there else 'none of'} the mask's contenders.",
+            f"layer {said['layer']}, the mask {true:.3f}; {order.words}; their largest effect is at layer "
+            f"{order.layer}, {'one of' if is_there else 'none of'} the mask's contenders.",
         )
