@@ -62,8 +62,8 @@ def validate(  # noqa: PLR0913 - what users call takes its settings by name
         model: As for `trace`.
         task: As for `trace`; every prompt with its answer.
         quick: The short form: 16 prompts, the logit lens, skips and zero-ablations, two controls, three doses.
-        text: Running text: a file or a text, a list of texts, rows of token ids; None for what the model writes itself,
-            False for none.
+        text: Running text: a file or a text, a list of texts, rows of token ids; None for what the model writes itself
+            (in the short form for none), False for none.
         lenses: Lenses beside the logit lens: kinds to fit ("tuned", "jacobian", "linear"), fitted lenses, or several of
             these. Not in the short form.
         causal: How causal tracing corrupts: "swap" (another prompt's subject) or "noise"; False for no causal tracing.
@@ -159,7 +159,7 @@ def _take_question(model: TracedModel, task: TaskLike, text: Any, **asked: Any) 
         model=model,
         task=prompts_for(model, task, needs_answers=True),
         text=None if text is False else text_for(model, "text", text),
-        with_text=text is not False,
+        with_text=text is not False and not (options.quick and text is None),
         options=options,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -54,6 +54,9 @@ _NOT_ASKED: Mapping[str, str] = {
     _TEXT: "No running text was asked for.",
     "lens": "The logit lens alone was read: ask for a fitted lens.",
 }
+
+
+_UNREACHED = "It was not reached: the validation was stopped by hand."
 
 
 class ValidationInterrupted(KeyboardInterrupt):
@@ -200,6 +203,7 @@ class _Stages:
     """What stages found, those of which something was measured; and why others were not."""
 
     every: Mapping[str, Found]
+    asked: Collection[str]
 
     def get(self, name: str) -> Found | None:
         """What a stage found; None where nothing was measured."""
@@ -218,12 +222,15 @@ class _Stages:
         """Why stages were not measured."""
         reasons = {name: found.why_not for name, found in self.every.items() if found.why_not}
         lens = next((reason for name, reason in reasons.items() if name.startswith(_LENS)), None)
-        return {**_NOT_ASKED, **reasons} | ({} if lens is None else {"lens": lens})
+        unreached = {name: _UNREACHED for name in self.asked if name not in self.every}
+        if lens is None and any(name.startswith(_LENS) for name in unreached):
+            lens = _UNREACHED
+        return {**_NOT_ASKED, **unreached, **reasons} | ({} if lens is None else {"lens": lens})
 
 
 def _record(setting: Setting, every: Mapping[str, Found], *, notes: Sequence[str]) -> EvidenceRecord:
     """The record of what was found, with its verdicts."""
-    stages = _Stages(every=every)
+    stages = _Stages(every=every, asked=_words(setting))
     trace, seed, units = every[_TRACES], setting.options.seed, setting.units
     description = describe_model(setting.model)
     causal = _causal(stages)

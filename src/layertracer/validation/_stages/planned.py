@@ -44,8 +44,9 @@ def _n_forwards(setting: Setting, name: str) -> float:
     options, n_layers = setting.options, setting.n_layers
     n, n_few = len(setting.samples), len(setting.few)
 
-    def traced(n_prompts: int, n_rows: float) -> float:
-        return n_prompts * (1.0 + _HALF * n_layers * n_rows)
+    def traced(n_prompts: int, n_rows: float, *, shared: float = shared_share(setting)) -> float:
+        n_read = shared + n_prompts * (1.0 - shared)
+        return n_read * (1.0 + _HALF * n_layers * n_rows)
 
     n_sites = len(options.sites)
     n_wide = n_sites if options.quick else n_sites - _STATE
@@ -64,8 +65,18 @@ def _n_forwards(setting: Setting, name: str) -> float:
         "shuffled_demonstrations": float(n),
         "probes": float(n),
         "causal": n_few * _HALF * _HALF * n_layers * min(length, 40),
-        "text": traced(setting.options.n_passages, n_sites * N_DRAWS),
-        "text_importance": traced(setting.options.n_passages, importance),
+        "text": traced(setting.options.n_passages, n_sites * N_DRAWS, shared=0.0),
+        "text_importance": traced(setting.options.n_passages, importance, shared=0.0),
         "crossed": traced(6 * options.n_demonstration_sets * options.n_templates, N_DRAWS),
     }
     return by_name.get(name, _FITTING.get(kind, 1.0) + n)
+
+
+def shared_share(setting: Setting) -> float:
+    """Share of a prompt's tokens with which all prompts begin, which are read once for all of them."""
+    prompts = [sample.prompt_ids for sample in setting.encoded]
+    if len(prompts) < 2:
+        return 0.0
+    first, last = min(prompts), max(prompts)
+    n_shared = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    return n_shared * len(prompts) / sum(map(len, prompts))

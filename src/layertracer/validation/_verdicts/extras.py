@@ -66,11 +66,11 @@ def dose_correlations(found: Found, *, seed: int) -> dict[str, dict[float, Corre
     correlations: dict[str, dict[float, Correlation]] = {}
     for site, fractions in found.facts["fractions"].items():
         js = found.arrays[f"js_bits.{site}"].astype(np.float64)
-        reference = js[fractions.index(min(fractions, key=lambda one: abs(one - REFERENCE)))]
+        at = fractions.index(min(fractions, key=lambda one: abs(one - REFERENCE)))
         correlations[site] = {
-            fraction: correlate_layers(one, reference, seed=seed)
-            for fraction, one in zip(fractions, js, strict=True)
-            if one is not reference
+            fraction: correlate_layers(js[place], js[at], seed=seed)
+            for place, fraction in enumerate(fractions)
+            if place != at
         }
     return correlations
 

@@ -174,7 +174,10 @@ def judge_prompts(record: EvidenceRecord, extras: Extras) -> Verdict:
         return verdict("prompts", "undecided", f"{said}.", note)
     half = max(rise.interval.high - rise.layer, rise.layer - rise.interval.low)
     few = record.n_prompts < SURE_UNITS
-    return verdict("prompts", "undecided" if few else "yes" if half <= _NEAR else "no", f"{said}.", note)
+    # The one interval is narrow enough, and those of fewer prompts say that it need not have been.
+    is_lucky = half <= _NEAR and needed is not None and (needed.n_prompts or 0) > record.n_prompts
+    answer = "undecided" if few or is_lucky else "yes" if half <= _NEAR else "no"
+    return verdict("prompts", answer, f"{said}.", note)
 
 
 def judge_templates(record: EvidenceRecord, extras: Extras) -> Verdict:
