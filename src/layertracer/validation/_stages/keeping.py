@@ -113,6 +113,7 @@ class StageKeeper:
             except LayerTracerError as error:
                 if is_needed:
                     raise
+                self._tell(name, 1.0)
                 return not_measured(str(error))
             found = Found(
                 facts=found.facts,
