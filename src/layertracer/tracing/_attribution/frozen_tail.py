@@ -20,9 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from layertracer.models import Network
+from layertracer.models import Network, recording_gradients
 from layertracer.tracing._attribution.not_measured import NotMeasured, telling_why_not
-from layertracer.tracing._attribution.taped import recording_gradients
 from layertracer.tracing._passes.tail import Tail
 
 _GROUPS = 4

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from layertracer.models import Layer, Network, Role, StreamShape, flatten, replacing_forward
+from layertracer.models import Layer, Network, Role, StreamShape, flatten, recording_gradients, replacing_forward
 from layertracer.tracing._attribution.not_measured import NotMeasured
 from layertracer.tracing._sites.branch_output import BranchWatcher
 
@@ -105,20 +105,6 @@ class Tape:
         seen = [term.layer for term in self.terms if term.role is None]
         if seen != list(range(self.network.anatomy.n_layers)):
             raise NotMeasured("its layers do not run once each and in order on these prompts")
-
-
-@contextmanager
-def recording_gradients(network: Network) -> Iterator[None]:
-    """The model's own forward is recorded by autograd whenever it runs in the block."""
-    module = network.call.module
-    forward = module.forward
-
-    def recorded(*args: Any, **kwargs: Any) -> Any:
-        with torch.enable_grad():
-            return forward(*args, **kwargs)
-
-    with replacing_forward(module, recorded):
-        yield
 
 
 def edge_of(tensor: Tensor, what: str) -> GradientEdge:
