@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
-from layertracer._errors import RunError
 from layertracer.api._asked import ModelLike, ProgressLike, TaskLike, prompts_for
+from layertracer.api._claimed import claimed_folder
 from layertracer.api._progress import telling_progress
 from layertracer.api._taken import take_flag, take_model, take_path
 from layertracer.evidence import CausalRecord, find_peak, read_causal, role_of, same_causal, save_causal
-from layertracer.runs import CAUSAL, claim_folder, expand_home
+from layertracer.runs import CAUSAL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,7 +188,7 @@ def causal_trace(  # noqa: PLR0913 - what users call takes its settings by name
 
     if out is None:
         return _run(taken, given, settings, progress, command)
-    with _claiming(take_path("out", out), overwrite=take_flag("overwrite", overwrite)) as folder:
+    with claimed_folder(out, overwrite=overwrite, kind=CAUSAL) as folder:
         try:
             found = _run(taken, given, settings, progress, command)
         except KeyboardInterrupt as stop:
@@ -214,26 +213,6 @@ def _run(
         stop.record = CausalTrace.from_record(stop.record)
         raise
     return CausalTrace.from_record(found)
-
-
-@contextmanager
-def _claiming(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """The folder of a causal trace, which no other process is given within.
-
-    Raises:
-        RunError: If none can be saved there, or another one is going to be.
-    """
-    folder = expand_home(path)
-    claim = claim_folder(folder, overwrite=overwrite, kind=CAUSAL)
-    if claim is None:
-        raise RunError(
-            f"Another causal trace that is running is going to be saved to {folder}. Wait until it is done, or give "
-            "another path."
-        )
-    try:
-        yield folder
-    finally:
-        claim.release()
 
 
 def load_causal(path: str | Path) -> CausalTrace:

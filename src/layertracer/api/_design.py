@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -11,10 +10,11 @@ from layertracer._types import Substitute
 from layertracer.advice import DesignPlan, Search
 from layertracer.api._advice import Advice
 from layertracer.api._asked import ModelLike, ProgressLike
+from layertracer.api._claimed import claimed_folder
 from layertracer.api._design_asked import take_options, take_question
 from layertracer.api._progress import telling_progress
-from layertracer.api._taken import refused, take_flag, take_model, take_path
-from layertracer.runs import ADVICE, expand_home, require_claim
+from layertracer.api._taken import refused, take_model, take_path
+from layertracer.runs import ADVICE, expand_home
 
 if TYPE_CHECKING:
     from layertracer.hybrids import Question
@@ -114,7 +114,7 @@ def design(  # noqa: PLR0913 - what users call takes its settings by name
     telling: dict[str, Any] = {"progress": progress, "on_plan": on_plan, "command": command}
     if out is None:
         return _run(question, None, **telling)
-    with _claiming(take_path("out", out), overwrite=overwrite) as folder:
+    with claimed_folder(out, overwrite=overwrite, kind=ADVICE) as folder:
         advice = _run(question, folder, **telling)
         advice.save(folder, overwrite=True)
     return advice
@@ -130,21 +130,6 @@ def _run(question: Question, folder: Path | None, *, progress: ProgressLike, **a
         if folder is not None:
             stop.add_note(f"What was finished lies in {folder}: the same call goes on from there.")
         raise
-
-
-@contextmanager
-def _claiming(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """The folder of an advice, which no other process is given within.
-
-    Raises:
-        RunError: If advice cannot be saved there, or another design is going to.
-    """
-    folder = expand_home(path)
-    claim = require_claim(folder, overwrite=take_flag("overwrite", overwrite), kind=ADVICE)
-    try:
-        yield folder
-    finally:
-        claim.release()
 
 
 def plan_design(  # noqa: PLR0913 - likewise

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from layertracer._errors import RunError, UsageError
+from layertracer._errors import UsageError
 from layertracer._types import checked_whole
 from layertracer.api._asked import ModelLike, ProgressLike, TaskLike, prompts_for
 from layertracer.api._asked_rows import text_for
+from layertracer.api._claimed import claimed_folder
 from layertracer.api._evidence import Evidence
 from layertracer.api._lenses import LENS_KINDS
 from layertracer.api._progress import telling_progress
 from layertracer.api._taken import refused, take_choice, take_flag, take_model, take_path
 from layertracer.evidence import ValidationPlan
-from layertracer.runs import EVIDENCE, claim_folder, expand_home
+from layertracer.runs import EVIDENCE, expand_home
 
 if TYPE_CHECKING:
     from layertracer.tracing import TracedModel
@@ -96,7 +96,7 @@ def validate(  # noqa: PLR0913 - what users call takes its settings by name
     telling: dict[str, Any] = {"progress": progress, "on_plan": on_plan, "command": command}
     if out is None:
         return _run(question, None, **telling)
-    with _claiming(take_path("out", out), overwrite=take_flag("overwrite", overwrite)) as folder:
+    with claimed_folder(out, overwrite=overwrite, kind=EVIDENCE) as folder:
         evidence = _run(question, folder, **telling)
         evidence.save(folder, overwrite=True)
     return evidence
@@ -238,23 +238,3 @@ def _run(question: ValidationQuestion, folder: Path | None, *, progress: Progres
         if isinstance(stop, ValidationInterrupted):
             stop.record = Evidence.from_record(stop.record)
         raise
-
-
-@contextmanager
-def _claiming(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """The folder of evidence, which no other process is given within.
-
-    Raises:
-        RunError: If evidence cannot be saved there, or another validation is going to.
-    """
-    folder = expand_home(path)
-    claim = claim_folder(folder, overwrite=overwrite, kind=EVIDENCE)
-    if claim is None:
-        raise RunError(
-            f"Another validation that is running is going to save its evidence to {folder}. Wait until it is done, or "
-            "give another path."
-        )
-    try:
-        yield folder
-    finally:
-        claim.release()
