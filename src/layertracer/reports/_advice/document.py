@@ -9,8 +9,14 @@ from typing import Any
 from layertracer.advice import AdviceRecord, Judgement, Placement
 from layertracer.reports._advice.overview import build_advice_overview
 from layertracer.reports._advice.wording import in_order, kinds_of, standing_words
-from layertracer.reports._page import refuse_folder
-from layertracer.reports._values.documents import number_row, plain_fields, plain_interval, plain_values, write_csv
+from layertracer.reports._values.documents import (
+    csv_text,
+    number_row,
+    plain_fields,
+    plain_interval,
+    plain_values,
+    write_whole,
+)
 
 CSV_COLUMNS = ("part", "name", "n_kept", "kept", "layer", "rows", "quantity", "value", "low", "high", "unit")
 """Columns of the table: one row a number."""
@@ -101,10 +107,7 @@ def write_advice_csv(record: AdviceRecord, path: str | Path) -> Path:
     Raises:
         UsageError: If `path` is a folder.
     """
-    target = Path(path)
-    refuse_folder(target)
-    write_csv(CSV_COLUMNS, advice_rows(record), target)
-    return target
+    return write_whole(lambda: csv_text(CSV_COLUMNS, advice_rows(record)), path)
 
 
 def advice_rows(record: AdviceRecord) -> Iterator[dict[str, Any]]:

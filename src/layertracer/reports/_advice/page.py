@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from markupsafe import Markup
-
 from layertracer.advice import AdviceRecord
 from layertracer.reports._advice.overview import build_advice_overview
 from layertracer.reports._advice.reproduce import design_code, design_command, snippet_texts
 from layertracer.reports._advice.sections import advice_sections
 from layertracer.reports._advice.tables import rows_table
 from layertracer.reports._advice.words import asked_facts, limits, model_facts, reads
-from layertracer.reports._assets import content_policy, page_environment, read_asset, to_script_json
-from layertracer.reports._page import page_scripts, refuse_folder, write_page
+from layertracer.reports._page import fill_page
+from layertracer.reports._values.documents import write_whole
 from layertracer.reports._values.visible import shorten, visible_text
 
 
@@ -33,36 +31,26 @@ def write_advice_report(record: AdviceRecord, path: str | Path) -> Path:
     Raises:
         UsageError: If `path` is a folder.
     """
-    target = Path(path)
-    refuse_folder(target)
-    write_page(render_advice_page(record), target)
-    return target
+    return write_whole(lambda: render_advice_page(record), path)
 
 
 def render_advice_page(record: AdviceRecord) -> str:
     """The HTML of a report on advice."""
     sections = tuple(advice_sections(record))
     figures = {section.id: section.drawing for section in sections if section.drawing is not None}
-    scripts = page_scripts(has_figures=True)
-    return (
-        page_environment()
-        .get_template("advice.html.j2")
-        .render(
-            overview=build_advice_overview(record),
-            policy=content_policy(scripts.values()),
-            style=Markup(read_asset("style.css")),
-            sections=sections,
-            snippets=snippet_texts(record),
-            snippet_reason=shorten(visible_text(record.snippet_reason), 2000),
-            limits=tuple(limits(record)),
-            reads=reads(record),
-            rows=rows_table(record),
-            notes=tuple(shorten(visible_text(note), 2000) for note in record.evaluations.notes),
-            asked=asked_facts(record),
-            provenance=model_facts(record),
-            command=design_command(record),
-            python=design_code(record),
-            data=Markup(to_script_json({"figures": figures})),
-            **{name: Markup(script) for name, script in scripts.items()},
-        )
+    return fill_page(
+        "advice.html.j2",
+        {"figures": figures},
+        overview=build_advice_overview(record),
+        sections=sections,
+        snippets=snippet_texts(record),
+        snippet_reason=shorten(visible_text(record.snippet_reason), 2000),
+        limits=tuple(limits(record)),
+        reads=reads(record),
+        rows=rows_table(record),
+        notes=tuple(shorten(visible_text(note), 2000) for note in record.evaluations.notes),
+        asked=asked_facts(record),
+        provenance=model_facts(record),
+        command=design_command(record),
+        python=design_code(record),
     )

@@ -10,8 +10,7 @@ import numpy as np
 
 from layertracer.evidence import CausalRecord, Peak, RoleEffects, role_of
 from layertracer.reports._causal.overview import build_causal_overview
-from layertracer.reports._page import refuse_folder
-from layertracer.reports._values.documents import plain_fields, plain_interval, plain_values, write_csv
+from layertracer.reports._values.documents import csv_text, plain_fields, plain_interval, plain_values, write_whole
 
 CSV_COLUMNS = (
     *("prompt", "layer", "position", "role", "token", "restored_prob", "indirect_effect", "recovery"),
@@ -117,10 +116,7 @@ def write_causal_csv(record: CausalRecord, path: str | Path) -> Path:
     Raises:
         UsageError: If `path` is a folder.
     """
-    target = Path(path)
-    refuse_folder(target)
-    write_csv(CSV_COLUMNS, _cells(record), target)
-    return target
+    return write_whole(lambda: csv_text(CSV_COLUMNS, _cells(record)), path)
 
 
 def _cells(record: CausalRecord) -> Iterator[dict[str, Any]]:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from markupsafe import Markup
-
 from layertracer.evidence import CausalRecord
-from layertracer.reports._assets import content_policy, page_environment, read_asset, to_script_json
 from layertracer.reports._causal.overview import CausalOverview, build_causal_overview, limits_of
 from layertracer.reports._causal.prompt_maps import cells_data, held_prompts
 from layertracer.reports._causal.reproduce import causal_code, causal_command
@@ -22,7 +19,8 @@ from layertracer.reports._causal.tables import (
 from layertracer.reports._causal.wording import has_differences
 from layertracer.reports._drawing.page_sections import PageSection
 from layertracer.reports._drawing.role_map import draw_role_map
-from layertracer.reports._page import page_scripts, refuse_folder, write_page
+from layertracer.reports._page import fill_page
+from layertracer.reports._values.documents import write_whole
 from layertracer.reports._values.facts import facts_of, facts_of_model
 
 
@@ -42,10 +40,7 @@ def write_causal_report(record: CausalRecord, path: str | Path) -> Path:
     Raises:
         UsageError: If `path` is a folder.
     """
-    target = Path(path)
-    refuse_folder(target)
-    write_page(render_causal_page(record), target)
-    return target
+    return write_whole(lambda: render_causal_page(record), path)
 
 
 def render_causal_page(record: CausalRecord) -> str:
@@ -54,32 +49,25 @@ def render_causal_page(record: CausalRecord) -> str:
     sections = tuple(_sections(record, overview))
     figures = {section.id: section.drawing for section in sections if section.drawing is not None}
     data = {"figures": figures, "cells": cells_data(record, held)}
-    scripts = page_scripts(has_figures=True)
     asked = {name: value for name, value in record.spec.items() if name not in ("task", "units")}
     task = record.spec.get("task")
-    return (
-        page_environment()
-        .get_template("causal.html.j2")
-        .render(
-            overview=overview,
-            policy=content_policy(scripts.values()),
-            style=Markup(read_asset("style.css")),
-            sections=sections,
-            labels=[prompt["label"] for prompt in data["cells"]["prompts"]],
-            held=_held_words(overview.n_used, len(held)),
-            prompts=prompt_table(record),
-            prompts_cut=_cut_words(overview.n_used),
-            reasons=reason_table(record),
-            excluded=excluded_table(record),
-            excluded_cut=_cut_words(len(record.excluded)),
-            limits=tuple(limits_of(record)),
-            asked=tuple(facts_of({**asked, "task": task})),
-            provenance=facts_of_model(record.model, record.provenance),
-            command=causal_command(record),
-            python=causal_code(record),
-            data=Markup(to_script_json(data)),
-            **{name: Markup(script) for name, script in scripts.items()},
-        )
+    return fill_page(
+        "causal.html.j2",
+        data,
+        overview=overview,
+        sections=sections,
+        labels=[prompt["label"] for prompt in data["cells"]["prompts"]],
+        held=_held_words(overview.n_used, len(held)),
+        prompts=prompt_table(record),
+        prompts_cut=_cut_words(overview.n_used),
+        reasons=reason_table(record),
+        excluded=excluded_table(record),
+        excluded_cut=_cut_words(len(record.excluded)),
+        limits=tuple(limits_of(record)),
+        asked=tuple(facts_of({**asked, "task": task})),
+        provenance=facts_of_model(record.model, record.provenance),
+        command=causal_command(record),
+        python=causal_code(record),
     )
 
 

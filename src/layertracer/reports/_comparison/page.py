@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from markupsafe import Markup
-
 from layertracer.comparisons import ModelComparison
-from layertracer.reports._assets import content_policy, page_environment, read_asset, to_script_json
 from layertracer.reports._comparison.chart import MAX_ROWS, draw_comparison
 from layertracer.reports._comparison.overview import MAX_PAIRS, ComparisonOverview, build_comparison_overview
-from layertracer.reports._page import page_scripts, refuse_folder, write_page
+from layertracer.reports._page import fill_page
 from layertracer.reports._sections.protocol import Section
+from layertracer.reports._values.documents import write_whole
 
 
 def write_comparison_report(comparison: ModelComparison, path: str | Path) -> Path:
@@ -30,30 +28,20 @@ def write_comparison_report(comparison: ModelComparison, path: str | Path) -> Pa
     Raises:
         UsageError: If `path` is a folder.
     """
-    target = Path(path)
-    refuse_folder(target)
-    write_page(render_comparison_page(comparison), target)
-    return target
+    return write_whole(lambda: render_comparison_page(comparison), path)
 
 
 def render_comparison_page(comparison: ModelComparison) -> str:
     """The HTML of a comparison's report."""
     overview = build_comparison_overview(comparison)
     figures = draw_comparison(comparison)
-    scripts = page_scripts(has_figures=True)
-    return (
-        page_environment()
-        .get_template("comparison.html.j2")
-        .render(
-            overview=overview,
-            policy=content_policy(scripts.values()),
-            style=Markup(read_asset("style.css")),
-            sections=_list_sections(comparison, overview, set(figures)),
-            tables={"places": overview.particles, "differences": overview.differences},
-            level=f"{100 * comparison.settings.level:g} %",
-            data=Markup(to_script_json({"figures": figures})),
-            **{name: Markup(script) for name, script in scripts.items()},
-        )
+    return fill_page(
+        "comparison.html.j2",
+        {"figures": figures},
+        overview=overview,
+        sections=_list_sections(comparison, overview, set(figures)),
+        tables={"places": overview.particles, "differences": overview.differences},
+        level=f"{100 * comparison.settings.level:g} %",
     )
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from layertracer._types import LayerMeasure
 from layertracer.evidence import CausalRecord, EvidenceRecord, RoleEffects
 from layertracer.reports._evidence.overview import build_evidence_overview
-from layertracer.reports._page import refuse_folder
 from layertracer.reports._values.documents import (
+    csv_text,
     number_row,
     plain_fields,
     plain_interval,
     plain_values,
-    write_csv,
+    write_whole,
 )
 
 CSV_COLUMNS = (
@@ -124,10 +124,7 @@ def write_evidence_csv(record: EvidenceRecord, path: str | Path) -> Path:
     Raises:
         UsageError: If `path` is a folder.
     """
-    target = Path(path)
-    refuse_folder(target)
-    write_csv(CSV_COLUMNS, evidence_rows(record), target)
-    return target
+    return write_whole(lambda: csv_text(CSV_COLUMNS, evidence_rows(record)), path)
 
 
 def evidence_rows(record: EvidenceRecord) -> Iterator[Row]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from markupsafe import Markup
-
 from layertracer.evidence import EvidenceRecord
-from layertracer.reports._assets import content_policy, page_environment, read_asset, to_script_json
 from layertracer.reports._evidence.overview import build_evidence_overview
 from layertracer.reports._evidence.reproduce import validate_code, validate_command
 from layertracer.reports._evidence.sections import evidence_sections
 from layertracer.reports._evidence.words import asked_facts, limits, model_facts, reads
-from layertracer.reports._page import page_scripts, refuse_folder, write_page
+from layertracer.reports._page import fill_page
+from layertracer.reports._values.documents import write_whole
 
 
 def write_evidence_report(record: EvidenceRecord, path: str | Path) -> Path:
@@ -31,10 +29,7 @@ def write_evidence_report(record: EvidenceRecord, path: str | Path) -> Path:
     Raises:
         UsageError: If `path` is a folder.
     """
-    target = Path(path)
-    refuse_folder(target)
-    write_page(render_evidence_page(record), target)
-    return target
+    return write_whole(lambda: render_evidence_page(record), path)
 
 
 def render_evidence_page(record: EvidenceRecord) -> str:
@@ -42,22 +37,15 @@ def render_evidence_page(record: EvidenceRecord) -> str:
     overview = build_evidence_overview(record)
     sections = tuple(evidence_sections(record, overview))
     figures = {one.part.id: one.part.drawing for one in sections if one.part.drawing is not None}
-    scripts = page_scripts(has_figures=True)
-    return (
-        page_environment()
-        .get_template("evidence.html.j2")
-        .render(
-            overview=overview,
-            policy=content_policy(scripts.values()),
-            style=Markup(read_asset("style.css")),
-            sections=sections,
-            limits=limits(record),
-            reads=reads(record),
-            asked=asked_facts(record),
-            provenance=model_facts(record),
-            command=validate_command(record),
-            python=validate_code(record),
-            data=Markup(to_script_json({"figures": figures})),
-            **{name: Markup(script) for name, script in scripts.items()},
-        )
+    return fill_page(
+        "evidence.html.j2",
+        {"figures": figures},
+        overview=overview,
+        sections=sections,
+        limits=limits(record),
+        reads=reads(record),
+        asked=asked_facts(record),
+        provenance=model_facts(record),
+        command=validate_command(record),
+        python=validate_code(record),
     )

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from markupsafe import Markup
-
 from layertracer._types import GridReading, LensGrid
-from layertracer.reports._assets import content_policy, page_environment, read_asset, to_script_json
 from layertracer.reports._drawing.page_sections import PageSection
 from layertracer.reports._drawing.plotly_layout import PROB_SCALE, Figure, Trace, axis, colorbar, layout
-from layertracer.reports._page import page_scripts, refuse_folder, write_page
+from layertracer.reports._page import fill_page
+from layertracer.reports._values.documents import write_whole
 from layertracer.reports._values.numbers import round_for_json, show_share
 from layertracer.reports._values.parts import Table
 from layertracer.reports._values.visible import isolate, shorten, visible_line
@@ -41,30 +39,20 @@ def write_grid_report(grid: LensGrid, path: str | Path) -> Path:
     Raises:
         UsageError: If `path` is a folder.
     """
-    target = Path(path)
-    refuse_folder(target)
-    write_page(render_grid_page(grid), target)
-    return target
+    return write_whole(lambda: render_grid_page(grid), path)
 
 
 def render_grid_page(grid: LensGrid) -> str:
     """The HTML of a grid; of long prompts the last positions, and the page says so."""
     sections = tuple(_sections(grid))
-    scripts = page_scripts(has_figures=True)
     data = {"figures": {section.id: section.drawing for section in sections}}
-    return (
-        page_environment()
-        .get_template("grid.html.j2")
-        .render(
-            model=visible_line(grid.model),
-            n_tokens=len(grid.token_ids),
-            cut=_cut_words(grid),
-            policy=content_policy(scripts.values()),
-            style=Markup(read_asset("style.css")),
-            sections=sections,
-            data=Markup(to_script_json(data)),
-            **{name: Markup(script) for name, script in scripts.items()},
-        )
+    return fill_page(
+        "grid.html.j2",
+        data,
+        model=visible_line(grid.model),
+        n_tokens=len(grid.token_ids),
+        cut=_cut_words(grid),
+        sections=sections,
     )
 
 

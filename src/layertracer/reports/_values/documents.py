@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from layertracer._errors import UsageError
 from layertracer._types import Interval
 from layertracer.reports._values.numbers import round_for_json
 from layertracer.runs import to_tree, write_file
@@ -38,20 +39,42 @@ def plain_interval(interval: Interval | None) -> dict[str, Any] | None:
     return None if interval is None else {"low": interval.low, "high": interval.high, "level": interval.level}
 
 
-def write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], target: Path) -> None:
-    """Write a table; folders above it are made, and a file there is replaced whole.
+def write_whole(make: Callable[[], str], path: str | Path) -> Path:
+    """Write a page or a table; folders above it are made, and a file there is replaced whole.
+
+    Args:
+        make: Makes it, once it is known that there is no folder in its place.
+        path: The file.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError: If `path` is a folder.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise UsageError(
+            f"Cannot write the report to {str(target)!r}: it is a folder, and a file is needed. "
+            f"Give a file name, e.g. {str(target / 'report.html')!r}."
+        )
+    write_file(target, make().encode("utf-8"))
+    return target
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A table as comma-separated values.
 
     Args:
         columns: Its columns.
         rows: Cells by column; one that is missing stays empty.
-        target: The file.
     """
     sink = io.StringIO()
     table = csv.DictWriter(sink, columns, lineterminator="\n")
     table.writeheader()
     for row in rows:
         table.writerow({name: _cell(row.get(name)) for name in columns})
-    write_file(target, sink.getvalue().encode("utf-8"))
+    return sink.getvalue()
 
 
 def _cell(value: Any) -> Any:
