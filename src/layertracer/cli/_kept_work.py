@@ -7,11 +7,12 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import click
 
 from layertracer._errors import LayerTracerError
+from layertracer.cli._console import say, say_aside, say_json
 from layertracer.cli._exit_codes import explain_interruption
 from layertracer.cli._options import add_options, option
 from layertracer.cli._progress import ProgressDisplay
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
     from layertracer.tracing import Progress
 else:  # under test, annotations are looked up when a function is called
     FolderKind = Progress = object
+
+
+@runtime_checkable
+class Plan(Protocol):
+    """A plan: lines as a text, and JSON values."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON values."""
+
 
 _PATH: Any = click.Path(path_type=Path)
 
@@ -117,6 +127,38 @@ def telling(context: click.Context, display: ProgressDisplay, out: Path, again: 
         )
 
     return advance
+
+
+@contextlib.contextmanager
+def saying_what_is_kept(out: Path, again: str) -> Iterator[None]:
+    """Within, an error is followed by where finished measurements lie, if there are any, and how to go on."""
+    from layertracer.runs import has_parts
+
+    try:
+        yield
+    except Exception:
+        if has_parts(out):
+            say_aside(f"What was finished lies in {out}. To go on: {again}")
+        raise
+
+
+def announcing(display: ProgressDisplay, settings: Mapping[str, Any]) -> Callable[[Plan], None]:
+    """What is called with the plan: it notes the plan's last line, but where a JSON document is asked for."""
+
+    def announce(plan: Plan) -> None:
+        if not settings["as_json"]:
+            display.note(f"Plan: {str(plan).splitlines()[-1]}")
+
+    return announce
+
+
+def show_plan(plan: Plan, settings: Mapping[str, Any]) -> None:
+    """Print a plan: its lines, or one JSON document."""
+    if settings["as_json"]:
+        say_json(plan.to_dict())
+        return
+    for line in str(plan).splitlines():
+        say(line)
 
 
 def go_on_command(given: Sequence[str], out: Path) -> str:

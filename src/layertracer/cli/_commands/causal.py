@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,14 +11,14 @@ import click
 from click.core import ParameterSource
 
 from layertracer.cli._choices import CAUSAL_SITES, CORRUPTIONS, DEFAULT_MODEL, DIRECTIONS
-from layertracer.cli._console import describe_terminal, quiet_stdout, say, say_drawn, say_json
+from layertracer.cli._console import quiet_stdout
 from layertracer.cli._exit_codes import command_line, debug_option, explain_interruption, explain_kept
 from layertracer.cli._grouped_help import GroupedCommand
 from layertracer.cli._options import add_options, load_asked_model, model_options, option, task_options
 from layertracer.cli._progress import ProgressDisplay, showing_progress
 from layertracer.cli._run_folder import default_run_folders
 from layertracer.cli._trace_options import load_asked_task, question_options, refuse_chat_options, say_what_was_read
-from layertracer.cli._writing import Writing
+from layertracer.cli._writing import Shown, show_made
 
 if TYPE_CHECKING:
     from layertracer.api import CausalTrace
@@ -197,23 +198,14 @@ def _trace(
 
 
 def _show(found: CausalTrace, out: Path, settings: Mapping[str, Any]) -> None:
-    """Write report and table, and print the summary; a file that cannot be written keeps nobody from the numbers."""
+    """Write page and table, and print it."""
     from layertracer.reports import causal_json, render_causal_text, write_causal_csv
-    from layertracer.runs import REPORT_FILE
 
-    writing = Writing()
-    page = None if settings["no_report"] else settings["report"] or out / REPORT_FILE
-    report = writing.attempt(found.report, page)
-    table = writing.attempt(lambda path: write_causal_csv(found, path), settings["csv_file"])
-    if settings["as_json"]:
-        written = {"report": None if report is None else str(report), "csv": None if table is None else str(table)}
-        say_json({**causal_json(found), "causal": str(out), **written})
-        writing.end()
-        return
-    terminal = describe_terminal()
-    say_drawn(render_causal_text(found, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only))
-    say(f"Causal  {out}")
-    for name, path in (("Report", report), ("Table ", table)):
-        if path is not None:
-            say(f"{name}  {path}")
-    writing.end()
+    shown = Shown(
+        name="causal",
+        as_json=partial(causal_json, found),
+        as_text=partial(render_causal_text, found),
+        write_page=found.report,
+        write_table=partial(write_causal_csv, found),
+    )
+    show_made(shown, out, settings)

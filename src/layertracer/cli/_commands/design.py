@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from layertracer.cli._choices import DEFAULT_MODEL
-from layertracer.cli._console import describe_terminal, quiet_stdout, say, say_aside, say_drawn, say_json
+from layertracer.cli._console import quiet_stdout
 from layertracer.cli._design_options import (
     design_settings,
     effort_options,
@@ -22,16 +23,19 @@ from layertracer.cli._exit_codes import command_line, debug_option, explain_inte
 from layertracer.cli._grouped_help import GroupedCommand
 from layertracer.cli._kept_work import (
     OUTPUT,
+    announcing,
     find_place,
     go_on_command,
     in_options,
     output_options,
     refuse_output,
+    saying_what_is_kept,
+    show_plan,
     telling,
 )
 from layertracer.cli._options import load_asked_model, model_options
 from layertracer.cli._progress import ProgressDisplay, showing_progress
-from layertracer.cli._writing import Writing
+from layertracer.cli._writing import Shown, show_made
 
 if TYPE_CHECKING:
     from layertracer.advice import DesignPlan
@@ -95,11 +99,11 @@ def design_command(context: click.Context, /, model: str, **settings: Any) -> No
             else:
                 advice = _design(context, loaded, asked, out, display=display, settings=settings)
         if settings["only_plan"]:
-            _show_plan(plan, settings)
+            show_plan(plan, settings)
             return
     explain_kept(context, f"The advice is saved in {out}")
     explain_interruption(context, f"Interrupted: the advice is whole, and is saved in {out}")
-    _show(context, advice, out, settings)
+    _show(advice, out, settings)
 
 
 def _plan(loaded: TracedModel, asked: Mapping[str, Any], out: Path | None, display: ProgressDisplay) -> DesignPlan:
@@ -107,14 +111,6 @@ def _plan(loaded: TracedModel, asked: Mapping[str, Any], out: Path | None, displ
 
     display.begin(f"Planning a design of {loaded.name}")
     return plan_design(loaded, out=out, **asked)
-
-
-def _show_plan(plan: DesignPlan, settings: Mapping[str, Any]) -> None:
-    if settings["as_json"]:
-        say_json(plan.to_dict())
-        return
-    for line in str(plan).splitlines():
-        say(line)
 
 
 def _design(
@@ -128,16 +124,11 @@ def _design(
 ) -> Advice:
     """Design; what was finished lies in the folder however it ends, and that is said."""
     from layertracer.api import design
-    from layertracer.runs import has_parts
 
     again = go_on_command(command_line(context), out)
     display.begin(f"Designing {loaded.name}")
 
-    def announce(plan: DesignPlan) -> None:
-        if not settings["as_json"]:
-            display.note(f"Plan: {str(plan).splitlines()[-1]}")
-
-    try:
+    with saying_what_is_kept(out, again):
         return design(
             loaded,
             **asked,
@@ -145,39 +136,24 @@ def _design(
             out=out,
             overwrite=settings["overwrite"],
             progress=telling(context, display, out, again),
-            on_plan=announce,
+            on_plan=announcing(display, settings),
             command=command_line(context),
         )
-    except Exception:
-        if has_parts(out):
-            say_aside(f"What was finished lies in {out}. To go on: {again}")
-        raise
 
 
-def _show(context: click.Context, advice: Advice, out: Path, settings: Mapping[str, Any]) -> None:
-    """Write report and table, and print the advice; a file that cannot be written keeps nobody from the numbers."""
+def _show(advice: Advice, out: Path, settings: Mapping[str, Any]) -> None:
+    """Write page and table, and print it."""
     from layertracer.reports import advice_json, next_steps, render_advice_text, write_advice_csv
-    from layertracer.runs import REPORT_FILE
 
-    del context
-    writing = Writing()
-    page = None if settings["no_report"] else settings["report"] or out / REPORT_FILE
-    report = writing.attempt(advice.report, page)
-    table = writing.attempt(lambda path: write_advice_csv(advice, path), settings["csv_file"])
-    if settings["as_json"]:
-        written = {"report": None if report is None else str(report), "csv": None if table is None else str(table)}
-        say_json({**advice_json(advice), "advice": str(out), **written})
-        writing.end()
-        return
-    terminal = describe_terminal()
-    say_drawn(render_advice_text(advice, width=terminal.width, color=terminal.color, ascii_only=terminal.ascii_only))
-    say(f"Advice  {out}")
-    for name, path in (("Report", report), ("Table ", table)):
-        if path is not None:
-            say(f"{name}  {path}")
-    for step in next_steps(advice):
-        say(f"Next    {step}")
-    writing.end()
+    shown = Shown(
+        name="advice",
+        as_json=partial(advice_json, advice),
+        as_text=partial(render_advice_text, advice),
+        write_page=advice.report,
+        write_table=partial(write_advice_csv, advice),
+        steps=next_steps(advice),
+    )
+    show_made(shown, out, settings)
 
 
 _IN_OPTIONS = (

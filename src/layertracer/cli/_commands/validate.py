@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from layertracer.cli._choices import CORRUPTIONS, DEFAULT_MODEL, LENS_KINDS
-from layertracer.cli._console import describe_terminal, quiet_stdout, say, say_aside, say_drawn, say_json
+from layertracer.cli._console import quiet_stdout
 from layertracer.cli._exit_codes import command_line, debug_option, explain_interruption, explain_kept
 from layertracer.cli._grouped_help import GroupedCommand
 from layertracer.cli._kept_work import (
     OUTPUT,
+    announcing,
     find_place,
     go_on_command,
     in_options,
     output_options,
     refuse_output,
+    saying_what_is_kept,
+    show_plan,
     telling,
 )
 from layertracer.cli._options import add_options, load_asked_model, model_options, option, prompt_options
 from layertracer.cli._progress import ProgressDisplay, showing_progress
 from layertracer.cli._trace_options import load_asked_task, question_options, say_what_was_read
-from layertracer.cli._writing import Writing
+from layertracer.cli._writing import Shown, show_made
 
 if TYPE_CHECKING:
     from layertracer.api import Evidence
@@ -140,7 +144,7 @@ def validate_command(context: click.Context, /, model: str, **settings: Any) -> 
             else:
                 evidence = _validate(context, loaded, task, out, display=display, settings=settings)
         if settings["only_plan"]:
-            _show_plan(plan, settings)
+            show_plan(plan, settings)
             return
     explain_kept(context, f"The evidence is saved in {out}")
     explain_interruption(context, f"Interrupted: the evidence is whole, and is saved in {out}")
@@ -191,14 +195,6 @@ def _plan(
     return plan_validation(loaded, task, out=out, **_asked(loaded, settings))
 
 
-def _show_plan(plan: ValidationPlan, settings: Mapping[str, Any]) -> None:
-    if settings["as_json"]:
-        say_json(plan.to_dict())
-        return
-    for line in str(plan).splitlines():
-        say(line)
-
-
 def _validate(
     context: click.Context,
     loaded: TracedModel,
@@ -210,16 +206,11 @@ def _validate(
 ) -> Evidence:
     """Validate; what was finished lies in the folder however it ends, and that is said."""
     from layertracer.api import validate
-    from layertracer.runs import has_parts
 
     again = go_on_command(command_line(context), out)
     display.begin(f"Validating {loaded.name} on {task.name}", f"{loaded.anatomy.n_layers} layers")
 
-    def announce(plan: ValidationPlan) -> None:
-        if not settings["as_json"]:
-            display.note(f"Plan: {str(plan).splitlines()[-1]}")
-
-    try:
+    with saying_what_is_kept(out, again):
         return validate(
             loaded,
             task,
@@ -227,39 +218,24 @@ def _validate(
             out=out,
             overwrite=settings["overwrite"],
             progress=telling(context, display, out, again),
-            on_plan=announce,
+            on_plan=announcing(display, settings),
             command=command_line(context),
         )
-    except Exception:
-        if has_parts(out):
-            say_aside(f"What was finished lies in {out}. To go on: {again}")
-        raise
 
 
 def _show(evidence: Evidence, out: Path, settings: Mapping[str, Any]) -> None:
-    """Write report and table, and print the answers; a file that cannot be written keeps nobody from the numbers."""
+    """Write page and table, and print it."""
     from layertracer.reports import evidence_json, next_evidence_steps, render_evidence_text, write_evidence_csv
-    from layertracer.runs import REPORT_FILE
 
-    writing = Writing()
-    page = None if settings["no_report"] else settings["report"] or out / REPORT_FILE
-    report = writing.attempt(evidence.report, page)
-    table = writing.attempt(lambda path: write_evidence_csv(evidence, path), settings["csv_file"])
-    if settings["as_json"]:
-        written = {"report": None if report is None else str(report), "csv": None if table is None else str(table)}
-        say_json({**evidence_json(evidence), "evidence": str(out), **written})
-        writing.end()
-        return
-    terminal = describe_terminal()
-    width, color, ascii_only = terminal.width, terminal.color, terminal.ascii_only
-    say_drawn(render_evidence_text(evidence, width=width, color=color, ascii_only=ascii_only))
-    say(f"Evidence  {out}")
-    for name, path in (("Report  ", report), ("Table   ", table)):
-        if path is not None:
-            say(f"{name}  {path}")
-    for step in next_evidence_steps(evidence):
-        say(f"Next      {step}")
-    writing.end()
+    shown = Shown(
+        name="evidence",
+        as_json=partial(evidence_json, evidence),
+        as_text=partial(render_evidence_text, evidence),
+        write_page=evidence.report,
+        write_table=partial(write_evidence_csv, evidence),
+        steps=next_evidence_steps(evidence),
+    )
+    show_made(shown, out, settings)
 
 
 _IN_OPTIONS = (
