@@ -9,11 +9,9 @@ runs first (5-shot antonyms, five draws at the mixer's output).
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ import torch
 
 import layertracer as lt
 from benchmarks.jobs import FULL, Job, keep_masks, token_ids
-from benchmarks.machine import describe_machine
+from benchmarks.machine import tell_figures
 
 _JOBS = ("eight-prompts", "few-shot-5", "few-shot-10")
 _MEMORY = "2GiB"
@@ -86,13 +84,8 @@ def main() -> None:
         "jobs": {
             name: measure(job, pairs=options.pairs) for name, job in jobs.items() if name in (options.only or jobs)
         },
-        "machine": describe_machine(),
-        "versions": {name: metadata.version(name) for name in ("layertracer", "torch", "transformers")},
     }
-    text = json.dumps(figures, indent=2)
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell_figures(figures, options.out)
 
 
 if __name__ == "__main__":

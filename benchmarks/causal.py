@@ -17,7 +17,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from torch import Tensor
 
 import layertracer as lt
 from benchmarks.counting import counting_row_tokens
-from benchmarks.machine import describe_machine
+from benchmarks.machine import tell_figures
 from layertracer.tracing import CausalOptions, CausalPrompt, run_causal
 from layertracer.tracing._patching.batch_sizes import buckets
 from layertracer.tracing._patching.two_runs import Case
@@ -217,12 +216,7 @@ def main() -> None:
         f"audit {audit:g}": measure(model, timed, audit=audit, pairs=options.pairs)
         for audit in options.audit or _AUDITS
     }
-    figures["machine"] = describe_machine()
-    figures["versions"] = {name: metadata.version(name) for name in ("layertracer", "torch", "transformers")}
-    text = json.dumps(figures, indent=2)
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell_figures(figures, options.out)
 
 
 if __name__ == "__main__":

@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import statistics
 import time
 import zlib
 from collections.abc import Callable
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import tell_figures
 from layertracer.models import fingerprint
 from layertracer.models._converted.file_hash import remembered_hash
 from layertracer.models._gguf.checkpoint import _Copy, _folder_for
@@ -119,13 +117,8 @@ def main() -> None:
             [seconds(lambda: fingerprint(module)) for _ in range(options.pairs)],
         ),
         "hashes_cpu_s": measure_hashes(module, pairs=options.pairs),
-        "machine": describe_machine(),
-        "versions": {name: metadata.version(name) for name in ("layertracer", "torch", "transformers", "safetensors")},
     }
-    text = json.dumps(figures, indent=2)
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell_figures(figures, options.out, packages=("layertracer", "torch", "transformers", "safetensors"))
 
 
 if __name__ == "__main__":

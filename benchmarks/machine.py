@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,26 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "threads": 1,
     }
+
+
+def tell_figures(
+    figures: Mapping[str, Any],
+    out: Path | None,
+    *,
+    packages: Sequence[str] = ("layertracer", "torch", "transformers"),
+) -> None:
+    """Print figures as JSON, with the machine and the versions that they were measured with; and write them, if asked.
+
+    Args:
+        figures: The figures.
+        out: Where to write them; None for nowhere.
+        packages: Whose versions are told.
+    """
+    versions = {name: metadata.version(name) for name in packages}
+    text = json.dumps({**figures, "machine": describe_machine(), "versions": versions}, indent=2)
+    print(text)
+    if out is not None:
+        out.write_text(text + "\n", encoding="utf-8")
 
 
 def source_digest() -> str:

@@ -9,18 +9,16 @@ clean rows, what the lens reads, whole answers, the plan, and the clean forwards
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import layertracer as lt
-from benchmarks.machine import describe_machine
+from benchmarks.machine import tell_figures
 from layertracer.tracing._planning.op_meter import Meter
 
 _SITES = ("mixer_output", "mlp_output", "block_output", "state")
@@ -91,12 +89,7 @@ def main() -> None:
         for draws in options.draws or (1, 5):
             key = f"{name}, {draws} draws"
             figures["jobs"][key] = measure(model, task(), draws=draws, pairs=options.pairs)
-    figures["machine"] = describe_machine()
-    figures["versions"] = {name: metadata.version(name) for name in ("layertracer", "torch", "transformers")}
-    text = json.dumps(figures, indent=2)
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell_figures(figures, options.out)
 
 
 if __name__ == "__main__":

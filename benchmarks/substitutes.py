@@ -12,18 +12,16 @@ answer's position alone is read.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import layertracer as lt
-from benchmarks.machine import describe_machine
+from benchmarks.machine import tell_figures
 from layertracer.tracing import JudgedRow, Substituter, make_substituter
 from layertracer.tracing._passes.placed import plain_placed
 from layertracer.tracing._passes.plain import plain_logits
@@ -120,12 +118,7 @@ def main() -> None:
         for name in options.only or _READ
         for audit in options.audit or _AUDITS
     }
-    figures["machine"] = describe_machine()
-    figures["versions"] = {name: metadata.version(name) for name in ("layertracer", "torch", "transformers")}
-    text = json.dumps(figures, indent=2)
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell_figures(figures, options.out)
 
 
 if __name__ == "__main__":
