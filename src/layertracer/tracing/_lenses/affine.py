@@ -18,7 +18,7 @@ from torch import Tensor
 
 from layertracer._errors import UsageError
 from layertracer._types import shown
-from layertracer.tracing._batching.on_devices import OnDevices
+from layertracer.tracing._lenses.layer_maps import LayerMaps
 from layertracer.tracing._lenses.report import LensReport
 from layertracer.tracing._lenses.storage import StoredLens, write_lens
 
@@ -58,8 +58,7 @@ class AffineLens:
     facts: Mapping[str, Any] = field(default_factory=dict)
     unembedding: Mapping[str, Any] = field(default_factory=dict)
     reports: Mapping[str, LensReport] = field(default_factory=dict)
-    _weights: OnDevices = field(init=False, repr=False)
-    _biases: OnDevices = field(init=False, repr=False)
+    _maps: LayerMaps = field(init=False, repr=False)
     _digest: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -76,8 +75,7 @@ class AffineLens:
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "biases", biases)
         object.__setattr__(self, "fallback", tuple(sorted(self.fallback)))
-        object.__setattr__(self, "_weights", OnDevices(weights))
-        object.__setattr__(self, "_biases", OnDevices(biases))
+        object.__setattr__(self, "_maps", LayerMaps(name=self.name, weights=weights, biases=biases))
         object.__setattr__(self, "_digest", self._fingerprint())
 
     def _fingerprint(self) -> str:
@@ -125,12 +123,7 @@ class AffineLens:
 
     def refuse_misfit(self, *, n_layers: int, width: int) -> None:
         """See `FittedLens`: it has a matrix for the embeddings and for every layer but the last, of one model."""
-        if self.biases.shape != (n_layers, width):
-            own_layers, own_width = self.biases.shape
-            raise UsageError(
-                f"The lens {self.name!r} is for a model of {own_layers} layers and width {own_width}, and this one has "
-                f"{n_layers} layers and width {width}. Fit one on this model."
-            )
+        self._maps.refuse_misfit(n_layers=n_layers, width=width)
 
     def translate(self, rows: Float[Tensor, "row width"], layer: int) -> Float[Tensor, "row width"]:
         """Rows as they would leave the last layer, in float32; as they are where it falls back.
@@ -138,17 +131,11 @@ class AffineLens:
         Raises:
             UsageError: If it was fitted on a model of another width or of fewer layers.
         """
-        n_rows, width = self.biases.shape
-        if rows.shape[-1] != width or not -1 <= layer < n_rows - 1:
-            raise UsageError(
-                f"The lens {self.name!r} is for a model of {n_rows} layers and width {width}, and got rows of width "
-                f"{rows.shape[-1]} after layer {layer}. Fit one on this model."
-            )
+        self._maps.refuse_rows(rows, layer)
         if layer in self.fallback:
             return rows
-        weights, biases = (one.on(rows.device)[1 + layer] for one in (self._weights, self._biases))
         given = rows.float()
-        made = torch.addmm(biases, given, weights)
+        made = self._maps.applied(given, layer)
         return given + made if self.kind == "tuned" else made
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from layertracer._errors import UsageError
-from layertracer.tracing._batching.on_devices import OnDevices
+from layertracer.tracing._lenses.layer_maps import LayerMaps
 
 _RIDGE = 1e-4
 """Added to the second moments, as a share of their mean, so that dead dimensions do no harm."""
@@ -40,16 +40,14 @@ class LinearLens:
     biases: Float[Tensor, "layer width"]
     name: str = "linear"
     details: Mapping[str, Any] = field(default_factory=dict)
-    _weights: OnDevices = field(init=False, repr=False)
-    _biases: OnDevices = field(init=False, repr=False)
+    _maps: LayerMaps = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Keep it in float32, and say what it is."""
         weights, biases = self.weights.detach().float(), self.biases.detach().float()
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "biases", biases)
-        object.__setattr__(self, "_weights", OnDevices(weights))
-        object.__setattr__(self, "_biases", OnDevices(biases))
+        object.__setattr__(self, "_maps", LayerMaps(name=self.name, weights=weights, biases=biases))
         object.__setattr__(self, "details", {**self.details, "fingerprint": self._fingerprint()})
 
     @property
@@ -99,12 +97,7 @@ class LinearLens:
 
     def refuse_misfit(self, *, n_layers: int, width: int) -> None:
         """See `FittedLens`: it has a matrix for the embeddings and for every layer but the last, of one model."""
-        if self.biases.shape != (n_layers, width):
-            own_layers, own_width = self.biases.shape
-            raise UsageError(
-                f"The lens {self.name!r} is for a model of {own_layers} layers and width {own_width}, and this one has "
-                f"{n_layers} layers and width {width}. Fit one on the streams of this model."
-            )
+        self._maps.refuse_misfit(n_layers=n_layers, width=width)
 
     def translate(self, rows: Float[Tensor, "row width"], layer: int) -> Float[Tensor, "row width"]:
         """Rows as they would leave the last layer, in float32.
@@ -112,11 +105,5 @@ class LinearLens:
         Raises:
             UsageError: If it was fitted on a model of another width or of fewer layers.
         """
-        n_rows, width = self.biases.shape
-        if rows.shape[-1] != width or not -1 <= layer < n_rows - 1:
-            raise UsageError(
-                f"The lens {self.name!r} is for a model of {n_rows} layers and width {width}, and got rows of width "
-                f"{rows.shape[-1]} after layer {layer}. Fit one on the streams of this model."
-            )
-        weights, biases = (one.on(rows.device)[1 + layer] for one in (self._weights, self._biases))
-        return torch.addmm(biases, rows.float(), weights)
+        self._maps.refuse_rows(rows, layer)
+        return self._maps.applied(rows.float(), layer)
