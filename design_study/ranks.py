@@ -14,6 +14,8 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from layertracer.measures import average_ranks
+
 Placement: TypeAlias = "tuple[int, ...]"
 
 _N_RESAMPLES = 2000
@@ -45,14 +47,6 @@ def spearman(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.n
     a, b = (_centre(average_ranks(np.asarray(values, dtype=np.float64))) for values in (first, second))
     norm = float(np.sqrt((a @ a) * (b @ b)))
     return float("nan") if norm == 0 else float(a @ b) / norm
-
-
-def average_ranks(values: Float64[np.ndarray, " value"]) -> Float64[np.ndarray, " value"]:
-    """Ranks from 1, of the smallest; equal values share their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts).astype(np.float64)
-    means: np.ndarray = (last - (counts - 1) / 2)[inverse]
-    return means
 
 
 def correlate(score: Mapping[Placement, float], result: Mapping[Placement, float], *, n_layers: int) -> Correlation:

@@ -7,7 +7,9 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 
-from design_study.ranks import average_ranks, correlate, mean_p, rank_of, ranks_p, spearman
+from layertracer.measures import average_ranks
+
+from design_study.ranks import correlate, mean_p, rank_of, ranks_p, spearman
 
 N_LAYERS = 5
 PAIRS = list(combinations(range(N_LAYERS), 2))

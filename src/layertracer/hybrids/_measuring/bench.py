@@ -13,6 +13,7 @@ from layertracer.hybrids._judging.rows import TEXT, RowSet
 from layertracer.hybrids._measuring.kept_measures import KeptMeasures
 from layertracer.hybrids._placing.row_kl import RowKL
 from layertracer.hybrids._placing.search import Kept, SingleScores, without
+from layertracer.measures import correlate
 
 
 class Bench:
@@ -64,24 +65,5 @@ def describe_singles(
         restored_accuracy={task: share[1:] for task, share in restored_solved.items()},
         all_kl_nats={kind: float(values[0]) for kind, values in restored_kl.items()},
         joint_js=joint_js,
-        rank_agreement=rank_correlation(scores.removed, -scores.restored),
+        rank_agreement=float(correlate(scores.removed, -scores.restored, "spearman")),
     )
-
-
-def rank_correlation(first: Float64[np.ndarray, " item"], second: Float64[np.ndarray, " item"]) -> float:
-    """Spearman's rank correlation, ties by their mean rank; NaN where one is constant or there are fewer than two.
-
-    Example:
-        >>> rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.3, 0.2]))
-        0.5
-    """
-    ranks = [_mean_ranks(values) for values in (first, second)]
-    centred = [values - values.mean() for values in ranks]
-    size = float(np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum()))
-    return float((centred[0] * centred[1]).sum() / size) if size > 0 else float("nan")
-
-
-def _mean_ranks(values: Float64[np.ndarray, " item"]) -> Float64[np.ndarray, " item"]:
-    below = (values[None, :] < values[:, None]).sum(axis=1)
-    equal = (values[None, :] == values[:, None]).sum(axis=1)
-    return np.asarray(below + (equal + 1) / 2)
