@@ -12,7 +12,6 @@ from layertracer.reports._drawing.plotly_layout import (
     axis,
     colorbar,
     layout,
-    legend_below,
     panel_title,
 )
 from layertracer.reports._evidence.panels import interval_bars, row_axis, row_labels, stack_panels
@@ -92,21 +91,13 @@ def draw_forest(agreements: Sequence[Agreement], title: str) -> Figure | None:
     names = [f"{plain(one, 36)} · {plain(other, 56)}" for one, other in pairs]
     zero = {"color": "var(--ink-soft)", "width": 1.5, "dash": "4px,3px"}
     line = {"type": "line", "xref": "x", "yref": "y domain", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "line": zero}
-    return {
-        "data": data,
-        "layout": layout(
-            panels.height,
-            margin=panels.margin,
-            xaxis=axis(range=[-1.04, 1.04], nticks=9, tickformat="+.2~f"),
-            hovermode="closest",
-            showlegend=True,
-            legend=legend_below(),
-            annotations=[*panels.titles, *row_labels(names, "y")],
-            shapes=[line | {"layer": "below"}],
-            **panels.axes(row_axis(len(pairs))),
-        ),
-        "legend_below": True,
-    }
+    return panels.figure(
+        data,
+        row_axis(len(pairs)),
+        xaxis=axis(range=[-1.04, 1.04], nticks=9, tickformat="+.2~f"),
+        shapes=[line | {"layer": "below"}],
+        labels=row_labels(names, "y"),
+    )
 
 
 def _points(chosen: Sequence[Agreement], pairs: list[tuple[str, str]], height: float, color: str) -> Trace:

@@ -6,7 +6,7 @@ import numpy as np
 
 from layertracer.evidence import DoseResponse, EvidenceRecord
 from layertracer.reports._drawing.curves import curve, dashed
-from layertracer.reports._drawing.plotly_layout import Figure, Trace, layer_axis, layout, legend_below
+from layertracer.reports._drawing.plotly_layout import Figure, Trace, layer_axis
 from layertracer.reports._evidence.panels import stack_panels
 from layertracer.reports._values.numbers import show_number
 from layertracer.reports._values.visible import plain
@@ -40,21 +40,12 @@ def draw_doses(record: EvidenceRecord) -> Figure | None:
         for number, fraction in enumerate(dose.fractions):
             data.append(_dose_line(dose, number, name, is_told=fraction not in told))
             told.add(fraction)
-    return {
-        "data": data,
-        "layout": layout(
-            panels.height,
-            margin=panels.margin,
-            xaxis={**layer_axis(n_layers, anchor=panels.names[-1]), "range": [-0.7, n_layers - 0.3]},
-            hovermode="closest",
-            showlegend=True,
-            legend=legend_below(),
-            annotations=panels.titles,
-            **panels.axes({"type": "log", "nticks": 4, "tickformat": ".1~g"}),
-        ),
-        "layers": {"n": n_layers, "embedding": False},
-        "legend_below": True,
-    }
+    return panels.figure(
+        data,
+        {"type": "log", "nticks": 4, "tickformat": ".1~g"},
+        xaxis={**layer_axis(n_layers, anchor=panels.names[-1]), "range": [-0.7, n_layers - 0.3]},
+        layers={"n": n_layers, "embedding": False},
+    )
 
 
 def _dose_line(dose: DoseResponse, number: int, axis_name: str, *, is_told: bool) -> Trace:
@@ -109,18 +100,10 @@ def draw_dominant(record: EvidenceRecord) -> Figure | None:
                     at, values, color=color, axis_name=axis_name, template=template, name="" if number else name
                 )
                 data.append(dashed(shown, dash))
-    return {
-        "data": data,
-        "layout": layout(
-            panels.height,
-            margin=panels.margin,
-            xaxis={**layer_axis(n_layers, anchor=panels.names[-1]), "range": [-0.7, n_layers - 0.3]},
-            hovermode="x unified",
-            showlegend=True,
-            legend=legend_below(),
-            annotations=panels.titles,
-            **panels.axes({"rangemode": "tozero", "nticks": 5, "tickformat": ".2~g"}),
-        ),
-        "layers": {"n": n_layers, "embedding": False},
-        "legend_below": True,
-    }
+    return panels.figure(
+        data,
+        {"rangemode": "tozero", "nticks": 5, "tickformat": ".2~g"},
+        xaxis={**layer_axis(n_layers, anchor=panels.names[-1]), "range": [-0.7, n_layers - 0.3]},
+        hovermode="x unified",
+        layers={"n": n_layers, "embedding": False},
+    )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from layertracer.evidence import EvidenceRecord, Probing
 from layertracer.reports._drawing.curves import band, curve, dashed, labelled
-from layertracer.reports._drawing.plotly_layout import Figure, Trace, layer_axis, layout, legend_below
+from layertracer.reports._drawing.plotly_layout import Figure, Trace, layer_axis
 from layertracer.reports._evidence.panels import stack_panels
 from layertracer.reports._evidence.wording import colors_of, lens_name, lenses_of
 
@@ -29,21 +29,13 @@ def draw_lens_quality(record: EvidenceRecord) -> Figure | None:
         top1 = curve(at, lens.top1, color=color, axis_name="y2", template="%{customdata}: %{y:.0%}")
         data += [labelled(kl, name), labelled(top1, name)]
     settings = ({"rangemode": "tozero", "nticks": 5}, {"range": [0, 1.04], "tickformat": ".0%", "nticks": 5})
-    return {
-        "data": data,
-        "layout": layout(
-            panels.height,
-            margin=panels.margin,
-            xaxis=layer_axis(n_layers, anchor="y2"),
-            hovermode="x unified",
-            showlegend=True,
-            legend=legend_below(),
-            annotations=panels.titles,
-            **panels.axes(*settings),
-        ),
-        "layers": {"n": n_layers, "embedding": True},
-        "legend_below": True,
-    }
+    return panels.figure(
+        data,
+        *settings,
+        xaxis=layer_axis(n_layers, anchor="y2"),
+        hovermode="x unified",
+        layers={"n": n_layers, "embedding": True},
+    )
 
 
 def probe_kinds(record: EvidenceRecord) -> list[tuple[str, int]]:
@@ -72,21 +64,13 @@ def draw_probes(record: EvidenceRecord) -> Figure | None:
     for number, (kind, name) in enumerate(zip(kinds, panels.names, strict=True)):
         chosen = sorted((one for one in record.probes if (one.kind, one.k) == kind), key=lambda one: one.layer)
         data += _probe_lines(chosen, name, is_told=number == 0)
-    return {
-        "data": data,
-        "layout": layout(
-            panels.height,
-            margin=panels.margin,
-            xaxis=layer_axis(n_layers, anchor=panels.names[-1]),
-            hovermode="x unified",
-            showlegend=True,
-            legend=legend_below(),
-            annotations=panels.titles,
-            **panels.axes({"range": [0, 1.04], "tickformat": ".0%", "nticks": 5}),
-        ),
-        "layers": {"n": n_layers, "embedding": True},
-        "legend_below": True,
-    }
+    return panels.figure(
+        data,
+        {"range": [0, 1.04], "tickformat": ".0%", "nticks": 5},
+        xaxis=layer_axis(n_layers, anchor=panels.names[-1]),
+        hovermode="x unified",
+        layers={"n": n_layers, "embedding": True},
+    )
 
 
 def _probe_lines(probes: Sequence[Probing], axis_name: str, *, is_told: bool) -> Iterator[Trace]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from layertracer._types import Interval
-from layertracer.reports._drawing.plotly_layout import axis, panel_title
+from layertracer.reports._drawing.plotly_layout import Figure, Trace, axis, layout, legend_below, panel_title
 
 _TITLE, _GAP, _BELOW = 30, 14, 44
 
@@ -40,6 +40,32 @@ class Panels:
             own = settings[min(number, len(settings) - 1)] if settings else {}
             found[f"yaxis{name[1:]}"] = axis(domain=list(domain), **own)
         return found
+
+    def figure(
+        self,
+        data: Sequence[Trace],
+        *settings: dict[str, Any],
+        xaxis: dict[str, Any],
+        labels: Sequence[dict[str, Any]] = (),
+        layers: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> Figure:
+        """A figure of the panels over one axis, its legend below.
+
+        Args:
+            data: What is drawn.
+            settings: Settings of the panels' axes, as for `axes`.
+            xaxis: The axis that they share.
+            labels: Annotations beside the titles.
+            layers: How many layers lie along that axis, and whether the embeddings do; None where it is another one.
+            more: What else the layout says.
+        """
+        said = {"hovermode": "closest", "showlegend": True, "legend": legend_below(), **more}
+        annotations = [*self.titles, *labels]
+        base = layout(
+            self.height, margin=self.margin, xaxis=xaxis, annotations=annotations, **said, **self.axes(*settings)
+        )
+        return {"data": data, "layout": base, "legend_below": True} | ({} if layers is None else {"layers": layers})
 
 
 def stack_panels(titles: Sequence[str], heights: Sequence[int], *, left: int = 56) -> Panels:

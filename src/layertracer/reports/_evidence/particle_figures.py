@@ -8,7 +8,7 @@ from typing import Any
 from layertracer._types import Interval
 from layertracer.evidence import EvidenceRecord, ParticleReading
 from layertracer.reports._drawing.curves import curve, labelled
-from layertracer.reports._drawing.plotly_layout import Figure, Trace, axis, layer_axis, layout, legend_below
+from layertracer.reports._drawing.plotly_layout import Figure, Trace, axis, layer_axis, layout
 from layertracer.reports._evidence.panels import interval_bars, row_axis, row_labels, stack_panels
 from layertracer.reports._evidence.wording import colors_of, criterion_words, lens_name, lenses_of
 from layertracer.reports._values.numbers import show_interval, show_share
@@ -46,21 +46,14 @@ def draw_particles(record: EvidenceRecord) -> Figure | None:
             _points(found, rows_at, colors[lens], rows) | {"name": lens_name(lens), "showlegend": lens not in curves}
         )
     settings: list[dict[str, Any]] = [{"rangemode": "tozero", "nticks": 5}] if curves else []
-    return {
-        "data": data,
-        "layout": layout(
-            panels.height,
-            margin=panels.margin,
-            xaxis={**layer_axis(n_layers), "anchor": rows, "showgrid": True},
-            hovermode="closest",
-            showlegend=True,
-            legend=legend_below(),
-            annotations=[*panels.titles, *row_labels([criterion_words(one) for one in criteria], rows)],
-            **panels.axes(*settings, row_axis(len(criteria))),
-        ),
-        "layers": {"n": n_layers, "embedding": True},
-        "legend_below": True,
-    }
+    return panels.figure(
+        data,
+        *settings,
+        row_axis(len(criteria)),
+        xaxis={**layer_axis(n_layers), "anchor": rows, "showgrid": True},
+        labels=row_labels([criterion_words(one) for one in criteria], rows),
+        layers={"n": n_layers, "embedding": True},
+    )
 
 
 def _points(readings: Sequence[ParticleReading], at: list[float], color: str, axis_name: str) -> Trace:

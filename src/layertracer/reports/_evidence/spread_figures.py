@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from layertracer.evidence import EvidenceRecord, VarianceShares
 from layertracer.reports._drawing.curves import curve, labelled
-from layertracer.reports._drawing.plotly_layout import Figure, Trace, axis, layout, legend_below
+from layertracer.reports._drawing.plotly_layout import Figure, Trace, axis, legend_below
 from layertracer.reports._evidence.panels import row_axis, row_labels, stack_panels
 from layertracer.reports._evidence.wording import colors_of
 from layertracer.reports._values.numbers import show_share
@@ -44,21 +44,14 @@ def draw_variance(record: EvidenceRecord) -> Figure | None:
         }
         for source in sources
     ]
-    return {
-        "data": data,
-        "layout": layout(
-            panels.height,
-            margin=panels.margin,
-            barmode="stack",
-            xaxis=axis(range=[0, 1.001], tickformat=".0%", nticks=6),
-            hovermode="closest",
-            showlegend=True,
-            legend=legend_below() | {"traceorder": "normal"},
-            annotations=[*panels.titles, *row_labels([plain(one.of, 60) for one in shown], "y")],
-            **panels.axes(row_axis(len(shown))),
-        ),
-        "legend_below": True,
-    }
+    return panels.figure(
+        data,
+        row_axis(len(shown)),
+        barmode="stack",
+        xaxis=axis(range=[0, 1.001], tickformat=".0%", nticks=6),
+        legend=legend_below() | {"traceorder": "normal"},
+        labels=row_labels([plain(one.of, 60) for one in shown], "y"),
+    )
 
 
 def _is_known(variance: VarianceShares, source: str) -> bool:
@@ -91,18 +84,9 @@ def draw_prompts_needed(record: EvidenceRecord) -> Figure | None:
     line = {"type": "line", "xref": "paper", "yref": "y", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": dash}
     ticks = sorted({n for one in shown for n in one.measured})
     title = {"text": "prompts, logarithmic", "font": {"size": 12, "color": "var(--ink-soft)"}, "standoff": 6}
-    return {
-        "data": data,
-        "layout": layout(
-            panels.height,
-            margin=panels.margin,
-            xaxis=axis(type="log", title=title, tickmode="array", tickvals=ticks[-8:], showgrid=False),
-            hovermode="closest",
-            showlegend=True,
-            legend=legend_below(),
-            annotations=panels.titles,
-            shapes=[line],
-            **panels.axes({"rangemode": "tozero", "nticks": 6}),
-        ),
-        "legend_below": True,
-    }
+    return panels.figure(
+        data,
+        {"rangemode": "tozero", "nticks": 6},
+        xaxis=axis(type="log", title=title, tickmode="array", tickvals=ticks[-8:], showgrid=False),
+        shapes=[line],
+    )
